@@ -1,0 +1,12 @@
+"""InfoBatch for OpenMMLab: the same accuracy from fewer samples."""
+from .hook import InfoBatchHook
+from .loops import InfoBatchEpochLoop, InfoBatchIterLoop
+from .losses import InfoBatchLoss
+from .registry import PRUNING_POLICIES
+from .sampler import InfoBatchSampler
+from .version import __version__
+
+__all__ = [
+    'PRUNING_POLICIES', 'InfoBatchEpochLoop', 'InfoBatchHook', 'InfoBatchIterLoop',
+    'InfoBatchLoss', 'InfoBatchSampler', '__version__'
+]

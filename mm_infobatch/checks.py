@@ -1,0 +1,181 @@
+"""What cannot work is refused at the start, with the reason and the line to change."""
+from typing import Any, List, Sequence, Tuple
+
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from .losses import InfoBatchLoss
+from .sampler import InfoBatchSampler
+
+SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
+LOSS_LINE = "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) (mmpretrain: loss=)"
+HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
+
+
+def batch_shape(dataloader: DataLoader) -> Tuple[int, bool]:
+    """The batch size and ``drop_last`` of a checked dataloader."""
+    batch_sampler: Any = dataloader.batch_sampler
+    return batch_sampler.batch_size, batch_sampler.drop_last
+
+
+def count_batches(dataloader: DataLoader, num_samples: int) -> int:
+    """How many batches a checked dataloader makes of that many samples of this rank."""
+    batch_size, drop_last = batch_shape(dataloader)
+    return num_samples // batch_size if drop_last else -(-num_samples // batch_size)
+
+
+def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
+    """Check that batch k of a pass will be the k-th piece of the sampler's order.
+
+    Args:
+        dataloader (DataLoader): The training dataloader.
+        loop (str): The name of the training loop, for the messages.
+
+    Returns:
+        InfoBatchSampler: The dataloader's sampler.
+
+    Raises:
+        ValueError: If it will not.
+    """
+    if isinstance(dataloader.dataset, IterableDataset):
+        raise ValueError(
+            f'the training dataset {type(dataloader.dataset).__name__} is iterable: its samples '
+            'have no index to keep a score under; use a map-style dataset in '
+            'train_dataloader.dataset')
+    batch_sampler = dataloader.batch_sampler
+    if batch_sampler is None:
+        raise ValueError('train_dataloader.batch_size=None hands out single samples; give it a '
+                         'batch size')
+    sampler = getattr(batch_sampler, 'sampler', None)
+    if type(batch_sampler) is not BatchSampler:
+        raise ValueError(
+            f'the batch sampler {type(batch_sampler).__name__} may regroup samples, but weights '
+            'are handed out in the order of the sampler; remove train_dataloader.batch_sampler')
+    if not isinstance(sampler, InfoBatchSampler):
+        raise ValueError(f'{loop} needs the InfoBatchSampler, but train_dataloader.sampler is '
+                         f'{type(sampler).__name__}; write {SAMPLER_LINE}')
+    if getattr(dataloader, 'in_order', True) is False:
+        raise ValueError(
+            'in_order=False lets batches arrive in another order than the sampler gave, so that '
+            'weights would reach other samples; remove train_dataloader.in_order')
+    if len(sampler.dataset) != len(dataloader.dataset):  # type: ignore[arg-type]
+        raise ValueError(
+            f'the sampler was built for {len(sampler.dataset)} samples, but the dataset has '
+            f'{len(dataloader.dataset)}; build both from one train_dataloader')  # type: ignore
+    batch_size, drop_last = batch_shape(dataloader)
+    if drop_last and len(sampler.dataset) < sampler.world_size * batch_size:
+        raise ValueError(
+            f'with drop_last=True a dataset of {len(sampler.dataset)} samples gives no batch of '
+            f'{batch_size} to each of {sampler.world_size} processes; lower '
+            'train_dataloader.batch_size or set train_dataloader.drop_last=False')
+    return sampler
+
+
+def check_has_hook(runner: Any) -> None:
+    """Refuse to train with our loop and without our hook.
+
+    Raises:
+        ValueError: If no hook, or more than one, would begin passes.
+    """
+    hooks = [hook for hook in runner.hooks if hasattr(hook, 'before_train_pass')]
+    if len(hooks) != 1:
+        raise ValueError(
+            f'{type(runner.train_loop).__name__} needs one InfoBatchHook, which hands weights to '
+            f'the losses and takes scores back, but there are {len(hooks)}; write {HOOK_LINE}')
+
+
+def check_loop(loop: Any) -> None:
+    """Refuse to train with our hook and a stock loop.
+
+    Raises:
+        ValueError: If the training loop is not one of ours.
+    """
+    if not hasattr(loop, 'schedule'):
+        ours = 'InfoBatchIterLoop' if isinstance(loop, IterBasedTrainLoop) else 'InfoBatchEpochLoop'
+        raise ValueError(
+            f'InfoBatchHook needs a loop that knows passes, but train_cfg built '
+            f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) (with by_epoch removed) '
+            f'and {SAMPLER_LINE}')
+
+
+def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
+    """The wrapped losses of a model.
+
+    Raises:
+        ValueError: If there is none, or none that gives scores.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
+    if not losses:
+        raise ValueError(
+            f'no loss of {type(model).__name__} is an InfoBatchLoss, so nothing would be weighted '
+            f'or scored; write {LOSS_LINE}')
+    if not any(loss.score for loss in losses):
+        raise ValueError('every InfoBatchLoss has score=False, so no sample would get a score; '
+                         'remove it from at least one')
+    return losses
+
+
+def check_batch_augments(model: nn.Module) -> None:
+    """Refuse Mixup, CutMix and the like: a mixed image is not one sample.
+
+    Raises:
+        ValueError: If the model's data preprocessor mixes the batch.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if getattr(preprocessor, 'batch_augments', None) is not None:
+        raise ValueError(
+            'model.train_cfg.augments (or data_preprocessor.batch_augments) mixes images of a '
+            'batch, so that one weight and one score would belong to two samples; set '
+            'model.train_cfg=None')
+
+
+def check_hook_order(runner: Any, hook: Any) -> None:
+    """Refuse a priority at which checkpoints would be written before the hook is up to date.
+
+    Raises:
+        ValueError: If a checkpoint hook runs first.
+    """
+    hooks: Sequence[Any] = runner.hooks
+    before = hooks[:hooks.index(hook)]
+    if any(isinstance(other, CheckpointHook) for other in before):
+        raise ValueError(
+            f'InfoBatchHook has priority {hook.priority!r} and would run after CheckpointHook, so '
+            'that checkpoints would hold the state of the iteration before; remove priority from '
+            f'{HOOK_LINE}')
+
+
+def names_its_samples(dataset: Any) -> bool:
+    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out."""
+    return isinstance(dataset, BaseDataset)
+
+
+def check_samples(data_batch: Any, expected: Sequence[int]) -> None:
+    """Compare the samples of a batch with the plan, where they say who they are.
+
+    Args:
+        data_batch (dict): A batch, whose ``data_samples`` may carry ``sample_idx``.
+        expected (Sequence[int]): The indices that the plan has here.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    if not isinstance(samples, (list, tuple)):
+        return
+    got = [getattr(sample, 'sample_idx', None) for sample in samples]
+    if None in got or got == list(expected):
+        return
+    raise ValueError(
+        f'the batch holds the samples {got}, but the plan of this pass has {list(expected)} here: '
+        'weights would reach other samples. Something regroups or replaces samples between the '
+        'sampler and the model: a collate function, or a dataset that returns another sample where '
+        "a file cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
+        'collate_fn')

@@ -1,0 +1,244 @@
+"""The wiring of a training run: weights to the losses, scores back, state, logs and refusals."""
+import math
+import os.path as osp
+import time
+from typing import Any, Dict, Optional, Union
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import HOOKS
+from torch import Tensor
+
+from . import checks
+from .policies.soft_pruning import mean_score
+from .report import FORMAT_VERSION, RunReport
+from .running_pass import RunningPass
+
+DATA_BATCH = Optional[Union[dict, tuple, list]]
+STATE_KEY = 'infobatch'
+
+
+@HOOKS.register_module()
+class InfoBatchHook(Hook):
+    """Connect sampler, losses and loop during training.
+
+    When a pass begins it has the sampler plan it, moves the weights of this rank's share to the
+    device once, and logs the choice. Each iteration it hands the batch's weights to every
+    :class:`~mm_infobatch.InfoBatchLoss` and keeps the scores on the device, without waiting for
+    it. When the pass ends it merges the scores of all ranks into the table, in one collective.
+
+    It steps the schedulers by iteration as far as the schedule has walked, adds its state to every
+    checkpoint under the key ``infobatch`` (tensors and plain numbers), takes it up on resume, and
+    keeps ``infobatch.json`` in the work directory.
+
+    On several ranks a checkpoint in the middle of a pass needs the scores that the other ranks
+    have seen, so they are gathered when ``CheckpointHook`` is about to save and before a
+    validation. A checkpoint that something else writes in between holds only rank 0's scores of
+    the running pass, and a warning says so.
+
+    Raises:
+        ValueError: When training starts, if something about the run cannot work.
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(self) -> None:
+        self._pass: Optional[RunningPass] = None
+        self._resumed: Optional[Dict[str, Any]] = None
+        self._resumed_without_state = False
+        self._owed = 0  # steps that the schedulers are behind the schedule
+        self._fit_accumulation = False
+
+    # ---------------------------------------------------------------- passes
+
+    def before_train(self, runner: Any) -> None:
+        """Refuse what cannot work, and find the parts."""
+        checks.check_loop(runner.train_loop)
+        checks.check_hook_order(runner, self)
+        checks.check_batch_augments(runner.model)
+        self._loop = runner.train_loop
+        self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
+        self._losses = checks.find_losses(runner.model)
+        self._device = next(runner.model.parameters()).device
+        self._batch_size = checks.batch_shape(self._loop.dataloader)[0]
+        self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
+        self._steps_schedulers = any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks)
+        self._report = RunReport(
+            dict(
+                policy=repr(self._sampler.policy),
+                delta=self._sampler.delta,
+                seed=self._sampler.seed,
+                num_samples=len(self._sampler.scores),
+                world_size=self._sampler.world_size,
+                batch_size=self._batch_size,
+                budget=self._schedule.budget,
+                schedule_iterations=self._schedule.total,
+                pass_length=self._schedule.pass_length))
+        if self._sampler.delta < 1 and not self._schedule.will_anneal:
+            runner.logger.warning(
+                f'InfoBatch: no pass of this run begins after delta={self._sampler.delta:g} of it, '
+                'so none anneals; lower sampler.delta or train more passes')
+
+    def before_train_pass(self, runner: Any) -> None:
+        """Begin the next pass, or go on with the one of the checkpoint."""
+        if self._resumed is not None:
+            self._load(self._resumed)
+            self._resumed = None
+        elif self._resumed_without_state:
+            self._loop.continue_without_state()
+            self._resumed_without_state = False
+        if self._loop.pass_is_over:
+            self._begin_pass(runner)
+        wrapper = runner.optim_wrapper
+        wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+        self._accumulative_counts = max(w._accumulative_counts for w in wrappers)
+        self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
+
+    def _begin_pass(self, runner: Any) -> None:
+        began = time.perf_counter()
+        self._sampler.start_pass(self._schedule.pass_index + 1, self._schedule.progress)
+        plan = self._sampler.plan
+        seconds = time.perf_counter() - began
+        self._schedule.begin_pass(len(self._loop.dataloader))
+        self._pass = RunningPass(self._sampler, self._device)
+        mean = mean_score(self._sampler.scores.values)
+        record = self._report.begin_pass(self._schedule.pass_index, self._schedule.iters, plan.kept,
+                                         plan.num_samples, self._sampler.annealing, plan.threshold,
+                                         None if math.isnan(mean) else mean, seconds)
+        runner.logger.info(self._report.pass_line())
+        keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
+        runner.visualizer.add_scalars(
+            {f'infobatch/{key}': record[key] for key in keys if record[key] is not None},
+            step=self._schedule.iters)
+
+    def _end_pass(self, runner: Any) -> None:
+        assert self._pass is not None
+        self._pass.merge()
+        self._record(runner)
+
+    def _record(self, runner: Any) -> None:
+        """Bring the report up to date and write it."""
+        if self._pass is None:
+            return
+        plan = self._sampler.plan
+        share = 1.0 if self._schedule.pass_done else self._pass.trained / plan.kept
+        self._report.update_pass(
+            iterations=self._schedule.iters - self._report.passes[-1]['begin_iter'],
+            trained=self._pass.trained,
+            full=round(plan.num_samples * share))
+        self._report.finished = self._schedule.done
+        if is_main_process():
+            self._report.write(osp.join(runner.work_dir, 'infobatch.json'))
+
+    def after_train(self, runner: Any) -> None:
+        """Log what the run saved."""
+        self._record(runner)
+        runner.logger.info(self._report.last_line())
+
+    # ------------------------------------------------------------ iterations
+
+    def before_train_iter(self,
+                          runner: Any,
+                          batch_idx: int,
+                          data_batch: DATA_BATCH = None) -> None:
+        """Hand the weights of the batch to the losses."""
+        assert self._pass is not None
+        if self._names_samples:
+            checks.check_samples(data_batch, self._pass.indices(self._batch_size))
+        weights = self._pass.weights(self._batch_size)
+        for loss in self._losses:
+            loss.begin_batch(weights)
+        if self._fit_accumulation and self._schedule.iters % self._accumulative_counts == 0:
+            # With gradient accumulation the last iteration updates even if its group is not full.
+            # Which one is the last is known once the last pass has begun.
+            runner.optim_wrapper.initialize_count_status(
+                runner.model, self._schedule.iters, self._schedule.expected_iters)
+            self._fit_accumulation = False
+
+    def after_train_iter(self,
+                         runner: Any,
+                         batch_idx: int,
+                         data_batch: DATA_BATCH = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
+        assert self._pass is not None
+        total: Optional[Tensor] = None
+        for loss in self._losses:
+            scores = loss.end_batch()
+            if scores is not None:
+                total = scores if total is None else total + scores
+        if total is None:
+            raise ValueError(
+                'the model never called an InfoBatchLoss that gives scores in this iteration, '
+                f'though it has {len(self._losses)}; wrap a loss that the model uses in training: '
+                f'{checks.LOSS_LINE}')
+        self._pass.add(total)
+        self._walk(runner)
+        if self._schedule.pass_done or self._schedule.done:
+            self._end_pass(runner)
+        elif self._saves_now(runner):
+            self._pass.gather()
+
+    def _walk(self, runner: Any) -> None:
+        """Step the schedulers by iteration to where the schedule is; ``ParamSchedulerHook`` makes
+        one of the steps."""
+        self._owed += self._schedule.advance() - 1
+        if not self._steps_schedulers or runner.param_schedulers is None:
+            return
+        groups = (runner.param_schedulers.values()
+                  if isinstance(runner.param_schedulers, dict) else [runner.param_schedulers])
+        while self._owed > 0:
+            for scheduler in (s for group in groups for s in group if not s.by_epoch):
+                scheduler.step()
+            self._owed -= 1
+
+    # ----------------------------------------------------------- checkpoints
+
+    def _saves_now(self, runner: Any) -> bool:
+        """Whether a checkpoint hook will save after this iteration, as each rank can tell."""
+        return any(not hook.by_epoch and (
+            self.every_n_train_iters(runner, hook.interval, hook.save_begin) or
+            (hook.save_last and self.is_last_train_iter(runner))) for hook in runner.hooks
+                   if isinstance(hook, CheckpointHook))
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Gather the scores of the running pass: a validation may save the best checkpoint."""
+        if self._pass is not None:
+            self._pass.gather()
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Add the state; rank 0 alone comes here."""
+        if self._pass is None:
+            return
+        if not self._pass.complete:
+            runner.logger.warning(
+                'InfoBatch: a checkpoint was written at a moment that CheckpointHook does not '
+                'announce; of the running pass it holds only the scores that rank 0 has seen')
+        self._record(runner)
+        checkpoint[STATE_KEY] = dict(
+            version=FORMAT_VERSION,
+            schedule=self._schedule.state_dict(),
+            owed=self._owed,
+            records=[dict(record) for record in self._report.passes],
+            **self._pass.state_dict())
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """Keep the state of a resumed run until its pass begins."""
+        if not getattr(runner, '_resume', False):
+            return
+        self._resumed = checkpoint.get(STATE_KEY)
+        self._resumed_without_state = self._resumed is None
+        if self._resumed is None:
+            runner.logger.warning(
+                'InfoBatch: the checkpoint holds no state of InfoBatch (was it trained without?); '
+                'scoring starts afresh, so the next pass prunes nothing')
+
+    def _load(self, state: Dict[str, Any]) -> None:
+        self._pass = RunningPass.resume(self._sampler, self._device, state)
+        self._schedule.load_state_dict(
+            state['schedule'],
+            checks.count_batches(self._loop.dataloader, len(self._sampler.share()[0])))
+        self._owed = int(state['owed'])
+        self._report.passes = [dict(record) for record in state['records']]
+        self._report.settings['seed'] = self._sampler.seed

@@ -1,0 +1,203 @@
+"""The training loops: passes, progress and the end of the run."""
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.utils import calc_dynamic_intervals
+from torch.nn import Module
+from torch.utils.data import DataLoader
+
+from . import checks
+from .sampler import InfoBatchSampler
+from .schedule import PassSchedule
+
+
+def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
+    """Check a dataloader, and fit its sampler to it.
+
+    Args:
+        dataloader (DataLoader): The training dataloader.
+        loop (str): The name of the loop, for the messages.
+
+    Returns:
+        InfoBatchSampler: Its sampler.
+
+    Raises:
+        ValueError: If the batches do not follow the plan of an ``InfoBatchSampler``.
+    """
+    sampler = checks.check_dataloader(dataloader, loop)
+    batch_size, drop_last = checks.batch_shape(dataloader)
+    if drop_last:
+        sampler.min_kept = sampler.world_size * batch_size
+    return sampler
+
+
+@LOOPS.register_module()
+class InfoBatchEpochLoop(EpochBasedTrainLoop):
+    """Epochs over what the plan keeps.
+
+    ``max_epochs`` stays what it was; pruned epochs have fewer iterations. Schedulers by epoch step
+    once an epoch, those converted to iterations walk by progress and reach their end value.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader or dict): The training dataloader, with an ``InfoBatchSampler``.
+        max_epochs (int): The epochs to train.
+        val_begin (int): The epoch that begins validating. Defaults to 1.
+        val_interval (int): Epochs between validations. Defaults to 1.
+        dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
+            from there on. Defaults to None.
+
+    Attributes:
+        sampler (InfoBatchSampler): The dataloader's sampler.
+        schedule (PassSchedule): Where the run stands.
+
+    Raises:
+        ValueError: If the dataloader's batches do not follow a plan.
+    """
+
+    def __init__(self,
+                 runner: Any,
+                 dataloader: Union[DataLoader, Dict],
+                 max_epochs: int,
+                 val_begin: int = 1,
+                 val_interval: int = 1,
+                 dynamic_intervals: Optional[List[Tuple[int, int]]] = None) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval,
+                         dynamic_intervals)
+        self.sampler = take_sampler(self.dataloader, type(self).__name__)
+        length = len(self.dataloader)
+        self.schedule = PassSchedule(self._max_epochs * length, length, delta=self.sampler.delta)
+
+    @property
+    def max_iters(self) -> int:
+        """int: The iterations that the run is expected to take; exact in its last pass."""
+        return self.schedule.expected_iters
+
+    @property
+    def pass_is_over(self) -> bool:
+        """bool: Whether the next thing to do is to begin a pass."""
+        return self.schedule.pass_index < self._epoch
+
+    def run(self) -> Module:
+        """Launch training."""
+        checks.check_has_hook(self.runner)
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Train a pass, or what is left of it after a resume."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.call_hook('before_train_pass')
+        self.runner.model.train()
+        for idx, data_batch in enumerate(self.dataloader, start=self.schedule.step):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def continue_without_state(self) -> None:
+        """Go on from a checkpoint of a run without InfoBatch."""
+        self.schedule.skip_to(self._iter, self._epoch)
+
+
+@LOOPS.register_module()
+class InfoBatchIterLoop(IterBasedTrainLoop):
+    """Iterations over passes of what the plan keeps.
+
+    With ``budget='passes'``, ``max_iters`` means the schedule that was written for all data: the
+    run makes as many passes over the dataset as it would have made in ``max_iters`` iterations,
+    walks learning rate, annealing and the end by progress, and so ends in fewer iterations. With
+    ``budget='iterations'`` the run makes ``max_iters`` iterations and more passes, the learning
+    rate follows iterations, and annealing begins with the first pass at or after
+    ``delta * max_iters``.
+
+    Validation and checkpoints count real iterations, and happen at the end. It differs from
+    ``IterBasedTrainLoop`` in that the dataloader is opened when a pass begins, neither when the
+    loop is built nor with a pause, and that nothing is replayed on resume.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (DataLoader or dict): The training dataloader, with an ``InfoBatchSampler``.
+        max_iters (int): The length of the schedule.
+        val_begin (int): The iteration that begins validating. Defaults to 1.
+        val_interval (int): Iterations between validations. Defaults to 1000.
+        dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
+            from there on. Defaults to None.
+        budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
+
+    Attributes:
+        sampler (InfoBatchSampler): The dataloader's sampler.
+        schedule (PassSchedule): Where the run stands.
+
+    Raises:
+        ValueError: If the dataloader's batches do not follow a plan, or an argument is out of
+            range.
+    """
+
+    def __init__(self,
+                 runner: Any,
+                 dataloader: Union[DataLoader, Dict],
+                 max_iters: int,
+                 val_begin: int = 1,
+                 val_interval: int = 1000,
+                 dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
+                 budget: str = 'passes') -> None:
+        # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
+        # would load a plan that is not made yet.
+        BaseLoop.__init__(self, runner, dataloader)
+        if int(max_iters) != max_iters or max_iters < 1:
+            raise ValueError(f'train_cfg.max_iters={max_iters!r} has to be an integer above 0')
+        self._max_iters = int(max_iters)
+        self._max_epochs = 1
+        self._epoch = 0
+        self._iter = 0
+        self.val_begin = val_begin
+        self.val_interval = val_interval
+        self.stop_training = False
+        if hasattr(self.dataloader.dataset, 'metainfo'):
+            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
+            self.val_interval, dynamic_intervals)
+        self.sampler = take_sampler(self.dataloader, type(self).__name__)
+        self.schedule = PassSchedule(self._max_iters, len(self.dataloader), budget,
+                                     self.sampler.delta)
+
+    @property
+    def max_iters(self) -> int:
+        """int: The iterations that the run is expected to take; exact in its last pass."""
+        return self.schedule.expected_iters
+
+    @property
+    def pass_is_over(self) -> bool:
+        """bool: Whether the next thing to do is to begin a pass."""
+        return self.schedule.pass_done and not self.schedule.done
+
+    def run(self) -> Module:
+        """Launch training."""
+        checks.check_has_hook(self.runner)
+        self.runner.call_hook('before_train')
+        # As in IterBasedTrainLoop, the whole training is one epoch to the hooks.
+        self.runner.call_hook('before_train_epoch')
+        while not self.schedule.done and not self.stop_training:
+            self.runner.call_hook('before_train_pass')
+            if not self.schedule.done:  # a finished run was resumed
+                self.run_pass()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_pass(self) -> None:
+        """Train a pass, or what is left of it after a resume or up to the end of the run."""
+        for data_batch in self.dataloader:
+            self.runner.model.train()
+            self.run_iter(data_batch)
+            self._decide_current_val_interval()
+            if (self.runner.val_loop is not None and self._iter >= self.val_begin
+                    and (self._iter % self.val_interval == 0 or self.schedule.done)):
+                self.runner.val_loop.run()
+            if self.schedule.done or self.stop_training:
+                return
+
+    def continue_without_state(self) -> None:
+        """Go on from a checkpoint of a run without InfoBatch."""
+        self.schedule.skip_to(self._iter, self._iter // self.schedule.pass_length)

@@ -1,0 +1,168 @@
+"""How the toolboxes' losses turn a map of values into a number, and which values are valid.
+
+Shapes: B samples, C classes, HW pixels. A map is what a loss returns with
+``reduction_override='none'``: [B], [B, C], [B, HW...] or [B, C, HW...].
+
+The rules are those of mmseg's and mmpretrain's own modules, so that with weights of 1 the result is
+the wrapped loss's own, operation for operation. Where those read a count back to the host
+(``.item()``), the count stays on the device here.
+"""
+import sys
+from typing import Any, Optional, Union
+
+from torch import Tensor, nn
+
+Divisor = Union[int, float, Tensor, None]
+
+
+def toolbox_of(loss: nn.Module) -> str:
+    """The toolbox whose rules a loss follows: 'mmseg', 'mmpretrain' or ''.
+
+    A subclass of a toolbox's loss follows the toolbox that it inherits from.
+    """
+    for cls in type(loss).__mro__:
+        package = cls.__module__.split('.')[0]
+        if package in ('mmseg', 'mmpretrain'):
+            return package
+    return ''
+
+
+def inherits(loss: nn.Module, *names: str) -> bool:
+    """Whether a loss is, or inherits from, one of the toolboxes' classes of these names."""
+    return bool(toolbox_of(loss)) and any(cls.__name__ in names for cls in type(loss).__mro__)
+
+
+def check_supported(loss: nn.Module) -> None:
+    """Refuse a loss whose batch value is not made of values of its samples.
+
+    Raises:
+        TypeError: If the loss is none of those that are known to decompose.
+        ValueError: If it is, but not in the mode that it is set to.
+    """
+    name = type(loss).__name__
+    if not inherits(loss, 'CrossEntropyLoss', 'LabelSmoothLoss', 'FocalLoss'):
+        raise TypeError(
+            f'InfoBatchLoss cannot wrap {type(loss).__module__}.{name}: it needs a value for each '
+            "sample, and knows how CrossEntropyLoss, LabelSmoothLoss and FocalLoss of mmseg and "
+            "mmpretrain give it; write InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))")
+    if getattr(loss, 'use_mask', False):
+        raise ValueError(
+            f'InfoBatchLoss cannot wrap {name}(use_mask=True): it returns only the mean over the '
+            'batch; set use_mask=False')
+    if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
+        raise ValueError(f'{name}.reduction={loss.reduction!r} is none of mean, sum and none')
+
+
+def valid_positions(loss: Any, pred: Tensor, target: Tensor,
+                    ignore_index: Optional[int]) -> Optional[Tensor]:
+    """Which positions of the target count.
+
+    Args:
+        loss (nn.Module): The wrapped loss.
+        pred (Tensor): [B, C, ...], the logits.
+        target (Tensor): Class indices [B, ...], or values for each class [B, C, ...].
+        ignore_index (int, optional): The ``ignore_index`` that the loss was called with.
+
+    Returns:
+        Tensor, optional: bool, of the target's shape; None where every position counts.
+    """
+    indices = not target.is_floating_point() and target.ndim < pred.ndim
+    if toolbox_of(loss) != 'mmseg':  # only F.cross_entropy's own default ignores anything
+        hard = inherits(loss, 'CrossEntropyLoss') and not (loss.use_sigmoid or loss.use_soft)
+        return target != -100 if hard and indices else None
+    if inherits(loss, 'FocalLoss'):
+        return target != (255 if ignore_index is None else ignore_index) if indices else None
+    ignore_index = -100 if ignore_index is None else ignore_index
+    if loss.use_sigmoid:
+        return (target >= 0) & (target != ignore_index)
+    return target != ignore_index if indices else None
+
+
+def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], values: Tensor,
+            avg_factor: Divisor) -> Divisor:
+    """What the wrapped loss would divide the sum of its map by.
+
+    Args:
+        loss (nn.Module): The wrapped loss.
+        pred (Tensor): [B, C, ...], the logits.
+        target (Tensor): The target that the loss was called with.
+        valid (Tensor, optional): What :func:`valid_positions` gave.
+        values (Tensor): The map.
+        avg_factor (int, float or Tensor, optional): The ``avg_factor`` that the loss was called
+            with.
+
+    Returns:
+        int, float or Tensor, optional: The divisor; None where it is the number of values.
+    """
+    if avg_factor is not None or toolbox_of(loss) != 'mmseg' or inherits(loss, 'FocalLoss'):
+        return avg_factor
+    class_weight, avg_non_ignore = loss.class_weight, loss.avg_non_ignore
+    if loss.use_sigmoid:
+        if not avg_non_ignore:
+            return None
+        if valid.ndim < values.ndim:
+            valid = valid.unsqueeze(1).expand(values.shape)
+        return valid.float().sum()
+    if valid is None:  # a target of class probabilities
+        return target.numel()
+    if class_weight is not None:
+        return pred.new_tensor(class_weight)[target[valid]].sum()
+    return valid.sum() if avg_non_ignore else target.numel()
+
+
+def reduce_map(loss: nn.Module, values: Tensor, reduction: str, divide_by: Divisor) -> Tensor:
+    """Reduce a map as the wrapped loss's toolbox does.
+
+    Args:
+        loss (nn.Module): The wrapped loss.
+        values (Tensor): The map, weighted.
+        reduction (str): 'mean', 'sum' or 'none'.
+        divide_by (int, float or Tensor, optional): What :func:`divisor` gave.
+
+    Returns:
+        Tensor: A scalar, or the map with 'none'.
+    """
+    if reduction == 'mean' and inherits(loss, 'FocalLoss') and toolbox_of(loss) == 'mmseg':
+        # It reduces the map as [B * HW, C]; float32 sums depend on the order.
+        values = values.transpose(0, 1).reshape(values.shape[1], -1).t().contiguous()
+    utils: Any = sys.modules[f'{toolbox_of(loss)}.models.losses.utils']
+    return utils.weight_reduce_loss(values, None, reduction, divide_by)
+
+
+def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
+               divide_by: Divisor) -> Tensor:
+    """The loss of each sample, as if it were alone.
+
+    For a map over pixels it is the mean over the sample's valid pixels (and the classes, where the
+    map has them); without pixels it is the sample's share of the sum, at the scale that the batch
+    loss has.
+
+    Args:
+        values (Tensor): The map, not weighted: [B], [B, C], [B, HW...] or [B, C, HW...].
+        pred (Tensor): [B, C, ...], the logits.
+        valid (Tensor, optional): bool [B, ...], the positions that count.
+        divide_by (int, float or Tensor, optional): What the batch's sum is divided by; None for
+            the number of values.
+
+    Returns:
+        Tensor: float32 [B], NaN where a sample has no valid position.
+    """
+    rows = values.detach().float().reshape(len(values), -1)
+    if pred.ndim > 2:
+        if valid is None:
+            return rows.mean(1)
+        count = valid.flatten(1).sum(1) * (rows.shape[1] // valid[0].numel())
+        return rows.sum(1) / count  # 0 / 0 is NaN
+    if divide_by is None:
+        scores = rows.mean(1)
+    else:
+        scores = rows.sum(1) * (len(rows) / divide_by)
+    if valid is not None:
+        scores = scores.masked_fill(~valid.flatten(1).all(1), float('nan'))
+    return scores
+
+
+def expand_like(weights: Tensor, values: Tensor) -> Tensor:
+    """View weights of samples, [B], so that they multiply a map, [B, ...]."""
+    return weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+

@@ -1,0 +1,97 @@
+"""The score table: the latest loss of every sample, and how the ranks' losses reach it."""
+from typing import Dict
+
+import torch
+from mmengine.dist import all_gather, get_world_size
+from torch import Tensor
+
+
+class ScoreTable:
+    """The latest loss of every sample.
+
+    Args:
+        num_samples (int): N, the length of the (outermost) dataset.
+
+    Attributes:
+        values (Tensor): float32 [N] on the CPU, NaN where a sample is unseen.
+        version (int): Grows with every change, so that a plan can tell whether it is up to date.
+    """
+
+    def __init__(self, num_samples: int) -> None:
+        self.values = torch.full((num_samples, ), float('nan'))
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def update(self, indices: Tensor, values: Tensor) -> None:
+        """Take the losses of some samples as their scores.
+
+        A NaN or infinite loss is left out: the sample keeps the score that it had.
+
+        Args:
+            indices (Tensor): int64 [M], each in [0, N). Where a sample is named more than once,
+                it is undefined which finite value it keeps, so name it once.
+            values (Tensor): float32 [M], the losses beside ``indices``.
+
+        Raises:
+            TypeError: If the indices are not int64: float16 for one cannot tell 20208 from 20209.
+            ValueError: If the shapes differ or an index lies outside the dataset.
+        """
+        indices, values = torch.as_tensor(indices), torch.as_tensor(values)
+        if indices.dtype != torch.int64:
+            raise TypeError(
+                f'the indices of scores have to be int64, but are {indices.dtype}: smaller types '
+                'cannot name every sample')
+        if indices.ndim != 1 or indices.shape != values.shape:
+            raise ValueError(
+                'indices and values have to be of one shape [M], but are of shapes '
+                f'{tuple(indices.shape)} and {tuple(values.shape)}')
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
+            raise ValueError(
+                f'indices from {int(indices.min())} to {int(indices.max())} do not fit a dataset '
+                f'of {len(self)} samples')
+        values = values.detach().to(device='cpu', dtype=torch.float32)
+        finite = torch.isfinite(values)
+        self.values[indices.cpu()[finite]] = values[finite]
+        self.version += 1
+
+    def state_dict(self) -> Dict[str, Tensor]:
+        """The state: ``values``, a copy."""
+        return dict(values=self.values.clone())
+
+    def load_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+        """Take over the scores of a checkpoint.
+
+        Args:
+            state_dict (dict): What :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: If they belong to a dataset of another length.
+        """
+        values = state_dict['values']
+        if values.shape != self.values.shape:
+            raise ValueError(
+                f'the checkpoint holds scores of {len(values)} samples, but the training dataset '
+                f'has {len(self)}: scores are kept by index, so they would name other samples. '
+                'Resume with the dataset of the checkpoint, or start a new run from its weights '
+                'with load_from=CHECKPOINT and resume=False')
+        self.values = values.detach().to(device='cpu', dtype=torch.float32, copy=True)
+        self.version += 1
+
+
+def gather_in_order(losses: Tensor) -> Tensor:
+    """Put together the losses that the ranks saw, in the order of the pass.
+
+    Rank r of W trains the samples r, r + W, r + 2W, ... of the pass, so the order follows from the
+    ranks alone and no index travels. A collective: every rank has to call it.
+
+    Args:
+        losses (Tensor): float32 [M] of this rank, of equal length on every rank.
+
+    Returns:
+        Tensor: float32 [M * W] on the CPU.
+    """
+    if get_world_size() == 1:
+        return losses.cpu()
+    return torch.stack(all_gather(losses.contiguous())).t().reshape(-1).cpu()

@@ -158,7 +158,7 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
     else:
         scores = rows.sum(1) * (len(rows) / divide_by)
     if valid is not None:
-        scores = scores.masked_fill(~valid.flatten(1).all(1), float('nan'))
+        scores = scores.masked_fill(~valid.reshape(len(valid), -1).all(1), float('nan'))
     return scores
 
 

@@ -62,6 +62,8 @@ class InfoBatchHook(Hook):
         self._losses = checks.find_losses(runner.model)
         self._device = next(runner.model.parameters()).device
         self._batch_size = checks.batch_shape(self._loop.dataloader)[0]
+        # What a pass over all data trains; less than the dataset under drop_last.
+        self._full = self._samples_in(self._schedule.pass_length, len(self._sampler.scores))
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
         self._steps_schedulers = any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks)
         self._report = RunReport(
@@ -95,6 +97,9 @@ class InfoBatchHook(Hook):
         self._accumulative_counts = max(w._accumulative_counts for w in wrappers)
         self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
 
+    def _samples_in(self, iterations: int, at_most: int) -> int:
+        return min(at_most, iterations * self._batch_size * self._sampler.world_size)
+
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
         self._sampler.start_pass(self._schedule.pass_index + 1, self._schedule.progress)
@@ -103,9 +108,17 @@ class InfoBatchHook(Hook):
         self._schedule.begin_pass(len(self._loop.dataloader))
         self._pass = RunningPass(self._sampler, self._device)
         mean = mean_score(self._sampler.scores.values)
-        record = self._report.begin_pass(self._schedule.pass_index, self._schedule.iters, plan.kept,
-                                         plan.num_samples, self._sampler.annealing, plan.threshold,
-                                         None if math.isnan(mean) else mean, seconds)
+        record = self._report.begin_pass(
+            index=self._schedule.pass_index,
+            begin_iter=self._schedule.iters,
+            kept=plan.kept,
+            pruned=plan.pruned,
+            annealing=self._sampler.annealing,
+            threshold=plan.threshold,
+            mean_score=None if math.isnan(mean) else mean,
+            seconds=seconds,
+            will_train=self._samples_in(self._schedule.steps, plan.kept),
+            full=self._full)
         runner.logger.info(self._report.pass_line())
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
         runner.visualizer.add_scalars(
@@ -121,12 +134,11 @@ class InfoBatchHook(Hook):
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
-        plan = self._sampler.plan
-        share = 1.0 if self._schedule.pass_done else self._pass.trained / plan.kept
+        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.plan.kept
         self._report.update_pass(
             iterations=self._schedule.iters - self._report.passes[-1]['begin_iter'],
             trained=self._pass.trained,
-            full=round(plan.num_samples * share))
+            full=round(self._full * share))
         self._report.finished = self._schedule.done
         if is_main_process():
             self._report.write(osp.join(runner.work_dir, 'infobatch.json'))

@@ -25,26 +25,43 @@ class RunReport:
         self.schedule_iterations = int(settings['schedule_iterations'])
         self.finished = False
 
-    def begin_pass(self, index: int, begin_iter: int, kept: int, num_samples: int, annealing: bool,
-                   threshold: Optional[float], mean_score: Optional[float],
-                   seconds: float) -> Dict[str, Any]:
-        """Open the record of a pass."""
-        trained = sum(record['trained'] for record in self.passes) + kept
-        full = sum(record['full'] for record in self.passes) + num_samples
+    def begin_pass(self, *, index: int, begin_iter: int, kept: int, pruned: int, annealing: bool,
+                   threshold: Optional[float], mean_score: Optional[float], seconds: float,
+                   will_train: int, full: int) -> Dict[str, Any]:
+        """Open the record of a pass.
+
+        Args:
+            index (int): The pass, from 0.
+            begin_iter (int): The iterations done before it.
+            kept (int): The samples of its plan.
+            pruned (int): The samples that the plan skips.
+            annealing (bool): Whether it lies in the last part of the run.
+            threshold (float, optional): The score below which a sample was well-learned.
+            mean_score (float, optional): The mean of the scores.
+            seconds (float): The time that choosing took.
+            will_train (int): The samples that it will train; fewer than ``kept`` under
+                ``drop_last``.
+            full (int): The samples that a pass over all data would train.
+
+        Returns:
+            dict: The record.
+        """
+        trained_before = sum(record['trained'] for record in self.passes)
+        full_before = sum(record['full'] for record in self.passes)
         self.passes.append({
             'pass': index,
             'begin_iter': begin_iter,
             'iterations': 0,
             'kept': kept,
-            'pruned': num_samples - kept,
-            'pruned_share': 1 - kept / num_samples,
+            'pruned': pruned,
+            'pruned_share': pruned / (kept + pruned),
             'annealing': annealing,
             'threshold': threshold,
             'mean_score': mean_score,
             'seconds': seconds,
             'trained': 0,
             'full': 0,
-            'saving': 1 - trained / full,
+            'saving': 1 - (trained_before + will_train) / (full_before + full),
         })
         return self.passes[-1]
 

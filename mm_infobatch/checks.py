@@ -12,7 +12,8 @@ from .losses import InfoBatchLoss
 from .sampler import InfoBatchSampler
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
-LOSS_LINE = "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) (mmpretrain: loss=)"
+LOSS_LINE = ("loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head of "
+             'the model (in mmpretrain: loss=)')
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
 
 
@@ -102,18 +103,21 @@ def check_loop(loop: Any) -> None:
             f'and {SAMPLER_LINE}')
 
 
+def unwrap(model: nn.Module) -> Any:
+    """The model itself, without the wrapper of a distributed run."""
+    return model.module if is_model_wrapper(model) else model
+
+
 def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
     """The wrapped losses of a model.
 
     Raises:
         ValueError: If there is none, or none that gives scores.
     """
-    if is_model_wrapper(model):
-        model = model.module
     losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
     if not losses:
         raise ValueError(
-            f'no loss of {type(model).__name__} is an InfoBatchLoss, so nothing would be weighted '
+            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be weighted '
             f'or scored; write {LOSS_LINE}')
     if not any(loss.score for loss in losses):
         raise ValueError('every InfoBatchLoss has score=False, so no sample would get a score; '
@@ -127,9 +131,7 @@ def check_batch_augments(model: nn.Module) -> None:
     Raises:
         ValueError: If the model's data preprocessor mixes the batch.
     """
-    if is_model_wrapper(model):
-        model = model.module
-    preprocessor = getattr(model, 'data_preprocessor', None)
+    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
     if getattr(preprocessor, 'batch_augments', None) is not None:
         raise ValueError(
             'model.train_cfg.augments (or data_preprocessor.batch_augments) mixes images of a '

@@ -36,6 +36,8 @@ class InfoBatchLoss(nn.Module):
         ValueError: If it is in a mode that has none.
     """
 
+    loss: Any
+
     def __init__(self, loss: Union[dict, nn.Module], score: bool = True) -> None:
         super().__init__()
         if not isinstance(loss, (dict, nn.Module)):

@@ -98,7 +98,7 @@ def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], va
         return avg_factor
     class_weight, avg_non_ignore = loss.class_weight, loss.avg_non_ignore
     if loss.use_sigmoid:
-        if not avg_non_ignore:
+        if not avg_non_ignore or valid is None:
             return None
         if valid.ndim < values.ndim:
             valid = valid.unsqueeze(1).expand(values.shape)

@@ -101,8 +101,8 @@ class RunReport:
     def last_line(self) -> str:
         """str: The log line at the end of the run."""
         totals = self.totals()
-        return (f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} samples '
-                f'in {totals["iterations"]} iterations of a schedule of '
+        return (f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} '
+                f'samples in {totals["iterations"]} iterations of a schedule of '
                 f'{totals["schedule_iterations"]}: saving {totals["saving"]:.1%}, '
                 f'{totals["seconds_choosing"]:.3f} s spent choosing')
 

@@ -33,8 +33,9 @@ class Plan:
                 f'{self.indices.dtype} of shape {tuple(self.indices.shape)}')
         if self.weights.dtype != torch.float32 or self.weights.shape != self.indices.shape:
             raise ValueError(
-                f'Plan.weights has to be a float32 tensor of shape {tuple(self.indices.shape)}, one '
-                f'weight an index, but is {self.weights.dtype} of shape {tuple(self.weights.shape)}')
+                f'Plan.weights has to be a float32 tensor of shape {tuple(self.indices.shape)}, '
+                f'one weight an index, but is {self.weights.dtype} of shape '
+                f'{tuple(self.weights.shape)}')
         first, last = int(self.indices[0]), int(self.indices[-1])
         if first < 0 or last >= self.num_samples or not bool(
                 (self.indices[1:] > self.indices[:-1]).all()):

@@ -12,8 +12,8 @@ from .losses import InfoBatchLoss
 from .sampler import InfoBatchSampler
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
-LOSS_LINE = ("loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head of "
-             'the model (in mmpretrain: loss=)')
+LOSS_LINE = ("loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
+             'of the model (in mmpretrain: loss=)')
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
 
 
@@ -117,8 +117,8 @@ def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
     losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
     if not losses:
         raise ValueError(
-            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be weighted '
-            f'or scored; write {LOSS_LINE}')
+            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
+            f'weighted or scored; write {LOSS_LINE}')
     if not any(loss.score for loss in losses):
         raise ValueError('every InfoBatchLoss has score=False, so no sample would get a score; '
                          'remove it from at least one')

@@ -161,11 +161,21 @@ class InfoBatchHook(Hook):
         weights = self._pass.weights(self._batch_size)
         for loss in self._losses:
             loss.begin_batch(weights)
-        if self._fit_accumulation and self._schedule.iters % self._accumulative_counts == 0:
-            # With gradient accumulation the last iteration updates even if its group is not full.
-            # Which one is the last is known once the last pass has begun.
-            runner.optim_wrapper.initialize_count_status(
-                runner.model, self._schedule.iters, self._schedule.expected_iters)
+        if self._fit_accumulation:
+            self._fit_accumulation_counts(runner)
+
+    def _fit_accumulation_counts(self, runner: Any) -> None:
+        """Tell the optimizer wrapper which iteration is the last: it updates there even if the
+        group of accumulated gradients is not full.
+
+        The last iteration is known once the last pass has begun; the wrapper is told where a group
+        begins, as it warns of lost gradients elsewhere, or at once if no group begins any more.
+        """
+        counts, iters = self._accumulative_counts, self._schedule.iters
+        group = -(-iters // counts) * counts
+        if group == iters or group >= self._schedule.expected_iters:
+            runner.optim_wrapper.initialize_count_status(runner.model, iters,
+                                                         self._schedule.expected_iters)
             self._fit_accumulation = False
 
     def after_train_iter(self,

@@ -261,6 +261,7 @@ class InfoBatchHook(Hook):
         self._schedule.load_state_dict(
             state['schedule'],
             checks.count_batches(self._loop.dataloader, len(self._sampler.share()[0])))
-        self._owed = int(state['owed'])
+        walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
+        self._owed = int(state['owed']) + walked_at_once
         self._report.passes = [dict(record) for record in state['records']]
         self._report.settings['seed'] = self._sampler.seed

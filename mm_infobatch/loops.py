@@ -67,8 +67,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval,
                          dynamic_intervals)
         self.sampler = take_sampler(self.dataloader, type(self).__name__)
-        length = len(self.dataloader)
-        self.schedule = PassSchedule(self._max_epochs * length, length, delta=self.sampler.delta)
+        self.schedule = PassSchedule(
+            None, len(self.dataloader), delta=self.sampler.delta, passes=self._max_epochs)
 
     @property
     def max_iters(self) -> int:

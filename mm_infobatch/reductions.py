@@ -122,7 +122,7 @@ def reduce_map(loss: nn.Module, values: Tensor, reduction: str, divide_by: Divis
     Returns:
         Tensor: A scalar, or the map with 'none'.
     """
-    if reduction == 'mean' and inherits(loss, 'FocalLoss') and toolbox_of(loss) == 'mmseg':
+    if reduction != 'none' and inherits(loss, 'FocalLoss') and toolbox_of(loss) == 'mmseg':
         # It reduces the map as [B * HW, C]; float32 sums depend on the order.
         values = values.transpose(0, 1).reshape(values.shape[1], -1).t().contiguous()
     utils: Any = sys.modules[f'{toolbox_of(loss)}.models.losses.utils']

@@ -1,6 +1,6 @@
 """Passes, progress and the end of a run, as arithmetic on integers."""
 import math
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 BUDGETS = ('passes', 'iterations')
 
@@ -15,11 +15,14 @@ class PassSchedule:
     so the run makes as many iterations, and more passes.
 
     Args:
-        total (int): The length of the schedule in steps.
+        total (int, optional): The length of the schedule in steps. None where it is written in
+            passes.
         pass_length (int): The iterations of a pass over all data, on each rank.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
         delta (float): The share of the schedule in which passes may prune, to estimate the end.
             Defaults to 0.875.
+        passes (int, optional): The length of the schedule in passes (epochs), which stays the same
+            on another number of ranks. Defaults to None.
 
     Attributes:
         pass_index (int): The current pass, from 0; -1 before the first.
@@ -33,21 +36,30 @@ class PassSchedule:
     """
 
     def __init__(self,
-                 total: int,
+                 total: Optional[int],
                  pass_length: int,
                  budget: str = 'passes',
-                 delta: float = 0.875) -> None:
+                 delta: float = 0.875,
+                 passes: Optional[int] = None) -> None:
         if budget not in BUDGETS:
             raise ValueError(
                 f'budget={budget!r} is neither of {BUDGETS}: with budget=\'passes\' max_iters is '
                 'the unpruned schedule and the run ends earlier, with budget=\'iterations\' the '
                 'run makes max_iters iterations; change train_cfg.budget')
-        self.total, self.pass_length = total, pass_length
-        self.budget, self.delta = budget, delta
+        self._total, self._passes = total, passes
+        self.pass_length, self.budget, self.delta = pass_length, budget, delta
         self.pass_index, self.iters, self.walked = -1, 0, 0
         self.step = self.steps = 0
         self._from = self._to = 0  # the steps at which this pass was taken up and will end
-        self._expected = total
+        self._expected = self.total
+
+    @property
+    def total(self) -> int:
+        """int: The length of the schedule in steps."""
+        if self._total is None:
+            assert self._passes is not None
+            return self._passes * self.pass_length
+        return self._total
 
     @property
     def progress(self) -> float:
@@ -91,6 +103,8 @@ class PassSchedule:
     def _take_up(self, steps: int, length: int) -> None:
         self.step, self.steps = 0, steps
         self._from, self._to = self.walked, self.walked + length
+        if not steps:  # what is due makes no batch, so the pass is over
+            self.walked = min(self._to, self.total)
         self._expected = self._estimate()
 
     def advance(self) -> int:
@@ -139,7 +153,7 @@ class PassSchedule:
         """Go on from a checkpoint.
 
         On another world size or batch size, the rest of the pass takes another number of
-        iterations; it walks the same steps of the schedule.
+        iterations; it walks the same steps of the schedule, at once where no iteration is left.
 
         Args:
             state_dict (dict): What :meth:`state_dict` gave.

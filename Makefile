@@ -1,0 +1,64 @@
+# `make help` says what there is to make. PYTHON=... picks the interpreter of a new environment
+# (3.10 or newer), VENV=... says where it is.
+PYTHON ?= python3
+VENV ?= .venv
+
+# The models here are so small that one thread is as fast as two, and steady on a busy machine.
+export OMP_NUM_THREADS ?= 1
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.mm-infobatch-installed
+DATA := data/shapes/scenes.txt
+DEMO := work_dirs/demo
+BASELINE := upernet_r18-slim_1xb8-1.2k_shapes-64x64
+INFOBATCH := upernet_r18-slim_1xb8-infobatch-1.2k_shapes-64x64
+SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py') tools/train.py tools/_common.py
+
+# Two trainings at once would take each other's time.
+.NOTPARALLEL:
+.PHONY: help setup demo test lint format clean
+
+help:
+	@echo 'make setup   the environment in $(VENV)'
+	@echo 'make demo    train a small UperNet with and without InfoBatch, then table and curves'
+	@echo 'make test    ruff, mypy and the tests'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make format  put the code into the style of the project'
+	@echo 'make clean   remove what these made, but $(VENV)'
+
+setup: $(STAMP)
+
+# Made anew when pyproject.toml changes; pip leaves alone what is installed and fits.
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo 'error: $(PYTHON) is older than 3.10; give a newer one: make PYTHON=python3.11'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -e '.[onedl,test]'
+	@touch $@
+
+demo: $(DEMO)/$(BASELINE)/.done $(DEMO)/$(INFOBATCH)/.done
+	@$(BIN)/python tools/plot_curves.py $(^D) --labels 'all data' InfoBatch --out $(DEMO)/curves.png
+	@$(BIN)/python tools/summarize.py $(^D) --labels 'all data' InfoBatch
+
+$(DEMO)/%/.done: $(STAMP) $(DATA) $(SOURCES)
+	rm -rf $(@D)
+	$(BIN)/python tools/train.py configs/demo/$*.py --work-dir $(@D)
+	@touch $@
+
+$(DATA): $(STAMP) tools/make_segmentation_data.py
+	rm -rf $(@D)
+	$(BIN)/python tools/make_segmentation_data.py $(@D)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/yapf -i -r mm_infobatch tools tests
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(DEMO) data/shapes build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,92 @@
+"""Copy what a run's numbers come from into a small folder that can be committed.
+
+It keeps the scalars, the dumped config, ``infobatch.json`` and the lines of the log that tell
+progress; it leaves out checkpoints, and the log's description of the machine, whose place takes
+``environment.json``: versions and the processor's name and number of cores.
+"""
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Dict, List, Optional
+
+KEPT_LINES = re.compile(r'(Iter|Epoch)\((train|val|test)\)|InfoBatch|GPU number: \d+|[Rr]esumed')
+PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain')
+
+
+def environment() -> Dict[str, object]:
+    """The versions and the processor that a run's times depend on."""
+    names = {name for package in PACKAGES for name in (package, f'onedl-{package}')}
+    versions = {one.metadata['Name']: one.version for one in distributions()}
+    processor = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        found = re.search(r'^model name\s*:\s*(.+)$', info.read_text(), re.MULTILINE)
+        processor = found.group(1) if found else processor
+    return dict(
+        python=platform.python_version(),
+        packages={name: versions[name] for name in sorted(names & versions.keys())},
+        processor=processor,
+        cores=os.cpu_count())
+
+
+def make_record(work_dir: Path, out: Path) -> List[Path]:
+    """Copy the small files of a run.
+
+    Args:
+        work_dir (Path): The run's work directory.
+        out (Path): Where the record goes; an older one there is replaced.
+
+    Returns:
+        list[Path]: The files written.
+
+    Raises:
+        ValueError: If the work directory holds no logs.
+    """
+    scalars = sorted(work_dir.glob('*/vis_data/scalars.json'))
+    if not scalars:
+        raise ValueError(f'{str(work_dir)!r} holds no <timestamp>/vis_data/scalars.json; give the '
+                         'work_dir of a run')
+    if out.exists():
+        shutil.rmtree(out)
+    written = []
+    for path in scalars:
+        session = path.parent.parent
+        (out / session.name / 'vis_data').mkdir(parents=True)
+        for name in ('scalars.json', 'config.py'):
+            if path.with_name(name).is_file():
+                copied = shutil.copy(path.with_name(name), out / session.name / 'vis_data')
+                written.append(Path(copied))
+        log = session / f'{session.name}.log'
+        if log.is_file():
+            lines = [line for line in log.read_text(errors='replace').splitlines()
+                     if KEPT_LINES.search(line)]
+            written.append(out / session.name / log.name)
+            written[-1].write_text('\n'.join(lines) + '\n')
+    if (work_dir / 'infobatch.json').is_file():
+        written.append(Path(shutil.copy(work_dir / 'infobatch.json', out)))
+    written.append(out / 'environment.json')
+    written[-1].write_text(json.dumps(environment(), indent=1) + '\n')
+    return written
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Copy the run that the command line names."""
+    parser = argparse.ArgumentParser(description='Keep the small files of a run')
+    parser.add_argument('work_dir', type=Path)
+    parser.add_argument('out', type=Path, help='for example records/camvid/infobatch')
+    args = parser.parse_args(argv)
+    try:
+        for path in make_record(args.work_dir, args.out):
+            print(path)
+    except ValueError as error:
+        sys.exit(f'make_record.py: error: {error}')
+
+
+if __name__ == '__main__':
+    main()

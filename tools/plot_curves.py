@@ -1,0 +1,181 @@
+"""Draw loss and metric of one or more runs, and below them the share that each pass pruned.
+
+The faint line is the loss as logged, the bold one its moving average. All is read from the work
+directories (see ``_runs.py``).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, List, Optional
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, PercentFormatter, StrMethodFormatter
+
+from _runs import Run, read_run
+
+# Okabe and Ito's colors, told apart by color-blind readers and in print.
+COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+AXES = {'iter': 'iterations', 'samples': 'samples trained on', 'time': 'training time'}
+
+
+def draw(runs: List[Run],
+         labels: List[str],
+         metric: Optional[str] = None,
+         x: str = 'iter') -> Figure:
+    """Draw the figure.
+
+    Args:
+        runs (list[Run]): The runs.
+        labels (list[str]): Name of each run.
+        metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
+        x (str): What the x axis counts: 'iter', 'samples' or 'time'. Defaults to 'iter'.
+
+    Raises:
+        ValueError: If ``metric`` is not in the logs of a run, or what ``x`` asks for is not.
+    """
+    for run in runs:
+        if (x == 'samples' and run.samples is None) or (x == 'time' and run.seconds is None):
+            raise ValueError(f'{run.name!r}: {"; ".join(run.notes)}. Use --x iter')
+    pruned = any(run.infobatch is not None for run in runs)
+    unit, divisor = _time_unit(runs) if x == 'time' else ('', 1.0)
+    figure = Figure(figsize=(6.4, 6.2 if pruned else 4.8), layout='constrained')
+    axes = figure.subplots(
+        2 + pruned, 1, sharex=True, height_ratios=[1, 1, 0.62] if pruned else [1, 1])
+    names = set()
+    for number, (run, label) in enumerate(zip(runs, labels)):
+        color = COLORS[number % len(COLORS)]
+
+        def position(iterations: Any, run: Run = run) -> np.ndarray:
+            return _position(run, x, np.asarray(iterations)) / divisor
+
+        steps, loss = run.loss()
+        axes[0].plot(position(steps), loss, color=color, alpha=0.22, linewidth=0.8)
+        axes[0].plot(position(steps), smooth(loss), color=color, linewidth=1.6, label=label)
+        name, steps, values = run.metric(metric)
+        if len(values):
+            names.add(name)
+            marker = 'o' if len(values) <= 40 else None
+            axes[1].plot(position(steps), values, color=color, marker=marker, markersize=3)
+            axes[1].axhline(values[-1], color=color, linewidth=0.6, linestyle=':')
+        if run.infobatch is not None:
+            _draw_passes(axes[2], run, position, color)
+        elif pruned:
+            ends = position([0, run.iterations])
+            axes[2].plot(ends, [0, 0], color=color, linewidth=1.6, clip_on=False)
+
+    axes[0].set_ylabel('training loss')
+    axes[0].set_ylim(top=_upper_limit(runs))
+    axes[0].legend(frameon=False, loc='upper right')
+    axes[1].set_ylabel(' / '.join(sorted(names)) or 'no metric logged')
+    if pruned:
+        axes[2].set_ylabel('pruned in pass')
+        axes[2].set_ylim(bottom=0)
+        axes[2].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    for axis in axes:
+        axis.grid(axis='y', linewidth=0.4, alpha=0.5)
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.margins(x=0.01)
+    axes[-1].set_xlabel(AXES[x] + (f' ({unit})' if unit else ''))
+    if x != 'time':
+        longest = axes[-1].get_xlim()[1]
+        axes[-1].xaxis.set_major_formatter(
+            EngFormatter(sep='') if longest >= 20000 else StrMethodFormatter('{x:,.0f}'))
+    figure.align_ylabels()
+    return figure
+
+
+def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """Centred moving average over a share of the values, float64 [M]; one-sided at the ends.
+
+    Values that are not finite are left out.
+    """
+    half = int(share * len(values) / 2)
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    begin = np.maximum(np.arange(len(values)) - half, 0)
+    end = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    with np.errstate(invalid='ignore'):  # 0 / 0 is NaN: a gap in the line
+        return (sums[end] - sums[begin]) / (counts[end] - counts[begin])
+
+
+def _draw_passes(axis: Any, run: Run, position: Any, color: str) -> None:
+    """Draw the pruned share as steps; the passes of annealing get a shade behind them."""
+    passes = (run.infobatch or {}).get('passes', [])
+    if not passes:
+        return
+    ends = [one['begin_iter'] + one['iterations'] for one in passes]
+    edges = position([one['begin_iter'] for one in passes[:1]] + ends)
+    shares = [one['pruned_share'] for one in passes]
+    axis.stairs(shares, edges, color=color, linewidth=1.6, baseline=None)
+    axis.stairs(shares, edges, color=color, fill=True, alpha=0.12)
+    annealing = [index for index, one in enumerate(passes) if one['annealing']]
+    if annealing:
+        begin = edges[annealing[0]]
+        axis.axvspan(begin, edges[-1], color=color, alpha=0.07, linewidth=0)
+        axis.annotate(
+            'annealing',
+            ((begin + edges[-1]) / 2, 0.5),
+            xycoords=('data', 'axes fraction'),
+            rotation=90,
+            ha='center',
+            va='center',
+            fontsize=8,
+            color=color,
+        )
+
+
+def _position(run: Run, x: str, iterations: np.ndarray) -> np.ndarray:
+    if x == 'samples':
+        return run.samples_at(iterations)
+    return run.seconds_at(iterations) if x == 'time' else iterations
+
+
+def _time_unit(runs: List[Run]) -> Any:
+    longest = max(run.seconds or 0.0 for run in runs)
+    units = [('s', 1.0), ('min', 60.0), ('h', 3600.0)]
+    return [(name, size) for name, size in units if size == 1.0 or longest >= 3 * size][-1]
+
+
+def _upper_limit(runs: List[Run]) -> float:
+    """Upper end of the loss axis: the first steps and single peaks may leave the figure."""
+    tops = []
+    for run in runs:
+        loss = run.loss()[1]
+        loss = loss[np.isfinite(loss)]
+        if len(loss):
+            tops.append(max(float(np.quantile(loss, 0.98)), float(np.nanmax(smooth(loss)))))
+    return 1.05 * max(tops) if tops else 1.0
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Draw the curves of runs')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
+    parser.add_argument('--out', type=Path, required=True, help='file to write: .png, .pdf or .svg')
+    parser.add_argument('--metric', help='default: mIoU or accuracy/top1, whichever was logged')
+    parser.add_argument('--x', choices=list(AXES), default='iter', help='x axis (default: iter)')
+    parser.add_argument('--labels', nargs='+', help="names of the runs (default: directories')")
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Draw the figure that the command line asks for."""
+    args = parse_args(argv)
+    try:
+        runs = [read_run(path) for path in args.work_dirs]
+        labels = args.labels or [run.name for run in runs]
+        if len(labels) != len(runs):
+            raise ValueError(f'--labels has {len(labels)} names for {len(runs)} work directories')
+        figure = draw(runs, labels, args.metric, args.x)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(args.out, dpi=200)
+    except ValueError as error:
+        sys.exit(f'plot_curves.py: error: {error}')
+    print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,91 @@
+"""Print a table of runs, in Markdown, from what they left in their work directories.
+
+Every number is read from the logs (see ``_runs.py``). Time is that of the training iterations,
+with loading and choosing samples, without validation. Saving is 1 - samples trained / samples
+that the schedule without pruning would have trained on.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import List, Optional
+
+from _runs import Run, read_run
+
+HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'saving')
+
+
+def table(runs: List[Run], labels: List[str], metric: Optional[str] = None) -> str:
+    """Write the table, one row a run, and below it the notes on the numbers.
+
+    Args:
+        runs (list[Run]): The runs.
+        labels (list[str]): Name of each run.
+        metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
+
+    Raises:
+        ValueError: If ``metric`` is not in the logs of a run.
+    """
+    rows = [list(HEADER)]
+    notes = []
+    for run, label in zip(runs, labels):
+        name, steps, values = run.metric(metric)
+        final = best = '-'
+        if len(values):
+            final = f'{values[-1]:.2f}'
+            best = f'{values.max():.2f} (at {steps[values.argmax()]})'
+        saving = '-'
+        if run.infobatch is not None:
+            saving = f'{100 * run.infobatch["totals"]["saving"]:.1f} %'
+        rows.append([
+            label,
+            f'{run.iterations:,}',
+            '?' if run.samples is None else f'{run.samples:,}',
+            '?' if run.seconds is None else duration(run.seconds),
+            name or '-',
+            final,
+            best,
+            saving,
+        ])
+        notes += [f'{label}: {note}.' for note in run.notes]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
+    lines.insert(1, ' | '.join('-' * width for width in widths))
+    text = '\n'.join(f'| {line} |' for line in lines)
+    return text + ''.join(f'\n\n{note}' for note in notes)
+
+
+def duration(seconds: float) -> str:
+    """Write a time as 42.0 s, 3 min 05 s or 2 h 07 min."""
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    whole = int(round(seconds))
+    if whole < 3600:
+        return f'{whole // 60} min {whole % 60:02d} s'
+    return f'{whole // 3600} h {whole % 3600 // 60:02d} min'
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Print a table of runs')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
+    parser.add_argument('--metric', help='default: mIoU or accuracy/top1, whichever was logged')
+    parser.add_argument('--labels', nargs='+', help="names of the runs (default: directories')")
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Print the table that the command line asks for."""
+    args = parse_args(argv)
+    try:
+        runs = [read_run(path) for path in args.work_dirs]
+        labels = args.labels or [run.name for run in runs]
+        if len(labels) != len(runs):
+            raise ValueError(f'--labels has {len(labels)} names for {len(runs)} work directories')
+        print(table(runs, labels, args.metric))
+    except ValueError as error:
+        sys.exit(f'summarize.py: error: {error}')
+
+
+if __name__ == '__main__':
+    main()

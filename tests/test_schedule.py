@@ -1,0 +1,367 @@
+"""The schedule: how far a pruned run has walked, and when it is at its end."""
+import importlib
+import io
+import itertools
+import math
+import random
+import warnings
+
+import pytest
+import torch
+from helpers import small_runner
+
+from mm_infobatch import InfoBatchSampler
+from mm_infobatch.schedule import PassSchedule
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # what the toolbox says when imported is not about us
+    importlib.import_module('mmpretrain.models')
+
+
+def run(schedule, steps_of, stop_after=None):
+    """Train to the end, or for some iterations; the record of it.
+
+    ``steps_of(schedule)`` says how many iterations the pass that begins has. Before and after each
+    iteration it looks at what hooks ask for (``runner.iter + 1 == runner.max_iters``).
+    """
+    record = dict(passes=0, moved=[], last_before=[], last_after=[], expected=[], walked=[])
+    while not schedule.done:
+        if schedule.pass_done:
+            schedule.begin_pass(steps_of(schedule))
+            record['passes'] += 1
+        while not (schedule.pass_done or schedule.done):
+            if stop_after is not None and len(record['moved']) == stop_after:
+                return record
+            iters = schedule.iters  # runner.iter, which the loop counts up after the hooks
+            record['last_before'].append(iters + 1 == schedule.expected_iters)
+            record['moved'].append(schedule.advance())
+            record['last_after'].append(iters + 1 == schedule.expected_iters)
+            record['expected'].append(schedule.expected_iters)
+            record['walked'].append(schedule.walked)
+    return record
+
+
+def kept_shares(schedule, delta, rng, least=1):
+    """Passes of random length until delta of the run, then whole ones."""
+
+    def steps_of(schedule):
+        if schedule.progress >= delta:
+            return schedule.pass_length
+        return rng.randint(least, schedule.pass_length)
+
+    return steps_of
+
+
+SCHEDULES = [(total, length) for total in (1, 2, 5, 10, 24, 25, 77, 160)
+             for length in (1, 2, 3, 7, 10, 24, 200)]
+
+
+@pytest.mark.parametrize('budget', ['passes', 'iterations'])
+@pytest.mark.parametrize('total, length', SCHEDULES)
+def test_a_pruned_run_walks_the_schedule_to_its_end(total, length, budget):
+    for seed, delta in itertools.product(range(5), (0, 0.5, 0.875, 1)):
+        schedule = PassSchedule(total, length, budget, delta)
+        record = run(schedule, kept_shares(schedule, delta, random.Random(seed)))
+        iters = len(record['moved'])
+        assert schedule.walked == total == sum(record['moved'])
+        assert schedule.done and schedule.progress == 1
+        assert all(moved >= 0 for moved in record['moved'])
+        assert schedule.iters == iters <= total
+        if budget == 'passes':
+            # as many passes as the unpruned run, which begins one every `length` iterations
+            assert record['passes'] == schedule.pass_index + 1 == math.ceil(total / length)
+        else:
+            assert iters == total and set(record['moved']) == {1}
+            assert record['passes'] >= math.ceil(total / length)
+            assert set(record['expected']) == {total}
+
+
+@pytest.mark.parametrize('budget', ['passes', 'iterations'])
+@pytest.mark.parametrize('total, length', SCHEDULES)
+def test_the_last_iteration_is_announced_once_and_is_the_last(total, length, budget):
+    for seed, delta in itertools.product(range(5), (0, 0.5, 0.875, 1)):
+        schedule = PassSchedule(total, length, budget, delta)
+        record = run(schedule, kept_shares(schedule, delta, random.Random(seed)))
+        only_the_last = [False] * (len(record['moved']) - 1) + [True]
+        assert record['last_before'] == only_the_last
+        assert record['last_after'] == only_the_last
+
+
+@pytest.mark.parametrize('total, length', SCHEDULES)
+def test_the_expected_end_is_exact_in_the_last_pass(total, length):
+    for seed in range(5):
+        schedule = PassSchedule(total, length, delta=1)
+        rng, in_last = random.Random(seed), []
+
+        def steps_of(schedule, rng=rng):
+            return rng.randint(1, schedule.pass_length)
+
+        while not schedule.done:
+            schedule.begin_pass(steps_of(schedule))
+            while not (schedule.pass_done or schedule.done):
+                if schedule.is_last_pass:
+                    in_last.append(schedule.expected_iters)
+                schedule.advance()
+        assert in_last and set(in_last) == {schedule.iters}
+
+
+def test_without_pruning_a_step_is_an_iteration():
+    for total, length in SCHEDULES:
+        schedule = PassSchedule(total, length)
+        record = run(schedule, lambda schedule: schedule.pass_length)
+        assert record['moved'] == [1] * total
+        assert set(record['expected']) == {total}
+        assert record['walked'] == list(range(1, total + 1))
+
+
+def test_a_pass_walks_its_length_evenly():
+    schedule = PassSchedule(40, 10, delta=1)
+    record = run(schedule, lambda schedule: 6)
+    assert record['moved'] == [1, 2, 2, 1, 2, 2] * 4
+    assert record['walked'][5::6] == [10, 20, 30, 40]
+    assert all(abs(walked - (step + 1) * 10 / 6) < 1 for step, walked in enumerate(record['walked']))
+
+
+def test_a_last_pass_that_is_cut_off_is_cut_off_at_the_same_share():
+    # 25 steps in passes of 10: half of the third pass, in 3 of its 6 iterations.
+    schedule = PassSchedule(25, 10, delta=1)
+    record = run(schedule, lambda schedule: 6)
+    assert record['passes'] == 3 and len(record['moved']) == 15
+    assert schedule.walked == 25 and record['expected'][-1] == 15
+    # 4 of 5 iterations reach 8 of 10 steps, 3 reach 6: the least that reaches 7.
+    schedule = PassSchedule(17, 10, delta=1)
+    assert len(run(schedule, lambda schedule: 5)['moved']) == 9
+
+
+def test_before_its_last_pass_the_end_is_estimated_from_the_pass_that_runs():
+    schedule = PassSchedule(80, 10, delta=0.5)
+    assert schedule.expected_iters == 80
+    schedule.begin_pass(6)
+    # 4 passes of 8 begin before 0.5, as long as this one; 4 are whole
+    assert schedule.expected_iters == 4 * 6 + 4 * 10
+    for _ in range(6):
+        schedule.advance()
+    schedule.begin_pass(5)
+    assert schedule.expected_iters == 6 + 3 * 5 + 4 * 10
+
+
+def test_a_budget_of_iterations_follows_iterations():
+    schedule = PassSchedule(100, 10, 'iterations', delta=0.5)
+    begun = []
+
+    def steps_of(schedule):
+        begun.append(schedule.walked)
+        return 10 if schedule.progress >= 0.5 else 7
+
+    record = run(schedule, steps_of)
+    assert begun == [0, 7, 14, 21, 28, 35, 42, 49, 56, 66, 76, 86, 96]
+    assert record['walked'] == list(range(1, 101))
+    assert schedule.walked == 100 and schedule.step == 4  # the last pass is not finished
+
+
+def test_progress_is_done_over_all():
+    schedule = PassSchedule(40, 10)
+    schedule.begin_pass(5)
+    assert schedule.progress == 0
+    schedule.advance()
+    assert schedule.progress == 2 / 40
+    for _ in range(4):
+        schedule.advance()
+    assert schedule.progress == 0.25 and schedule.pass_done and not schedule.done
+
+
+@pytest.mark.parametrize('total, length, delta, anneals', [
+    (80, 10, 0.875, True), (80, 10, 0.8, True), (70, 10, 0.875, False), (75, 10, 0.9, True),
+    (5, 10, 0.875, False), (5, 10, 0, True), (80, 10, 1, False)
+])
+def test_a_run_in_which_no_pass_anneals_is_known_beforehand(total, length, delta, anneals):
+    schedule = PassSchedule(total, length, delta=delta)
+    assert schedule.will_anneal is anneals
+    begun = []
+    run(schedule, lambda schedule: begun.append(schedule.progress) or schedule.pass_length)
+    assert any(progress >= delta for progress in begun) is anneals
+
+
+@pytest.mark.parametrize('budget', ['iters', None, 'Passes', 1])
+def test_an_unknown_budget_is_refused_with_the_line_to_change(budget):
+    with pytest.raises(ValueError) as error:
+        PassSchedule(10, 5, budget)
+    assert f'budget={budget!r}' in str(error.value) and 'train_cfg.budget' in str(error.value)
+
+
+# -------------------------------------------------------------------- state
+
+
+@pytest.mark.parametrize('budget', ['passes', 'iterations'])
+def test_a_run_goes_on_from_any_iteration_as_if_never_interrupted(budget):
+    def steps_of(schedule):  # a function of the pass, as a plan is
+        return 10 if schedule.progress >= 0.8 else 4 + schedule.pass_index % 3
+
+    for total in (47, 50):
+        whole = run(PassSchedule(total, 10, budget, 0.8), steps_of)
+        for stop in range(len(whole['moved'])):
+            first = PassSchedule(total, 10, budget, 0.8)
+            began = run(first, steps_of, stop)
+            file = io.BytesIO()
+            torch.save(first.state_dict(), file)
+            file.seek(0)
+            second = PassSchedule(total, 10, budget, 0.8)
+            second.load_state_dict(
+                torch.load(file, weights_only=True), first.steps - first.step)
+            assert second.expected_iters == first.expected_iters
+            assert second.is_last_pass == first.is_last_pass
+            assert second.state_dict() == first.state_dict()
+            rest = run(second, steps_of)
+            for key in ('moved', 'last_before', 'last_after', 'expected', 'walked'):
+                assert began[key] + rest[key] == whole[key]
+            assert began['passes'] + rest['passes'] == whole['passes']
+
+
+def test_a_state_holds_plain_integers():
+    schedule = PassSchedule(40, 10)
+    schedule.begin_pass(6)
+    schedule.advance()
+    assert {type(value) for value in schedule.state_dict().values()} == {int}
+
+
+def test_on_another_number_of_ranks_the_pass_walks_the_same_steps():
+    # A pass of 40 samples, batch 1, all data: 40 steps on 1 rank. After 10 of 24 kept, 14 are left:
+    # 7 iterations on 2 ranks, 4 on 4.
+    for world_size, left in ((2, 7), (4, 4), (1, 14)):
+        first = PassSchedule(120, 40, delta=1)
+        first.begin_pass(24)
+        for _ in range(10):
+            first.advance()
+        second = PassSchedule(120, -(-40 // world_size), delta=1)
+        second.load_state_dict(first.state_dict(), left)
+        assert (second.walked, second.iters) == (16, 10)
+        moved = [second.advance() for _ in range(left)]
+        assert second.pass_done and second.walked == 40 and sum(moved) == 24
+        assert second.iters == 10 + left and second.pass_index == 0
+        record = run(second, lambda schedule, steps=-(-24 // world_size): steps)
+        assert second.walked == 120 and second.pass_index == 2
+        assert record['last_after'] == [False] * (len(record['moved']) - 1) + [True]
+
+
+def test_a_pass_taken_up_twice_still_walks_the_same_steps():
+    schedule = PassSchedule(40, 40)
+    schedule.begin_pass(20)
+    for steps, left in ((5, 8), (3, 11), (2, 3)):  # 15, 5, 9 would be left on the same ranks
+        for _ in range(steps):
+            schedule.advance()
+        state, schedule = schedule.state_dict(), PassSchedule(40, 40)
+        schedule.load_state_dict(state, left)
+        assert schedule.expected_iters == schedule.iters + left
+    run(schedule, None)
+    assert schedule.walked == 40 and schedule.iters == 5 + 3 + 2 + 3
+
+
+def test_a_budget_of_iterations_keeps_its_end_on_another_number_of_ranks():
+    first = PassSchedule(100, 40, 'iterations')
+    first.begin_pass(24)
+    for _ in range(10):
+        first.advance()
+    second = PassSchedule(100, 20, 'iterations')
+    second.load_state_dict(first.state_dict(), 7)
+    record = run(second, lambda schedule: 12)
+    assert second.iters == second.walked == 100 and set(record['moved']) == {1}
+
+
+def test_a_pass_that_has_no_batch_left_on_the_new_ranks_is_at_its_end():
+    # With drop_last, 3 of the samples still due make no batch of 4: the steps that the pass still
+    # had are walked nonetheless, or the run would make a pass more.
+    first = PassSchedule(20, 10, delta=1)
+    first.begin_pass(10)
+    for _ in range(7):
+        first.advance()
+    second = PassSchedule(20, 10, delta=1)
+    second.load_state_dict(first.state_dict(), 0)
+    assert second.pass_done
+    record = run(second, lambda schedule: 5)
+    assert record['passes'] == 1 and second.pass_index == 1 and second.walked == 20
+
+
+def test_an_epoch_run_keeps_its_progress_on_another_number_of_ranks(tmp_path, monkeypatch):
+    # InfoBatchEpochLoop counts the batches of this run's ranks: 5 epochs of 24 samples in fours are
+    # 30 steps on 1 rank and 15 on 2. After 2 epochs 0.4 of the run is done on either.
+    epochs = dict(type='InfoBatchEpochLoop', max_epochs=5)
+    scheduler = dict(
+        type='LinearLR', start_factor=1., end_factor=0.2, end=5, convert_to_iter_based=True)
+    first = small_runner(
+        tmp_path, epochs, param_scheduler=dict(scheduler),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)))
+    first.train()
+    begun, start_pass = [], InfoBatchSampler.start_pass
+
+    def recorded(self, epoch, progress):
+        if progress is not None:  # by our hook, not by mmengine's
+            begun.append((epoch, progress))
+        start_pass(self, epoch, progress)
+
+    monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
+    # rank 0 of 2, as if the other had seen the same losses
+    monkeypatch.setattr(
+        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2))
+    second = small_runner(
+        tmp_path, epochs, sampler=dict(rank=0, world_size=2), param_scheduler=dict(scheduler),
+        load_from=str(tmp_path / 'epoch_2.pth'), resume=True)
+    second.train()
+    assert begun == [(2, 0.4), (3, 0.6), (4, 0.8)]
+    assert second.train_loop.schedule.progress == 1
+    assert second.train_loop.max_iters == second.iter
+    rates = [runner.optim_wrapper.get_lr()['lr'][0] for runner in (first, second)]
+    assert rates[1] == pytest.approx(rates[0], rel=1e-6)
+    assert rates[0] == pytest.approx(0.02, rel=0.3)  # it is near the end of the ramp from 0.1
+
+
+@pytest.mark.parametrize('loop', [
+    dict(type='InfoBatchEpochLoop', max_epochs=3),
+    dict(type='InfoBatchIterLoop', max_iters=18, val_interval=100)
+], ids=lambda loop: loop['type'])
+def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_nonetheless(
+        tmp_path, monkeypatch, loop):
+    # 24 samples in fours on 1 rank; after 5 of 6 iterations 4 are due, which make no batch of four
+    # for each of 2 ranks. The losses of the other 20 were seen.
+    first = small_runner(
+        tmp_path, loop, drop_last=True,
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)))
+    first.train()
+    unseen, start_pass = {}, InfoBatchSampler.start_pass
+
+    def recorded(self, epoch, progress):
+        if progress is not None:  # by our hook, not by mmengine's
+            unseen[epoch] = int(self.scores.values.isnan().sum())
+        start_pass(self, epoch, progress)
+
+    monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
+    monkeypatch.setattr(
+        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2))
+    second = small_runner(
+        tmp_path, loop, drop_last=True, sampler=dict(rank=0, world_size=2),
+        load_from=str(tmp_path / 'iter_5.pth'), resume=True)
+    second.train()
+    assert unseen == {1: 4, 2: 0}
+    assert second.train_loop.schedule.progress == 1
+
+
+def test_a_schedule_written_in_passes_is_one_written_in_steps():
+    for total, length in ((6, 1), (12, 3), (70, 10)):
+        in_steps = PassSchedule(total, length)
+        in_passes = PassSchedule(None, length, passes=total // length)
+        assert in_passes.total == total
+        records = [run(schedule, kept_shares(schedule, 0.875, random.Random(0)))
+                   for schedule in (in_steps, in_passes)]
+        assert records[0] == records[1]
+        assert in_steps.state_dict() == in_passes.state_dict()
+
+
+def test_a_run_that_began_without_infobatch_goes_on_where_it_is():
+    schedule = PassSchedule(100, 10)
+    schedule.skip_to(40, 4)
+    assert schedule.progress == 0.4 and schedule.pass_done and not schedule.done
+    record = run(schedule, lambda schedule: 6)
+    assert record['passes'] == 6 and schedule.pass_index == 9
+    assert schedule.walked == 100 and schedule.iters == 40 + 6 * 6
+    finished = PassSchedule(100, 10)
+    finished.skip_to(100, 10)
+    assert finished.done

@@ -1,0 +1,288 @@
+"""The score table: what enters it, what does not, and what a checkpoint keeps."""
+import io
+import math
+
+import pytest
+import torch
+from helpers import Numbered, halves, scored_sampler
+
+from mm_infobatch import InfoBatchSampler
+from mm_infobatch.running_pass import RunningPass
+from mm_infobatch.scores import ScoreTable, gather_in_order
+
+NAN = float('nan')
+
+
+def table(*values):
+    scores = ScoreTable(len(values))
+    scores.update(torch.arange(len(values)), torch.tensor(values))
+    return scores
+
+
+def same(one, other):
+    return torch.equal(one.isnan(), other.isnan()) and torch.equal(
+        one.nan_to_num(0), other.nan_to_num(0))
+
+
+def test_every_sample_begins_unseen():
+    scores = ScoreTable(4)
+    assert len(scores) == 4
+    assert scores.values.dtype == torch.float32 and scores.values.isnan().all()
+
+
+def test_an_update_names_samples_by_index():
+    scores = ScoreTable(4)
+    scores.update(torch.tensor([3, 1]), torch.tensor([30., 10.]))
+    assert same(scores.values, torch.tensor([NAN, 10., NAN, 30.]))
+    scores.update(torch.tensor([1]), torch.tensor([11.]))
+    assert same(scores.values, torch.tensor([NAN, 11., NAN, 30.]))
+
+
+@pytest.mark.parametrize('bad', [NAN, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_never_enters(bad):
+    scores = table(0., 1., 2.)
+    scores.update(torch.tensor([0, 1]), torch.tensor([bad, 5.]))
+    assert scores.values.tolist() == [0, 5, 2]
+    fresh = ScoreTable(2)
+    fresh.update(torch.tensor([0]), torch.tensor([bad]))
+    assert fresh.values.isnan().all()
+
+
+def test_a_loss_that_overflows_float32_never_enters():
+    scores = table(0., 1.)
+    scores.update(torch.tensor([0]), torch.tensor([1e300], dtype=torch.float64))
+    assert scores.values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize('dtype', [
+    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int16,
+    torch.uint8, torch.bool
+])
+def test_indices_that_are_not_int64_are_refused(dtype):
+    scores = ScoreTable(4)
+    with pytest.raises(TypeError, match=f'int64, but are {dtype}'):
+        scores.update(torch.tensor([0, 1]).to(dtype), torch.ones(2))
+    assert scores.values.isnan().all()
+
+
+def test_float16_could_not_have_told_two_samples_apart():
+    assert int(torch.tensor(20209).half()) == 20208
+    scores = ScoreTable(30_000)
+    scores.update(torch.tensor([20209]), torch.tensor([1.]).half())
+    assert scores.values.isnan().logical_not().nonzero().tolist() == [[20209]]
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_losses_of_any_float_type_are_kept_as_float32(dtype):
+    scores = ScoreTable(2)
+    scores.update(torch.tensor([0, 1]), torch.tensor([0.5, 2.]).to(dtype))
+    assert scores.values.dtype == torch.float32 and scores.values.tolist() == [0.5, 2]
+
+
+@pytest.mark.parametrize('indices', [[-1], [4], [0, 4], [2**40]])
+def test_an_index_outside_the_dataset_is_refused(indices):
+    scores = ScoreTable(4)
+    with pytest.raises(ValueError, match='dataset of 4 samples'):
+        scores.update(torch.tensor(indices), torch.ones(len(indices)))
+    assert scores.values.isnan().all()
+
+
+@pytest.mark.parametrize('indices, values', [((2, ), (3, )), ((2, ), (2, 1)), ((2, 1), (2, 1)),
+                                             ((), ())])
+def test_indices_and_values_of_different_shapes_are_refused(indices, values):
+    with pytest.raises(ValueError, match=r'one shape \[M\]'):
+        ScoreTable(4).update(torch.zeros(indices, dtype=torch.int64), torch.ones(values))
+
+
+def test_an_update_of_no_sample_changes_none():
+    scores = table(1., 2.)
+    scores.update(torch.empty(0, dtype=torch.int64), torch.empty(0))
+    assert scores.values.tolist() == [1, 2]
+
+
+def test_the_table_keeps_no_graph_and_no_alias():
+    scores = ScoreTable(2)
+    losses = torch.ones(2, requires_grad=True) * 2
+    scores.update(torch.tensor([0, 1]), losses)
+    assert not scores.values.requires_grad
+    losses.data.fill_(9)
+    assert scores.values.tolist() == [2, 2]
+
+
+def test_every_change_raises_the_version():
+    scores = ScoreTable(2)
+    versions = [scores.version]
+    scores.update(torch.tensor([0]), torch.tensor([1.]))
+    versions.append(scores.version)
+    scores.load_state_dict(scores.state_dict())
+    versions.append(scores.version)
+    assert versions == sorted(set(versions))
+
+
+def test_the_state_survives_a_checkpoint_that_is_loaded_weights_only():
+    scores = ScoreTable(5)
+    scores.update(torch.tensor([0, 4]), torch.tensor([0.1, 1e-30]))
+    file = io.BytesIO()
+    torch.save(scores.state_dict(), file)
+    file.seek(0)
+    loaded = ScoreTable(5)
+    loaded.load_state_dict(torch.load(file, weights_only=True))
+    assert same(loaded.values, scores.values)
+    assert loaded.values.dtype == torch.float32
+
+
+def test_a_state_is_a_copy_both_ways():
+    scores = table(1., 2.)
+    state = scores.state_dict()
+    loaded = ScoreTable(2)
+    loaded.load_state_dict(state)
+    scores.update(torch.tensor([0]), torch.tensor([9.]))
+    state['values'].fill_(7)
+    assert loaded.values.tolist() == [1, 2]
+    assert scores.values.tolist() == [9, 2]
+
+
+@pytest.mark.parametrize('length', [1, 3, 5])
+def test_a_state_of_another_dataset_is_refused_with_a_way_on(length):
+    scores = table(1., 2., 3., 4.)
+    with pytest.raises(ValueError) as error:
+        scores.load_state_dict(ScoreTable(length).state_dict())
+    assert f'scores of {length} samples' in str(error.value) and 'has 4' in str(error.value)
+    assert 'resume=False' in str(error.value)
+    assert scores.values.tolist() == [1, 2, 3, 4]
+
+
+def test_losses_of_one_process_are_in_order_already():
+    assert gather_in_order(torch.tensor([1., 2.])).tolist() == [1, 2]
+
+
+def test_losses_of_several_ranks_come_together_in_the_order_of_the_pass(monkeypatch):
+    shares = [torch.tensor([0., 3., 6.]), torch.tensor([1., 4., 7.]), torch.tensor([2., 5., 8.])]
+    monkeypatch.setattr('mm_infobatch.scores.get_world_size', lambda: 3)
+    monkeypatch.setattr('mm_infobatch.scores.all_gather', lambda mine: shares)
+    assert gather_in_order(shares[1]).tolist() == list(range(9))
+
+
+# ------------------------------------------------- the losses of a running pass
+
+CPU = torch.device('cpu')
+
+
+def loss_of(indices):
+    return indices * 10. + 1
+
+
+class Ranks:
+    """All ranks of a pass in one process."""
+
+    def __init__(self, monkeypatch, world_size, length=23, state=None):
+        self.world_size = world_size
+        self.passes = []
+        monkeypatch.setattr('mm_infobatch.running_pass.gather_in_order', self.gather)
+        for rank in range(world_size):
+            kwargs = dict(rank=rank, world_size=world_size)
+            if state is None:
+                sampler = scored_sampler(length, halves(length), **kwargs)
+                sampler.start_pass(1, 0.)
+                self.passes.append(RunningPass(sampler, CPU))
+            else:
+                sampler = InfoBatchSampler(Numbered(length), seed=9, **kwargs)
+                self.passes.append(RunningPass.resume(sampler, CPU, state))
+
+    def gather(self, mine):
+        assert len({one.done for one in self.passes}) == 1
+        losses = [one._losses[:one.done] for one in self.passes]
+        assert any(mine.data_ptr() == theirs.data_ptr() for theirs in losses)
+        return torch.stack(losses).t().reshape(-1)
+
+    def train(self, batch_size, steps=10**6):
+        for _ in range(steps):
+            for one in self.passes:
+                indices, weights = one.indices(batch_size), one.weights(batch_size)
+                assert len(indices) == len(weights)
+                plan = dict(zip(one.sampler.plan.indices.tolist(),
+                                one.sampler.plan.weights.tolist()))
+                assert weights.tolist() == [plan[index] for index in indices]
+                one.add(loss_of(torch.tensor(indices)))
+            if len(indices) < batch_size:
+                break
+
+    def merge(self):
+        for one in self.passes:
+            one.merge()
+        tables = [one.sampler.scores.values for one in self.passes]
+        assert all(torch.equal(table, tables[0]) for table in tables)
+        return tables[0]
+
+
+def expected_scores(ranks, length=23):
+    """What a merged table holds: the losses of the trained, and the older ones of the others."""
+    expected = halves(length)
+    indices = ranks.passes[0].sampler.plan.indices
+    expected[indices] = loss_of(indices)
+    return expected
+
+
+@pytest.mark.parametrize('world_size', [1, 2, 3, 5])
+def test_the_ranks_losses_reach_the_samples_they_belong_to(monkeypatch, world_size):
+    ranks = Ranks(monkeypatch, world_size)
+    ranks.train(4)
+    assert torch.equal(ranks.merge(), expected_scores(ranks))
+    kept = ranks.passes[0].sampler.plan.kept
+    assert kept == 18
+    assert {one.trained for one in ranks.passes} == {kept}
+    assert {one.consumed for one in ranks.passes} == {-(-kept // world_size) * world_size}
+
+
+def test_a_sample_that_fills_up_the_last_round_keeps_its_first_loss(monkeypatch):
+    ranks = Ranks(monkeypatch, 4)
+    ranks.train(5)  # 18 kept by 4 ranks: 20 handed out
+    for one in ranks.passes[2:]:
+        one._losses[-1] = -1.  # the fillers, seen with another loss
+    assert torch.equal(ranks.merge(), expected_scores(ranks))
+
+
+def test_a_sample_whose_loss_was_not_finite_keeps_its_older_score(monkeypatch):
+    ranks = Ranks(monkeypatch, 1)
+    only, = ranks.passes
+    index, = only.indices(1)
+    only.add(torch.tensor([NAN]))
+    ranks.train(4)
+    expected = expected_scores(ranks)
+    expected[index] = halves(23)[index]
+    assert torch.equal(ranks.merge(), expected)
+
+
+@pytest.mark.parametrize('worlds', [(2, 2), (1, 2, 4, 3, 1), (4, 1), (3, 5)])
+@pytest.mark.parametrize('merged', [False, True])  # a run that ends in a pass merges there
+def test_losses_seen_before_a_resume_reach_the_table_on_any_number_of_ranks(
+        monkeypatch, worlds, merged):
+    state = None
+    for world_size in worlds:
+        ranks = Ranks(monkeypatch, world_size, state=state)
+        ranks.train(2, steps=1)
+        if merged:
+            ranks.merge()
+        for one in ranks.passes:
+            one.gather()
+        file = io.BytesIO()
+        torch.save(ranks.passes[0].state_dict(), file)
+        file.seek(0)
+        state = torch.load(file, weights_only=True)
+    ranks = Ranks(monkeypatch, 2, state=state)
+    ranks.train(2)
+    assert torch.equal(ranks.merge(), expected_scores(ranks))
+
+
+def test_what_other_ranks_have_seen_is_missing_where_it_was_not_gathered(monkeypatch):
+    ranks = Ranks(monkeypatch, 2)
+    ranks.train(3, steps=1)
+    first = ranks.passes[0]
+    assert not first.complete
+    losses = first.state_dict()['losses']
+    assert losses.isnan().tolist() == [False, True] * 3
+    first.gather()
+    assert first.complete and not first.state_dict()['losses'].isnan().any()
+    ranks.train(3, steps=1)
+    assert not first.complete
+    assert Ranks(monkeypatch, 1).passes[0].complete

@@ -84,12 +84,7 @@ class InfoBatchHook(Hook):
 
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or go on with the one of the checkpoint."""
-        if self._resumed is not None:
-            self._load(self._resumed)
-            self._resumed = None
-        elif self._resumed_without_state:
-            self._loop.continue_without_state()
-            self._resumed_without_state = False
+        self._resume()
         if self._loop.pass_is_over:
             self._begin_pass(runner)
         wrapper = runner.optim_wrapper
@@ -145,6 +140,7 @@ class InfoBatchHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
+        self._resume()  # a finished run, in which no pass began
         self._record(runner)
         runner.logger.info(self._report.last_line())
 
@@ -255,6 +251,18 @@ class InfoBatchHook(Hook):
             runner.logger.warning(
                 'InfoBatch: the checkpoint holds no state of InfoBatch (was it trained without?); '
                 'scoring starts afresh, so the next pass prunes nothing')
+
+    def _resume(self) -> None:
+        """Take up the checkpoint, if there is one that was not taken up yet.
+
+        Not before the passes begin: until then mmengine's own hooks and builders set the sampler's
+        epoch and read the length of a whole pass.
+        """
+        if self._resumed is not None:
+            self._load(self._resumed)
+        elif self._resumed_without_state:
+            self._loop.continue_without_state()
+        self._resumed, self._resumed_without_state = None, False
 
     def _load(self, state: Dict[str, Any]) -> None:
         self._pass = RunningPass.resume(self._sampler, self._device, state)

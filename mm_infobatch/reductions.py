@@ -10,6 +10,7 @@ the wrapped loss's own, operation for operation. Where those read a count back t
 import sys
 from typing import Any, Optional, Union
 
+from mmengine.utils import digit_version
 from torch import Tensor, nn
 
 Divisor = Union[int, float, Tensor, None]
@@ -78,6 +79,12 @@ def valid_positions(loss: Any, pred: Tensor, target: Tensor,
     return target != ignore_index if indices else None
 
 
+def counts_ignored_classes() -> bool:
+    """Whether mmseg's cross entropy with ``class_weight`` divides by the class weights of ignored
+    pixels too, as it does up to 1.2.2 (which needs an ``ignore_index`` that is a class)."""
+    return digit_version(sys.modules['mmseg'].__version__) <= digit_version('1.2.2')
+
+
 def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], values: Tensor,
             avg_factor: Divisor) -> Divisor:
     """What the wrapped loss would divide the sum of its map by.
@@ -106,7 +113,12 @@ def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], va
     if valid is None:  # a target of class probabilities
         return target.numel()
     if class_weight is not None:
-        return pred.new_tensor(class_weight)[target[valid]].sum()
+        weights = pred.new_tensor(class_weight)
+        if not counts_ignored_classes():
+            return weights[target[valid]].sum()
+        inside = target.clamp(0, len(weights) - 1)  # 255 is no class, and counts nothing
+        counted = valid if avg_non_ignore else target == inside
+        return weights[inside].masked_fill(~counted, 0).sum()
     return valid.sum() if avg_non_ignore else target.numel()
 
 

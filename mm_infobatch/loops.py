@@ -33,6 +33,16 @@ def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
     return sampler
 
 
+def require_positive(name: str, value: Any) -> None:
+    """Refuse a length of the schedule that is no integer above 0.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(value, (int, float)) or value != int(value) or value < 1:
+        raise ValueError(f'train_cfg.{name}={value!r} has to be an integer above 0')
+
+
 @LOOPS.register_module()
 class InfoBatchEpochLoop(EpochBasedTrainLoop):
     """Epochs over what the plan keeps.
@@ -64,6 +74,7 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
                  val_begin: int = 1,
                  val_interval: int = 1,
                  dynamic_intervals: Optional[List[Tuple[int, int]]] = None) -> None:
+        require_positive('max_epochs', max_epochs)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval,
                          dynamic_intervals)
         self.sampler = take_sampler(self.dataloader, type(self).__name__)
@@ -144,9 +155,8 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
                  budget: str = 'passes') -> None:
         # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
         # would load a plan that is not made yet.
+        require_positive('max_iters', max_iters)
         BaseLoop.__init__(self, runner, dataloader)
-        if int(max_iters) != max_iters or max_iters < 1:
-            raise ValueError(f'train_cfg.max_iters={max_iters!r} has to be an integer above 0')
         self._max_iters = int(max_iters)
         self._max_epochs = 1
         self._epoch = 0

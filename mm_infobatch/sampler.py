@@ -8,7 +8,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import IterableDataset, Sampler
 
 from .policies import Plan
 from .registry import PRUNING_POLICIES
@@ -95,10 +95,10 @@ class InfoBatchSampler(Sampler):
                  seed: Optional[int] = None,
                  rank: Optional[int] = None,
                  world_size: Optional[int] = None) -> None:
-        if not hasattr(dataset, '__len__'):
+        if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
             raise TypeError(
-                f'InfoBatchSampler names samples by index, but {type(dataset).__name__} has no '
-                'length (an iterable dataset?); use a map-style dataset in train_dataloader')
+                f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
+                'iterable or has no length; use a map-style dataset in train_dataloader.dataset')
         if len(dataset) == 0:
             raise ValueError(
                 'InfoBatchSampler got a training dataset of 0 samples; look at data_root, ann_file '

@@ -5,20 +5,35 @@ A document has places like::
     <!-- table: baseline=records/camvid/baseline, InfoBatch=records/camvid/infobatch -->
     <!-- end of table -->
 
-and what stands between the two lines is what ``summarize.py`` prints for those records. With
-``--check`` nothing is written, and a document that differs is an error.
+and what stands between the two lines is what ``summarize.py`` prints for those records. A record
+with ``*`` in it is a group, the runs that differ in the seed. With ``--check`` nothing is written,
+and a document that differs is an error.
 """
 import argparse
 import re
 import sys
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Union
 
-from _runs import read_run
+from _runs import Run, read_run
 from summarize import table
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = re.compile(r'(<!-- table: ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+
+
+def read(root: Path, path: str) -> Union[Run, List[Run]]:
+    """Read a record, or all that a pattern names.
+
+    Raises:
+        ValueError: If there is none, or it cannot be read.
+    """
+    if '*' not in path:
+        return read_run(root / path)
+    found = sorted(root.glob(path))
+    if not found:
+        raise ValueError(f'{path}: no record has such a name')
+    return [read_run(one) for one in found]
 
 
 def render(text: str, root: Path) -> str:
@@ -39,7 +54,7 @@ def render(text: str, root: Path) -> str:
         pairs = [pair.partition('=') for pair in match.group(2).split(', ')]
         if not all(label and equals and path for label, equals, path in pairs):
             raise ValueError(f'{match.group(1).strip()}: write <!-- table: label=record, ... -->')
-        runs = [read_run(root / path) for _, _, path in pairs]
+        runs = [read(root, path) for _, _, path in pairs]
         return f'{match.group(1)}{table(runs, [label for label, _, _ in pairs])}\n{match.group(3)}'
 
     return PLACE.sub(fill, text)

@@ -153,9 +153,9 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
                  val_interval: int = 1000,
                  dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
                  budget: str = 'passes') -> None:
+        require_positive('max_iters', max_iters)
         # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
         # would load a plan that is not made yet.
-        require_positive('max_iters', max_iters)
         BaseLoop.__init__(self, runner, dataloader)
         self._max_iters = int(max_iters)
         self._max_epochs = 1

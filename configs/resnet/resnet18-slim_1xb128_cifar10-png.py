@@ -6,10 +6,10 @@ _base_ = [
 # All of CIFAR-10 at a size that a CPU trains in a quarter of an hour.
 optim_wrapper = dict(
     # OneCycleLR sets the learning rate at every step; this is the one it starts from.
-    optimizer=dict(type='SGD', lr=0.008, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.004, momentum=0.9, weight_decay=5e-4))
 param_scheduler = dict(
     type='OneCycleLR',
-    eta_max=0.2,
+    eta_max=0.1,
     total_steps=16,
     begin=0,
     end=16,

@@ -273,3 +273,5 @@ class InfoBatchHook(Hook):
         self._owed = int(state['owed']) + walked_at_once
         self._report.passes = [dict(record) for record in state['records']]
         self._report.settings['seed'] = self._sampler.seed
+        if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch
+            self._pass.merge()

@@ -40,6 +40,7 @@ class RunningPass:
         self._losses = torch.full((len(weights), ), float('nan'), device=device)
         self.done = 0
         self._merged = merged
+        self._merged_at = 0  # what ``done`` was then
         self._earlier = torch.empty(0) if earlier is None else earlier.float().cpu()
         self._gathered: Optional[Tensor] = None
 
@@ -72,17 +73,20 @@ class RunningPass:
     def gather(self) -> None:
         """Collect what all ranks have seen since the last merge; a collective."""
         if self._gathered is None:
-            self._gathered = torch.cat([self._earlier, gather_in_order(self._losses[:self.done])])
+            seen = gather_in_order(self._losses[self._merged_at:self.done])
+            self._gathered = torch.cat([self._earlier, seen])
 
     def merge(self) -> None:
-        """Put what all ranks have seen into the score table; a collective."""
+        """Put what all ranks have seen since the last merge into the score table; a collective."""
+        if self._merged >= self.consumed:
+            return
         self.gather()
         assert self._gathered is not None
         order, _ = self.sampler.pass_order()
         # A sample that fills up the last round has been seen before, so it is left out.
         indices = order[self._merged:self.consumed]
         self.sampler.scores.update(indices, self._gathered[:len(indices)])
-        self._merged = self.consumed
+        self._merged, self._merged_at = self.consumed, self.done
         self._earlier = self._gathered = torch.empty(0)
 
     @property
@@ -100,8 +104,9 @@ class RunningPass:
         """
         losses = self._gathered
         if losses is None:
-            seen = torch.full((self.done, self.sampler.world_size), float('nan'))
-            seen[:, self.sampler.rank] = self._losses[:self.done].cpu()
+            mine = self._losses[self._merged_at:self.done].cpu()
+            seen = torch.full((len(mine), self.sampler.world_size), float('nan'))
+            seen[:, self.sampler.rank] = mine
             losses = torch.cat([self._earlier, seen.reshape(-1)])
         return dict(
             sampler=self.sampler.state_dict(self.consumed),

@@ -1,6 +1,8 @@
 """The configs: each one loads and builds, each infobatch one is its baseline and the delta."""
 import copy
+import importlib
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +33,11 @@ SHIPPED = {
 
 @pytest.fixture(scope='module', autouse=True)
 def toolboxes():
-    for name in ('mmseg', 'mmpretrain'):
-        module = pytest.importorskip(f'{name}.utils')
-        module.register_all_modules(init_default_scope=False)
+    with warnings.catch_warnings():
+        # What the toolboxes say when they are imported is not about our configs.
+        warnings.simplefilter('ignore')
+        for name in ('mmseg', 'mmpretrain'):
+            importlib.import_module(f'{name}.utils').register_all_modules(init_default_scope=False)
 
 
 def load(name):
@@ -126,7 +130,7 @@ def test_an_infobatch_config_inherits_from_its_baseline_alone(name):
 
 @pytest.mark.parametrize('name', SHIPPED)
 def test_a_baseline_equals_the_config_that_the_toolbox_ships(name):
-    package = pytest.importorskip(SHIPPED[name])
+    package = importlib.import_module(SHIPPED[name])
     shipped = Path(package.__file__).parent / '.mim' / 'configs' / name
     if not shipped.exists():
         pytest.skip(f'this {SHIPPED[name]} was installed without its configs')
@@ -166,7 +170,7 @@ def test_every_run_by_iteration_validates_and_saves_at_its_end(name):
     assert cfg.default_hooks.checkpoint.by_epoch is False
 
 
-@pytest.mark.parametrize('name', [name for name in BASELINES if name.startswith(('resnet', 'lenet'))])
+@pytest.mark.parametrize('name', [name for name in BASELINES if 'upernet' not in name])
 def test_every_optimizer_and_its_schedule_take_steps(name):
     cfg = load(name)
     model = torch.nn.Linear(2, 2)

@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import (Numbered, collectives, default_sampler, halves, rng_states, scored_sampler,
-                     small_runner, waits)
+from helpers import (
+    Numbered,
+    collectives,
+    default_sampler,
+    halves,
+    rng_states,
+    scored_sampler,
+    small_runner,
+    waits,
+)
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
@@ -291,8 +299,9 @@ def test_9_nothing_global_is_touched_and_a_custom_collate_works(num_workers):
 
 
 def test_9_the_dataloaders_of_the_process_are_torchs_own():
-    for cls in (torch_dataloader.DataLoader, torch_dataloader._SingleProcessDataLoaderIter,
-                torch_dataloader._MultiProcessingDataLoaderIter, torch_dataloader._BaseDataLoaderIter):
+    for name in ('DataLoader', '_BaseDataLoaderIter', '_SingleProcessDataLoaderIter',
+                 '_MultiProcessingDataLoaderIter'):
+        cls = getattr(torch_dataloader, name)
         assert cls.__module__ == torch_dataloader.__name__
         for name, attribute in vars(cls).items():
             code = getattr(getattr(attribute, 'fget', attribute), '__code__', None)

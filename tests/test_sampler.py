@@ -453,15 +453,29 @@ def test_an_empty_dataset_is_refused():
         InfoBatchSampler(Numbered(0), seed=0)
 
 
-def test_a_dataset_without_a_length_is_refused():
+class Stream(IterableDataset):
 
-    class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(3))
 
-        def __iter__(self):
-            return iter(range(3))
 
-    with pytest.raises(TypeError, match='Stream has no length'):
-        InfoBatchSampler(Stream(), seed=0)
+class CountedStream(Stream):
+
+    def __len__(self):
+        return 3
+
+
+class Endless:
+
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.parametrize('dataset', [Stream(), CountedStream(), Endless()],
+                         ids=lambda dataset: type(dataset).__name__)
+def test_a_dataset_whose_samples_have_no_index_is_refused(dataset):
+    with pytest.raises(TypeError, match=f'{type(dataset).__name__} .*no length'):
+        InfoBatchSampler(dataset, seed=0)
 
 
 @pytest.mark.parametrize('delta', [-0.1, 1.1, float('nan'), float('inf'), 8])

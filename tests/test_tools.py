@@ -6,16 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import _common
-import _runs
-import make_segmentation_data
 import numpy as np
-import plot_curves
 import pytest
-import summarize
 from mmengine.config import Config
 from mmengine.visualization import LocalVisBackend
 from PIL import Image
+
+import _common
+import _runs
+import make_segmentation_data
+import plot_curves
+import summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -283,7 +284,7 @@ def test_durations_are_written_for_people(seconds, text):
     ('empty', 'has no training logs: no <timestamp>/vis_data/scalars.json'),
     ('metric', "metric 'mAP' is not in the logs of 'baseline', which have: aAcc, mIoU. Give"),
     ('labels', '--labels has 2 names for 1 work directories'),
-    ('version', "has version 2, but only version 1 can be read"),
+    ('version', 'has version 2, but only version 1 can be read'),
     ('broken', 'is not what InfoBatchHook writes'),
 ])
 def test_a_bad_input_is_one_clear_error(baseline, tmp_path, tool, case, message):

@@ -1,4 +1,5 @@
 """Tiny real runs of both toolboxes: data sets as files, configs, and a record of what a run did."""
+import functools
 import importlib
 import json
 import os
@@ -246,7 +247,7 @@ def classification_config(data_root, work_dir, max_epochs=5, batch_size=4, num_w
 
 def switch_on(cfg, prune_ratio=0.5, delta=0.875, budget=None):
     """The delta of the README: the same config with InfoBatch on."""
-    cfg = Config(cfg.to_dict())
+    cfg = copy_of(cfg)
     cfg.custom_imports = dict(imports=['mm_infobatch'], allow_failed_imports=False)
     cfg.train_dataloader.sampler = dict(
         type='InfoBatchSampler',
@@ -271,6 +272,11 @@ def wrapped(loss):
     return dict(type='InfoBatchLoss', loss=loss)
 
 
+def copy_of(cfg):
+    """A copy that shares nothing, unlike ``cfg.copy()``."""
+    return Config(cfg.to_dict())
+
+
 def checkpoints_every(cfg, interval, by_epoch=False, **kwargs):
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch=by_epoch, interval=interval, save_last=False, **kwargs)
@@ -285,10 +291,9 @@ class Recorder(Hook):
     """Keep what each iteration trained: samples (by their own word), weights, LR and loss.
 
     Args:
-        path (str, optional): Where to write it too, a line of JSON an iteration; ``{rank}`` and
-            ``{world_size}`` are filled in. Defaults to None.
-        stall_at (int, optional): The iteration before which to wait for the end of the process.
-            Defaults to None.
+        path (str, optional): Where to write it too, in a process of its own: a line of JSON an
+            iteration, and the model at the end; ``{rank}`` is filled in. Defaults to None.
+        stall_at (int, optional): The iteration before which to wait to be killed. Defaults to None.
     """
 
     priority = 'LOWEST'
@@ -301,9 +306,11 @@ class Recorder(Hook):
     def before_train(self, runner):
         self.runner = runner
         if self.path is not None:
-            rank, world_size = (int(os.environ.get(name, default))
-                                for name, default in (('RANK', 0), ('WORLD_SIZE', 1)))
-            self.path = self.path.format(rank=rank, world_size=world_size)
+            self.path = self.path.format(rank=torch.distributed.get_rank())
+            self.collectives = []
+            for name in ('all_gather', 'all_gather_object', 'all_reduce', 'broadcast', 'barrier',
+                         'broadcast_object_list', 'gather', 'reduce', 'all_gather_into_tensor'):
+                self.count(name)
         self.losses = [m for m in runner.model.modules() if isinstance(m, InfoBatchLoss)]
         for loss in self.losses:
             loss.begin_batch = self.spy_on(loss.begin_batch)
@@ -316,9 +323,21 @@ class Recorder(Hook):
 
         return spy
 
+    def count(self, name):
+        """Note each call of a collective in this process, which the run has for itself."""
+        call = getattr(torch.distributed, name)
+
+        @functools.wraps(call)
+        def counted(*args, **kwargs):
+            self.collectives.append(name)
+            return call(*args, **kwargs)
+
+        setattr(torch.distributed, name, counted)
+
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.stall_at:
-            Path(f'{self.path}.stalled').touch()
+            Path(f'{self.path}.part').write_text(str(os.getpid()))
+            os.replace(f'{self.path}.part', f'{self.path}.stalled')
             time.sleep(600)
         handed_out, self.handed_out = self.handed_out, []
         assert len(handed_out) == len(self.losses)
@@ -342,8 +361,13 @@ class Recorder(Hook):
             key: value.item() for key, value in outputs.items() if torch.is_tensor(value)}
         self.rows.append(self.row)
         if self.path is not None:
+            self.row['collectives'], self.collectives = self.collectives, []
             with open(self.path, 'a') as file:
                 file.write(json.dumps(self.row) + '\n')
+
+    def after_train(self, runner):
+        if self.path is not None:
+            torch.save(self.state, f'{self.path}.pth')
 
     def column(self, key):
         return [row[key] for row in self.rows]
@@ -366,7 +390,7 @@ class Recorder(Hook):
 
 def build(cfg, *hooks):
     """A Runner, and the recorder that is among its hooks."""
-    cfg = Config(cfg.to_dict())
+    cfg = copy_of(cfg)
     cfg.experiment_name = f'run-{uuid.uuid4().hex}'
     torch.set_num_threads(1)
     runner = Runner.from_cfg(cfg)
@@ -381,12 +405,16 @@ def train(cfg, *hooks):
     runner, recorder = build(cfg, *hooks)
     runner.train()
     recorder.runner = runner
+    workers = getattr(runner.train_loop.dataloader, '_iterator', None)
+    if workers is not None:
+        # Left to the garbage collector, PyTorch waits five seconds for each of them.
+        workers._shutdown_workers()
     return recorder
 
 
 def resumed(cfg, checkpoint, work_dir=None):
     """The config that goes on from a checkpoint, and saves none itself."""
-    cfg = checkpoints_every(Config(cfg.to_dict()), -1)
+    cfg = checkpoints_every(copy_of(cfg), -1)
     cfg.load_from, cfg.resume = str(checkpoint), True
     if work_dir is not None:
         cfg.work_dir = str(work_dir)

@@ -151,15 +151,56 @@ def test_a_part_of_a_last_pass_resumes_bit_for_bit(seg_data, tmp_path):
     assert_goes_on(runs.train(cfg), run, done)
 
 
-def test_a_checkpoint_that_a_validation_saved_resumes_bit_for_bit(seg_data, tmp_path):
+def test_a_checkpoint_that_a_validation_saved_goes_on_with_the_pass(seg_data, tmp_path):
+    """It has no optimizer and no schedulers, as mmengine saves the best one without them."""
     cfg = seg_config(seg_data, str(tmp_path / 'whole'), val_interval=8)
     cfg.default_hooks.checkpoint.update(interval=-1, save_best='mIoU', rule='greater')
-    recorder = runs.train(cfg)
-    run = SimpleNamespace(recorder=recorder, state=recorder.state, count=len(recorder.rows))
+    whole = runs.train(cfg)
     (best, ) = (tmp_path / 'whole').glob('best_mIoU_iter_*.pth')
     done = int(best.stem.rsplit('_', 1)[1])
-    assert 0 < done < run.count, 'choose another seed: the best is the last'
-    assert_goes_on(runs.train(runs.resumed(cfg, best, tmp_path / 'resumed')), run, done)
+    index = whole.rows[done]['pass']
+    assert whole.rows[done - 1]['pass'] == index, 'choose another interval: it has to be mid-pass'
+    state = torch.load(best, weights_only=False)['infobatch']
+    assert state['losses'].isfinite().all()
+    assert len(state['losses']) == sum(
+        len(row['indices']) for row in whole.rows[:done] if row['pass'] == index)
+    resumed = runs.train(runs.resumed(cfg, best, tmp_path / 'resumed'))
+    for key in ('indices', 'weights', 'scores', 'max_iters'):
+        rest = [row[key] for row in whole.rows[done:] if row['pass'] == index]
+        assert resumed.column(key)[:len(rest)] == rest
+
+
+def test_a_checkpoint_that_a_validation_of_epochs_saved_goes_on_with_the_next_one(
+        cls_data, tmp_path):
+    cfg = cls_config(cls_data, str(tmp_path / 'whole'), val_interval=2)
+    cfg.default_hooks.checkpoint.update(
+        by_epoch=True, interval=-1, save_best='accuracy/top1', rule='less')
+    whole = runs.train(cfg)
+    (best, ) = (tmp_path / 'whole').glob('best_*.pth')
+    epoch = int(best.stem.rsplit('_', 1)[1])
+    assert epoch < 6, 'choose another seed: the first is to be the best'
+    resumed = runs.train(runs.resumed(cfg, best, tmp_path / 'resumed'))
+    assert resumed.column('pass')[0] == epoch
+    for key in ('indices', 'weights', 'scores'):
+        expected = [row[key] for row in whole.rows if row['pass'] == epoch]
+        assert resumed.column(key)[:len(expected)] == expected
+
+
+@pytest.mark.parametrize('seed', [None, 99])
+def test_the_seed_of_the_checkpoint_goes_on(cls_data, tmp_path, seed):
+    cfg = cls_config(cls_data, str(tmp_path / 'whole'))
+    cfg.randomness.seed = None if seed is None else 7
+    recorder = runs.train(cfg)
+    run = SimpleNamespace(recorder=recorder, state=recorder.state, count=len(recorder.rows))
+    cfg = runs.resumed(cfg, tmp_path / 'whole' / 'iter_8.pth', tmp_path / 'resumed')
+    cfg.randomness.seed = seed
+    assert_goes_on(runs.train(cfg), run, 8)
+
+
+def test_resume_without_a_checkpoint_begins_at_the_start(whole, tmp_path):
+    cfg = runs.resumed(whole.cfg, '', tmp_path)
+    cfg.load_from = None
+    assert_goes_on(runs.train(cfg), whole, 0)
 
 
 def test_averaged_weights_resume_with_it(seg_data, tmp_path):
@@ -216,6 +257,7 @@ def leaves(node):
         yield node
 
 
+@pytest.mark.filterwarnings('ignore:TypedStorage is deprecated')  # torch 2.1 of itself
 @pytest.mark.parametrize('name', ['in the first pass', 'in a pruned pass', 'in annealing'])
 def test_the_state_is_tensors_and_plain_numbers(whole, tmp_path, name):
     path = f'{whole.work_dir}/iter_{moment(whole, name)}.pth'
@@ -276,6 +318,13 @@ def test_a_checkpoint_of_a_stock_mmpretrain_run_warns_and_trains_on(cls_data, tm
     kept = [len(indices) for indices in ours.by_pass('indices')]
     assert kept[0] == 16 and kept[1] < 16 and kept[2] == 16
     assert ours.rows[-1]['max_iters'] == len(ours.rows) + 8
+
+
+def test_a_finished_stock_run_that_is_resumed_trains_nothing_more(seg_data, tmp_path):
+    cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 6)
+    runs.train(runs.checkpoints_every(cfg, 6))
+    on = runs.resumed(runs.switch_on(cfg), tmp_path / 'stock' / 'iter_6.pth', tmp_path / 'on')
+    assert runs.train(on).rows == []
 
 
 def test_load_from_takes_the_weights_and_not_the_state(whole, tmp_path):

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 
 import mmengine.runner.loops
 import pytest
-import runs
+import runs  # before mmseg, whose import warns
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner.loops import _InfiniteDataloaderIterator
+from mmseg.models.losses.cross_entropy_loss import cross_entropy
 from PIL import Image
 
 from mm_infobatch import InfoBatchLoss
@@ -23,6 +24,8 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS
 # mmengine 0.10.7's IterBasedTrainLoop opens the dataloader while it is built, which draws a number
 # from the global generator before the weights are initialised.
 STOCK_LOOP_DRAWS_FIRST = 'iter(' in inspect.getsource(_InfiniteDataloaderIterator.__init__)
+# mmsegmentation 1.2.2 looks up the class weight of each label, that of ignored ones too.
+CLASS_WEIGHT_FAILS = '[class_weight[cls] for cls in label' in inspect.getsource(cross_entropy)
 
 
 @pytest.fixture(scope='module')
@@ -88,6 +91,39 @@ def test_without_pruning_an_mmseg_run_from_scratch_with_dropout_is_the_stock_run
     assert_same_run(ours, stock)
 
 
+@pytest.mark.parametrize('loss', [
+    dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    pytest.param(
+        dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2., 1.5]),
+        marks=pytest.mark.skipif(
+            CLASS_WEIGHT_FAILS, reason='class_weight of this mmseg fails where a label is ignored')),
+    dict(type='CrossEntropyLoss', use_sigmoid=True),
+], ids=['avg_non_ignore', 'class_weight', 'use_sigmoid'])
+def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run(
+        seg_data, tmp_path, no_pause, loss):
+    cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 7)
+    cfg.model.decode_head.loss_decode = loss
+    cfg.model.auxiliary_head.loss_decode = dict(loss)
+    cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
+    stock = runs.train(cfg)
+    assert_same_run(runs.train(runs.switch_on(cfg, prune_ratio=0)), stock)
+
+
+@pytest.mark.parametrize('loss', [
+    dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2.]),
+    dict(type='FocalLoss'),
+    dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3),
+    dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3, mode='multi_label'),
+], ids=['class_weight', 'focal', 'label smoothing', 'smoothing with sigmoids'])
+def test_without_pruning_the_losses_of_mmpretrain_are_those_of_the_stock_run(
+        cls_data, tmp_path, loss):
+    cfg = runs.classification_config(cls_data, tmp_path, max_epochs=2)
+    cfg.model.head.loss = loss
+    stock = runs.train(cfg)
+    assert_same_run(runs.train(runs.switch_on(cfg, prune_ratio=0)), stock)
+    assert runs.train(runs.switch_on(cfg, delta=1)).passes[1][1].pruned
+
+
 def test_without_pruning_other_loss_weights_equal_the_stock_run_to_rounding(
         seg_data, tmp_path, no_pause):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 8, aux_weight=0.4)
@@ -119,30 +155,13 @@ def test_without_pruning_an_mmpretrain_run_is_the_stock_run_bit_for_bit(
 
 def test_annealing_after_pruning_is_a_stock_epoch_bit_for_bit(cls_data, tmp_path):
     cfg = runs.classification_config(
-        cls_data, tmp_path / 'ours', max_epochs=4, flip=True, param_scheduler=SCHEDULES['by epoch'])
-    runs.checkpoints_every(cfg, 1, by_epoch=True)
-    ours = runs.train(runs.switch_on(cfg, delta=0.75))
-    assert ours.passes[2][1].pruned and not ours.passes[3][1].pruned
-    checkpoint = torch.load(tmp_path / 'ours' / 'epoch_3.pth', weights_only=False)
-    del checkpoint['infobatch']
-    torch.save(checkpoint, tmp_path / 'three.pth')
-    torch.manual_seed(0)
-    stock = runs.train(runs.resumed(cfg, tmp_path / 'three.pth', tmp_path / 'stock'))
-    assert len(stock.rows) == 4
-    for key in ('indices', 'lr', 'iter'):
-        assert ours.column(key)[-4:] == stock.column(key), key
-    # Flips are drawn elsewhere in the stream of random numbers, so without them:
-
-
-def test_annealing_after_pruning_has_the_losses_of_a_stock_epoch(cls_data, tmp_path):
-    cfg = runs.classification_config(
         cls_data, tmp_path / 'ours', max_epochs=4, param_scheduler=SCHEDULES['by epoch'])
     runs.checkpoints_every(cfg, 1, by_epoch=True)
     ours = runs.train(runs.switch_on(cfg, delta=0.75))
-    stock = runs.train(
-        runs.resumed(cfg, tmp_path / 'ours' / 'epoch_3.pth', tmp_path / 'stock'))
     assert ours.passes[2][1].pruned and not ours.passes[3][1].pruned
-    for key in ('indices', 'lr', 'loss'):
+    stock = runs.train(runs.resumed(cfg, tmp_path / 'ours' / 'epoch_3.pth', tmp_path / 'stock'))
+    assert len(stock.rows) == 4
+    for key in ('iter', 'indices', 'lr', 'loss'):
         assert ours.column(key)[-4:] == stock.column(key), key
     runs.assert_same_state(ours.state, stock.state)
 
@@ -299,7 +318,6 @@ def test_the_expected_end_is_exact_in_the_last_pass_and_the_eta_ends_at_0(pruned
     estimates = pruned.recorder.column('max_iters')
     assert all(iteration < estimate <= 8 * pruned.length
                for iteration, estimate in enumerate(estimates))
-    assert pruned.recorder.runner.message_hub.get_info('eta') == 0 or pruned.length
     assert 'eta: 0:00:00' in [line for line in runs.log_of(pruned.work_dir).splitlines()
                               if '(train)' in line][-1]
 
@@ -502,6 +520,14 @@ def test_an_image_without_a_valid_pixel_is_trained_in_every_pass(tmp_path):
         assert plan.weights[plan.indices.tolist().index(4)] == 1
 
 
+@pytest.mark.parametrize('max_iters, warns', [(17, True), (19, False)])
+def test_a_schedule_in_which_no_pass_anneals_says_so(seg_data, tmp_path, max_iters, warns):
+    cfg = runs.segmentation_config(seg_data, tmp_path, max_iters)
+    ours = runs.train(runs.switch_on(cfg, delta=0.8))
+    assert ('so none anneals' in runs.log_of(tmp_path)) == warns
+    assert bool(ours.passes[-1][1].pruned) == warns
+
+
 # ------------------------------------------------------------------------ workers
 
 
@@ -624,6 +650,28 @@ def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(seg_data, tmp_p
     assert_same_run(runs.train(runs.switch_on(cfg, prune_ratio=0)), stock)
     pruned = runs.train(runs.switch_on(cfg, delta=1))
     assert pruned.passes[1][1].pruned
+
+
+@pytest.mark.parametrize('wrapper', [
+    lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
+    lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
+], ids=['RepeatDataset', 'ConcatDataset'])
+@pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
+def test_a_sample_is_named_by_its_index_into_the_outermost_data_set(seg_data, cls_data, tmp_path,
+                                                                    toolbox, wrapper):
+    cfg = (runs.segmentation_config(seg_data, tmp_path, 36) if toolbox == 'mmseg' else
+           runs.classification_config(cls_data, tmp_path, 3))
+    inner = 12 if toolbox == 'mmseg' else 16
+    cfg.train_dataloader.dataset = wrapper(cfg.train_dataloader.dataset)
+    ours = runs.train(runs.switch_on(cfg, delta=1))
+    sampler = ours.runner.train_loop.sampler
+    assert [plan.num_samples for _, plan in ours.passes] == [2 * inner] * 3
+    assert sampler.plan.pruned and torch.isfinite(sampler.scores.values).all()
+    for indices, (_, plan) in zip(ours.by_pass('indices'), ours.passes):
+        assert sorted(indices) == sorted((plan.indices % inner).tolist())
+    order, weights = sampler.pass_order()
+    assert ours.by_pass('indices')[-1] == (order % inner).tolist()
+    assert ours.by_pass('weights')[-1] == weights.tolist()
 
 
 def test_averaging_by_an_ema_hook_works_beside_it(seg_data, tmp_path):

@@ -1,0 +1,92 @@
+"""What the documents say is what the repository has."""
+import json
+import re
+from pathlib import Path
+
+import mmpretrain.models  # noqa: F401
+import mmseg.models  # noqa: F401
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+import make_record
+import render_docs
+from mm_infobatch import InfoBatchLoss
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / 'README.md').read_text()
+DOCUMENTS = ('README.md', 'configs/README.md')
+
+
+def test_every_table_of_the_readme_is_what_the_records_say():
+    assert render_docs.PLACE.search(README)
+    assert render_docs.render(README, ROOT) == README
+
+
+def test_a_number_that_was_changed_by_hand_is_found():
+    place = render_docs.PLACE.search(README)
+    digit = place.start(3) - 1 - re.search(r'\d', place.group(0)[::-1]).start()
+    table = README[place.end(1):place.start(3)]
+    changed = README.replace(table, re.sub(r'\d', '7', table, count=3), 1)
+    assert digit and changed != README
+    assert render_docs.render(changed, ROOT) == README
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_every_link_to_a_file_leads_to_one(document):
+    path = ROOT / document
+    links = re.findall(r'\]\(([^)#]+?)(?:#[^)]*)?\)', path.read_text())
+    local = [link for link in links if '://' not in link]
+    assert local
+    assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize('own, base, scope', [
+    ('./my_upernet.py', 'configs/demo/upernet_r18-slim_1xb8-1.2k_shapes-64x64.py', 'mmseg'),
+    ('./my_resnet.py', 'configs/resnet/resnet18-slim_1xb128_cifar10-png.py', 'mmpretrain'),
+])
+def test_the_lines_that_the_readme_adds_to_a_config_turn_infobatch_on(own, base, scope, tmp_path):
+    block = next(code for code in re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+                 if own in code)
+    config = tmp_path / 'mine.py'
+    config.write_text(block.replace(own, str(ROOT / base)))
+    before, after = Config.fromfile(str(ROOT / base)), Config.fromfile(str(config))
+    assert after.train_dataloader.sampler.type == 'InfoBatchSampler'
+    assert after.train_cfg.type.startswith('InfoBatch')
+    for key in ('max_iters', 'max_epochs', 'val_interval'):
+        assert after.train_cfg.get(key) == before.train_cfg.get(key)
+    assert after.custom_hooks[-1].type == 'InfoBatchHook'
+    with DefaultScope.overwrite_default_scope(scope):
+        model = MODELS.build(after.model)
+    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
+    assert len(losses) == (2 if scope == 'mmseg' else 1)
+
+
+def test_a_record_has_no_place_of_the_machine_and_says_what_it_ran_on(tmp_path):
+    session = tmp_path / 'run' / '20260101_000000'
+    (session / 'vis_data').mkdir(parents=True)
+    (session / 'vis_data' / 'scalars.json').write_text('{"loss": 1.0, "iter": 1, "step": 1}\n')
+    (session / f'{session.name}.log').write_text(
+        f'    GPU number: 1\n    Python: {tmp_path}/bin\n'
+        'date - mmengine - INFO - Epoch(train) [1][1/2]  loss: 1.0\n')
+    make_record.make_record(tmp_path / 'run', tmp_path / 'record')
+    kept = (tmp_path / 'record' / session.name / f'{session.name}.log').read_text()
+    assert 'GPU number: 1' in kept and 'Epoch(train)' in kept and str(tmp_path) not in kept
+    environment = json.loads((tmp_path / 'record' / 'environment.json').read_text())
+    assert environment['cores'] and any('torch' in name for name in environment['packages'])
+
+
+def test_a_record_of_a_folder_without_logs_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='give the work_dir of a run'):
+        make_record.make_record(tmp_path, tmp_path / 'record')
+
+
+@pytest.mark.parametrize('place, reason', [
+    ('records/camvid/baseline', 'write <!-- table: label=record'),
+    ('a=records/none_of_ours*', 'no record has such a name'),
+    ('a=records/none_of_ours', 'is not a directory'),
+])
+def test_a_table_that_names_no_record_is_an_error(place, reason):
+    text = f'<!-- table: {place} -->\n<!-- end of table -->'
+    with pytest.raises(ValueError, match=reason):
+        render_docs.render(text, ROOT)

@@ -1,0 +1,290 @@
+"""What cannot work is refused at the start: with what was given, why, and the line to change."""
+import inspect
+
+import pytest
+import runs
+import torch
+from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+
+from mm_infobatch import InfoBatchLoss
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+
+
+@pytest.fixture(scope='module')
+def seg_data(tmp_path_factory):
+    return runs.write_segmentation_data(tmp_path_factory.mktemp('seg'), num_images=6)
+
+
+@pytest.fixture(scope='module')
+def cls_data(tmp_path_factory):
+    return runs.write_classification_data(tmp_path_factory.mktemp('cls'), num_images=8)
+
+
+@pytest.fixture
+def seg(seg_data, tmp_path):
+    """A run of mmseg that works."""
+    return runs.switch_on(runs.segmentation_config(seg_data, tmp_path, 6))
+
+
+@pytest.fixture
+def cls(cls_data, tmp_path):
+    """A run of mmpretrain that works."""
+    return runs.switch_on(runs.classification_config(cls_data, tmp_path, 3))
+
+
+@pytest.fixture(params=['mmseg', 'mmpretrain'])
+def either(request):
+    return request.getfixturevalue('seg' if request.param == 'mmseg' else 'cls')
+
+
+def assert_refused(cfg, *parts, error=ValueError, trained=0, change=None):
+    """It is refused with a message that has these parts, before so many iterations."""
+    runner, recorder = runs.build(cfg)
+    if change is not None:
+        change(runner)
+    with pytest.raises(error) as info:
+        runner.train()
+    message = str(info.value)
+    missing = [part for part in parts if part not in message]
+    assert not missing, f'{missing} not in {message!r}'
+    assert len(recorder.rows) == trained
+
+
+def test_the_controls_train(either):
+    assert runs.train(either).rows
+
+
+# ----------------------------------------------------------------- loops and samplers
+
+
+def test_our_hook_with_the_stock_iteration_loop_is_refused(seg):
+    seg.train_cfg.type = 'IterBasedTrainLoop'
+    assert_refused(seg, 'IterBasedTrainLoop', 'loop that knows passes',
+                   "train_cfg=dict(type='InfoBatchIterLoop')", "type='InfoBatchSampler'")
+
+
+def test_our_hook_with_the_stock_epoch_loop_is_refused(cls):
+    cls.train_cfg = dict(by_epoch=True, max_epochs=3)
+    assert_refused(cls, 'EpochBasedTrainLoop', 'loop that knows passes',
+                   "train_cfg=dict(type='InfoBatchEpochLoop')", 'by_epoch')
+
+
+@pytest.mark.parametrize('sampler', ['DefaultSampler', 'InfiniteSampler'])
+def test_our_loops_with_a_stock_sampler_are_refused(either, sampler):
+    either.train_dataloader.sampler = dict(type=sampler, shuffle=True)
+    assert_refused(either, 'train_dataloader.sampler', sampler,
+                   "sampler=dict(_delete_=True, type='InfoBatchSampler')")
+
+
+def test_our_loops_without_our_hook_are_refused(either):
+    either.custom_hooks = []
+    assert_refused(either, either.train_cfg.type, 'InfoBatchHook', 'there are 0',
+                   "custom_hooks=[dict(type='InfoBatchHook')]")
+
+
+def test_our_hook_twice_is_refused(either):
+    either.custom_hooks = [dict(type='InfoBatchHook')] * 2
+    assert_refused(either, 'InfoBatchHook', 'there are 2')
+
+
+def test_our_hook_behind_the_checkpoint_hook_is_refused(either):
+    either.custom_hooks = [dict(type='InfoBatchHook', priority='LOWEST')]
+    assert_refused(either, 'priority', 'LOWEST', 'CheckpointHook', 'state of the iteration before',
+                   "custom_hooks=[dict(type='InfoBatchHook')]")
+
+
+# ------------------------------------------------------------------------------ losses
+
+
+def test_a_model_without_our_loss_is_refused(either):
+    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'),
+                      ('head', 'loss')):
+        if name in either.model:
+            either.model[name][key] = either.model[name][key].loss
+    assert_refused(either, either.model.type, 'is an InfoBatchLoss', 'weighted or scored',
+                   "type='InfoBatchLoss', loss=dict(...)")
+
+
+def test_losses_of_which_none_gives_scores_are_refused(seg):
+    seg.model.decode_head.loss_decode.score = False
+    seg.model.auxiliary_head.loss_decode.score = False
+    assert_refused(seg, 'score=False', 'no sample would get a score', 'remove it')
+
+
+def test_a_loss_that_the_model_never_calls_is_refused(cls):
+    cls.model.head.loss = cls.model.head.loss.loss
+
+    def add_unused(runner):
+        loss = dict(type='mmpretrain.CrossEntropyLoss')
+        runner.model.add_module('unused', InfoBatchLoss(loss))
+
+    assert_refused(cls, 'never called an InfoBatchLoss', 'wrap a loss that the model uses',
+                   "type='InfoBatchLoss'", change=add_unused)
+
+
+def test_a_loss_without_values_of_single_samples_is_refused(seg_data, tmp_path):
+    cfg = runs.segmentation_config(seg_data, tmp_path, 6)
+    cfg.model.decode_head.loss_decode = dict(type='DiceLoss')
+    with pytest.raises(TypeError, match="cannot wrap .*DiceLoss.*value for each sample.*"
+                       r"InfoBatchLoss\(loss=dict\(type='CrossEntropyLoss'"):
+        runs.train(runs.switch_on(cfg))
+
+
+class TwoViews(torch.nn.Module):
+    """Hands the model each image twice, as repeated augmentation does."""
+
+    def __init__(self, preprocessor):
+        super().__init__()
+        self.preprocessor = preprocessor
+
+    def forward(self, data, training=False):
+        data = self.preprocessor(data, training)
+        return dict(inputs=data['inputs'].repeat(2, 1, 1, 1),
+                    data_samples=data['data_samples'] * 2)
+
+
+def test_a_loss_that_gets_another_batch_than_was_planned_is_refused(cls):
+
+    def twice(runner):
+        runner.model.data_preprocessor = TwoViews(runner.model.data_preprocessor)
+
+    assert_refused(cls, 'InfoBatchLoss(CrossEntropyLoss)', '(8,)', 'trains 4 samples',
+                   'leave this loss unwrapped or remove what changes the batch', change=twice)
+
+
+@pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
+def test_mixing_images_of_a_batch_is_refused(cls, augment):
+    cls.model.train_cfg = dict(augments=dict(type=augment, alpha=0.8))
+    cls.data_preprocessor.num_classes = 3
+    assert_refused(cls, 'model.train_cfg.augments', 'two samples', 'model.train_cfg=None')
+
+
+# ------------------------------------------------------------------- the order of samples
+
+
+@DATA_SAMPLERS.register_module()
+class Regrouping(BatchSampler):
+    """Stands for those that group images by their aspect ratio."""
+
+
+def test_a_batch_sampler_that_may_regroup_is_refused(either):
+    either.train_dataloader.batch_sampler = dict(type='Regrouping', drop_last=False)
+    assert_refused(either, 'Regrouping', 'order of the sampler',
+                   'remove train_dataloader.batch_sampler')
+
+
+@pytest.mark.skipif('in_order' not in inspect.signature(DataLoader.__init__).parameters,
+                    reason='this torch has no in_order')
+def test_batches_out_of_order_are_refused(either):
+    either.train_dataloader.update(num_workers=2, persistent_workers=True, in_order=False)
+    assert_refused(either, 'in_order=False', 'weights would reach other samples',
+                   'remove train_dataloader.in_order')
+
+
+@DATASETS.register_module()
+class Stream(IterableDataset):
+    """Samples without an index."""
+
+    def __iter__(self):
+        yield from range(8)
+
+
+@DATASETS.register_module()
+class StreamOfKnownLength(Stream):
+
+    def __len__(self):
+        return 8
+
+
+@pytest.mark.parametrize('dataset', ['Stream', 'StreamOfKnownLength'])
+def test_an_iterable_data_set_is_refused(either, dataset):
+    either.train_dataloader.dataset = dict(type=dataset)
+    assert_refused(either, dataset, 'iterable', 'index', 'use a map-style dataset',
+                   'train_dataloader', error=(ValueError, TypeError))
+
+
+def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
+    """As mmengine's do, at random, when a file cannot be read."""
+    data = runs.write_classification_data(tmp_path / 'data', num_images=8)
+    (tmp_path / 'data' / 'train' / 'class1' / '004.png').write_bytes(b'')
+    cls.train_dataloader.dataset.data_root = data
+    cls.train_dataloader.dataset.pipeline[0].ignore_empty = True
+    runner, recorder = runs.build(cls)
+    with pytest.raises(ValueError, match=r'the batch holds the samples \[.*\], but the plan of this '
+                       r'pass has \[.*\] here: weights would reach other samples.*'
+                       'a file cannot be read.*train_dataloader'):
+        runner.train()
+    assert len(recorder.rows) < 2  # the pass has two batches
+
+
+@FUNCTIONS.register_module()
+def reversed_collate(data_batch):
+    """A collate function that changes the order."""
+    return FUNCTIONS.get('default_collate')(data_batch[::-1])
+
+
+def test_a_collate_function_that_changes_the_order_stops_the_run(cls):
+    cls.train_dataloader.collate_fn = dict(type='reversed_collate')
+    assert_refused(cls, 'the batch holds the samples', 'weights would reach other samples',
+                   'a collate function', 'collate_fn')
+
+
+def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):
+    either.train_dataloader.update(drop_last=True, batch_size=20)
+    count = '6' if 'max_iters' in either.train_cfg else '8'
+    assert_refused(either, 'drop_last=True', f'{count} samples', 'batch of 20',
+                   '1 processes', 'lower train_dataloader.batch_size',
+                   'train_dataloader.drop_last=False')
+
+
+# ----------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize('value', [-0.1, 1, 1.5, float('nan')])
+def test_a_prune_ratio_out_of_range_is_refused(either, value):
+    either.train_dataloader.sampler.policy.prune_ratio = value
+    assert_refused(either, f'prune_ratio={value}', '[0, 1)', 'share of the well-learned samples',
+                   "policy=dict(type='SoftPruning', prune_ratio=0.5)")
+
+
+@pytest.mark.parametrize('value', [-0.1, 1.1, float('nan')])
+def test_a_delta_out_of_range_is_refused(either, value):
+    either.train_dataloader.sampler.delta = value
+    assert_refused(either, f'delta={value}', '[0, 1]', 'share of the run',
+                   "sampler=dict(type='InfoBatchSampler', delta=0.875)")
+
+
+@pytest.mark.parametrize('value', ['half', None, True])
+def test_a_prune_ratio_or_delta_that_is_no_number_is_refused(either, value):
+    sampler = either.train_dataloader.sampler
+    sampler.policy.prune_ratio = value
+    assert_refused(either, 'prune_ratio', repr(value), 'number in [0, 1)', error=TypeError)
+    sampler.policy.prune_ratio, sampler.delta = 0.5, value
+    assert_refused(either, 'delta', repr(value), 'number in [0, 1]', error=TypeError)
+
+
+def test_a_policy_that_cannot_plan_is_refused(either):
+    either.train_dataloader.sampler.policy = 0.5
+    assert_refused(either, 'policy=0.5', 'plan(scores, generator)', 'PRUNING_POLICIES',
+                   error=TypeError)
+
+
+def test_an_unknown_budget_is_refused(seg):
+    seg.train_cfg.budget = 'samples'
+    assert_refused(seg, "budget='samples'", "'passes'", "'iterations'", 'train_cfg.budget')
+
+
+@pytest.mark.parametrize('value', [0, -3, 2.5])
+def test_a_schedule_without_an_iteration_is_refused(seg, value):
+    seg.train_cfg.max_iters = value
+    seg.param_scheduler = None
+    assert_refused(seg, f'max_iters={value}', 'integer above 0')
+
+
+@pytest.mark.parametrize('value', [0, -1, 2.5])
+def test_a_schedule_without_an_epoch_is_refused(cls, value):
+    cls.train_cfg.max_epochs = value
+    cls.param_scheduler = None
+    assert_refused(cls, f'max_epochs={value}', 'integer above 0')

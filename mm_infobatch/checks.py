@@ -99,8 +99,8 @@ def check_loop(loop: Any) -> None:
         ours = 'InfoBatchIterLoop' if isinstance(loop, IterBasedTrainLoop) else 'InfoBatchEpochLoop'
         raise ValueError(
             f'InfoBatchHook needs a loop that knows passes, but train_cfg built '
-            f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) and '
-            f'{SAMPLER_LINE}')
+            f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) (with by_epoch removed) '
+            f'and {SAMPLER_LINE}')
 
 
 def unwrap(model: nn.Module) -> Any:

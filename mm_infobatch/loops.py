@@ -43,17 +43,6 @@ def require_positive(name: str, value: Any) -> None:
         raise ValueError(f'train_cfg.{name}={value!r} has to be an integer above 0')
 
 
-def require_by_epoch(by_epoch: bool, wanted: bool, other: str) -> None:
-    """Refuse a config that is written for the other loop.
-
-    Raises:
-        ValueError: If ``by_epoch`` is not what is wanted.
-    """
-    if by_epoch is not wanted:
-        raise ValueError(f'train_cfg.by_epoch={by_epoch!r} contradicts this loop; write '
-                         f'train_cfg=dict(type={other!r}) or remove by_epoch')
-
-
 @LOOPS.register_module()
 class InfoBatchEpochLoop(EpochBasedTrainLoop):
     """Epochs over what the plan keeps.
@@ -69,8 +58,6 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         val_interval (int): Epochs between validations. Defaults to 1.
         dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
             from there on. Defaults to None.
-        by_epoch (bool): What mmengine reads where ``train_cfg`` names no loop; here it may stay in
-            the config, as True. Defaults to True.
 
     Attributes:
         sampler (InfoBatchSampler): The dataloader's sampler.
@@ -86,9 +73,7 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
                  max_epochs: int,
                  val_begin: int = 1,
                  val_interval: int = 1,
-                 dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
-                 by_epoch: bool = True) -> None:
-        require_by_epoch(by_epoch, True, 'InfoBatchIterLoop')
+                 dynamic_intervals: Optional[List[Tuple[int, int]]] = None) -> None:
         require_positive('max_epochs', max_epochs)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval,
                          dynamic_intervals)
@@ -150,8 +135,6 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
         dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
             from there on. Defaults to None.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
-        by_epoch (bool): What mmengine reads where ``train_cfg`` names no loop; here it may stay in
-            the config, as False. Defaults to False.
 
     Attributes:
         sampler (InfoBatchSampler): The dataloader's sampler.
@@ -169,9 +152,7 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
                  val_begin: int = 1,
                  val_interval: int = 1000,
                  dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
-                 budget: str = 'passes',
-                 by_epoch: bool = False) -> None:
-        require_by_epoch(by_epoch, False, 'InfoBatchEpochLoop')
+                 budget: str = 'passes') -> None:
         require_positive('max_iters', max_iters)
         # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
         # would load a plan that is not made yet.

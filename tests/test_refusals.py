@@ -212,8 +212,8 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     cls.train_dataloader.dataset.data_root = data
     cls.train_dataloader.dataset.pipeline[0].ignore_empty = True
     runner, recorder = runs.build(cls)
-    with pytest.raises(ValueError, match=r'the batch holds the samples \[.*\], but the plan of this '
-                       r'pass has \[.*\] here: weights would reach other samples.*'
+    with pytest.raises(ValueError, match=r'the batch holds the samples \[.*\], but the plan of '
+                       r'this pass has \[.*\] here: weights would reach other samples.*'
                        'a file cannot be read.*train_dataloader'):
         runner.train()
     assert len(recorder.rows) < 2  # the pass has two batches

@@ -96,7 +96,7 @@ def test_without_pruning_an_mmseg_run_from_scratch_with_dropout_is_the_stock_run
     pytest.param(
         dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2., 1.5]),
         marks=pytest.mark.skipif(
-            CLASS_WEIGHT_FAILS, reason='class_weight of this mmseg fails where a label is ignored')),
+            CLASS_WEIGHT_FAILS, reason='this mmseg fails with class_weight and ignored labels')),
     dict(type='CrossEntropyLoss', use_sigmoid=True),
 ], ids=['avg_non_ignore', 'class_weight', 'use_sigmoid'])
 def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run(

@@ -2,7 +2,7 @@
 import math
 import os.path as osp
 import time
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
@@ -17,6 +17,41 @@ from .running_pass import RunningPass
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
 STATE_KEY = 'infobatch'
+
+
+class _StepByProgress(ParamSchedulerHook):
+    """Step the schedulers by iteration to where the schedule is, instead of once an iteration.
+
+    Args:
+        hook (ParamSchedulerHook): The hook whose place it takes.
+
+    Attributes:
+        due (int): Steps that the schedulers are behind the schedule.
+    """
+
+    def __init__(self, hook: ParamSchedulerHook) -> None:
+        self.priority = hook.priority
+        self._hook = hook
+        self.due = 0
+
+    def after_train_iter(self,
+                         runner: Any,
+                         batch_idx: int,
+                         data_batch: DATA_BATCH = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Make the steps that are due: several in a pruned pass, and none where a pass takes more
+        iterations than the schedule has steps for it, as on fewer ranks."""
+        for _ in range(self.due):
+            self._hook.after_train_iter(runner, batch_idx, data_batch, outputs)
+        self.due = 0
+
+    def after_train_epoch(self, runner: Any) -> None:
+        """Step the schedulers by epoch."""
+        self._hook.after_train_epoch(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: Optional[Dict[str, float]] = None) -> None:
+        """Step the schedulers that look at the validation."""
+        self._hook.after_val_epoch(runner, metrics)
 
 
 @HOOKS.register_module()
@@ -47,7 +82,7 @@ class InfoBatchHook(Hook):
         self._pass: Optional[RunningPass] = None
         self._resumed: Optional[Dict[str, Any]] = None
         self._resumed_without_state = False
-        self._owed = 0  # steps that the schedulers are behind the schedule
+        self._steppers: List[_StepByProgress] = []
         self._fit_accumulation = False
 
     # ---------------------------------------------------------------- passes
@@ -65,7 +100,11 @@ class InfoBatchHook(Hook):
         # What a pass over all data trains; less than the dataset under drop_last.
         self._full = self._samples_in(self._schedule.pass_length, len(self._sampler.scores))
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
-        self._steps_schedulers = any(isinstance(hook, ParamSchedulerHook) for hook in runner.hooks)
+        hooks = runner.hooks
+        for index, hook in enumerate(hooks):
+            if isinstance(hook, ParamSchedulerHook):
+                hooks[index] = stepper = _StepByProgress(hook)
+                self._steppers.append(stepper)
         self._report = RunReport(
             dict(
                 policy=repr(self._sampler.policy),
@@ -192,24 +231,15 @@ class InfoBatchHook(Hook):
                 f'though it has {len(self._losses)}; wrap a loss that the model uses in training: '
                 f'{checks.LOSS_LINE}')
         self._pass.add(total)
-        self._walk(runner)
+        self._walk(self._schedule.advance())
         if self._schedule.pass_done or self._schedule.done:
             self._end_pass(runner)
         elif self._saves_now(runner):
             self._pass.gather()
 
-    def _walk(self, runner: Any) -> None:
-        """Step the schedulers by iteration to where the schedule is; ``ParamSchedulerHook`` makes
-        one of the steps."""
-        self._owed += self._schedule.advance() - 1
-        if not self._steps_schedulers or runner.param_schedulers is None:
-            return
-        groups = (runner.param_schedulers.values()
-                  if isinstance(runner.param_schedulers, dict) else [runner.param_schedulers])
-        while self._owed > 0:
-            for scheduler in (s for group in groups for s in group if not s.by_epoch):
-                scheduler.step()
-            self._owed -= 1
+    def _walk(self, steps: int) -> None:
+        for stepper in self._steppers:
+            stepper.due += steps
 
     # ----------------------------------------------------------- checkpoints
 
@@ -237,7 +267,6 @@ class InfoBatchHook(Hook):
         checkpoint[STATE_KEY] = dict(
             version=FORMAT_VERSION,
             schedule=self._schedule.state_dict(),
-            owed=self._owed,
             records=[dict(record) for record in self._report.passes],
             **self._pass.state_dict())
 
@@ -270,7 +299,7 @@ class InfoBatchHook(Hook):
             state['schedule'],
             checks.count_batches(self._loop.dataloader, len(self._sampler.share()[0])))
         walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
-        self._owed = int(state['owed']) + walked_at_once
+        self._walk(walked_at_once)
         self._report.passes = [dict(record) for record in state['records']]
         self._report.settings['seed'] = self._sampler.seed
         if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch

@@ -35,7 +35,6 @@ META_KEYS = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
 GN = dict(type='GN', num_groups=2)
 BN = dict(type='BN', requires_grad=True)
 
-
 # ---------------------------------------------------------------------- data
 
 
@@ -93,11 +92,11 @@ def common(scope, work_dir, by_epoch):
             param_scheduler=dict(type='ParamSchedulerHook'),
             checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch, interval=-1, save_last=False),
             sampler_seed=dict(type='DistSamplerSeedHook')),
-        optim_wrapper=dict(
-            type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
-        env_cfg=dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork',
-                                                        opencv_num_threads=0),
-                     dist_cfg=dict(backend='gloo')),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+        env_cfg=dict(
+            cudnn_benchmark=False,
+            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+            dist_cfg=dict(backend='gloo')),
         vis_backends=[dict(type='LocalVisBackend')],
         visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
         log_processor=dict(by_epoch=by_epoch),
@@ -107,12 +106,24 @@ def common(scope, work_dir, by_epoch):
         randomness=dict(seed=7))
 
 
-def segmentation_config(data_root, work_dir, max_iters=18, batch_size=2, num_workers=0,
-                        drop_last=False, flip=False, dropout=0., norm_cfg=GN, aux_weight=1.,
-                        val_interval=None, param_scheduler=None):
+def segmentation_config(data_root,
+                        work_dir,
+                        max_iters=18,
+                        batch_size=2,
+                        num_workers=0,
+                        drop_last=False,
+                        flip=False,
+                        dropout=0.,
+                        norm_cfg=GN,
+                        aux_weight=1.,
+                        val_interval=None,
+                        param_scheduler=None):
     """A stock mmseg run of a slim UperNet, on a finite sampler."""
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
-                dict(type='PackSegInputs', meta_keys=META_KEYS)]
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations'),
+        dict(type='PackSegInputs', meta_keys=META_KEYS)
+    ]
     if flip:
         pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
     dataset = dict(
@@ -173,10 +184,12 @@ def segmentation_config(data_root, work_dir, max_iters=18, batch_size=2, num_wor
             type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval or max_iters),
         param_scheduler=param_scheduler or [
             dict(type='LinearLR', start_factor=0.1, begin=0, end=4, by_epoch=False),
-            dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=4, end=max_iters, by_epoch=False)])
+            dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=4, end=max_iters, by_epoch=False)
+        ])
     if val_interval is not None:
-        val_set = dict(dataset, data_prefix=dict(
-            img_path='img_dir/val', seg_map_path='ann_dir/val'),
+        val_set = dict(
+            dataset,
+            data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'),
             pipeline=pipeline[:2] + pipeline[-1:])
         cfg.update(
             val_dataloader=dict(
@@ -189,8 +202,15 @@ def segmentation_config(data_root, work_dir, max_iters=18, batch_size=2, num_wor
     return Config(cfg)
 
 
-def classification_config(data_root, work_dir, max_epochs=5, batch_size=4, num_workers=0,
-                          drop_last=False, flip=False, norm_cfg=GN, val_interval=None,
+def classification_config(data_root,
+                          work_dir,
+                          max_epochs=5,
+                          batch_size=4,
+                          num_workers=0,
+                          drop_last=False,
+                          flip=False,
+                          norm_cfg=GN,
+                          val_interval=None,
                           param_scheduler=None):
     """A stock mmpretrain run of a slim ResNet on folders of images."""
     pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
@@ -200,8 +220,7 @@ def classification_config(data_root, work_dir, max_epochs=5, batch_size=4, num_w
         type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=pipeline)
     cfg = common('mmpretrain', work_dir, by_epoch=True)
     cfg.update(
-        data_preprocessor=dict(
-            num_classes=3, mean=[100.] * 3, std=[80.] * 3, to_rgb=True),
+        data_preprocessor=dict(num_classes=3, mean=[100.] * 3, std=[80.] * 3, to_rgb=True),
         model=dict(
             type='ImageClassifier',
             backbone=dict(
@@ -228,9 +247,15 @@ def classification_config(data_root, work_dir, max_epochs=5, batch_size=4, num_w
             dataset=dataset),
         train_cfg=dict(by_epoch=True, max_epochs=max_epochs, val_interval=val_interval or 1),
         param_scheduler=param_scheduler or [
-            dict(type='LinearLR', start_factor=0.1, begin=0, end=1, by_epoch=True,
-                 convert_to_iter_based=True),
-            dict(type='MultiStepLR', milestones=[2, 4], gamma=0.1, by_epoch=True)])
+            dict(
+                type='LinearLR',
+                start_factor=0.1,
+                begin=0,
+                end=1,
+                by_epoch=True,
+                convert_to_iter_based=True),
+            dict(type='MultiStepLR', milestones=[2, 4], gamma=0.1, by_epoch=True)
+        ])
     if val_interval is not None:
         cfg.update(
             val_dataloader=dict(
@@ -238,8 +263,7 @@ def classification_config(data_root, work_dir, max_epochs=5, batch_size=4, num_w
                 num_workers=0,
                 collate_fn=dict(type='default_collate'),
                 sampler=dict(type='DefaultSampler', shuffle=False),
-                dataset=dict(dataset, data_prefix='val',
-                             pipeline=pipeline[:1] + pipeline[-1:])),
+                dataset=dict(dataset, data_prefix='val', pipeline=pipeline[:1] + pipeline[-1:])),
             val_cfg=dict(),
             val_evaluator=dict(type='Accuracy', topk=(1, )))
     return Config(cfg)
@@ -259,8 +283,8 @@ def switch_on(cfg, prune_ratio=0.5, delta=0.875, budget=None):
     if budget is not None:
         cfg.train_cfg.budget = budget
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='InfoBatchHook')]
-    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'),
-                      ('head', 'loss')):
+    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'), ('head',
+                                                                                          'loss')):
         heads = cfg.model.get(name, [])
         for head in heads if isinstance(heads, list) else [heads]:
             head[key] = ([wrapped(loss) for loss in head[key]]
@@ -351,14 +375,19 @@ class Recorder(Hook):
             lr=runner.optim_wrapper.get_lr()['lr'][0])
         if hasattr(loop, 'schedule'):
             index = loop.schedule.pass_index
-            self.row.update({'pass': index, 'max_iters': loop.max_iters,
-                             'scores': loop.sampler.scores.values.double().nansum().item()})
+            self.row.update({
+                'pass': index,
+                'max_iters': loop.max_iters,
+                'scores': loop.sampler.scores.values.double().nansum().item()
+            })
             if not self.rows or self.rows[-1]['pass'] != index:
                 self.passes.append((loop.sampler.scores.values.clone(), loop.sampler.plan))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.row['loss'] = {
-            key: value.item() for key, value in outputs.items() if torch.is_tensor(value)}
+            key: value.item()
+            for key, value in outputs.items() if torch.is_tensor(value)
+        }
         self.rows.append(self.row)
         if self.path is not None:
             self.row['collectives'], self.collectives = self.collectives, []
@@ -376,16 +405,18 @@ class Recorder(Hook):
         """The values of a column, in one list a pass."""
         passes = {}
         for row in self.rows:
-            passes.setdefault(row['pass'], []).extend(
-                row[key] if isinstance(row[key], list) else [row[key]])
+            passes.setdefault(row['pass'],
+                              []).extend(row[key] if isinstance(row[key], list) else [row[key]])
         return [passes[index] for index in sorted(passes)]
 
     @property
     def state(self):
         """The model's parameters and buffers at the end."""
         model = self.runner.model
-        return {key: value.clone()
-                for key, value in getattr(model, 'module', model).state_dict().items()}
+        return {
+            key: value.clone()
+            for key, value in getattr(model, 'module', model).state_dict().items()
+        }
 
 
 def build(cfg, *hooks):

@@ -32,16 +32,30 @@ def command(cfg, *args, stall_at=None):
     work_dir.mkdir(parents=True, exist_ok=True)
     cfg = runs.copy_of(cfg)
     cfg.custom_imports = dict(imports=['mm_infobatch', 'runs'], allow_failed_imports=False)
-    cfg.custom_hooks = [*cfg.custom_hooks, dict(
-        type='Recorder', path=str(work_dir / 'rank{rank}.jsonl'), stall_at=stall_at)]
+    cfg.custom_hooks = [
+        *cfg.custom_hooks,
+        dict(type='Recorder', path=str(work_dir / 'rank{rank}.jsonl'), stall_at=stall_at)
+    ]
     cfg.dump(work_dir / 'config.py')
     env = dict(
-        os.environ, PYTHON=sys.executable, PORT=str(free_port()), OMP_NUM_THREADS='1',
-        CUDA_VISIBLE_DEVICES='', PYTHONPATH=str(ROOT / 'tests'), PYTHONWARNINGS='ignore')
+        os.environ,
+        PYTHON=sys.executable,
+        PORT=str(free_port()),
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='',
+        PYTHONPATH=str(ROOT / 'tests'),
+        PYTHONWARNINGS='ignore')
     return dict(
-        args=['bash', str(ROOT / 'tools' / 'dist_train.sh'), str(work_dir / 'config.py'), '2',
-              '--work-dir', str(work_dir), *args],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        args=[
+            'bash',
+            str(ROOT / 'tools' / 'dist_train.sh'),
+            str(work_dir / 'config.py'), '2', '--work-dir',
+            str(work_dir), *args
+        ],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True)
 
 
 def launch(cfg, *args):
@@ -200,8 +214,9 @@ def test_two_processes_do_what_one_does_with_their_batches_together(whole, tmp_p
         count = len(alone.by_pass('indices')[index])
         assert order[:count] == alone.by_pass('indices')[index]
         assert weights[:count] == alone.by_pass('weights')[index]
-    begins = [next(row for row in rows if row['pass'] == 1)
-              for rows in (whole.ranks[0], alone.rows)]
+    begins = [
+        next(row for row in rows if row['pass'] == 1) for rows in (whole.ranks[0], alone.rows)
+    ]
     assert begins[0]['scores'] == pytest.approx(begins[1]['scores'], rel=1e-3)
 
 
@@ -244,8 +259,10 @@ def test_a_run_that_was_killed_in_mid_pass_resumes_bit_for_bit(seg_run, seg_conf
     assert runs.report_of(tmp_path)['totals']['finished'] is False
     resumed = launch(cfg, '--resume')
     assert_goes_on(resumed, seg_run, done)
-    passes = [[{key: value for key, value in record.items() if key != 'seconds'}
-               for record in runs.report_of(work_dir)['passes']]
+    passes = [[{
+        key: value
+        for key, value in record.items() if key != 'seconds'
+    } for record in runs.report_of(work_dir)['passes']]
               for work_dir in (tmp_path, seg_run.work_dir)]
     assert passes[0] == passes[1]
 
@@ -260,8 +277,7 @@ def test_an_epoch_based_run_resumes_in_mid_pass_bit_for_bit(cls_run, cls_config,
 
 def test_one_process_goes_on_from_two_and_trains_what_was_due_once(whole, tmp_path):
     done, index = moment_in_a_pruned_pass(whole.ranks[0])
-    alone = runs.train(
-        runs.resumed(whole.cfg, whole.work_dir / f'iter_{done}.pth', tmp_path))
+    alone = runs.train(runs.resumed(whole.cfg, whole.work_dir / f'iter_{done}.pth', tmp_path))
     record = runs.report_of(whole.work_dir)['passes'][index]
     order = interleaved(whole.ranks, 'indices', index)[:record['kept']]
     weights = interleaved(whole.ranks, 'weights', index)[:record['kept']]
@@ -284,11 +300,12 @@ def test_one_process_goes_on_from_two_and_trains_what_was_due_once(whole, tmp_pa
 def test_the_learning_rate_of_one_process_that_goes_on_from_two_follows_progress(whole, tmp_path):
     """Its passes take twice the iterations, so it may not step in each of them."""
     done, index = moment_in_a_pruned_pass(whole.ranks[0])
-    alone = runs.train(
-        runs.resumed(whole.cfg, whole.work_dir / f'iter_{done}.pth', tmp_path))
+    alone = runs.train(runs.resumed(whole.cfg, whole.work_dir / f'iter_{done}.pth', tmp_path))
     for later in range(index + 1, NUM_PASSES):
-        begins = [next(row['lr'] for row in rows if row['pass'] == later)
-                  for rows in (whole.ranks[0], alone.rows)]
+        begins = [
+            next(row['lr'] for row in rows if row['pass'] == later)
+            for rows in (whole.ranks[0], alone.rows)
+        ]
         assert begins[1] == pytest.approx(begins[0], rel=1e-12), later
 
 

@@ -99,8 +99,8 @@ def test_our_hook_behind_the_checkpoint_hook_is_refused(either):
 
 
 def test_a_model_without_our_loss_is_refused(either):
-    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'),
-                      ('head', 'loss')):
+    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'), ('head',
+                                                                                          'loss')):
         if name in either.model:
             either.model[name][key] = either.model[name][key].loss
     assert_refused(either, either.model.type, 'is an InfoBatchLoss', 'weighted or scored',
@@ -120,15 +120,21 @@ def test_a_loss_that_the_model_never_calls_is_refused(cls):
         loss = dict(type='mmpretrain.CrossEntropyLoss')
         runner.model.add_module('unused', InfoBatchLoss(loss))
 
-    assert_refused(cls, 'never called an InfoBatchLoss', 'wrap a loss that the model uses',
-                   "type='InfoBatchLoss'", change=add_unused)
+    assert_refused(
+        cls,
+        'never called an InfoBatchLoss',
+        'wrap a loss that the model uses',
+        "type='InfoBatchLoss'",
+        change=add_unused)
 
 
 def test_a_loss_without_values_of_single_samples_is_refused(seg_data, tmp_path):
     cfg = runs.segmentation_config(seg_data, tmp_path, 6)
     cfg.model.decode_head.loss_decode = dict(type='DiceLoss')
-    with pytest.raises(TypeError, match="cannot wrap .*DiceLoss.*value for each sample.*"
-                       r"InfoBatchLoss\(loss=dict\(type='CrossEntropyLoss'"):
+    with pytest.raises(
+            TypeError,
+            match="cannot wrap .*DiceLoss.*value for each sample.*"
+            r"InfoBatchLoss\(loss=dict\(type='CrossEntropyLoss'"):
         runs.train(runs.switch_on(cfg))
 
 
@@ -141,8 +147,7 @@ class TwoViews(torch.nn.Module):
 
     def forward(self, data, training=False):
         data = self.preprocessor(data, training)
-        return dict(inputs=data['inputs'].repeat(2, 1, 1, 1),
-                    data_samples=data['data_samples'] * 2)
+        return dict(inputs=data['inputs'].repeat(2, 1, 1, 1), data_samples=data['data_samples'] * 2)
 
 
 def test_a_loss_that_gets_another_batch_than_was_planned_is_refused(cls):
@@ -150,8 +155,13 @@ def test_a_loss_that_gets_another_batch_than_was_planned_is_refused(cls):
     def twice(runner):
         runner.model.data_preprocessor = TwoViews(runner.model.data_preprocessor)
 
-    assert_refused(cls, 'InfoBatchLoss(CrossEntropyLoss)', '(8,)', 'trains 4 samples',
-                   'leave this loss unwrapped or remove what changes the batch', change=twice)
+    assert_refused(
+        cls,
+        'InfoBatchLoss(CrossEntropyLoss)',
+        '(8,)',
+        'trains 4 samples',
+        'leave this loss unwrapped or remove what changes the batch',
+        change=twice)
 
 
 @pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
@@ -175,8 +185,9 @@ def test_a_batch_sampler_that_may_regroup_is_refused(either):
                    'remove train_dataloader.batch_sampler')
 
 
-@pytest.mark.skipif('in_order' not in inspect.signature(DataLoader.__init__).parameters,
-                    reason='this torch has no in_order')
+@pytest.mark.skipif(
+    'in_order' not in inspect.signature(DataLoader.__init__).parameters,
+    reason='this torch has no in_order')
 def test_batches_out_of_order_are_refused(either):
     either.train_dataloader.update(num_workers=2, persistent_workers=True, in_order=False)
     assert_refused(either, 'in_order=False', 'weights would reach other samples',
@@ -201,8 +212,14 @@ class StreamOfKnownLength(Stream):
 @pytest.mark.parametrize('dataset', ['Stream', 'StreamOfKnownLength'])
 def test_an_iterable_data_set_is_refused(either, dataset):
     either.train_dataloader.dataset = dict(type=dataset)
-    assert_refused(either, dataset, 'iterable', 'index', 'use a map-style dataset',
-                   'train_dataloader', error=(ValueError, TypeError))
+    assert_refused(
+        either,
+        dataset,
+        'iterable',
+        'index',
+        'use a map-style dataset',
+        'train_dataloader',
+        error=(ValueError, TypeError))
 
 
 def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
@@ -212,9 +229,11 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     cls.train_dataloader.dataset.data_root = data
     cls.train_dataloader.dataset.pipeline[0].ignore_empty = True
     runner, recorder = runs.build(cls)
-    with pytest.raises(ValueError, match=r'the batch holds the samples \[.*\], but the plan of '
-                       r'this pass has \[.*\] here: weights would reach other samples.*'
-                       'a file cannot be read.*train_dataloader'):
+    with pytest.raises(
+            ValueError,
+            match=r'the batch holds the samples \[.*\], but the plan of '
+            r'this pass has \[.*\] here: weights would reach other samples.*'
+            'a file cannot be read.*train_dataloader'):
         runner.train()
     assert len(recorder.rows) < 2  # the pass has two batches
 
@@ -234,9 +253,8 @@ def test_a_collate_function_that_changes_the_order_stops_the_run(cls):
 def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):
     either.train_dataloader.update(drop_last=True, batch_size=20)
     count = '6' if 'max_iters' in either.train_cfg else '8'
-    assert_refused(either, 'drop_last=True', f'{count} samples', 'batch of 20',
-                   '1 processes', 'lower train_dataloader.batch_size',
-                   'train_dataloader.drop_last=False')
+    assert_refused(either, 'drop_last=True', f'{count} samples', 'batch of 20', '1 processes',
+                   'lower train_dataloader.batch_size', 'train_dataloader.drop_last=False')
 
 
 # ----------------------------------------------------------------------------- settings
@@ -267,8 +285,8 @@ def test_a_prune_ratio_or_delta_that_is_no_number_is_refused(either, value):
 
 def test_a_policy_that_cannot_plan_is_refused(either):
     either.train_dataloader.sampler.policy = 0.5
-    assert_refused(either, 'policy=0.5', 'plan(scores, generator)', 'PRUNING_POLICIES',
-                   error=TypeError)
+    assert_refused(
+        either, 'policy=0.5', 'plan(scores, generator)', 'PRUNING_POLICIES', error=TypeError)
 
 
 def test_an_unknown_budget_is_refused(seg):

@@ -38,8 +38,13 @@ def whole_run(cfg):
     recorder = runs.train(cfg)
     steps = [len(lrs) for lrs in recorder.by_pass('lr')]
     assert len(steps) == 6 and steps[1] < steps[0] == steps[5] == 6
-    return SimpleNamespace(cfg=cfg, work_dir=cfg.work_dir, recorder=recorder, steps=steps,
-                           state=recorder.state, count=len(recorder.rows))
+    return SimpleNamespace(
+        cfg=cfg,
+        work_dir=cfg.work_dir,
+        recorder=recorder,
+        steps=steps,
+        state=recorder.state,
+        count=len(recorder.rows))
 
 
 @pytest.fixture(scope='module')
@@ -103,8 +108,9 @@ def test_a_run_resumed_at_an_epoch_goes_on_bit_for_bit(cls_run, tmp_path, epoch)
     assert_goes_on(runs.train(cfg), cls_run, sum(cls_run.steps[:epoch]))
 
 
-@pytest.mark.parametrize('name', [
-    'in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing'])
+@pytest.mark.parametrize(
+    'name',
+    ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing'])
 def test_a_run_with_persistent_workers_resumes_as_one_without(whole, tmp_path, name):
     done = moment(whole, name)
     cfg = runs.resumed(whole.cfg, f'{whole.work_dir}/iter_{done}.pth', tmp_path)
@@ -230,8 +236,8 @@ def test_the_control_without_its_state_goes_on_with_other_samples(whole, tmp_pat
 # ------------------------------------------------------------- what resuming costs
 
 
-@pytest.mark.parametrize('name', ['in the first pass', 'in a pruned pass',
-                                  'at the end of a pruned pass'])
+@pytest.mark.parametrize('name',
+                         ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass'])
 def test_the_skipped_part_of_a_pass_is_never_loaded(whole, tmp_path, monkeypatch, name):
     loaded, get = [], BaseDataset.__getitem__
 
@@ -262,8 +268,9 @@ def leaves(node):
 def test_the_state_is_tensors_and_plain_numbers(whole, tmp_path, name):
     path = f'{whole.work_dir}/iter_{moment(whole, name)}.pth'
     state = torch.load(path, weights_only=False)['infobatch']
-    assert {type(leaf) for leaf in leaves(state)} <= {
-        torch.Tensor, int, float, bool, str, type(None)}
+    assert {type(leaf)
+            for leaf in leaves(state)} <= {torch.Tensor, int, float, bool, str,
+                                           type(None)}
     assert all(leaf.device.type == 'cpu' for leaf in leaves(state) if torch.is_tensor(leaf))
     torch.save(state, tmp_path / 'state.pth')
     loaded = torch.load(tmp_path / 'state.pth', weights_only=True)
@@ -339,12 +346,15 @@ def test_load_from_takes_the_weights_and_not_the_state(whole, tmp_path):
 
 
 def test_a_checkpoint_of_another_data_set_length_is_refused(whole, tmp_path):
-    write = (runs.write_segmentation_data if 'max_iters' in whole.cfg.train_cfg else
-             runs.write_classification_data)
+    write = (
+        runs.write_segmentation_data
+        if 'max_iters' in whole.cfg.train_cfg else runs.write_classification_data)
     cfg = runs.resumed(whole.cfg, f'{whole.work_dir}/iter_9.pth', tmp_path / 'run')
     cfg.train_dataloader.dataset.data_root = write(tmp_path / 'data', num_images=10)
-    with pytest.raises(ValueError, match=r'holds scores of 1[26] samples, but the training dataset '
-                       r'has 10.*load_from=CHECKPOINT and resume=False'):
+    with pytest.raises(
+            ValueError,
+            match=r'holds scores of 1[26] samples, but the training dataset '
+            r'has 10.*load_from=CHECKPOINT and resume=False'):
         runs.train(cfg)
 
 
@@ -355,16 +365,17 @@ def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path
     cfg.train_dataloader.batch_size = batch_size
     resumed = runs.train(cfg)
     index = whole.recorder.rows[done]['pass']
-    due, weights = ([value for row in whole.recorder.rows[done:] if row['pass'] == index
-                     for value in row[key]] for key in ('indices', 'weights'))
+    due, weights = ([
+        value for row in whole.recorder.rows[done:] if row['pass'] == index for value in row[key]
+    ] for key in ('indices', 'weights'))
     first = [row for row in resumed.rows if row['pass'] == index]
     assert [value for row in first for value in row['indices']] == due
     assert [value for row in first for value in row['weights']] == weights
     assert {len(row['indices']) for row in first[:-1]} <= {batch_size}
     # As many passes as before, annealing at the same one, and every sample in each.
     assert [record['pass'] for record in runs.report_of(tmp_path)['passes']] == list(range(6))
-    assert [record['annealing'] for record in runs.report_of(tmp_path)['passes']] == [
-        False] * 5 + [True]
+    assert [record['annealing']
+            for record in runs.report_of(tmp_path)['passes']] == [False] * 5 + [True]
     for indices, (_, plan) in list(zip(resumed.by_pass('indices'), resumed.passes))[1:]:
         assert sorted(indices) == plan.indices.tolist()
     assert runs.report_of(tmp_path)['totals']['finished'] is True
@@ -376,13 +387,16 @@ def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path
 def without_times(report):
     report = {**report, 'totals': dict(report['totals'])}
     report['totals'].pop('seconds_choosing')
-    report['passes'] = [{key: value for key, value in record.items() if key != 'seconds'}
-                        for record in report['passes']]
+    report['passes'] = [{
+        key: value
+        for key, value in record.items() if key != 'seconds'
+    } for record in report['passes']]
     return report
 
 
-@pytest.mark.parametrize('name', ['in the first pass', 'in a pruned pass',
-                                  'at the end of a pruned pass', 'in annealing'])
+@pytest.mark.parametrize(
+    'name',
+    ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing'])
 def test_the_report_of_a_resumed_run_goes_on(whole, tmp_path, name):
     done = moment(whole, name)
     runs.train(runs.resumed(whole.cfg, f'{whole.work_dir}/iter_{done}.pth', tmp_path))

@@ -64,8 +64,7 @@ def initial_weights(cfg, path):
 
 
 @pytest.mark.parametrize(
-    'max_iters, on',
-    [(16, dict(prune_ratio=0.)), (6, dict(prune_ratio=0.5)), (13, dict(delta=0.))],
+    'max_iters, on', [(16, dict(prune_ratio=0.)), (6, dict(prune_ratio=0.5)), (13, dict(delta=0.))],
     ids=['prune_ratio=0', 'first pass', 'annealing from the start'])
 def test_without_pruning_an_mmseg_run_is_the_stock_run_bit_for_bit(seg_data, tmp_path, no_pause,
                                                                    max_iters, on):
@@ -84,21 +83,30 @@ def test_without_pruning_an_mmseg_run_is_the_stock_run_bit_for_bit(seg_data, tmp
 def test_without_pruning_an_mmseg_run_from_scratch_with_dropout_is_the_stock_run(
         seg_data, tmp_path, no_pause):
     cfg = runs.segmentation_config(
-        seg_data, tmp_path, 14, batch_size=5, flip=True, dropout=0.3, norm_cfg=runs.BN,
+        seg_data,
+        tmp_path,
+        14,
+        batch_size=5,
+        flip=True,
+        dropout=0.3,
+        norm_cfg=runs.BN,
         val_interval=4)
     ours, stock = runs.train(runs.switch_on(cfg, prune_ratio=0)), runs.train(cfg)
     assert {len(indices) for indices in stock.column('indices')} == {5, 2}
     assert_same_run(ours, stock)
 
 
-@pytest.mark.parametrize('loss', [
-    dict(type='CrossEntropyLoss', avg_non_ignore=True),
-    pytest.param(
-        dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2., 1.5]),
-        marks=pytest.mark.skipif(
-            CLASS_WEIGHT_FAILS, reason='this mmseg fails with class_weight and ignored labels')),
-    dict(type='CrossEntropyLoss', use_sigmoid=True),
-], ids=['avg_non_ignore', 'class_weight', 'use_sigmoid'])
+@pytest.mark.parametrize(
+    'loss', [
+        dict(type='CrossEntropyLoss', avg_non_ignore=True),
+        pytest.param(
+            dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2., 1.5]),
+            marks=pytest.mark.skipif(
+                CLASS_WEIGHT_FAILS,
+                reason='this mmseg fails with class_weight and ignored labels')),
+        dict(type='CrossEntropyLoss', use_sigmoid=True),
+    ],
+    ids=['avg_non_ignore', 'class_weight', 'use_sigmoid'])
 def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run(
         seg_data, tmp_path, no_pause, loss):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 7)
@@ -109,12 +117,14 @@ def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run
     assert_same_run(runs.train(runs.switch_on(cfg, prune_ratio=0)), stock)
 
 
-@pytest.mark.parametrize('loss', [
-    dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2.]),
-    dict(type='FocalLoss'),
-    dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3),
-    dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3, mode='multi_label'),
-], ids=['class_weight', 'focal', 'label smoothing', 'smoothing with sigmoids'])
+@pytest.mark.parametrize(
+    'loss', [
+        dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2.]),
+        dict(type='FocalLoss'),
+        dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3),
+        dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3, mode='multi_label'),
+    ],
+    ids=['class_weight', 'focal', 'label smoothing', 'smoothing with sigmoids'])
 def test_without_pruning_the_losses_of_mmpretrain_are_those_of_the_stock_run(
         cls_data, tmp_path, loss):
     cfg = runs.classification_config(cls_data, tmp_path, max_epochs=2)
@@ -134,11 +144,17 @@ def test_without_pruning_other_loss_weights_equal_the_stock_run_to_rounding(
 
 
 SCHEDULES = {
-    'by epoch and converted': None,
+    'by epoch and converted':
+    None,
     'by epoch': [dict(type='MultiStepLR', milestones=[1, 2], gamma=0.1, by_epoch=True)],
     'one cycle over iterations': [
-        dict(type='OneCycleLR', eta_max=0.2, total_steps=3, by_epoch=True,
-             convert_to_iter_based=True)],
+        dict(
+            type='OneCycleLR',
+            eta_max=0.2,
+            total_steps=3,
+            by_epoch=True,
+            convert_to_iter_based=True)
+    ],
 }
 
 
@@ -146,8 +162,15 @@ SCHEDULES = {
 def test_without_pruning_an_mmpretrain_run_is_the_stock_run_bit_for_bit(
         cls_data, tmp_path, schedule):
     cfg = runs.classification_config(
-        cls_data, tmp_path, max_epochs=3, batch_size=5, flip=True, norm_cfg=runs.BN,
-        val_interval=2, drop_last=True, param_scheduler=SCHEDULES[schedule])
+        cls_data,
+        tmp_path,
+        max_epochs=3,
+        batch_size=5,
+        flip=True,
+        norm_cfg=runs.BN,
+        val_interval=2,
+        drop_last=True,
+        param_scheduler=SCHEDULES[schedule])
     stock, ours = runs.train(cfg), runs.train(runs.switch_on(cfg, prune_ratio=0))
     assert len(ours.rows) == 9
     assert_same_run(ours, stock)
@@ -182,8 +205,8 @@ class LossesByHand(Hook):
     def before_train(self, runner):
         self.calls = []
         for loss in (m for m in runner.model.modules() if isinstance(m, InfoBatchLoss)):
-            loss.register_forward_pre_hook(
-                lambda module, args: self.calls.append((module, args[0], args[1])))
+            loss.register_forward_pre_hook(lambda module, args: self.calls.append(
+                (module, args[0], args[1])))
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.calls.clear()
@@ -192,8 +215,8 @@ class LossesByHand(Hook):
         total = 0
         for module, pred, target in self.calls:
             if module.score:
-                values = F.cross_entropy(pred.detach().double(), target, ignore_index=255,
-                                         reduction='none')
+                values = F.cross_entropy(
+                    pred.detach().double(), target, ignore_index=255, reduction='none')
                 valid = (target != 255).flatten(1).sum(1) if target.ndim > 1 else 1
                 total += module.loss_weight * values.reshape(len(values), -1).sum(1) / valid
         for sample, value in zip(data_batch['data_samples'], total):
@@ -213,7 +236,12 @@ def seg_run(seg_data, tmp_path_factory):
     recorder = runs.train(runs.switch_on(cfg), by_hand)
     cfg.work_dir += '_unpruned'
     return SimpleNamespace(
-        work_dir=work_dir, by_hand=by_hand, recorder=recorder, length=6, num_samples=12, batch=2,
+        work_dir=work_dir,
+        by_hand=by_hand,
+        recorder=recorder,
+        length=6,
+        num_samples=12,
+        batch=2,
         unpruned=runs.train(runs.switch_on(cfg, prune_ratio=0)))
 
 
@@ -222,16 +250,30 @@ def cls_run(cls_data, tmp_path_factory):
     """Eight epochs of 16 images at batch size 3, the last of them annealing."""
     work_dir = tmp_path_factory.mktemp('cls_run')
     cfg = runs.classification_config(
-        cls_data, work_dir, max_epochs=8, batch_size=3, val_interval=3,
+        cls_data,
+        work_dir,
+        max_epochs=8,
+        batch_size=3,
+        val_interval=3,
         param_scheduler=[
-            dict(type='OneCycleLR', eta_max=0.1, total_steps=8, by_epoch=True,
-                 convert_to_iter_based=True)])
+            dict(
+                type='OneCycleLR',
+                eta_max=0.1,
+                total_steps=8,
+                by_epoch=True,
+                convert_to_iter_based=True)
+        ])
     cfg.default_hooks.checkpoint.update(interval=3, save_last=True)
     by_hand = LossesByHand()
     recorder = runs.train(runs.switch_on(cfg), by_hand)
     cfg.work_dir += '_unpruned'
     return SimpleNamespace(
-        work_dir=work_dir, by_hand=by_hand, recorder=recorder, length=6, num_samples=16, batch=3,
+        work_dir=work_dir,
+        by_hand=by_hand,
+        recorder=recorder,
+        length=6,
+        num_samples=16,
+        batch=3,
         unpruned=runs.train(runs.switch_on(cfg, prune_ratio=0)))
 
 
@@ -248,12 +290,13 @@ def test_a_run_prunes_from_the_second_pass_to_the_annealing(pruned):
 
 
 def test_a_pass_trains_each_sample_of_its_plan_once_at_its_weight(pruned):
-    passes = zip(pruned.recorder.by_pass('indices'), pruned.recorder.by_pass('weights'),
-                 pruned.recorder.passes)
+    passes = zip(
+        pruned.recorder.by_pass('indices'), pruned.recorder.by_pass('weights'),
+        pruned.recorder.passes)
     for indices, weights, (_, plan) in passes:
         assert sorted(indices) == plan.indices.tolist()
-        assert dict(zip(indices, weights)) == dict(
-            zip(plan.indices.tolist(), plan.weights.tolist()))
+        assert dict(zip(indices,
+                        weights)) == dict(zip(plan.indices.tolist(), plan.weights.tolist()))
 
 
 def test_the_weights_of_each_pass_sum_to_the_number_of_samples(pruned):
@@ -269,8 +312,8 @@ def test_samples_at_or_above_the_mean_are_kept_at_weight_1(pruned):
         assert above and {weights[index] for index in above} == {1.}
         assert plan.threshold == pytest.approx(mean.item(), rel=1e-12)
         well_learned = [weight for index, weight in weights.items() if index not in above]
-        assert {round(weight * len(well_learned)) for weight in well_learned} == {
-            pruned.num_samples - len(above)}
+        assert {round(weight * len(well_learned))
+                for weight in well_learned} == {pruned.num_samples - len(above)}
 
 
 def test_the_annealing_pass_trains_all_samples_at_weight_1(pruned):
@@ -301,14 +344,18 @@ def test_a_run_takes_as_many_iterations_as_its_passes_keep(pruned):
 def test_the_learning_rate_follows_the_unpruned_schedule_by_progress(pruned):
     unpruned = pruned.unpruned.column('lr')
     for index, lrs in enumerate(pruned.recorder.by_pass('lr')):
-        expected = [unpruned[index * pruned.length + pruned.length * step // len(lrs)]
-                    for step in range(len(lrs))]
+        expected = [
+            unpruned[index * pruned.length + pruned.length * step // len(lrs)]
+            for step in range(len(lrs))
+        ]
         assert lrs == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_learning_rate_ends_where_that_of_the_unpruned_run_ends(pruned):
-    ends = [recorder.runner.optim_wrapper.get_lr()['lr'] for recorder in (pruned.recorder,
-                                                                          pruned.unpruned)]
+    ends = [
+        recorder.runner.optim_wrapper.get_lr()['lr']
+        for recorder in (pruned.recorder, pruned.unpruned)
+    ]
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
 
@@ -318,8 +365,9 @@ def test_the_expected_end_is_exact_in_the_last_pass_and_the_eta_ends_at_0(pruned
     estimates = pruned.recorder.column('max_iters')
     assert all(iteration < estimate <= 8 * pruned.length
                for iteration, estimate in enumerate(estimates))
-    assert 'eta: 0:00:00' in [line for line in runs.log_of(pruned.work_dir).splitlines()
-                              if '(train)' in line][-1]
+    assert 'eta: 0:00:00' in [
+        line for line in runs.log_of(pruned.work_dir).splitlines() if '(train)' in line
+    ][-1]
 
 
 def test_the_log_of_an_iteration_based_run_ends_with_the_last_of_all_iterations(seg_run):
@@ -334,7 +382,8 @@ def test_the_log_of_an_epoch_based_run_counts_the_iterations_of_each_pass(cls_ru
     shown = re.findall(r'Epoch\(train\) +\[(\d+)\]\[ *(\d+)/(\d+)\]', runs.log_of(cls_run.work_dir))
     expected = [(str(index), str(step), str(math.ceil(plan.kept / 3)))
                 for index, (_, plan) in enumerate(cls_run.recorder.passes, 1)
-                for step in range(1, math.ceil(plan.kept / 3) + 1)]
+                for step in range(1,
+                                  math.ceil(plan.kept / 3) + 1)]
     assert shown == expected
 
 
@@ -345,8 +394,9 @@ def test_an_iteration_based_run_validates_and_saves_by_iterations_and_once_at_th
     assert validated == expected
     saved = re.findall(r'Saving checkpoint at (\d+) iterations', runs.log_of(seg_run.work_dir))
     assert [int(at) for at in saved] == expected
-    assert {path.name for path in seg_run.work_dir.glob('*.pth')} == {
-        f'iter_{at}.pth' for at in expected}
+    assert {path.name
+            for path in seg_run.work_dir.glob('*.pth')} == {f'iter_{at}.pth'
+                                                            for at in expected}
 
 
 def test_an_epoch_based_run_validates_and_saves_by_epochs_and_once_at_the_end(cls_run):
@@ -373,8 +423,8 @@ def test_the_report_tells_what_each_pass_trained(pruned):
     for index, (record, (scores, plan), indices, lrs) in enumerate(
             zip(report['passes'], recorder.passes, recorder.by_pass('indices'),
                 recorder.by_pass('lr'))):
-        assert (record['pass'], record['begin_iter'], record['iterations']) == (
-            index, begin, len(lrs))
+        assert (record['pass'], record['begin_iter'], record['iterations']) == (index, begin,
+                                                                                len(lrs))
         assert record['kept'] == record['trained'] == plan.kept == len(indices)
         assert record['pruned'] == plan.pruned
         assert record['pruned_share'] == pytest.approx(plan.pruned / pruned.num_samples)
@@ -387,15 +437,21 @@ def test_the_report_tells_what_each_pass_trained(pruned):
         begin += len(lrs)
     trained = sum(len(indices) for indices in recorder.column('indices'))
     totals = report['totals']
-    assert (totals['passes'], totals['iterations'], totals['schedule_iterations']) == (
-        8, len(recorder.rows), 8 * pruned.length)
+    assert (totals['passes'], totals['iterations'],
+            totals['schedule_iterations']) == (8, len(recorder.rows), 8 * pruned.length)
     assert (totals['samples_trained'], totals['samples_full']) == (trained, 8 * pruned.num_samples)
     assert totals['saving'] == pytest.approx(1 - trained / (8 * pruned.num_samples))
     assert totals['finished'] is True
     assert report['settings'] == dict(
-        policy='SoftPruning(prune_ratio=0.5)', delta=0.875, seed=7, num_samples=pruned.num_samples,
-        world_size=1, batch_size=pruned.batch, budget='passes',
-        schedule_iterations=8 * pruned.length, pass_length=pruned.length)
+        policy='SoftPruning(prune_ratio=0.5)',
+        delta=0.875,
+        seed=7,
+        num_samples=pruned.num_samples,
+        world_size=1,
+        batch_size=pruned.batch,
+        budget='passes',
+        schedule_iterations=8 * pruned.length,
+        pass_length=pruned.length)
 
 
 def test_each_pass_is_logged_and_its_numbers_reach_the_visualizer(pruned):
@@ -459,19 +515,27 @@ def test_a_schedule_of_a_part_of_a_pass_ends_after_that_part(seg_data, tmp_path,
     whole = math.ceil(ours.passes[-1][1].kept / 2)
     assert steps[-1] == math.ceil(part * whole / 6)
     assert ours.rows[-1]['max_iters'] == len(ours.rows)
-    assert [line['step'] for line in runs.scalars_of(tmp_path) if 'mIoU' in line][:1] == [
-        len(ours.rows)]
+    assert [line['step'] for line in runs.scalars_of(tmp_path)
+            if 'mIoU' in line][:1] == [len(ours.rows)]
     ends = [recorder.runner.optim_wrapper.get_lr()['lr'] for recorder in (ours, unpruned)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
 
 def test_warm_up_and_milestones_by_epoch_come_at_the_same_epochs(cls_data, tmp_path):
     cfg = runs.classification_config(
-        cls_data, tmp_path, max_epochs=6,
+        cls_data,
+        tmp_path,
+        max_epochs=6,
         param_scheduler=[
-            dict(type='LinearLR', start_factor=0.1, begin=0, end=2, by_epoch=True,
-                 convert_to_iter_based=True),
-            dict(type='MultiStepLR', milestones=[3, 5], gamma=0.1, by_epoch=True)])
+            dict(
+                type='LinearLR',
+                start_factor=0.1,
+                begin=0,
+                end=2,
+                by_epoch=True,
+                convert_to_iter_based=True),
+            dict(type='MultiStepLR', milestones=[3, 5], gamma=0.1, by_epoch=True)
+        ])
     ours = runs.train(runs.switch_on(cfg))
     unpruned = runs.train(runs.switch_on(cfg, prune_ratio=0))
     for index, (mine, all_of_it) in enumerate(zip(ours.by_pass('lr'), unpruned.by_pass('lr'))):
@@ -545,8 +609,9 @@ class Pids(Hook):
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_persistent_workers_stay_over_all_passes_without_a_pause(seg_data, cls_data, tmp_path,
                                                                  monkeypatch, toolbox):
-    cfg = (runs.segmentation_config(seg_data, tmp_path, 24, num_workers=2) if toolbox == 'mmseg'
-           else runs.classification_config(cls_data, tmp_path, 5, num_workers=2))
+    cfg = (
+        runs.segmentation_config(seg_data, tmp_path, 24, num_workers=2)
+        if toolbox == 'mmseg' else runs.classification_config(cls_data, tmp_path, 5, num_workers=2))
     monkeypatch.setattr('time.sleep', lambda seconds: pytest.fail('it slept'))
     pids = Pids()
     ours = runs.train(runs.switch_on(cfg), pids)
@@ -598,8 +663,8 @@ def test_with_gradient_accumulation_the_last_iteration_updates(seg_data, tmp_pat
 
 
 @steps_early
-def test_without_pruning_gradient_accumulation_is_that_of_the_stock_run(seg_data, tmp_path,
-                                                                        no_pause):
+def test_without_pruning_gradient_accumulation_is_that_of_the_stock_run(
+        seg_data, tmp_path, no_pause):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 14)
     cfg.optim_wrapper.accumulative_counts = 4
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
@@ -611,16 +676,20 @@ def test_several_heads_and_lists_of_losses_add_up_to_the_score(seg_data, tmp_pat
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 13)
     loss = cfg.model.decode_head.loss_decode
     cfg.model.decode_head.loss_decode = [
-        dict(loss, loss_name='loss_one'), dict(loss, loss_name='loss_two')]
-    cfg.model.auxiliary_head = [cfg.model.auxiliary_head,
-                                dict(cfg.model.auxiliary_head, in_index=1, in_channels=8)]
+        dict(loss, loss_name='loss_one'),
+        dict(loss, loss_name='loss_two')
+    ]
+    cfg.model.auxiliary_head = [
+        cfg.model.auxiliary_head,
+        dict(cfg.model.auxiliary_head, in_index=1, in_channels=8)
+    ]
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
     stock = runs.train(cfg)
     by_hand = LossesByHand()
     ours = runs.train(runs.switch_on(cfg), by_hand)
     assert len(ours.losses) == 4 and ours.passes[1][1].pruned
-    assert {'decode.loss_one', 'decode.loss_two', 'aux_0.loss_ce', 'aux_1.loss_ce'} <= set(
-        ours.rows[0]['loss'])
+    assert {'decode.loss_one', 'decode.loss_two', 'aux_0.loss_ce',
+            'aux_1.loss_ce'} <= set(ours.rows[0]['loss'])
     assert ours.column('loss')[:6] == stock.column('loss')[:6]
     for ended, (scores, _) in zip(by_hand.passes, ours.passes[1:]):
         assert scores.tolist() == pytest.approx([ended[index] for index in range(12)], rel=1e-5)
@@ -637,10 +706,12 @@ def test_a_loss_with_score_false_is_weighted_and_not_scored(seg_data, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:``build_pixel_sampler`` would be deprecated soon')
-@pytest.mark.parametrize('sampler', [
-    dict(type='OHEMPixelSampler', thresh=0.7, min_kept=50),
-    dict(type='OHEMPixelSampler', min_kept=50)
-], ids=['by probability', 'by loss'])
+@pytest.mark.parametrize(
+    'sampler', [
+        dict(type='OHEMPixelSampler', thresh=0.7, min_kept=50),
+        dict(type='OHEMPixelSampler', min_kept=50)
+    ],
+    ids=['by probability', 'by loss'])
 def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(seg_data, tmp_path, no_pause,
                                                                  sampler):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 8)
@@ -652,15 +723,18 @@ def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(seg_data, tmp_p
     assert pruned.passes[1][1].pruned
 
 
-@pytest.mark.parametrize('wrapper', [
-    lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
-    lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
-], ids=['RepeatDataset', 'ConcatDataset'])
+@pytest.mark.parametrize(
+    'wrapper', [
+        lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
+        lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
+    ],
+    ids=['RepeatDataset', 'ConcatDataset'])
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_a_sample_is_named_by_its_index_into_the_outermost_data_set(seg_data, cls_data, tmp_path,
                                                                     toolbox, wrapper):
-    cfg = (runs.segmentation_config(seg_data, tmp_path, 36) if toolbox == 'mmseg' else
-           runs.classification_config(cls_data, tmp_path, 3))
+    cfg = (
+        runs.segmentation_config(seg_data, tmp_path, 36)
+        if toolbox == 'mmseg' else runs.classification_config(cls_data, tmp_path, 3))
     inner = 12 if toolbox == 'mmseg' else 16
     cfg.train_dataloader.dataset = wrapper(cfg.train_dataloader.dataset)
     ours = runs.train(runs.switch_on(cfg, delta=1))
@@ -702,8 +776,9 @@ class CpuAmpOptimWrapper(OptimWrapper):
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_mixed_precision_scores_are_float32_and_it_prunes(seg_data, cls_data, tmp_path, no_pause,
                                                           toolbox):
-    cfg = (runs.segmentation_config(seg_data, tmp_path / 'a', 14) if toolbox == 'mmseg' else
-           runs.classification_config(cls_data, tmp_path / 'a', 3))
+    cfg = (
+        runs.segmentation_config(seg_data, tmp_path / 'a', 14)
+        if toolbox == 'mmseg' else runs.classification_config(cls_data, tmp_path / 'a', 3))
     cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
     stock = runs.train(cfg)
@@ -713,8 +788,7 @@ def test_mixed_precision_scores_are_float32_and_it_prunes(seg_data, cls_data, tm
     assert scores.dtype == torch.float32 and torch.isfinite(scores).all() and plan.pruned
 
 
-def test_nothing_draws_from_the_global_generators_but_what_the_stock_run_draws(
-        cls_data, tmp_path):
+def test_nothing_draws_from_the_global_generators_but_what_the_stock_run_draws(cls_data, tmp_path):
     cfg = runs.classification_config(cls_data, tmp_path, 2, flip=True)
     states = []
     for made in (cfg, runs.switch_on(cfg, prune_ratio=0.5)):

@@ -5,7 +5,7 @@ import time
 from typing import Any, Dict, List, Optional, Union
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook, ParamSchedulerHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from torch import Tensor
@@ -14,44 +14,10 @@ from . import checks
 from .policies.soft_pruning import mean_score
 from .report import FORMAT_VERSION, RunReport
 from .running_pass import RunningPass
+from .stepping import StepByProgress, step_by_progress
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
 STATE_KEY = 'infobatch'
-
-
-class _StepByProgress(ParamSchedulerHook):
-    """Step the schedulers by iteration to where the schedule is, instead of once an iteration.
-
-    Args:
-        hook (ParamSchedulerHook): The hook whose place it takes.
-
-    Attributes:
-        due (int): Steps that the schedulers are behind the schedule.
-    """
-
-    def __init__(self, hook: ParamSchedulerHook) -> None:
-        self.priority = hook.priority
-        self._hook = hook
-        self.due = 0
-
-    def after_train_iter(self,
-                         runner: Any,
-                         batch_idx: int,
-                         data_batch: DATA_BATCH = None,
-                         outputs: Optional[dict] = None) -> None:
-        """Make the steps that are due: several in a pruned pass, and none where a pass takes more
-        iterations than the schedule has steps for it, as on fewer ranks."""
-        for _ in range(self.due):
-            self._hook.after_train_iter(runner, batch_idx, data_batch, outputs)
-        self.due = 0
-
-    def after_train_epoch(self, runner: Any) -> None:
-        """Step the schedulers by epoch."""
-        self._hook.after_train_epoch(runner)
-
-    def after_val_epoch(self, runner: Any, metrics: Optional[Dict[str, float]] = None) -> None:
-        """Step the schedulers that look at the validation."""
-        self._hook.after_val_epoch(runner, metrics)
 
 
 @HOOKS.register_module()
@@ -82,7 +48,7 @@ class InfoBatchHook(Hook):
         self._pass: Optional[RunningPass] = None
         self._resumed: Optional[Dict[str, Any]] = None
         self._resumed_without_state = False
-        self._steppers: List[_StepByProgress] = []
+        self._steppers: List[StepByProgress] = []
         self._fit_accumulation = False
 
     # ---------------------------------------------------------------- passes
@@ -100,11 +66,7 @@ class InfoBatchHook(Hook):
         # What a pass over all data trains; less than the dataset under drop_last.
         self._full = self._samples_in(self._schedule.pass_length, len(self._sampler.scores))
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
-        hooks = runner.hooks
-        for index, hook in enumerate(hooks):
-            if isinstance(hook, ParamSchedulerHook):
-                hooks[index] = stepper = _StepByProgress(hook)
-                self._steppers.append(stepper)
+        self._steppers = step_by_progress(runner.hooks)
         self._report = RunReport(
             dict(
                 policy=repr(self._sampler.policy),
@@ -231,13 +193,14 @@ class InfoBatchHook(Hook):
                 f'though it has {len(self._losses)}; wrap a loss that the model uses in training: '
                 f'{checks.LOSS_LINE}')
         self._pass.add(total)
-        self._walk(self._schedule.advance())
+        self._owe(self._schedule.advance())
         if self._schedule.pass_done or self._schedule.done:
             self._end_pass(runner)
         elif self._saves_now(runner):
             self._pass.gather()
 
-    def _walk(self, steps: int) -> None:
+    def _owe(self, steps: int) -> None:
+        """Have the schedulers walk that many steps of the schedule."""
         for stepper in self._steppers:
             stepper.due += steps
 
@@ -299,7 +262,7 @@ class InfoBatchHook(Hook):
             state['schedule'],
             checks.count_batches(self._loop.dataloader, len(self._sampler.share()[0])))
         walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
-        self._walk(walked_at_once)
+        self._owe(walked_at_once)
         self._report.passes = [dict(record) for record in state['records']]
         self._report.settings['seed'] = self._sampler.seed
         if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch

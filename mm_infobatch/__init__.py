@@ -1,4 +1,6 @@
 """InfoBatch for OpenMMLab: the same accuracy from fewer samples."""
+from .config_refusals import CannotConvert
+from .convert import convert
 from .hook import InfoBatchHook
 from .loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from .losses import InfoBatchLoss
@@ -7,6 +9,6 @@ from .sampler import InfoBatchSampler
 from .version import __version__
 
 __all__ = [
-    'PRUNING_POLICIES', 'InfoBatchEpochLoop', 'InfoBatchHook', 'InfoBatchIterLoop',
-    'InfoBatchLoss', 'InfoBatchSampler', '__version__'
+    'PRUNING_POLICIES', 'CannotConvert', 'InfoBatchEpochLoop', 'InfoBatchHook',
+    'InfoBatchIterLoop', 'InfoBatchLoss', 'InfoBatchSampler', '__version__', 'convert'
 ]

@@ -125,20 +125,6 @@ def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
     return losses
 
 
-def check_batch_augments(model: nn.Module) -> None:
-    """Refuse Mixup, CutMix and the like: a mixed image is not one sample.
-
-    Raises:
-        ValueError: If the model's data preprocessor mixes the batch.
-    """
-    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
-    if getattr(preprocessor, 'batch_augments', None) is not None:
-        raise ValueError(
-            'model.train_cfg.augments (or data_preprocessor.batch_augments) mixes images of a '
-            'batch, so that one weight and one score would belong to two samples; set '
-            'model.train_cfg=None')
-
-
 def check_hook_order(runner: Any, hook: Any) -> None:
     """Refuse a priority at which checkpoints would be written before the hook is up to date.
 

@@ -8,9 +8,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
-from torch import Tensor
 
 from . import checks
+from .model_losses import ModelLosses
 from .policies.soft_pruning import mean_score
 from .report import FORMAT_VERSION, RunReport
 from .running_pass import RunningPass
@@ -50,6 +50,7 @@ class InfoBatchHook(Hook):
         self._resumed_without_state = False
         self._steppers: List[StepByProgress] = []
         self._fit_accumulation = False
+        self._losses: Optional[ModelLosses] = None
 
     # ---------------------------------------------------------------- passes
 
@@ -57,10 +58,9 @@ class InfoBatchHook(Hook):
         """Refuse what cannot work, and find the parts."""
         checks.check_loop(runner.train_loop)
         checks.check_hook_order(runner, self)
-        checks.check_batch_augments(runner.model)
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
-        self._losses = checks.find_losses(runner.model)
+        checks.find_losses(runner.model)
         self._device = next(runner.model.parameters()).device
         self._batch_size = checks.batch_shape(self._loop.dataloader)[0]
         # What a pass over all data trains; less than the dataset under drop_last.
@@ -88,9 +88,12 @@ class InfoBatchHook(Hook):
         self._resume()
         if self._loop.pass_is_over:
             self._begin_pass(runner)
+        # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
+        self._losses = ModelLosses(runner.model)
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        self._accumulative_counts = max(w._accumulative_counts for w in wrappers)
+        self._accumulative_counts = max(  # DeepSpeed's wrapper has none: the engine accumulates
+            getattr(w, '_accumulative_counts', 1) for w in wrappers)
         self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
 
     def _samples_in(self, iterations: int, at_most: int) -> int:
@@ -143,6 +146,8 @@ class InfoBatchHook(Hook):
         """Log what the run saved."""
         self._resume()  # a finished run, in which no pass began
         self._record(runner)
+        if self._losses is not None:
+            self._losses.release()
         runner.logger.info(self._report.last_line())
 
     # ------------------------------------------------------------ iterations
@@ -152,12 +157,12 @@ class InfoBatchHook(Hook):
                           batch_idx: int,
                           data_batch: DATA_BATCH = None) -> None:
         """Hand the weights of the batch to the losses."""
-        assert self._pass is not None
+        assert self._pass is not None and self._losses is not None
         if self._names_samples:
             checks.check_samples(data_batch, self._pass.indices(self._batch_size))
-        weights = self._pass.weights(self._batch_size)
-        for loss in self._losses:
-            loss.begin_batch(weights)
+        self._losses.begin_batch(
+            self._pass.weights(self._batch_size), self._pass.uniform,
+            self._pass.kept_share, data_batch)
         if self._fit_accumulation:
             self._fit_accumulation_counts(runner)
 
@@ -181,18 +186,8 @@ class InfoBatchHook(Hook):
                          data_batch: DATA_BATCH = None,
                          outputs: Optional[dict] = None) -> None:
         """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
-        assert self._pass is not None
-        total: Optional[Tensor] = None
-        for loss in self._losses:
-            scores = loss.end_batch()
-            if scores is not None:
-                total = scores if total is None else total + scores
-        if total is None:
-            raise ValueError(
-                'the model never called an InfoBatchLoss that gives scores in this iteration, '
-                f'though it has {len(self._losses)}; wrap a loss that the model uses in training: '
-                f'{checks.LOSS_LINE}')
-        self._pass.add(total)
+        assert self._pass is not None and self._losses is not None
+        self._pass.add(self._losses.end_batch())
         self._owe(self._schedule.advance())
         if self._schedule.pass_done or self._schedule.done:
             self._end_pass(runner)

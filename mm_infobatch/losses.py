@@ -2,10 +2,12 @@
 import inspect
 from typing import Any, Optional, Union
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from . import reductions
+from .decompositions import Parts, agrees, find
 
 
 @MODELS.register_module()
@@ -26,10 +28,14 @@ class InfoBatchLoss(nn.Module):
     times ``loss_weight``. A sample without a valid pixel has none (NaN).
 
     Args:
-        loss (dict or nn.Module): The loss to wrap: mmseg's or mmpretrain's ``CrossEntropyLoss``
-            (softmax, sigmoid, soft labels), ``LabelSmoothLoss`` or ``FocalLoss``.
+        loss (dict or nn.Module): The loss to wrap: any of mmseg or mmpretrain that is a sum over
+            samples, or one of your own whose ``forward`` takes ``reduction_override`` as theirs
+            do (the first batch then checks that its values of samples make its value).
         score (bool): Whether this loss is a part of the samples' scores. It is weighted either
             way. Defaults to True.
+        per_image (bool): Whether to evaluate the loss on each image alone and train the mean, for
+            a loss that is none of the above, as a Lovasz loss over the batch. It then trains
+            another loss than without InfoBatch, also where nothing is pruned. Defaults to False.
 
     Raises:
         TypeError: If ``loss`` is no loss, or one that has no values of single samples.
@@ -38,18 +44,25 @@ class InfoBatchLoss(nn.Module):
 
     loss: Any
 
-    def __init__(self, loss: Union[dict, nn.Module], score: bool = True) -> None:
+    def __init__(self,
+                 loss: Union[dict, nn.Module],
+                 score: bool = True,
+                 per_image: bool = False) -> None:
         super().__init__()
         if not isinstance(loss, (dict, nn.Module)):
             raise TypeError(f'loss={loss!r} is neither a config nor a module; write '
                             "InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))")
-        if not isinstance(score, bool):
-            raise TypeError(f'score has to be True or False, but is {score!r}')
+        for name, flag in (('score', score), ('per_image', per_image)):
+            if not isinstance(flag, bool):
+                raise TypeError(f'{name} has to be True or False, but is {flag!r}')
         self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
-        reductions.check_supported(self.loss)
+        self._decomposition = find(self.loss, per_image)
+        self._verify = self._decomposition.verify
         self.score = score
+        self.per_image = per_image
         self._signature = inspect.signature(self.loss.forward)
         self._weights: Optional[Tensor] = None
+        self._uniform = False
         self._scores: Optional[Tensor] = None
 
     @property
@@ -62,9 +75,15 @@ class InfoBatchLoss(nn.Module):
         """float: The wrapped loss's ``loss_weight``."""
         return self.loss.loss_weight
 
-    def begin_batch(self, weights: Tensor) -> None:
-        """Take the weights of the batch that comes next, float32 [B] on the model's device."""
-        self._weights, self._scores = weights, None
+    def begin_batch(self, weights: Tensor, uniform: bool = False) -> None:
+        """Take the weights of the batch that comes next.
+
+        Args:
+            weights (Tensor): float32 [B], on the model's device.
+            uniform (bool): Whether all of them are known to be 1, so that the loss is the wrapped
+                loss's own even where that can be taken apart only to rounding. Defaults to False.
+        """
+        self._weights, self._uniform, self._scores = weights, uniform, None
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and hand out the scores of the batch.
@@ -80,36 +99,49 @@ class InfoBatchLoss(nn.Module):
         """Evaluate the wrapped loss; takes what that takes and returns what that returns.
 
         Raises:
-            ValueError: If the batch has another number of samples than the plan handed out.
+            ValueError: If the batch has another number of samples than the plan handed out, or the
+                loss turns out to be no sum over samples.
         """
-        weights = self._weights
         call = self._signature.bind(*args, **kwargs)
-        override = call.arguments.get('reduction_override')
-        if weights is None or not self.training or override == 'none':
+        if (self._weights is None or not self.training
+                or call.arguments.get('reduction_override') == 'none'):
             return self.loss(*args, **kwargs)
-        pred, target = list(call.arguments.values())[:2]
-        named = {**call.arguments, **call.arguments.get('kwargs', {})}
-        call.arguments['reduction_override'] = 'none'
-        values = self.loss(*call.args, **call.kwargs)
-        if values.ndim == 0 or len(values) != len(weights):
+        own = self._uniform and not self._decomposition.exact
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not own):
+            parts = self._decomposition.take_apart(self.loss, call)
+        self._check(parts)
+        if self.score:
+            self._scores = parts.scores if self._scores is None else self._scores + parts.scores
+        if own or self._verify:
+            value = self.loss(*args, **kwargs)
+            self._verify_once(value, parts)
+        if own:
+            return value
+        return parts.reduce(parts.values * reductions.expand_like(self._weights, parts.values))
+
+    def _check(self, parts: Parts) -> None:
+        assert self._weights is not None
+        if len(parts.values) != len(self._weights):
             raise ValueError(
                 f'InfoBatchLoss({type(self.loss).__name__}) got a batch of shape '
-                f'{tuple(values.shape)}, but this iteration trains {len(weights)} samples: each '
-                'row of the loss has to belong to one sample of the dataset, so repeated '
-                'augmentation, several crops an image and heads that merge images and positions '
-                'cannot be weighted; leave this loss unwrapped or remove what changes the batch')
-        reduction = override or self.loss.reduction
-        valid = reductions.valid_positions(self.loss, pred, target, named.get('ignore_index'))
-        divide_by = named.get('avg_factor')
-        if reduction == 'mean':
-            divide_by = reductions.divisor(self.loss, pred, target, valid, values, divide_by)
-        if self.score:
-            scores = reductions.per_sample(values, pred, valid,
-                                           divide_by if reduction == 'mean' else len(values))
-            self._scores = scores if self._scores is None else self._scores + scores
-        weighted = values * reductions.expand_like(weights, values)
-        return reductions.reduce_map(self.loss, weighted, reduction, divide_by)
+                f'{tuple(parts.values.shape)}, but this iteration trains {len(self._weights)} '
+                'samples: each row of the loss has to belong to one sample of the dataset, so '
+                'repeated augmentation, several crops an image and heads that merge images and '
+                'positions cannot be weighted; leave this loss unwrapped or remove what changes '
+                'the batch')
+
+    def _verify_once(self, value: Tensor, parts: Parts) -> None:
+        """Compare a loss that nobody knows with its parts, in the first batch."""
+        if self._verify:
+            self._verify = False
+            wrong = agrees(value, parts)
+            if wrong is not None:
+                raise ValueError(
+                    f'InfoBatchLoss cannot wrap {type(self.loss).__name__}: {wrong}, so it is no '
+                    'mean over samples. To train the mean of its values for each image alone, '
+                    "which is another loss, write dict(type='InfoBatchLoss', loss=..., "
+                    'per_image=True)')
 
     def extra_repr(self) -> str:
         """str: The settings, for ``repr``."""
-        return f'score={self.score}'
+        return f'score={self.score}' + (', per_image=True' if self.per_image else '')

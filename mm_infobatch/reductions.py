@@ -33,27 +33,6 @@ def inherits(loss: nn.Module, *names: str) -> bool:
     return bool(toolbox_of(loss)) and any(cls.__name__ in names for cls in type(loss).__mro__)
 
 
-def check_supported(loss: nn.Module) -> None:
-    """Refuse a loss whose batch value is not made of values of its samples.
-
-    Raises:
-        TypeError: If the loss is none of those that are known to decompose.
-        ValueError: If it is, but not in the mode that it is set to.
-    """
-    name = type(loss).__name__
-    if not inherits(loss, 'CrossEntropyLoss', 'LabelSmoothLoss', 'FocalLoss'):
-        raise TypeError(
-            f'InfoBatchLoss cannot wrap {type(loss).__module__}.{name}: it needs a value for each '
-            "sample, and knows how CrossEntropyLoss, LabelSmoothLoss and FocalLoss of mmseg and "
-            "mmpretrain give it; write InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))")
-    if getattr(loss, 'use_mask', False):
-        raise ValueError(
-            f'InfoBatchLoss cannot wrap {name}(use_mask=True): it returns only the mean over the '
-            'batch; set use_mask=False')
-    if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
-        raise ValueError(f'{name}.reduction={loss.reduction!r} is none of mean, sum and none')
-
-
 def valid_positions(loss: Any, pred: Tensor, target: Tensor,
                     ignore_index: Optional[int]) -> Optional[Tensor]:
     """Which positions of the target count.
@@ -67,6 +46,8 @@ def valid_positions(loss: Any, pred: Tensor, target: Tensor,
     Returns:
         Tensor, optional: bool, of the target's shape; None where every position counts.
     """
+    if not inherits(loss, 'CrossEntropyLoss', 'FocalLoss'):
+        return None
     indices = not target.is_floating_point() and target.ndim < pred.ndim
     if toolbox_of(loss) != 'mmseg':  # only F.cross_entropy's own default ignores anything
         hard = inherits(loss, 'CrossEntropyLoss') and not (loss.use_sigmoid or loss.use_soft)
@@ -101,7 +82,8 @@ def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], va
     Returns:
         int, float or Tensor, optional: The divisor; None where it is the number of values.
     """
-    if avg_factor is not None or toolbox_of(loss) != 'mmseg' or inherits(loss, 'FocalLoss'):
+    if avg_factor is not None or toolbox_of(loss) != 'mmseg' or not inherits(
+            loss, 'CrossEntropyLoss'):
         return avg_factor
     class_weight, avg_non_ignore = loss.class_weight, loss.avg_non_ignore
     if loss.use_sigmoid:
@@ -137,8 +119,15 @@ def reduce_map(loss: nn.Module, values: Tensor, reduction: str, divide_by: Divis
     if reduction != 'none' and inherits(loss, 'FocalLoss') and toolbox_of(loss) == 'mmseg':
         # It reduces the map as [B * HW, C]; float32 sums depend on the order.
         values = values.transpose(0, 1).reshape(values.shape[1], -1).t().contiguous()
-    utils: Any = sys.modules[f'{toolbox_of(loss)}.models.losses.utils']
-    return utils.weight_reduce_loss(values, None, reduction, divide_by)
+    toolbox = toolbox_of(loss)
+    if toolbox:
+        utils: Any = sys.modules[f'{toolbox}.models.losses.utils']
+        return utils.weight_reduce_loss(values, None, reduction, divide_by)
+    if reduction == 'none':
+        return values
+    if reduction == 'sum':
+        return values.sum()
+    return values.mean() if divide_by is None else values.sum() / divide_by
 
 
 def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],

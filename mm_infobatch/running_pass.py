@@ -25,6 +25,7 @@ class RunningPass:
 
     Attributes:
         done (int): How many samples of this rank's share have been trained.
+        uniform (bool): Whether every weight of this rank's share is 1.
     """
 
     def __init__(self,
@@ -36,6 +37,7 @@ class RunningPass:
         indices, weights = sampler.share()
         self._share = indices
         self._indices: Optional[List[int]] = None
+        self.uniform = bool((weights == 1).all())
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights), ), float('nan'), device=device)
         self.done = 0
@@ -53,6 +55,12 @@ class RunningPass:
     def trained(self) -> int:
         """int: The same, without those that fill up the last round of the ranks."""
         return min(self.consumed, self.sampler.plan.kept)
+
+    @property
+    def kept_share(self) -> float:
+        """float: The share of the dataset that the pass keeps, in (0, 1]."""
+        plan = self.sampler.plan
+        return plan.kept / plan.num_samples
 
     def weights(self, batch_size: int) -> Tensor:
         """The weights of the next batch, float32 [B] on the device; shorter at the end."""

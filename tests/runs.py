@@ -341,9 +341,9 @@ class Recorder(Hook):
 
     def spy_on(self, begin_batch):
 
-        def spy(weights):
+        def spy(weights, *args):
             self.handed_out.append(weights.tolist())
-            begin_batch(weights)
+            begin_batch(weights, *args)
 
         return spy
 

@@ -319,12 +319,12 @@ def test_with_weights_of_one_it_is_the_wrapped_loss_bit_for_bit(case):
 
 
 @each()
-def test_with_another_loss_weight_it_is_the_wrapped_loss_to_rounding(case):
+def test_with_another_loss_weight_it_is_the_wrapped_loss_bit_for_bit(case):
     skip_if_the_toolbox_cannot(case)
     value, gradient = call(case.wrapped(loss_weight=0.4), case)
     ours, our_gradient = call(case.wrapper(loss_weight=0.4), case, torch.ones(B))
-    assert torch.allclose(ours, value, rtol=1e-6, atol=0)
-    assert torch.allclose(our_gradient, gradient, rtol=1e-5, atol=1e-8)
+    assert torch.equal(ours, value)
+    assert torch.equal(our_gradient, gradient)
 
 
 @each()
@@ -682,26 +682,6 @@ def test_a_batch_of_another_size_is_refused(case, count):
     wrapper.begin_batch(torch.ones(count))
     with pytest.raises(ValueError, match=f'this iteration trains {count} samples'):
         wrapper(case.pred, case.target, **case.kwargs)
-
-
-class OfAUser(nn.Module):
-    reduction, loss_weight = 'mean', 1.0
-
-    def forward(self, pred, target, reduction_override=None):
-        return F.cross_entropy(pred, target)
-
-
-@pytest.mark.parametrize('loss', [
-    dict(type='mmseg.DiceLoss'), dict(type='mmseg.OhemCrossEntropy'),
-    dict(type='mmpretrain.AsymmetricLoss'), dict(type='mmpretrain.SeesawLoss', num_classes=C),
-    nn.CrossEntropyLoss(), OfAUser()
-], ids=str)
-def test_a_loss_without_values_of_samples_is_refused_with_the_line_to_write(loss):
-    with pytest.raises(TypeError) as error:
-        InfoBatchLoss(loss)
-    name = loss['type'].split('.')[1] if isinstance(loss, dict) else type(loss).__name__
-    assert name in str(error.value)
-    assert "InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))" in str(error.value)
 
 
 def test_a_mask_loss_is_refused_with_the_setting_to_change():

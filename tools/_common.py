@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import inspect
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+from mm_infobatch import CannotConvert, convert
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
@@ -74,6 +77,32 @@ def check_checkpoint(path: str) -> str:
     if '://' not in path and not Path(path).is_file():
         raise UsageError(f'checkpoint {path!r} does not exist: give the path of a .pth file')
     return path
+
+
+def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Config:
+    """Convert a config; the given one is not changed.
+
+    Args:
+        cfg (Config): A training config.
+        options (dict, optional): The arguments of :func:`mm_infobatch.convert`.
+
+    Raises:
+        UsageError: If it cannot be converted, or an option is unknown or out of range.
+    """
+    nested = Config()
+    nested.merge_from_dict(options or {})  # policy.type=... is policy=dict(type=...)
+    options = nested.to_dict()
+    known = list(inspect.signature(convert).parameters)[1:]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageError(f'--infobatch-options: {", ".join(unknown)} is none of '
+                         f'{", ".join(known)}')
+    try:
+        return convert(cfg, **options)
+    except CannotConvert as error:
+        raise UsageError(f'--infobatch: {error}') from error
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'--infobatch-options: {error}') from error
 
 
 def fill_dataloaders(cfg: Config, *names: str) -> None:

@@ -7,7 +7,7 @@ says which toolbox it is for. With ``--launcher`` and no accelerator, processes 
 import argparse
 from typing import List, Optional
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 from _common import (
@@ -19,6 +19,7 @@ from _common import (
     load_config,
     prepare_launch,
     run,
+    switch_on_infobatch,
 )
 
 
@@ -40,12 +41,25 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         action='store_true',
         help='scale the learning rate by the batch size over auto_scale_lr.base_batch_size',
     )
+    parser.add_argument(
+        '--infobatch',
+        action='store_true',
+        help='switch InfoBatch on: skip well-learned samples and weigh the others',
+    )
+    parser.add_argument(
+        '--infobatch-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='settings of --infobatch: prune_ratio=0.5 delta=0.875 budget=iterations '
+        'policy.type=SoftPruning score=CrossEntropyLoss per_image=True; see mm_infobatch.convert',
+    )
     add_common_arguments(parser)
     return parser.parse_args(argv)
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
-    """Write the arguments into the config, in place.
+    """Write the arguments into the config.
 
     Raises:
         UsageError: If an argument cannot work with this config or on this machine.
@@ -63,6 +77,10 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else check_checkpoint(args.resume)
+    if args.infobatch:
+        cfg = switch_on_infobatch(cfg, args.infobatch_options)
+    elif args.infobatch_options is not None:
+        raise UsageError('--infobatch-options: has no effect without --infobatch; add it')
     fill_dataloaders(cfg, 'train_dataloader', 'val_dataloader', 'test_dataloader')
     return cfg
 

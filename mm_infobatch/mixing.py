@@ -1,0 +1,65 @@
+"""Weights of samples that a batch augmentation (Mixup, CutMix, ResizeMix) mixes.
+
+A row of a mixed batch stands for its own sample and for a partner, which was drawn from the kept
+samples of the batch. A pair is only there if both are kept, and a kept sample meets each other one
+more often the fewer there are. With S kept of N samples, the loss of a pair therefore stands in for
+the full data at the weight
+
+    w(own) * w(partner) * |S| / N
+
+and that of a row that was not mixed at w(own). The partner has to be known: batch augmentations do
+not hand it out, but they are linear in the rows of the targets, so an identity matrix that is mixed
+along beside the targets comes back as the mixing matrix.
+"""
+from typing import Any, Callable, Tuple
+
+import torch
+from torch import Tensor
+
+
+def mixed_weights(weights: Tensor, matrix: Tensor, kept_share: float) -> Tensor:
+    """The weights of the rows of a mixed batch.
+
+    Args:
+        weights (Tensor): float32 [B], the weights of the samples.
+        matrix (Tensor): [B, B], the mixing matrix: row i of the batch is ``matrix[i] @ images``.
+        kept_share (float): |S| / N, the share of the dataset that the pass keeps.
+
+    Returns:
+        Tensor: float32 [B].
+    """
+    members = matrix != 0
+    product = torch.where(members, weights, torch.ones_like(weights)).prod(dim=1)
+    return product * kept_share**(members.sum(1) - 1).clamp(min=0)
+
+
+class MixingRecorder:
+    """Stands in for the ``batch_augments`` of a data preprocessor, and learns the mixing matrix.
+
+    Args:
+        augment (callable): The batch augmentation, from images and targets, [B, ...] and [B, C],
+            to mixed ones.
+        on_mix (callable): Is called with the mixing matrix, float [B, B].
+    """
+
+    def __init__(self, augment: Callable, on_mix: Callable[[Tensor], Any]) -> None:
+        self.augment = augment
+        self.on_mix = on_mix
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tuple[Tensor, Tensor]:
+        """Mix a batch.
+
+        Raises:
+            ValueError: If the augmentation changes the number of rows or of columns.
+        """
+        count, columns = targets.shape
+        identity = torch.eye(count, device=targets.device)
+        inputs, beside = self.augment(inputs, torch.cat([targets.float(), identity], dim=1))
+        if beside.shape != (count, columns + count):
+            raise ValueError(
+                f'the batch augmentation {self.augment!r} makes targets of shape '
+                f'{tuple(beside.shape)} from {(count, columns + count)}, so that its partners '
+                'cannot be known; remove it from model.train_cfg.augments')
+        mixed, matrix = beside.split([columns, count], dim=1)
+        self.on_mix(matrix)
+        return inputs, mixed

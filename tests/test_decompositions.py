@@ -1,0 +1,292 @@
+"""Losses beyond cross entropy: each taken apart into its samples, against the toolbox's own value."""
+import importlib
+import warnings
+
+import pytest
+import runs
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import nn
+
+from mm_infobatch import InfoBatchLoss
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
+    importlib.import_module('mmseg.models')
+    importlib.import_module('mmseg.models.losses.kldiv_loss')  # mmseg.models leaves it out
+    importlib.import_module('mmpretrain.models')
+
+pytestmark = [
+    *(pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS),
+]
+
+B, C, H, W = 4, 3, 12, 10
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(high=C, ignore=0.0):
+    generator = torch.Generator().manual_seed(5)
+    target = torch.randint(high, (B, H, W), generator=generator)
+    target[torch.rand(B, H, W, generator=generator) < ignore] = 255
+    return target
+
+
+def masked(*shape):
+    """A mask of other lengths in other samples."""
+    mask = torch.zeros(*shape)
+    for row in range(shape[0]):
+        mask[row].flatten()[:3 + 2 * row] = 1
+    return mask
+
+
+def pixels(seed=0):
+    """Logits that fit labels() better in one image than in the next."""
+    truth = F.one_hot(labels().clamp(max=C - 1), C).movedim(-1, 1)
+    return randn(B, C, H, W, seed=seed) + truth * torch.arange(B).view(B, 1, 1, 1)
+
+
+def ohem(**kwargs):
+    return dict(type='mmseg.OhemCrossEntropy', thres=0.6, min_kept=40, **kwargs)
+
+
+SEESAW = dict(type='mmpretrain.SeesawLoss', num_classes=C)
+RECONSTRUCTION = 'mmpretrain.PixelReconstructionLoss'
+COSINE = dict(type='mmpretrain.CosineSimilarityLoss', shift_factor=1., scale_factor=2.)
+# name: (config, prediction, target and further arguments)
+CASES = {
+    'ohem': (ohem(), pixels(), [labels()]),
+    'ohem, ignored': (ohem(loss_weight=0.4), pixels(), [labels(ignore=0.3)]),
+    'ohem, class weight': (ohem(class_weight=[0.5, 2., 1.]), pixels(), [labels(ignore=0.1)]),
+    'ohem, kept by count': (dict(ohem(), thres=0.), pixels(), [labels()]),
+    'boundary': (dict(type='mmseg.BoundaryLoss', loss_weight=20.), randn(B, 1, H, W),
+                 [(labels() == 1).long()]),
+    'dice': (dict(type='mmseg.DiceLoss', loss_weight=3.), pixels(), [labels(ignore=0.2)]),
+    'dice, softmax': (dict(type='mmseg.DiceLoss', use_sigmoid=False), pixels(), [labels()]),
+    'lovasz': (dict(type='mmseg.LovaszLoss', per_image=True, reduction='mean'), pixels(),
+               [labels(ignore=0.2)]),
+    'tversky': (dict(type='mmseg.TverskyLoss', loss_weight=0.5), pixels(), [labels(ignore=0.2)]),
+    'huasdorff': (dict(type='mmseg.HuasdorffDisstanceLoss'), pixels(), [labels()]),
+    'silog': (dict(type='mmseg.SiLogLoss', loss_weight=2.), randn(B, 1, H, W).exp(),
+              [randn(B, 1, H, W, seed=2).exp()]),
+    'kl divergence': (dict(type='mmseg.KLDivLoss'), pixels(), [pixels(seed=3)]),
+    'asymmetric': (dict(type='mmpretrain.AsymmetricLoss', loss_weight=0.7), randn(B, C),
+                   [(randn(B, C, seed=1) > 0).long()]),
+    'seesaw': (SEESAW, randn(B, C), [torch.tensor([0, 1, 1, 2])]),
+    'pixels': (dict(type=RECONSTRUCTION, criterion='L2'), randn(B, 9, 5), [randn(B, 9, 5, seed=1)]),
+    'masked patches': (dict(type=RECONSTRUCTION, criterion='L2'), randn(B, 16, 5),
+                       [randn(B, 16, 5, seed=1), masked(B, 16)]),
+    'masked pixels': (dict(type=RECONSTRUCTION, criterion='L1', channel=3), randn(B, 3, 6, 6),
+                      [randn(B, 3, 6, 6, seed=1), masked(B, 1, 6, 6)]),
+    'cosine': (COSINE, randn(B, 9, 5), [randn(B, 9, 5, seed=1)]),
+    'masked cosine': (COSINE, randn(B, 16, 5), [randn(B, 16, 5, seed=1), masked(B, 16)]),
+}
+every = pytest.mark.parametrize('name', CASES)
+
+
+def evaluate(loss, name):
+    """The value and the gradient for the prediction."""
+    _, pred, arguments = CASES[name]
+    pred = pred.clone().requires_grad_()
+    value = loss(pred, *arguments)
+    value.sum().backward()
+    return value.detach(), pred.grad
+
+
+def wrapper(name, weights, uniform=False):
+    loss = InfoBatchLoss(CASES[name][0])
+    loss.begin_batch(weights, uniform)
+    return loss
+
+
+@every
+def test_with_weights_of_one_it_is_the_toolboxs_loss(name):
+    value, gradient = evaluate(MODELS.build(CASES[name][0]), name)
+    ours, our_gradient = evaluate(wrapper(name, torch.ones(B)), name)
+    assert torch.allclose(ours, value, rtol=1e-5) and value.abs().min() > 0
+    assert torch.allclose(our_gradient, gradient, rtol=1e-4, atol=1e-7)
+
+
+@every
+def test_where_nothing_is_pruned_it_is_so_bit_for_bit(name):
+    value, gradient = evaluate(MODELS.build(CASES[name][0]), name)
+    ours, our_gradient = evaluate(wrapper(name, torch.ones(B), uniform=True), name)
+    assert torch.equal(ours, value) and torch.equal(our_gradient, gradient)
+
+
+@every
+def test_scores_are_the_same_whether_or_not_something_is_pruned(name):
+    scores = []
+    for uniform in (False, True):
+        loss = wrapper(name, torch.ones(B), uniform)
+        evaluate(loss, name)
+        scores.append(loss.end_batch())
+    assert torch.equal(*scores) and scores[0].shape == (B, ) and not scores[0].requires_grad
+    assert scores[0].isfinite().all() and len(scores[0].unique()) == B
+
+
+@every
+def test_the_loss_is_a_sum_of_its_samples_times_their_weights(name):
+    """Each sample's part, from a batch in which it alone has a weight, times the weights."""
+    parts = torch.stack([evaluate(wrapper(name, row), name)[0].sum() for row in torch.eye(B)])
+    weights = torch.tensor([1., 2., 1.5, 3.])
+    value, gradient = evaluate(wrapper(name, weights), name)
+    assert torch.allclose(value.sum(), (parts * weights).sum(), rtol=1e-5)
+    for row in range(B):
+        alone = evaluate(wrapper(name, torch.eye(B)[row]), name)[1]
+        others = torch.arange(B) != row
+        assert (alone[others] == 0).all()
+        assert (alone[row] != 0).any() or name == 'ohem, kept by count'  # an image of easy pixels
+        assert torch.allclose(gradient[row], alone[row] * weights[row], rtol=1e-4, atol=1e-7)
+
+
+MEANS = [name for name in CASES if 'mask' not in name and 'kl' not in name]
+
+
+@pytest.mark.parametrize('name', MEANS)
+def test_the_scores_average_to_the_loss_of_the_batch(name):
+    loss = wrapper(name, torch.ones(B))
+    value, _ = evaluate(loss, name)
+    assert torch.allclose(loss.end_batch().mean(), value, rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['masked patches', 'masked pixels', 'masked cosine'])
+def test_the_score_of_a_masked_sample_is_its_loss_alone(name):
+    config, pred, arguments = CASES[name]
+    loss = wrapper(name, torch.ones(B))
+    evaluate(loss, name)
+    toolbox = MODELS.build(config)
+    alone = torch.stack(
+        [toolbox(pred[row:row + 1], *(a[row:row + 1] for a in arguments)) for row in range(B)])
+    assert torch.allclose(loss.end_batch(), alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['ohem, ignored', 'tversky', 'dice'])
+def test_images_without_a_valid_pixel_harm_no_other(name):
+    config, pred, (target, ) = CASES[name]
+    target = target.clone()
+    target[1] = 255
+    loss = InfoBatchLoss(config)
+    loss.begin_batch(torch.full((B, ), 2.))
+    value = loss(pred, target)
+    scores = loss.end_batch()
+    assert value.isfinite() and scores[[0, 2, 3]].isfinite().all()
+    assert scores[1].isnan() == name.startswith('ohem')
+
+
+def test_a_batch_without_any_valid_pixel_costs_nothing():
+    loss = InfoBatchLoss(ohem())
+    loss.begin_batch(torch.full((B, ), 2.))
+    assert loss(pixels(), torch.full((B, H, W), 255)) == 0
+    assert loss.end_batch().isnan().all()
+
+
+@pytest.mark.parametrize('uniform', [False, True])
+def test_a_loss_that_counts_its_samples_counts_them_once(uniform):
+    loss = InfoBatchLoss(SEESAW)
+    loss.begin_batch(torch.ones(B), uniform)
+    loss(randn(B, C), torch.tensor([0, 1, 1, 2]))
+    assert loss.loss.cum_samples.tolist() == [1, 2, 1]
+
+
+# ------------------------------------------------------- losses over the batch
+
+
+def lovasz(**kwargs):
+    return dict(type='mmseg.LovaszLoss', reduction='none', **kwargs)
+
+
+def test_a_loss_that_ranks_the_pixels_of_a_batch_is_refused_with_both_ways_out():
+    with pytest.raises(ValueError, match=r'whole batch.*set per_image=True and reduction') as error:
+        InfoBatchLoss(lovasz())
+    assert '--infobatch-options per_image=True' in str(error.value)
+
+
+@pytest.mark.parametrize('uniform', [False, True])
+def test_asked_for_it_is_evaluated_image_by_image(uniform):
+    loss = InfoBatchLoss(lovasz(), per_image=True)
+    weights = torch.ones(B) if uniform else torch.tensor([1., 2., 1.5, 3.])
+    loss.begin_batch(weights, uniform)
+    value = loss(pixels(), labels(ignore=0.2), weight=None, ignore_index=255)
+    alone = MODELS.build(lovasz())
+    images = torch.stack([
+        alone(pixels()[row:row + 1], labels(ignore=0.2)[row:row + 1], ignore_index=255)
+        for row in range(B)
+    ])
+    assert torch.allclose(value, (images * weights).mean())
+    assert torch.allclose(loss.end_batch(), images)
+    assert 'per_image=True' in repr(loss)
+
+
+@pytest.mark.parametrize('config, reason', [
+    (dict(type='mmpretrain.CrossCorrelationLoss'), 'compares all samples'),
+    (dict(type='mmpretrain.SwAVLoss', feat_dim=4), 'assigns all samples'),
+    (dict(type='mmpretrain.CAELoss', lambd=2), 'merges the masked patches'),
+])
+@pytest.mark.parametrize('per_image', [False, True])
+def test_losses_of_no_single_sample_are_refused_whatever_is_asked_for(config, reason, per_image):
+    with pytest.raises(TypeError, match=f'{reason}.*no sample has a loss of its own'):
+        InfoBatchLoss(config, per_image=per_image)
+
+
+# ------------------------------------------------------------- a user's own loss
+
+
+class WithOverride(nn.Module):
+    """As OpenMMLab's losses: a map with 'none', of which its value is the mean."""
+    reduction = 'mean'
+
+    def __init__(self, power=1):
+        super().__init__()
+        self.power = power
+
+    def forward(self, pred, target, avg_factor=None, reduction_override=None):
+        values = F.cross_entropy(pred, target, reduction='none')
+        if (reduction_override or self.reduction) == 'none':
+            return values
+        return (values**self.power).sum() / (avg_factor or values.numel())
+
+
+class WithoutOverride(nn.Module):
+
+    def forward(self, pred, target):
+        return F.cross_entropy(pred, target)
+
+
+@pytest.mark.parametrize('avg_factor', [None, 7])
+@pytest.mark.parametrize('uniform', [False, True])
+def test_a_users_loss_of_the_same_convention_is_weighted(avg_factor, uniform):
+    loss, target = InfoBatchLoss(WithOverride()), torch.tensor([0, 1, 1, 2])
+    weights = torch.ones(B) if uniform else torch.tensor([1., 2., 1.5, 3.])
+    for _ in range(2):
+        loss.begin_batch(weights, uniform)
+        value = loss(randn(B, C), target, avg_factor=avg_factor)
+        values = F.cross_entropy(randn(B, C), target, reduction='none')
+        assert torch.allclose(value, (values * weights).sum() / (avg_factor or B))
+
+
+def test_a_users_loss_that_does_not_keep_the_convention_is_found_out_in_the_first_batch():
+    loss = InfoBatchLoss(WithOverride(power=2))
+    loss.begin_batch(torch.ones(B), True)
+    with pytest.raises(ValueError, match='so it is no mean over samples.*per_image=True'):
+        loss(randn(B, C), torch.tensor([0, 1, 1, 2]))
+
+
+def test_a_users_loss_without_the_convention_is_refused_with_both_ways_out():
+    with pytest.raises(TypeError, match='has no reduction_override') as error:
+        InfoBatchLoss(WithoutOverride())
+    assert "dict(type='InfoBatchLoss', loss=..., per_image=True)" in str(error.value)
+    loss = InfoBatchLoss(WithoutOverride(), per_image=True)
+    loss.begin_batch(torch.tensor([1., 2., 1.5, 3.]))
+    target = torch.tensor([0, 1, 1, 2])
+    values = F.cross_entropy(randn(B, C), target, reduction='none')
+    assert torch.allclose(
+        loss(randn(B, C), target), (values * torch.tensor([1., 2., 1.5, 3.])).mean())
+
+
+def test_per_image_has_to_be_a_flag():
+    with pytest.raises(TypeError, match="per_image has to be True or False, but is 'yes'"):
+        InfoBatchLoss(WithoutOverride(), per_image='yes')

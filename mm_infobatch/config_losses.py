@@ -9,6 +9,7 @@ from torch import nn
 
 Key = Union[str, int]
 Path = Tuple[Key, ...]
+Wrap = Callable[[dict, type, Path, Optional[str]], dict]
 WRAPPER = 'InfoBatchLoss'
 
 
@@ -35,8 +36,8 @@ def resolve(kind: Any, scope: Optional[str]) -> Optional[type]:
 
 
 def is_loss(cls: Optional[type], key: Key) -> bool:
-    """Whether a class is a loss: by its own or its module's name, or because a parameter that is
-    named ``loss...`` takes it.
+    """Whether a class is a loss: by its own or its module's name, because it follows OpenMMLab's
+    convention for losses, or because a parameter that is named ``loss...`` takes it.
 
     Args:
         cls (type, optional): The class.
@@ -45,7 +46,8 @@ def is_loss(cls: Optional[type], key: Key) -> bool:
     if cls is None or not issubclass(cls, nn.Module):
         return False
     return (any(base.__name__.endswith('Loss') for base in cls.__mro__)
-            or 'losses' in cls.__module__.split('.') or str(key).startswith('loss'))
+            or 'losses' in cls.__module__.split('.') or str(key).startswith('loss')
+            or 'reduction_override' in inspect.signature(cls.forward).parameters)
 
 
 def name_of(kind: Any) -> str:
@@ -103,7 +105,7 @@ def takes(node: Dict[str, Any], name: str, value: Any, scope: Optional[str]) -> 
     return True
 
 
-def replace_losses(node: Any, scope: Optional[str], wrap: Callable[[dict, type, Path], dict],
+def replace_losses(node: Any, scope: Optional[str], wrap: Wrap,
                    path: Path = ()) -> List[Path]:
     """Replace every loss below a node of a config by another config, in place.
 
@@ -113,7 +115,7 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Callable[[dict, type, 
     Args:
         node (dict or list): The node.
         scope (str, optional): The scope in which types are looked up.
-        wrap (callable): From the loss's config, its class and its path to what replaces it.
+        wrap (callable): From the loss's config, class, path and scope to what replaces it.
         path (tuple): Where the node is. Defaults to the root.
 
     Returns:
@@ -133,24 +135,20 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Callable[[dict, type, 
     for key, value in items:
         here = path + (key, )
         kind = value.get('type') if isinstance(value, dict) else None
-        if isinstance(value, tuple):  # as immutable as it is, it may hold losses
-            value = node[key] = list(value) if holds_dicts(value) else value
+        if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
+            node[key] = list(value)  # to replace losses in it
+            value = node[key]  # not the same list: a ConfigDict copies what it is given
         if kind is not None and name_of(kind).split('.')[-1] == WRAPPER:
             found.append(here)
             continue
         parameter = next((k for k in reversed(here) if isinstance(k, str)), '')
         cls = resolve(kind, scope)
         if isinstance(value, dict) and cls is not None and is_loss(cls, parameter):
-            node[key] = wrap(value, cls, here)
+            node[key] = wrap(value, cls, here, scope)
             found.append(here)
         else:
             found += replace_losses(value, scope, wrap, here)
     return found
-
-
-def holds_dicts(values: tuple) -> bool:
-    """Whether a tuple holds configs."""
-    return any(isinstance(value, dict) for value in values)
 
 
 def dotted(path: Path) -> str:

@@ -136,7 +136,7 @@ def _set_loop(train_cfg: Any, budget: Optional[str]) -> None:
 def _wrap_losses(cfg: Config, scope: Optional[str], score: Optional[Sequence[str]],
                  per_image: bool) -> None:
 
-    def wrap(loss: dict, cls: type, path: Path) -> dict:
+    def wrap(loss: dict, cls: type, path: Path, scope: Optional[str]) -> dict:
         wrapper: Dict[str, Any] = dict(type='InfoBatchLoss', loss=loss)
         if score is not None and cls.__name__ not in score:
             wrapper['score'] = False

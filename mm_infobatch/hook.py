@@ -51,6 +51,7 @@ class InfoBatchHook(Hook):
         self._steppers: List[StepByProgress] = []
         self._fit_accumulation = False
         self._losses: Optional[ModelLosses] = None
+        self._first_batch = True
 
     # ---------------------------------------------------------------- passes
 
@@ -188,6 +189,12 @@ class InfoBatchHook(Hook):
         """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None and self._losses is not None
         self._pass.add(self._losses.end_batch())
+        if self._first_batch:
+            self._first_batch = False
+            if isinstance(outputs, dict) and 'loss' in outputs:
+                warning = self._losses.unweighted(outputs['loss'])
+                if warning is not None:
+                    runner.logger.warning(f'InfoBatch: {warning}')
         self._owe(self._schedule.advance())
         if self._schedule.pass_done or self._schedule.done:
             self._end_pass(runner)

@@ -37,6 +37,10 @@ class InfoBatchLoss(nn.Module):
             a loss that is none of the above, as a Lovasz loss over the batch. It then trains
             another loss than without InfoBatch, also where nothing is pruned. Defaults to False.
 
+    Attributes:
+        trained (Tensor, optional): What it gave in the current or last batch, summed over its
+            calls, detached; None where it was not called.
+
     Raises:
         TypeError: If ``loss`` is no loss, or one that has no values of single samples.
         ValueError: If it is in a mode that has none.
@@ -64,6 +68,7 @@ class InfoBatchLoss(nn.Module):
         self._weights: Optional[Tensor] = None
         self._uniform = False
         self._scores: Optional[Tensor] = None
+        self.trained: Optional[Tensor] = None
 
     @property
     def loss_name(self) -> str:
@@ -83,7 +88,8 @@ class InfoBatchLoss(nn.Module):
             uniform (bool): Whether all of them are known to be 1, so that the loss is the wrapped
                 loss's own even where that can be taken apart only to rounding. Defaults to False.
         """
-        self._weights, self._uniform, self._scores = weights, uniform, None
+        self._weights, self._uniform = weights, uniform
+        self._scores = self.trained = None
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and hand out the scores of the batch.
@@ -115,9 +121,12 @@ class InfoBatchLoss(nn.Module):
         if own or self._verify:
             value = self.loss(*args, **kwargs)
             self._verify_once(value, parts)
-        if own:
-            return value
-        return parts.reduce(parts.values * reductions.expand_like(self._weights, parts.values))
+        if not own:
+            value = parts.reduce(
+                parts.values * reductions.expand_like(self._weights, parts.values))
+        trained = value.detach().mean()
+        self.trained = trained if self.trained is None else self.trained + trained
+        return value
 
     def _check(self, parts: Parts) -> None:
         assert self._weights is not None

@@ -1,4 +1,5 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
+import math
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -97,6 +98,26 @@ class ModelLosses:
         """Change the weights of the batch to those of its mixed rows."""
         if not self._uniform:
             self._hand_out(mixed_weights(self._weights, matrix, self._kept_share))
+
+    def unweighted(self, total: Any) -> Optional[str]:
+        """Compare the loss of the last batch with what the wrapped losses gave; waits for the
+        device.
+
+        Args:
+            total (Tensor or float): The loss that the model trained.
+
+        Returns:
+            str, optional: A warning, if they differ.
+        """
+        all_of_it = float(total.detach() if isinstance(total, Tensor) else total)
+        ours = sum(float(loss.trained) for loss in self.losses if loss.trained is not None)
+        if not math.isfinite(all_of_it) or math.isclose(
+                all_of_it, ours, rel_tol=1e-3, abs_tol=1e-6):
+            return None
+        return (f'the model trains a loss of {all_of_it:.6g}, of which {ours:.6g} comes from '
+                'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
+                f'every loss that the model trains ({checks.LOSS_LINE}); if a head scales its '
+                'losses after it has evaluated them, this is of no concern')
 
     def end_batch(self) -> Tensor:
         """Take the scores of the batch.

@@ -1,4 +1,4 @@
-"""Losses beyond cross entropy: each taken apart into its samples, against the toolbox's own value."""
+"""Losses other than cross entropy, taken apart into their samples, against their own values."""
 import importlib
 import warnings
 

@@ -128,13 +128,10 @@ def test_a_loss_that_the_model_never_calls_is_refused(cls):
         change=add_unused)
 
 
-def test_a_loss_without_values_of_single_samples_is_refused(seg_data, tmp_path):
+def test_a_loss_over_the_whole_batch_is_refused(seg_data, tmp_path):
     cfg = runs.segmentation_config(seg_data, tmp_path, 6)
-    cfg.model.decode_head.loss_decode = dict(type='DiceLoss')
-    with pytest.raises(
-            TypeError,
-            match="cannot wrap .*DiceLoss.*value for each sample.*"
-            r"InfoBatchLoss\(loss=dict\(type='CrossEntropyLoss'"):
+    cfg.model.decode_head.loss_decode = dict(type='LovaszLoss', reduction='none')
+    with pytest.raises(ValueError, match=r'LovaszLoss\(per_image=False\).*set per_image=True'):
         runs.train(runs.switch_on(cfg))
 
 
@@ -162,13 +159,6 @@ def test_a_loss_that_gets_another_batch_than_was_planned_is_refused(cls):
         'trains 4 samples',
         'leave this loss unwrapped or remove what changes the batch',
         change=twice)
-
-
-@pytest.mark.parametrize('augment', ['Mixup', 'CutMix'])
-def test_mixing_images_of_a_batch_is_refused(cls, augment):
-    cls.model.train_cfg = dict(augments=dict(type=augment, alpha=0.8))
-    cls.data_preprocessor.num_classes = 3
-    assert_refused(cls, 'model.train_cfg.augments', 'two samples', 'model.train_cfg=None')
 
 
 # ------------------------------------------------------------------- the order of samples

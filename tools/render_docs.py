@@ -6,20 +6,24 @@ A document has places like::
     <!-- end of table -->
 
 and what stands between the two lines is what ``summarize.py`` prints for those records. A record
-with ``*`` in it is a group, the runs that differ in the seed. With ``--check`` nothing is written,
-and a document that differs is an error.
+with ``*`` in it is a group, the runs that differ in the seed. A place of the kind
+``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file. With
+``--check`` nothing is written, and a document that differs is an error.
 """
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
-from typing import List, Optional, Union
+from typing import Callable, Dict, List, Optional, Union
 
 from _runs import Run, read_run
 from summarize import table
+from sweep_configs import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACE = re.compile(r'(<!-- table: ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PLACE = re.compile(r'(<!-- (table|sweep): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:
@@ -34,6 +38,25 @@ def read(root: Path, path: str) -> Union[Run, List[Run]]:
     if not found:
         raise ValueError(f'{path}: no record has such a name')
     return [read_run(one) for one in found]
+
+
+def runs_table(settings: str, root: Path) -> str:
+    """The table of the runs that a place names."""
+    pairs = [pair.partition('=') for pair in settings.split(', ')]
+    if not all(label and equals and path for label, equals, path in pairs):
+        raise ValueError(f'table: {settings}: write <!-- table: label=record, ... -->')
+    return table([read(root, path) for _, _, path in pairs], [label for label, _, _ in pairs])
+
+
+def sweep_tables(settings: str, root: Path) -> str:
+    """The tables of the sweep that a place names."""
+    path = root / settings
+    if not path.is_file():
+        raise ValueError(f'{settings}: there is no such file; write it with sweep_configs.py')
+    return markdown(json.loads(path.read_text()))
+
+
+KINDS: Dict[str, Callable[[str, Path], str]] = dict(table=runs_table, sweep=sweep_tables)
 
 
 def render(text: str, root: Path) -> str:
@@ -51,11 +74,8 @@ def render(text: str, root: Path) -> str:
     """
 
     def fill(match: 're.Match[str]') -> str:
-        pairs = [pair.partition('=') for pair in match.group(2).split(', ')]
-        if not all(label and equals and path for label, equals, path in pairs):
-            raise ValueError(f'{match.group(1).strip()}: write <!-- table: label=record, ... -->')
-        runs = [read(root, path) for _, _, path in pairs]
-        return f'{match.group(1)}{table(runs, [label for label, _, _ in pairs])}\n{match.group(3)}'
+        begin, kind, settings, end = match.groups()
+        return f'{begin}{KINDS[kind](settings, root)}\n{end}'
 
     return PLACE.sub(fill, text)
 
@@ -63,7 +83,7 @@ def render(text: str, root: Path) -> str:
 def main(argv: Optional[List[str]] = None) -> None:
     """Render or check the documents."""
     parser = argparse.ArgumentParser(description='Write the tables of the documents')
-    parser.add_argument('documents', nargs='*', type=Path, default=[ROOT / 'README.md'])
+    parser.add_argument('documents', nargs='*', type=Path, default=DOCUMENTS)
     parser.add_argument('--check', action='store_true', help='only tell whether they are current')
     args = parser.parse_args(argv)
     for document in args.documents:

@@ -79,7 +79,14 @@ class InfoBatchHook(Hook):
                 budget=self._schedule.budget,
                 schedule_iterations=self._schedule.total,
                 pass_length=self._schedule.pass_length))
-        if self._sampler.delta < 1 and not self._schedule.will_anneal:
+        if self._sampler.delta > 0 and not self._schedule.will_prune:
+            runner.logger.warning(
+                f'InfoBatch: this run makes {self._schedule.total / self._schedule.pass_length:.3g} '
+                f'passes over {len(self._sampler.scores)} samples, and only passes after the first '
+                f'that begin before delta={self._sampler.delta:g} of it can prune, so nothing will '
+                'be skipped; train longer, or where the dataset is a RepeatDataset, whose samples '
+                'are the repetitions of an image, set train_dataloader.dataset.times=1')
+        elif self._sampler.delta < 1 and not self._schedule.will_anneal:
             runner.logger.warning(
                 f'InfoBatch: no pass of this run begins after delta={self._sampler.delta:g} of it, '
                 'so none anneals; lower sampler.delta or train more passes')

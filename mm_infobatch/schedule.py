@@ -85,6 +85,11 @@ class PassSchedule:
         return last / self.total >= self.delta
 
     @property
+    def will_prune(self) -> bool:
+        """bool: Whether a pass other than the first, which has no scores, begins before ``delta``."""
+        return self.pass_length / self.total < self.delta
+
+    @property
     def is_last_pass(self) -> bool:
         """bool: Whether the schedule ends with the current pass."""
         return self._to >= self.total

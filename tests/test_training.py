@@ -804,3 +804,14 @@ def test_a_second_run_with_the_same_seed_is_the_same_run(cls_data, tmp_path):
     runs.assert_same_state(first.state, second.state)
     cfg.randomness = dict(seed=8)
     assert runs.train(cfg).column('indices') != first.column('indices')
+
+
+@pytest.mark.parametrize('times, warns', [(3, True), (1, False)])
+def test_a_run_too_short_to_prune_says_so(seg_data, tmp_path, times, warns):
+    """12 images in batches of 2: 15 iterations are 2.5 passes, or less than one over 3 copies."""
+    cfg = runs.segmentation_config(seg_data, tmp_path, 15)
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=times, dataset=cfg.train_dataloader.dataset)
+    ours = runs.train(runs.switch_on(cfg))
+    assert ('so nothing will be skipped' in runs.log_of(tmp_path)) == warns
+    assert any(plan.pruned for _, plan in ours.passes) != warns

@@ -80,9 +80,10 @@ class InfoBatchHook(Hook):
                 schedule_iterations=self._schedule.total,
                 pass_length=self._schedule.pass_length))
         if self._sampler.delta > 0 and not self._schedule.will_prune:
+            passes = self._schedule.total / self._schedule.pass_length
             runner.logger.warning(
-                f'InfoBatch: this run makes {self._schedule.total / self._schedule.pass_length:.3g} '
-                f'passes over {len(self._sampler.scores)} samples, and only passes after the first '
+                f'InfoBatch: this run makes {passes:.3g} passes over '
+                f'{len(self._sampler.scores)} samples, and only passes after the first '
                 f'that begin before delta={self._sampler.delta:g} of it can prune, so nothing will '
                 'be skipped; train longer, or where the dataset is a RepeatDataset, whose samples '
                 'are the repetitions of an image, set train_dataloader.dataset.times=1')

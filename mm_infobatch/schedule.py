@@ -86,7 +86,7 @@ class PassSchedule:
 
     @property
     def will_prune(self) -> bool:
-        """bool: Whether a pass other than the first, which has no scores, begins before ``delta``."""
+        """bool: Whether a pass after the first, which has no scores, begins before ``delta``."""
         return self.pass_length / self.total < self.delta
 
     @property

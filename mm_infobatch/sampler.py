@@ -57,6 +57,8 @@ class InfoBatchSampler(Sampler):
         min_kept (int): A plan that keeps fewer samples than this is given up for the whole
             dataset; the training loop sets it to one batch of every rank under ``drop_last``,
             where a shorter pass would have no iteration at all.
+        waits (bool): Whether each pass is whole until the hook begins the first one; the training
+            loop sets it, as mmengine reads the length of the schedule from that of the sampler.
         seconds (float): The time that choosing the current pass took.
 
     Raises:
@@ -114,6 +116,7 @@ class InfoBatchSampler(Sampler):
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
         self.epoch = 0
         self.min_kept = 1
+        self.waits = False
         self.seconds = 0.0
         self._progress: Optional[float] = None
         self._plan: Optional[Plan] = None
@@ -139,6 +142,7 @@ class InfoBatchSampler(Sampler):
             return
         if epoch != self.epoch:
             self._planner.end_pass(self._plan, began_again=epoch < self.epoch)
+        self.waits = self.waits and progress is None
         self.epoch, self._progress = epoch, progress
         self._plan, self._start = None, 0
 
@@ -175,7 +179,7 @@ class InfoBatchSampler(Sampler):
     def _make_plan(self) -> None:
         num_samples = len(self.scores)
         plan = Plan.full(num_samples)
-        if not self.annealing:
+        if not (self.annealing or self.waits):
             chosen = self._planner.plan(self.scores.values, self.epoch,
                                         policy_generator(self.seed, self.epoch))
             if chosen.kept >= self.min_kept:
@@ -265,6 +269,7 @@ class InfoBatchSampler(Sampler):
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
         self._progress = state_dict['progress']
         self._planner.load_state_dict(state_dict)
+        self.waits = False
         self._order = state_dict['order'].cpu().clone()
         self._weights = state_dict['weights'].cpu().clone()
         indices, position = self._order.sort()

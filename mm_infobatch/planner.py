@@ -3,12 +3,35 @@ import inspect
 from typing import Any, Callable, Dict, Optional, Union
 
 import torch
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from .policies import Plan
 from .policies.run import Run
 from .registry import PRUNING_POLICIES
 from .schedule import PassSchedule
+
+
+def build_policy(config: Dict[str, Any]) -> Any:
+    """Build the policy that a config names.
+
+    Raises:
+        TypeError: If it has an argument that the policy does not take.
+    """
+    # Under the toolbox's scope the registry would warn that it is not a child of that toolbox.
+    with DefaultScope.overwrite_default_scope('mm_infobatch'):
+        kind = config.get('type')
+        found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
+        if inspect.isclass(found):
+            taken = inspect.signature(found).parameters.values()
+            strange = sorted(config.keys() - {'type'} - {each.name for each in taken})
+            if strange and not any(each.kind is each.VAR_KEYWORD for each in taken):
+                raise TypeError(
+                    f'{found.__name__} does not take {", ".join(strange)}, only '
+                    f'{", ".join(each.name for each in taken)}. If the config inherits from one '
+                    'with another policy, the arguments of that one are merged in: write '
+                    f'policy=dict(_delete_=True, type={found.__name__!r}, ...)')
+        return PRUNING_POLICIES.build(config)
 
 
 class Planner:
@@ -39,7 +62,7 @@ class Planner:
                  warmup_passes: int) -> None:
         if policy is None:
             policy = dict(type='SoftPruning', prune_ratio=0.5)
-        self.policy = PRUNING_POLICIES.build(policy) if isinstance(policy, dict) else policy
+        self.policy = build_policy(policy) if isinstance(policy, dict) else policy
         if not callable(getattr(self.policy, 'plan', None)):
             raise TypeError(
                 f'policy={policy!r} has no method plan(scores, generator); write '

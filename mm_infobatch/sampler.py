@@ -57,8 +57,6 @@ class InfoBatchSampler(Sampler):
         min_kept (int): A plan that keeps fewer samples than this is given up for the whole
             dataset; the training loop sets it to one batch of every rank under ``drop_last``,
             where a shorter pass would have no iteration at all.
-        waits (bool): Whether each pass is whole until the hook begins the first one; the training
-            loop sets it, as mmengine reads the length of the schedule from that of the sampler.
         seconds (float): The time that choosing the current pass took.
 
     Raises:
@@ -116,7 +114,7 @@ class InfoBatchSampler(Sampler):
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
         self.epoch = 0
         self.min_kept = 1
-        self.waits = False
+        self._waits = False
         self.seconds = 0.0
         self._progress: Optional[float] = None
         self._plan: Optional[Plan] = None
@@ -142,9 +140,16 @@ class InfoBatchSampler(Sampler):
             return
         if epoch != self.epoch:
             self._planner.end_pass(self._plan, began_again=epoch < self.epoch)
-        self.waits = self.waits and progress is None
+        self._waits = self._waits and progress is None
         self.epoch, self._progress = epoch, progress
         self._plan, self._start = None, 0
+
+    def wait_for_run(self) -> None:
+        """Have every pass be whole until the first one begins with the progress of a run.
+
+        mmengine reads the length of the schedule from that of the sampler.
+        """
+        self._waits, self._plan = True, None
 
     def begin_run(self, schedule: PassSchedule, batch: int, drop_last: bool) -> None:
         """Learn what run this is, and let the policy refuse one that it cannot plan.
@@ -179,7 +184,7 @@ class InfoBatchSampler(Sampler):
     def _make_plan(self) -> None:
         num_samples = len(self.scores)
         plan = Plan.full(num_samples)
-        if not (self.annealing or self.waits):
+        if not (self.annealing or self._waits):
             chosen = self._planner.plan(self.scores.values, self.epoch,
                                         policy_generator(self.seed, self.epoch))
             if chosen.kept >= self.min_kept:
@@ -269,7 +274,7 @@ class InfoBatchSampler(Sampler):
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
         self._progress = state_dict['progress']
         self._planner.load_state_dict(state_dict)
-        self.waits = False
+        self._waits = False
         self._order = state_dict['order'].cpu().clone()
         self._weights = state_dict['weights'].cpu().clone()
         indices, position = self._order.sort()

@@ -82,3 +82,11 @@ def test_a_file_for_another_dataset_is_refused(tmp_path):
 def test_a_switch_of_the_sampler_that_cannot_work_is_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         InfoBatchSampler(Numbered(6), seed=0, **arguments)
+
+
+def test_arguments_that_were_inherited_from_another_policy_are_refused_with_the_way_out():
+    with pytest.raises(TypeError) as error:
+        InfoBatchSampler(Numbered(6), dict(type='TargetSaving', saving=0.4, prune_ratio=0.5))
+    for word in ('TargetSaving does not take prune_ratio', 'saving, max_weight, rescale',
+                 "policy=dict(_delete_=True, type='TargetSaving', ...)"):
+        assert word in str(error.value)

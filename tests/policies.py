@@ -3,8 +3,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from mm_infobatch.policies import (UCB, EpsilonGreedy, FromFile, QuantilePruning, RandomPruning,
-                                   SoftPruning, StaticRandom, TargetSaving)
+from mm_infobatch.policies import (
+    UCB,
+    EpsilonGreedy,
+    FromFile,
+    QuantilePruning,
+    RandomPruning,
+    SoftPruning,
+    StaticRandom,
+    TargetSaving,
+)
 
 UNBIASED = {
     'SoftPruning': lambda: SoftPruning(0.5),

@@ -26,8 +26,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import load_checkpoint
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor
 
 import score_samples
@@ -108,11 +106,13 @@ def gradients_of(model: Any, dataset: Any, count: int) -> Any:
     parameters = [each for each in model.parameters() if each.requires_grad]
     losses, gradients = [], []
     for index in range(count):
-        data = model.data_preprocessor(score_samples.collate([dataset[index]]), training=False)
+        # Twice the same sample, whose mean loss is its own: mmpretrain's LeNet-5 cannot take one.
+        batch = score_samples.collate([dataset[index]] * 2)
+        data = model.data_preprocessor(batch, training=False)
         loss = model.loss(data['inputs'], data['data_samples'])['loss']
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
         gradients.append(torch.cat([each.flatten() for each in found if each is not None]))
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     matrix = torch.stack(gradients)
     return torch.tensor(losses), (matrix @ matrix.t()).double()
 
@@ -165,12 +165,13 @@ def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
         return result
     cfg = Config.fromfile(str(args.config))
     score_samples.prepare(cfg)
-    result['gradients'] = []
+    result['config'], result['gradients'] = args.config.name, []
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
         for path in args.checkpoints:
-            load_checkpoint(model, str(path), map_location='cpu')
-            state = _load_checkpoint(str(path), map_location='cpu').get('infobatch')
+            checkpoint = score_samples.load(path)
+            model.load_state_dict(checkpoint['state_dict'])
+            state = checkpoint.get('infobatch')
             losses, products = gradients_of(model, dataset, min(args.gradients, len(dataset)))
             scores, stored = losses, None
             if state is not None:

@@ -21,9 +21,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
-from mmengine.runner import load_checkpoint
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch.utils.data import DataLoader, default_collate  # type: ignore[attr-defined]
+
+
+def load(path: Path) -> Dict[str, Any]:
+    """Read a checkpoint of mmengine, which holds more than tensors: load only your own."""
+    return torch.load(path, map_location='cpu', weights_only=False)
 
 
 def build_model(cfg: Config) -> Any:
@@ -100,7 +103,7 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     """
     rows = []
     for path in paths:
-        state = _load_checkpoint(str(path), map_location='cpu').get('infobatch')
+        state = load(path).get('infobatch')
         if state is None:
             raise ValueError(f'{path} holds no scores: it was trained without InfoBatch')
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
@@ -142,7 +145,7 @@ def main(argv: Optional[List[str]] = None) -> None:
                 dataset, model = build_train_set(cfg), build_model(cfg)
                 rows = []
                 for path in args.checkpoints:
-                    load_checkpoint(model, str(path), map_location='cpu')
+                    model.load_state_dict(load(path)['state_dict'])
                     rows.append(el2n(model, dataset, args.batch_size))
             scores = np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
     except ValueError as error:

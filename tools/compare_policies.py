@@ -10,7 +10,7 @@ a sample was skipped, or the losses of now where there are none. Of g, the gradi
 and the plans' weighted gradients e it tells, in units of |g|^2 and in means over the plans:
 
 - error: |e - g|^2, which is variance + bias;
-- variance: |e - mean e|^2, and bias: |mean e - g|^2, as far as the number of plans tells them apart;
+- variance: |e - mean e|^2, and bias: |mean e - g|^2, as far as so many plans tell them apart;
 - cosine: of e and g.
 """
 import argparse

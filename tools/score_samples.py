@@ -4,7 +4,7 @@
 augmentation: the score of a sample is the L2 norm of (predicted probabilities - one-hot label), the
 mean over the checkpoints (Paul et al. 2021, https://arxiv.org/abs/2107.07075).
 
-``forgetting CHECKPOINT...`` counts, in the scores that InfoBatch kept in the checkpoints of one run,
+``forgetting CHECKPOINT...`` counts, in the scores that InfoBatch kept in the checkpoints of a run,
 how often a sample was forgotten: learned in one checkpoint and not in the next (Toneva et al. 2018,
 https://arxiv.org/abs/1812.05159). A loss below log 2 is a label probability above 1/2, which is
 certain to be a correct prediction; so this needs a plain cross-entropy, and sees only what the
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
-from torch.utils.data import DataLoader, default_collate  # type: ignore[attr-defined]
+from torch.utils.data import DataLoader, default_collate
 
 
 def load(path: Path) -> Dict[str, Any]:
@@ -108,7 +108,7 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
             raise ValueError(f'{path} holds no scores: it was trained without InfoBatch')
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
     if len({len(scores) for _, scores in rows}) != 1:
-        raise ValueError('the checkpoints are of datasets of several lengths; give those of one run')
+        raise ValueError('the checkpoints are of datasets of several lengths; give those of a run')
     return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
 
 
@@ -147,7 +147,7 @@ def main(argv: Optional[List[str]] = None) -> None:
                 for path in args.checkpoints:
                     model.load_state_dict(load(path)['state_dict'])
                     rows.append(el2n(model, dataset, args.batch_size))
-            scores = np.mean(rows, axis=0, dtype=np.float64).astype(np.float32)
+            scores = np.stack(rows).astype(np.float64).mean(0).astype(np.float32)
     except ValueError as error:
         sys.exit(f'score_samples.py: error: {error}')
     with open(args.out, 'wb') as file:

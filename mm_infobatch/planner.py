@@ -76,7 +76,7 @@ class Planner:
         self._delta, self._num_passes, self._warmup = delta, num_passes, warmup_passes
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
         self._schedule: Optional[PassSchedule] = None
-        self._batch, self._drop_last = 1, False
+        self._batch_size, self._world_size, self._drop_last = 1, 1, False
         self._trained = self._skipped = 0  # in the passes before the current one
 
     @property
@@ -84,14 +84,22 @@ class Planner:
         """callable, optional: The policy's ``observe``, where it has one."""
         return getattr(self.policy, 'observe', None)
 
-    def begin_run(self, schedule: PassSchedule, num_samples: int, batch: int,
+    def begin_run(self, schedule: PassSchedule, num_samples: int, batch_size: int, world_size: int,
                   drop_last: bool) -> None:
         """Learn what run this is; see :meth:`InfoBatchSampler.begin_run`."""
-        self._schedule, self._batch, self._drop_last = schedule, batch, drop_last
+        self._schedule, self._drop_last = schedule, drop_last
+        self._batch_size, self._world_size = batch_size, world_size
         if hasattr(self.policy, 'begin_run'):
             run = self.run(num_samples, 0)
             assert run is not None
             self.policy.begin_run(run)
+
+    def _trains(self, kept: int) -> int:
+        """How many samples a pass of ``kept`` samples trains: all but what ``drop_last`` leaves."""
+        if not self._drop_last:
+            return kept
+        batches = -(-kept // self._world_size) // self._batch_size
+        return min(kept, batches * self._batch_size * self._world_size)
 
     def run(self, num_samples: int, epoch: int) -> Optional[Run]:
         """Where the run stands when pass ``epoch`` is planned; None if its length is unknown."""
@@ -102,19 +110,18 @@ class Planner:
             walked, total, pass_length = epoch, self._num_passes, 1
         else:
             return None
-        full = num_samples // self._batch * self._batch if self._drop_last else num_samples
         return Run(
             index=epoch,
             walked=walked,
             total=total,
             pass_length=pass_length,
-            full=full,
+            full=self._trains(num_samples),
             delta=self._delta,
             first=max(1, self._warmup),
             trained=self._trained,
             skipped=self._skipped,
             by_iterations=schedule is not None and schedule.budget == 'iterations',
-            batch=self._batch,
+            batch=self._batch_size * self._world_size,
             drop_last=self._drop_last)
 
     def plan(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Plan:
@@ -142,10 +149,9 @@ class Planner:
         if began_again:
             self._trained = self._skipped = 0
         elif plan is not None:
-            unit = self._batch if self._drop_last else 1
-            trained = plan.kept // unit * unit
+            trained = self._trains(plan.kept)
             self._trained += trained
-            self._skipped += plan.num_samples // unit * unit - trained
+            self._skipped += self._trains(plan.num_samples) - trained
 
     def state_dict(self) -> Dict[str, Any]:
         """The state: ``trained``, ``skipped``, and ``policy`` where the policy has a state."""

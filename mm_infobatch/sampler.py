@@ -40,16 +40,16 @@ class InfoBatchSampler(Sampler):
             <https://arxiv.org/abs/2303.04947>`_. Defaults to 0.875.
         num_passes (int, optional): The passes of the run, for whoever iterates the sampler without
             the hook. Defaults to None: unknown, so every pass may prune.
+        shuffle (bool): Whether to shuffle each pass. Defaults to True.
+        seed (int, optional): The seed, one for all ranks. Defaults to None: drawn by rank 0.
+        rank (int, optional): This process. Defaults to None: that of ``torch.distributed``.
+        world_size (int, optional): The number of processes. Defaults to None, likewise.
         warmup_passes (int): The first passes that prune nothing, whatever the policy says. 0 and
             1 are the same for every policy that keeps samples without a score. Defaults to 0.
         score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
             Defaults to 0: the latest loss.
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
             mean evenly over the batches of each rank. Defaults to False: as they are shuffled.
-        shuffle (bool): Whether to shuffle each pass. Defaults to True.
-        seed (int, optional): The seed, one for all ranks. Defaults to None: drawn by rank 0.
-        rank (int, optional): This process. Defaults to None: that of ``torch.distributed``.
-        world_size (int, optional): The number of processes. Defaults to None, likewise.
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
@@ -69,13 +69,13 @@ class InfoBatchSampler(Sampler):
                  policy: Union[dict, Any, None] = None,
                  delta: float = 0.875,
                  num_passes: Optional[int] = None,
-                 warmup_passes: int = 0,
-                 score_smoothing: float = 0.0,
-                 stratify: bool = False,
                  shuffle: bool = True,
                  seed: Optional[int] = None,
                  rank: Optional[int] = None,
-                 world_size: Optional[int] = None) -> None:
+                 world_size: Optional[int] = None,
+                 warmup_passes: int = 0,
+                 score_smoothing: float = 0.0,
+                 stratify: bool = False) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
             raise TypeError(
                 f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
@@ -151,15 +151,15 @@ class InfoBatchSampler(Sampler):
         """
         self._waits, self._plan = True, None
 
-    def begin_run(self, schedule: PassSchedule, batch: int, drop_last: bool) -> None:
+    def begin_run(self, schedule: PassSchedule, batch_size: int, drop_last: bool) -> None:
         """Learn what run this is, and let the policy refuse one that it cannot plan.
 
         Args:
             schedule (PassSchedule): Where the run stands, now and whenever a pass begins.
-            batch (int): The samples of an iteration, over all ranks.
-            drop_last (bool): Whether what does not fill an iteration is left out.
+            batch_size (int): The samples of a batch, on each rank.
+            drop_last (bool): Whether what does not fill a batch is left out.
         """
-        self._planner.begin_run(schedule, len(self.scores), batch, drop_last)
+        self._planner.begin_run(schedule, len(self.scores), batch_size, self.world_size, drop_last)
 
     @property
     def annealing(self) -> bool:

@@ -4,6 +4,8 @@ import math
 import policies
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from policies import BIASED, LENGTH, NORMALIZED, UNBIASED, all_weights, seeded, skewed
 
 from mm_infobatch.policies import TargetSaving
@@ -168,3 +170,25 @@ def test_at_equal_saving_target_saving_has_the_least_variance(model):
         spread[name] = float((weights @ gradients / LENGTH).var(0).sum())
     # From 800 plans a variance is known to about 5%; the margins are wider.
     assert min(spread, key=spread.get) == 'TargetSaving', spread
+
+
+NUMBERS = st.one_of(st.floats(allow_infinity=False, width=32), st.just(0.0), st.just(0.7),
+                    st.floats(0, 5, width=32))
+
+
+@pytest.mark.parametrize('name', [*UNBIASED, 'EpsilonGreedy', 'RandomPruning'])
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(values=st.lists(NUMBERS, min_size=1, max_size=60), repeat=st.integers(1, 5))
+def test_any_scores_make_a_plan(name, values, repeat):
+    """Any finite scores, ties, and any of them missing (NaN)."""
+    scores = torch.tensor(values * repeat, dtype=torch.float32)
+    plan = {**UNBIASED, **BIASED}[name]().plan(scores, seeded(1))
+    weights = all_weights(plan)
+    assert bool((weights[scores.isnan()] >= 1).all())
+    if name in UNBIASED:
+        assert float(weights.sum()) == pytest.approx(len(scores), rel=1e-6)
+    if name.startswith('TargetSaving') and not scores.isnan().any():
+        saving, largest = (0.5, 5) if name == 'TargetSaving' else (0.2, 2)
+        assert float(weights.max()) <= largest * (1 + 1e-6)
+        # Exact, but for what rounding up in each of its groups of 4 * max_weight or more costs.
+        assert 0 <= plan.kept - round(len(scores) * (1 - saving)) <= len(scores) / 20 + 1

@@ -87,31 +87,35 @@ def test_called_by_itself_a_plan_saves_that_share():
     assert TargetSaving(0.37).plan(skewed(N), seeded()).pruned == 370
 
 
+@pytest.mark.parametrize('world_size', [1, 3])
 @pytest.mark.parametrize('budget', ['passes', 'iterations'])
 @pytest.mark.parametrize('drop_last', [False, True])
 @pytest.mark.parametrize('total, delta, saving', [(2000, 0.875, 0.4), (900, 0.875, 0.3),
                                                   (450, 0.6, 0.2), (1210, 1., 0.5)])
-def test_a_schedule_in_iterations_saves_what_was_asked_for(total, delta, saving, drop_last, budget):
-    """As InfoBatchIterLoop walks, in batches of 16; the schedules end in the middle of a pass."""
-    batch, whole = 16, N // 16 * 16
-    pass_length = N // batch if drop_last else -(-N // batch)
+def test_a_schedule_in_iterations_saves_what_was_asked_for(total, delta, saving, drop_last, budget,
+                                                          world_size):
+    """As InfoBatchIterLoop walks; the schedules end in the middle of a pass."""
+    sampler = InfoBatchSampler(Numbered(N), TargetSaving(saving), delta=delta, seed=0, rank=0,
+                               world_size=world_size)
+    batch_size = 16 // world_size
+    batch = batch_size * world_size
+    pass_length = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
+    whole = min(N, pass_length * batch)
     schedule = PassSchedule(total, pass_length, budget, delta)
-    sampler = InfoBatchSampler(Numbered(N), TargetSaving(saving), delta=delta, seed=0)
-    sampler.begin_run(schedule, batch, drop_last)
+    sampler.begin_run(schedule, batch_size, drop_last)
     trained = full = 0.
     while not schedule.done:
         sampler.start_pass(schedule.pass_index + 1, schedule.progress)
         kept = sampler.plan.kept
-        steps = len(sampler) // batch if drop_last else -(-len(sampler) // batch)
+        steps = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
         schedule.begin_pass(steps)
         while not schedule.pass_done and not schedule.done:
             schedule.advance()
         # As RunReport counts.
         mine = min(kept, schedule.step * batch)
         trained += mine
-        full += (whole if drop_last else N) * (1 if schedule.pass_done else mine / kept)
+        full += whole * (1 if schedule.pass_done else mine / kept)
         sampler.scores.update(sampler.plan.indices, skewed(N)[sampler.plan.indices])
-    assert total % pass_length
     assert 1 - trained / full == pytest.approx(saving, abs=0.01)
 
 

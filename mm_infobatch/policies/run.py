@@ -36,10 +36,6 @@ class Run:
     batch: int = 1
     drop_last: bool = False
 
-    def trains(self, kept: int) -> int:
-        """How many samples a plan of ``kept`` samples trains: all but what ``drop_last`` leaves."""
-        return kept // self.batch * self.batch if self.drop_last else kept
-
     def skips_due(self, saving: float) -> float:
         """How many samples the rest of the run has to skip to save that share of the whole."""
         if self.by_iterations:

@@ -63,7 +63,8 @@ class InfoBatchHook(Hook):
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         checks.find_losses(runner.model)
         self._device = next(runner.model.parameters()).device
-        self._batch_size = checks.batch_shape(self._loop.dataloader)[0]
+        self._batch_size, drop_last = checks.batch_shape(self._loop.dataloader)
+        self._sampler.begin_run(self._schedule, self._batch_size, drop_last)
         # What a pass over all data trains; less than the dataset under drop_last.
         self._full = self._samples_in(self._schedule.pass_length, len(self._sampler.scores))
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)

@@ -27,6 +27,7 @@ def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
         ValueError: If the batches do not follow the plan of an ``InfoBatchSampler``.
     """
     sampler = checks.check_dataloader(dataloader, loop)
+    sampler.wait_for_run()
     batch_size, drop_last = checks.batch_shape(dataloader)
     if drop_last:
         sampler.min_kept = sampler.world_size * batch_size

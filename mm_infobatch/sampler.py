@@ -3,46 +3,18 @@ import math
 import time
 from typing import Any, Dict, Iterator, Optional, Sized, Tuple, Union
 
-import numpy as np
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
 from torch.utils.data import IterableDataset, Sampler
 
+from .order import policy_generator, round_up, shuffled, spread_evenly
+from .planner import Planner
 from .policies import Plan
-from .registry import PRUNING_POLICIES
+from .policies.soft_pruning import below, mean_score
+from .schedule import PassSchedule
 from .scores import ScoreTable
-
-
-def shuffled(num_samples: int, seed: int, epoch: int) -> Tensor:
-    """The permutation that mmengine's ``DefaultSampler`` uses in that epoch, int64 [N]."""
-    generator = torch.Generator()
-    generator.manual_seed(seed + epoch)
-    return torch.randperm(num_samples, generator=generator)
-
-
-def policy_generator(seed: int, epoch: int) -> torch.Generator:
-    """The generator of a pass's policy: a function of seed and pass, apart from the shuffle's."""
-    state = np.random.SeedSequence([seed % 2**63, epoch, 0x1B]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-
-
-def round_up(due: Tensor, whole: Tensor, world_size: int) -> Tensor:
-    """Extend ``due`` to a multiple of the world size as ``DefaultSampler`` does.
-
-    Args:
-        due (Tensor): [M], what is still to be handed out, the end of ``whole``.
-        whole (Tensor): [K], the whole pass, whose beginning fills up the last round.
-        world_size (int): W.
-
-    Returns:
-        Tensor: [ceil(M / W) * W].
-    """
-    missing = -len(due) % world_size
-    if not missing:
-        return due
-    return torch.cat([due, whole.repeat(math.ceil(missing / len(whole)))[:missing]])
 
 
 @DATA_SAMPLERS.register_module()
@@ -60,8 +32,8 @@ class InfoBatchSampler(Sampler):
     Args:
         dataset (Sized): The training dataset, of N samples.
         policy (dict or object): The rule that chooses, a config for ``PRUNING_POLICIES`` or an
-            object with ``plan(scores, generator) -> Plan``.
-            Defaults to ``dict(type='SoftPruning', prune_ratio=0.5)``.
+            object with ``plan(scores, generator) -> Plan``; docs/policies.md says what else it may
+            have. Defaults to ``dict(type='SoftPruning', prune_ratio=0.5)``.
         delta (float): The share of the run, in [0, 1], in which passes may prune; the rest
             (annealing) trains on all data. 1 never anneals, 0 never prunes. A pass belongs to the
             part of the run in which it begins, as in equation 10 of the `paper
@@ -72,6 +44,12 @@ class InfoBatchSampler(Sampler):
         seed (int, optional): The seed, one for all ranks. Defaults to None: drawn by rank 0.
         rank (int, optional): This process. Defaults to None: that of ``torch.distributed``.
         world_size (int, optional): The number of processes. Defaults to None, likewise.
+        warmup_passes (int): The first passes that prune nothing, whatever the policy says. 0 and
+            1 are the same for every policy that keeps samples without a score. Defaults to 0.
+        score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
+            Defaults to 0: the latest loss.
+        stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
+            mean evenly over the batches of each rank. Defaults to False: as they are shuffled.
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
@@ -94,7 +72,10 @@ class InfoBatchSampler(Sampler):
                  shuffle: bool = True,
                  seed: Optional[int] = None,
                  rank: Optional[int] = None,
-                 world_size: Optional[int] = None) -> None:
+                 world_size: Optional[int] = None,
+                 warmup_passes: int = 0,
+                 score_smoothing: float = 0.0,
+                 stratify: bool = False) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
             raise TypeError(
                 f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
@@ -114,14 +95,8 @@ class InfoBatchSampler(Sampler):
                                        or not isinstance(num_passes, int) or num_passes < 1):
             raise ValueError(f'num_passes has to be None or an integer above 0, but is '
                              f'{num_passes!r}')
-        if policy is None:
-            policy = dict(type='SoftPruning', prune_ratio=0.5)
-        self.policy = PRUNING_POLICIES.build(policy) if isinstance(policy, dict) else policy
-        if not callable(getattr(self.policy, 'plan', None)):
-            raise TypeError(
-                f'policy={policy!r} has no method plan(scores, generator); write '
-                "policy=dict(type='SoftPruning', prune_ratio=0.5) or register one of your own in "
-                'PRUNING_POLICIES')
+        if not isinstance(stratify, bool):
+            raise TypeError(f'stratify has to be True or False, but is {stratify!r}')
         dist_rank, dist_world_size = get_dist_info()
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
@@ -133,9 +108,13 @@ class InfoBatchSampler(Sampler):
         self.num_passes = num_passes
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else int(seed)
-        self.scores = ScoreTable(len(dataset))
+        self.stratify = stratify
+        self._planner = Planner(policy, self.delta, num_passes, warmup_passes)
+        self.policy = self._planner.policy
+        self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
         self.epoch = 0
         self.min_kept = 1
+        self._waits = False
         self.seconds = 0.0
         self._progress: Optional[float] = None
         self._plan: Optional[Plan] = None
@@ -159,8 +138,28 @@ class InfoBatchSampler(Sampler):
         same = (epoch, progress) == (self.epoch, self._progress)
         if same and self._planned_from == self.scores.version:
             return
+        if epoch != self.epoch:
+            self._planner.end_pass(self._plan, began_again=epoch < self.epoch)
+        self._waits = self._waits and progress is None
         self.epoch, self._progress = epoch, progress
         self._plan, self._start = None, 0
+
+    def wait_for_run(self) -> None:
+        """Have every pass be whole until the first one begins with the progress of a run.
+
+        mmengine reads the length of the schedule from that of the sampler.
+        """
+        self._waits, self._plan = True, None
+
+    def begin_run(self, schedule: PassSchedule, batch_size: int, drop_last: bool) -> None:
+        """Learn what run this is, and let the policy refuse one that it cannot plan.
+
+        Args:
+            schedule (PassSchedule): Where the run stands, now and whenever a pass begins.
+            batch_size (int): The samples of a batch, on each rank.
+            drop_last (bool): Whether what does not fill a batch is left out.
+        """
+        self._planner.begin_run(schedule, len(self.scores), batch_size, self.world_size, drop_last)
 
     @property
     def annealing(self) -> bool:
@@ -185,12 +184,9 @@ class InfoBatchSampler(Sampler):
     def _make_plan(self) -> None:
         num_samples = len(self.scores)
         plan = Plan.full(num_samples)
-        if not self.annealing:
-            chosen = self.policy.plan(self.scores.values,
-                                      policy_generator(self.seed, self.epoch))
-            if chosen.num_samples != num_samples:
-                raise ValueError(f'{self.policy!r} planned for {chosen.num_samples} samples, but '
-                                 f'the dataset has {num_samples}')
+        if not (self.annealing or self._waits):
+            chosen = self._planner.plan(self.scores.values, self.epoch,
+                                        policy_generator(self.seed, self.epoch))
             if chosen.kept >= self.min_kept:
                 plan = chosen
         order = (shuffled(num_samples, self.seed, self.epoch)
@@ -201,6 +197,11 @@ class InfoBatchSampler(Sampler):
         if plan.pruned:
             kept = weights > 0
             order, weights = order[kept], weights[kept]
+            if self.stratify:
+                scores = self.scores.values
+                new_order = spread_evenly(
+                    below(scores, mean_score(scores))[order], self.world_size)
+                order, weights = order[new_order], weights[new_order]
         self._plan, self._planned_from = plan, self.scores.version
         self._order, self._weights = order, weights
 
@@ -245,7 +246,8 @@ class InfoBatchSampler(Sampler):
 
         Returns:
             dict: ``epoch``, ``seed``, ``progress``, ``consumed``, ``threshold``, ``scores``
-            (float32 [N]), ``order`` (int64 [K]) and ``weights`` (float32 [K]).
+            (float32 [N]), ``order`` (int64 [K]), ``weights`` (float32 [K]), ``trained`` and
+            ``skipped`` (in the passes before), and ``policy`` where the policy has a state.
         """
         order, weights = self.pass_order()
         return dict(
@@ -256,7 +258,8 @@ class InfoBatchSampler(Sampler):
             threshold=self.plan.threshold,
             scores=self.scores.state_dict()['values'],
             order=order.clone(),
-            weights=weights.clone())
+            weights=weights.clone(),
+            **self._planner.state_dict())
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Go on with the pass of a checkpoint, on this number of ranks.
@@ -270,6 +273,8 @@ class InfoBatchSampler(Sampler):
         self.scores.load_state_dict(dict(values=state_dict['scores']))
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
         self._progress = state_dict['progress']
+        self._planner.load_state_dict(state_dict)
+        self._waits = False
         self._order = state_dict['order'].cpu().clone()
         self._weights = state_dict['weights'].cpu().clone()
         indices, position = self._order.sort()

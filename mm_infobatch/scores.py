@@ -1,23 +1,41 @@
 """The score table: the latest loss of every sample, and how the ranks' losses reach it."""
-from typing import Dict
+from typing import Callable, Dict, Optional
 
 import torch
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
+from .policies.arguments import require_share
+
 
 class ScoreTable:
-    """The latest loss of every sample.
+    """The latest loss of every sample, or the moving average of its losses.
 
     Args:
         num_samples (int): N, the length of the (outermost) dataset.
+        smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss, and the first one
+            is the loss. Defaults to 0: the latest loss, as in equation 4 of the `paper
+            <https://arxiv.org/abs/2303.04947>`_.
+        observer (callable, optional): Is called with the indices (int64 [M]), the finite losses
+            (float32 [M]) and N at each update. Defaults to None.
 
     Attributes:
         values (Tensor): float32 [N] on the CPU, NaN where a sample is unseen.
         version (int): Grows with every change, so that a plan can tell whether it is up to date.
+
+    Raises:
+        TypeError: If ``smoothing`` is no number.
+        ValueError: If it lies outside [0, 1).
     """
 
-    def __init__(self, num_samples: int) -> None:
+    def __init__(self,
+                 num_samples: int,
+                 smoothing: float = 0.0,
+                 observer: Optional[Callable[[Tensor, Tensor, int], None]] = None) -> None:
+        self.smoothing = require_share(
+            'score_smoothing', smoothing, "sampler=dict(type='InfoBatchSampler', "
+            'score_smoothing=0.0)', zero=True, why='it is how much of the old score stays')
+        self._observer = observer
         self.values = torch.full((num_samples, ), float('nan'))
         self.version = 0
 
@@ -53,7 +71,14 @@ class ScoreTable:
                 f'of {len(self)} samples')
         values = values.detach().to(device='cpu', dtype=torch.float32)
         finite = torch.isfinite(values)
-        self.values[indices.cpu()[finite]] = values[finite]
+        indices, values = indices.cpu()[finite], values[finite]
+        if self._observer is not None:
+            self._observer(indices, values, len(self))
+        if self.smoothing:
+            old = self.values[indices]
+            mixed = self.smoothing * old + (1 - self.smoothing) * values
+            values = torch.where(old.isnan(), values, mixed)
+        self.values[indices] = values
         self.version += 1
 
     def state_dict(self) -> Dict[str, Tensor]:

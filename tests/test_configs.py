@@ -14,6 +14,9 @@ from mmengine.registry import DATA_SAMPLERS, LOOPS, MODELS, PARAM_SCHEDULERS, De
 from mmengine.runner import Runner
 from PIL import Image
 
+from mm_infobatch import InfoBatchSampler
+from mm_infobatch.schedule import PassSchedule
+
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py')
                if '_base_' not in path.parts)
@@ -45,7 +48,7 @@ def load(name):
 
 
 def baseline_of(name):
-    return name.replace('-infobatch', '').replace('-iterbudget', '')
+    return name.replace('-infobatch', '').replace('-iterbudget', '').replace('-quantile', '')
 
 
 def schedulers_of(cfg):
@@ -109,6 +112,9 @@ def test_an_infobatch_config_is_its_baseline_and_the_delta(name):
     expected['custom_hooks'] = expected.get('custom_hooks', []) + [dict(type='InfoBatchHook')]
     expected['train_dataloader']['sampler'] = dict(
         type='InfoBatchSampler', delta=0.875, policy=dict(type='SoftPruning', prune_ratio=0.5))
+    if '-quantile' in name:
+        expected['train_dataloader']['sampler']['policy'] = dict(
+            type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5])
     if name in NO_BATCH_OF_ONE:
         expected['train_dataloader']['drop_last'] = True
     by_iteration = 'max_iters' in expected['train_cfg']
@@ -120,6 +126,29 @@ def test_an_infobatch_config_is_its_baseline_and_the_delta(name):
         if head in expected['model']:
             expected['model'][head] = wrap_losses(expected['model'][head])
     assert differences(expected, load(name).to_dict()) == []
+
+
+def test_the_quantiles_on_ade20k_save_40_percent():
+    name, = (name for name in NAMES if '-quantile' in name)
+    cfg = load(name)
+    num_images, batch = 20210, 16
+    sampler = InfoBatchSampler(
+        range(num_images), dict(cfg.train_dataloader.sampler.policy),
+        delta=cfg.train_dataloader.sampler.delta, seed=0)
+    schedule = PassSchedule(cfg.train_cfg.max_iters, num_images // batch, delta=sampler.delta)
+    trained = full = 0.
+    while not schedule.done:
+        begin = schedule.walked
+        sampler.start_pass(schedule.pass_index + 1, schedule.progress)
+        schedule.begin_pass(len(sampler) // batch)
+        while not schedule.pass_done and not schedule.done:
+            schedule.advance()
+            trained += batch
+        full += (schedule.walked - begin) * batch
+        # Losses as skewed as those of images are; a bucket's size does not depend on it.
+        scores = torch.rand(num_images, generator=torch.Generator().manual_seed(0)).square()
+        sampler.scores.update(torch.arange(num_images), scores)
+    assert 1 - trained / full == pytest.approx(0.4, abs=0.015)
 
 
 @pytest.mark.parametrize('name', INFOBATCH)

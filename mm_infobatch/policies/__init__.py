@@ -1,5 +1,15 @@
 """Rules that choose what a pass trains on: pure functions from scores to a plan."""
+from .epsilon_greedy import EpsilonGreedy
 from .plan import Plan
+from .quantile_pruning import QuantilePruning
+from .random_pruning import RandomPruning
+from .run import Run
 from .soft_pruning import SoftPruning
+from .static import FromFile, StaticRandom
+from .target_saving import TargetSaving
+from .ucb import UCB
 
-__all__ = ['Plan', 'SoftPruning']
+__all__ = [
+    'EpsilonGreedy', 'FromFile', 'Plan', 'QuantilePruning', 'RandomPruning', 'Run', 'SoftPruning',
+    'StaticRandom', 'TargetSaving', 'UCB'
+]

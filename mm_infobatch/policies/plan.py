@@ -1,7 +1,8 @@
-"""What one pass trains on."""
+"""What one pass trains on, and what policies have in common."""
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,3 +63,84 @@ class Plan:
     def pruned(self) -> int:
         """int: N - K, how many samples the pass skips."""
         return self.num_samples - self.kept
+
+
+def unseen(scores: Tensor) -> Tensor:
+    """Which samples have no score yet, bool [N]; only static policies skip them."""
+    return scores.isnan()
+
+
+def keep_in_groups(groups: Tensor, keep: Sequence[int],
+                   generator: torch.Generator) -> Tuple[Tensor, Tensor]:
+    """Keep a fixed number of the samples of each group, and let them stand for the whole group.
+
+    Of the n samples of a group k are kept, every set of that many being equally likely, at the
+    weight n/k. So each sample's expected weight is exactly 1 and the weights sum to N. O(N): one
+    stable radix sort of the groups' numbers and one permutation of each group.
+
+    Args:
+        groups (Tensor): The group of each sample, uint8 [N].
+        keep (list[int]): How many samples of each group are kept; at least 1 of a group that has
+            any. A group that keeps all draws no random number.
+        generator (torch.Generator): Where the randomness comes from.
+
+    Returns:
+        tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
+        float32 [K].
+    """
+    weights = torch.ones(len(groups))
+    order = torch.from_numpy(np.argsort(groups.numpy(), kind='stable'))
+    counts = torch.bincount(groups, minlength=len(keep)).tolist()
+    begin = 0
+    for n, k in zip(counts, keep):
+        if k < n:
+            members = order[begin:begin + n]
+            weights[members] = n / k
+            weights[members[torch.randperm(n, generator=generator)[:n - k]]] = 0
+        begin += n
+    indices = weights.nonzero().squeeze(1)
+    return indices, weights[indices]
+
+
+def keep_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Mark the ``count`` highest scores; among equal ones at the edge chance decides. O(N).
+
+    Args:
+        scores (Tensor): float32 [N], without NaN.
+        count (int): How many, from 0 to N.
+        generator (torch.Generator): Where the randomness comes from; used only at a tie.
+
+    Returns:
+        Tensor: bool [N].
+    """
+    if count <= 0 or count >= len(scores):
+        return torch.full((len(scores), ), count > 0)
+    edge = float(np.partition(scores.numpy(), len(scores) - count)[len(scores) - count])
+    marked = scores > edge
+    missing = count - int(marked.sum())
+    ties = (scores == edge).nonzero().squeeze(1)
+    if missing < len(ties):
+        ties = ties[torch.randperm(len(ties), generator=generator)[:missing]]
+    marked[ties] = True
+    return marked
+
+
+def weigh(weights: Tensor, rescale: Union[bool, str]) -> Tensor:
+    """Weights as a policy's ``rescale`` asks for.
+
+    Args:
+        weights (Tensor): The weights of an unbiased plan, float32 [K].
+        rescale (bool or str): True leaves them. False gives all of them the weight 1, as in the
+            ablation of the paper (Table 3). ``'normalized'`` divides them by their mean: the
+            direction of the expected gradient stays that of all data, and the steps do not grow by
+            N/K. (For plain SGD that is the same as a learning rate lowered by K/N in pruned
+            passes.)
+
+    Returns:
+        Tensor: float32 [K].
+    """
+    if rescale is True:
+        return weights
+    if rescale is False:
+        return torch.ones_like(weights)
+    return (weights / weights.mean(dtype=torch.float64)).float()

@@ -1,12 +1,14 @@
 """The rule of the paper: prune at random below the mean."""
 import math
-from typing import Tuple
+from typing import List, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..registry import PRUNING_POLICIES
-from .plan import Plan
+from .arguments import require_rescale, require_share
+from .plan import Plan, weigh
 
 
 def mean_score(scores: Tensor) -> float:
@@ -22,6 +24,31 @@ def mean_score(scores: Tensor) -> float:
         float: The mean; NaN where no sample has a score.
     """
     return float(scores.nanmean(dtype=torch.float64))
+
+
+def quantile_scores(scores: Tensor, quantiles: Sequence[float]) -> List[float]:
+    """Quantiles of the scores that are there, between neighbours by linear interpolation.
+
+    O(N): a partition, no sort.
+
+    Args:
+        scores (Tensor): float32 [N], NaN where unseen.
+        quantiles (list[float]): Each in [0, 1].
+
+    Returns:
+        list[float]: float64 values; NaN where no sample has a score.
+    """
+    new = scores.isnan()
+    seen = (scores[~new] if bool(new.any()) else scores).numpy()
+    if not len(seen):
+        return [math.nan] * len(quantiles)
+    places = [quantile * (len(seen) - 1) for quantile in quantiles]
+    ends = [(math.floor(place), math.ceil(place)) for place in places]
+    parted = np.partition(seen, sorted({end for pair in ends for end in pair}))
+    return [
+        float(parted[low]) + (float(parted[high]) - float(parted[low])) * (place - low)
+        for place, (low, high) in zip(places, ends)
+    ]
 
 
 def below(scores: Tensor, threshold: float) -> Tensor:
@@ -41,6 +68,19 @@ def below(scores: Tensor, threshold: float) -> Tensor:
     if float(limit) < threshold:
         limit = torch.nextafter(limit, torch.tensor(math.inf))
     return scores < limit
+
+
+def above(scores: Tensor, threshold: float) -> Tensor:
+    """Which scores lie strictly above a float64 threshold; unseen ones (NaN) never do.
+
+    Args:
+        scores (Tensor): float32 [N], NaN where unseen.
+        threshold (float): The threshold; NaN marks nothing.
+
+    Returns:
+        Tensor: bool [N].
+    """
+    return below(-scores, -threshold)
 
 
 def prune_at_random(well_learned: Tensor, prune_ratio: float,
@@ -79,7 +119,7 @@ class SoftPruning:
     Each sample with a score strictly below the mean of all scores is skipped with probability
     ``prune_ratio``; the kept ones among them are weighted up so that the expected gradient is that
     of the whole data set. `InfoBatch, section 3.3, equations 3 and 7
-    <https://arxiv.org/abs/2303.04947>`_.
+    <https://arxiv.org/abs/2303.04947>`_. O(N) a pass.
 
     It differs from the published implementation:
 
@@ -91,23 +131,46 @@ class SoftPruning:
     Args:
         prune_ratio (float): r, the share of the well-learned samples that is skipped, in [0, 1).
             Defaults to 0.5.
+        threshold (str or float): What a score is compared with: ``'mean'``, ``'median'``, or a
+            number in (0, 1), that quantile of the scores. Defaults to ``'mean'``.
+        reverse (bool): Whether to prune strictly above the threshold instead, the counterpart of
+            Table 4. Defaults to False.
+        rescale (bool or str): True for the weights above; False for weights of 1 (biased, Table
+            3); ``'normalized'`` for weights with a mean of 1. Defaults to True.
 
     Raises:
-        TypeError: If ``prune_ratio`` is not a number.
-        ValueError: If ``prune_ratio`` lies outside [0, 1).
+        TypeError: If an argument has the wrong type.
+        ValueError: If ``prune_ratio`` lies outside [0, 1), or another argument is out of range.
     """
 
-    def __init__(self, prune_ratio: float = 0.5) -> None:
-        if isinstance(prune_ratio, bool) or not isinstance(prune_ratio, (int, float)):
-            raise TypeError(
-                f'prune_ratio has to be a number in [0, 1), but is {prune_ratio!r}; write '
-                "policy=dict(type='SoftPruning', prune_ratio=0.5)")
-        if not 0 <= prune_ratio < 1:
-            raise ValueError(
-                f'prune_ratio={prune_ratio} lies outside [0, 1): it is the share of the '
-                'well-learned samples that a pass skips, and skipping all of them would lose them; '
-                "write policy=dict(type='SoftPruning', prune_ratio=0.5)")
-        self.prune_ratio = float(prune_ratio)
+    def __init__(self,
+                 prune_ratio: float = 0.5,
+                 threshold: Union[str, float] = 'mean',
+                 reverse: bool = False,
+                 rescale: Union[bool, str] = True) -> None:
+        line = "policy=dict(type='SoftPruning', prune_ratio=0.5"
+        self.prune_ratio = require_share(
+            'prune_ratio', prune_ratio, f'{line})', zero=True,
+            why='it is the share of the well-learned samples that a pass skips, and skipping all '
+            'of them would lose them')
+        if not isinstance(threshold, str):
+            threshold = require_share('threshold', threshold, f"{line}, threshold='mean')",
+                                      why="it is 'mean', 'median' or a quantile")
+        elif threshold not in ('mean', 'median'):
+            raise ValueError(f"threshold={threshold!r} is neither 'mean', 'median' nor a number in "
+                             f"(0, 1), a quantile of the scores; write {line}, threshold='mean')")
+        if not isinstance(reverse, bool):
+            raise TypeError(f'reverse has to be True or False, but is {reverse!r}; write '
+                            f'{line}, reverse=True)')
+        self.threshold, self.reverse = threshold, reverse
+        self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
+
+    def find_threshold(self, scores: Tensor) -> float:
+        """The score that divides; NaN where no sample has a score."""
+        if self.threshold == 'mean':
+            return mean_score(scores)
+        quantile = 0.5 if self.threshold == 'median' else float(self.threshold)
+        return quantile_scores(scores, [quantile])[0]
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
         """Choose what a pass trains on.
@@ -119,9 +182,14 @@ class SoftPruning:
         Returns:
             Plan: The kept samples and their weights, which sum to N.
         """
-        threshold = mean_score(scores)
-        indices, weights = prune_at_random(below(scores, threshold), self.prune_ratio, generator)
-        return Plan(indices, weights, len(scores), None if math.isnan(threshold) else threshold)
+        threshold = self.find_threshold(scores)
+        marked = above(scores, threshold) if self.reverse else below(scores, threshold)
+        indices, weights = prune_at_random(marked, self.prune_ratio, generator)
+        return Plan(indices, weigh(weights, self.rescale), len(scores),
+                    None if math.isnan(threshold) else threshold)
 
     def __repr__(self) -> str:
-        return f'SoftPruning(prune_ratio={self.prune_ratio:g})'
+        more = '' if self.threshold == 'mean' else f', threshold={self.threshold!r}'
+        more += ', reverse=True' if self.reverse else ''
+        more += '' if self.rescale is True else f', rescale={self.rescale!r}'
+        return f'SoftPruning(prune_ratio={self.prune_ratio:g}{more})'

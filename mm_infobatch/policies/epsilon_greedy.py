@@ -1,0 +1,74 @@
+"""The highest scores, and a random few of the rest."""
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from ..registry import PRUNING_POLICIES
+from .arguments import require_rescale, require_share
+from .plan import Plan, keep_highest, keep_in_groups, unseen, weigh
+from .random_pruning import count_kept
+
+
+@PRUNING_POLICIES.register_module()
+class EpsilonGreedy:
+    """Keep the samples of the highest scores, and fill up with random ones of the rest.
+
+    Of the K samples that a pass keeps, (1 - ``epsilon``) * K are those with the highest scores,
+    and the others are drawn at random from the rest, so that a low score can be corrected.
+    `Raju et al. 2021, Accelerating Deep Learning with Dynamic Data Pruning
+    <https://arxiv.org/abs/2111.12621>`_. Biased towards high scores unless it rescales. O(N) a
+    pass: a partition, no sort.
+
+    It differs from the publication:
+
+    1. It chooses anew in each pass; there, a choice is kept for a period of several passes.
+    2. The score is the latest loss; there, it is a moving average, which is
+       ``sampler.score_smoothing`` here.
+    3. A sample without a score is always kept, beside the K of those that have one.
+
+    Args:
+        prune_ratio (float): The share of the samples that is skipped, in [0, 1). Defaults to 0.3.
+        epsilon (float): The share of the kept ones that is random, in (0, 1]. Defaults to 0.1.
+        rescale (bool or str): True weights the random ones so that they stand for the whole rest,
+            which makes it unbiased, with weights of (N - (1 - epsilon) K) / (epsilon K); False
+            for weights of 1. Defaults to False.
+
+    Raises:
+        TypeError: If a share is no number.
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self,
+                 prune_ratio: float = 0.3,
+                 epsilon: float = 0.1,
+                 rescale: Union[bool, str] = False) -> None:
+        line = "policy=dict(type='EpsilonGreedy', prune_ratio=0.3, epsilon=0.1"
+        self.prune_ratio = require_share('prune_ratio', prune_ratio, f'{line})', zero=True)
+        self.epsilon = require_share('epsilon', epsilon, f'{line})', one=True)
+        self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
+
+    def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
+        """Choose what a pass trains on.
+
+        Args:
+            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
+            generator (torch.Generator): Where the randomness comes from.
+
+        Returns:
+            Plan: The kept samples and their weights.
+        """
+        seen = (~unseen(scores)).nonzero().squeeze(1)
+        kept = count_kept(len(seen), self.prune_ratio)
+        # At least one at random, or the others would never come back.
+        at_random = min(kept, max(1, round(kept * self.epsilon)))
+        highest = keep_highest(scores[seen], kept - at_random, generator)
+        groups = torch.zeros(len(scores), dtype=torch.uint8)  # 0: kept, 1: the rest
+        groups[seen[~highest]] = 1
+        rest = len(seen) - (kept - at_random)
+        indices, weights = keep_in_groups(groups, [len(scores) - rest, at_random], generator)
+        return Plan(indices, weigh(weights, self.rescale), len(scores))
+
+    def __repr__(self) -> str:
+        return (f'EpsilonGreedy(prune_ratio={self.prune_ratio:g}, epsilon={self.epsilon:g}, '
+                f'rescale={self.rescale!r})')

@@ -1,0 +1,86 @@
+"""Buckets between quantiles of the scores, each with its own share that is kept."""
+import math
+from typing import Sequence, Union
+
+import torch
+from torch import Tensor
+
+from ..registry import PRUNING_POLICIES
+from .arguments import require_rescale, require_share
+from .plan import Plan, keep_in_groups, weigh
+from .soft_pruning import below, quantile_scores
+
+
+@PRUNING_POLICIES.register_module()
+class QuantilePruning:
+    """Keep a share of each bucket of scores: the lower the scores, the smaller the share.
+
+    Bucket b holds the samples whose score lies strictly below the quantile b and not below the
+    one before; above the last quantile all are kept. Of n samples of a bucket ceil(n * keep) stay,
+    at the weight n/k for k of them, so each sample's expected weight is 1 and the weights sum to
+    N. The later version of `InfoBatch <https://arxiv.org/abs/2303.04947>`_ uses such buckets; the
+    defaults skip 0.2 * 0.75 + 0.65 * 0.5 = 47.5% of a pass, which is 40% of a long run with
+    ``delta=0.875``. O(N) a pass: a partition, no sort.
+
+    Samples of equal scores share a bucket, so scores that are all alike prune nothing.
+
+    Args:
+        quantiles (list[float]): Where buckets end, ascending, each in (0, 1).
+            Defaults to [0.2, 0.85].
+        keep (list[float]): The share of each bucket that is kept, in (0, 1], beside ``quantiles``.
+            Defaults to [0.25, 0.5].
+        rescale (bool or str): True for the weights above; False for weights of 1 (biased);
+            ``'normalized'`` for weights with a mean of 1. Defaults to True.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of range, or the two lists do not belong together.
+    """
+
+    def __init__(self,
+                 quantiles: Sequence[float] = (0.2, 0.85),
+                 keep: Sequence[float] = (0.25, 0.5),
+                 rescale: Union[bool, str] = True) -> None:
+        line = "policy=dict(type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5]"
+        for name, value in (('quantiles', quantiles), ('keep', keep)):
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(f'{name} has to be a list of numbers, but is {value!r}; '
+                                f'write {line})')
+        self.quantiles = [require_share('quantiles', value, f'{line})') for value in quantiles]
+        self.keep = [require_share('keep', value, f'{line})', one=True,
+                                   why='of a bucket that keeps nothing no sample would be seen '
+                                   'again') for value in keep]
+        if not self.quantiles or len(self.quantiles) != len(self.keep):
+            raise ValueError(
+                f'quantiles={list(quantiles)} and keep={list(keep)} have to be of one length, a '
+                f'share for the bucket below each quantile; write {line})')
+        if any(low >= high for low, high in zip(self.quantiles, self.quantiles[1:])):
+            raise ValueError(f'quantiles={list(quantiles)} have to ascend; write {line})')
+        if len(self.quantiles) > 255:
+            raise ValueError(f'quantiles has {len(self.quantiles)} buckets, more than 255')
+        self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
+
+    def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
+        """Choose what a pass trains on.
+
+        Args:
+            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
+            generator (torch.Generator): Where the randomness comes from.
+
+        Returns:
+            Plan: The kept samples and their weights, which sum to N.
+        """
+        edges = quantile_scores(scores, self.quantiles)
+        # The group of a sample is the number of quantiles that it is not below.
+        groups = torch.full((len(scores), ), len(edges), dtype=torch.uint8)
+        for edge in edges:
+            groups -= below(scores, edge).to(torch.uint8)
+        sizes = torch.bincount(groups, minlength=len(edges) + 1).tolist()
+        kept = [math.ceil(n * keep) for n, keep in zip(sizes, self.keep)] + [sizes[-1]]
+        indices, weights = keep_in_groups(groups, kept, generator)
+        return Plan(indices, weigh(weights, self.rescale), len(scores),
+                    None if math.isnan(edges[-1]) else edges[-1])
+
+    def __repr__(self) -> str:
+        more = '' if self.rescale is True else f', rescale={self.rescale!r}'
+        return f'QuantilePruning(quantiles={self.quantiles}, keep={self.keep}{more})'

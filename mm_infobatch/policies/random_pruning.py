@@ -1,0 +1,57 @@
+"""Random pruning in every pass: the baseline that the paper calls Random*."""
+import math
+from typing import Union
+
+import torch
+from torch import Tensor
+
+from ..registry import PRUNING_POLICIES
+from .arguments import require_rescale, require_share
+from .plan import Plan, unseen, weigh
+from .soft_pruning import prune_at_random
+
+
+@PRUNING_POLICIES.register_module()
+class RandomPruning:
+    """Prune a random share of all samples, whatever their scores, anew in every pass.
+
+    Random* of `InfoBatch, section 4.2 and Table 1 <https://arxiv.org/abs/2303.04947>`_, after
+    `Raju et al. 2021 <https://arxiv.org/abs/2111.12621>`_. Without rescaling the expected gradient
+    of a pass is that of all data times 1 - ``prune_ratio``: its direction is right, its length is
+    not. O(N) a pass. Samples that have no score yet are kept, so the first pass is whole.
+
+    Args:
+        prune_ratio (float): The share that is skipped, in [0, 1). Defaults to 0.3.
+        rescale (bool or str): True for weights of n/k, which makes it unbiased; False for weights
+            of 1. Defaults to False.
+
+    Raises:
+        TypeError: If ``prune_ratio`` is no number.
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, prune_ratio: float = 0.3, rescale: Union[bool, str] = False) -> None:
+        line = "policy=dict(type='RandomPruning', prune_ratio=0.3"
+        self.prune_ratio = require_share('prune_ratio', prune_ratio, f'{line})', zero=True)
+        self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
+
+    def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
+        """Choose what a pass trains on.
+
+        Args:
+            scores (Tensor): float32 [N], of which only NaN (unseen) matters.
+            generator (torch.Generator): Where the randomness comes from.
+
+        Returns:
+            Plan: The kept samples and their weights.
+        """
+        indices, weights = prune_at_random(~unseen(scores), self.prune_ratio, generator)
+        return Plan(indices, weigh(weights, self.rescale), len(scores))
+
+    def __repr__(self) -> str:
+        return f'RandomPruning(prune_ratio={self.prune_ratio:g}, rescale={self.rescale!r})'
+
+
+def count_kept(num_seen: int, prune_ratio: float) -> int:
+    """How many of ``num_seen`` samples stay where a share of them is skipped: at least one."""
+    return num_seen - math.floor(num_seen * prune_ratio)

@@ -1,0 +1,118 @@
+"""What the tests of policies share: a model's gradients, plans as weights, and the policies."""
+import numpy as np
+import torch
+from torch import nn
+
+from mm_infobatch.policies import (
+    UCB,
+    EpsilonGreedy,
+    FromFile,
+    QuantilePruning,
+    RandomPruning,
+    SoftPruning,
+    StaticRandom,
+    TargetSaving,
+)
+
+UNBIASED = {
+    'SoftPruning': lambda: SoftPruning(0.5),
+    'SoftPruning, median': lambda: SoftPruning(0.6, threshold='median'),
+    'SoftPruning, quantile': lambda: SoftPruning(0.5, threshold=0.8),
+    'SoftPruning, reverse': lambda: SoftPruning(0.5, reverse=True),
+    'QuantilePruning': lambda: QuantilePruning(),
+    'TargetSaving': lambda: TargetSaving(0.5),
+    'TargetSaving, small': lambda: TargetSaving(0.2, max_weight=2),
+    'RandomPruning, rescale': lambda: RandomPruning(0.4, rescale=True),
+    'EpsilonGreedy, rescale': lambda: EpsilonGreedy(0.4, epsilon=0.3, rescale=True),
+}
+BIASED = {
+    'SoftPruning, no rescale': lambda: SoftPruning(0.5, rescale=False),
+    'QuantilePruning, no rescale': lambda: QuantilePruning(rescale=False),
+    'TargetSaving, no rescale': lambda: TargetSaving(0.5, rescale=False),
+    'RandomPruning': lambda: RandomPruning(0.4),
+    'EpsilonGreedy': lambda: EpsilonGreedy(0.4),
+    'UCB': lambda: observed(UCB(0.4)),
+    'UCB, rescale': lambda: observed(UCB(0.4, rescale=True)),
+    'StaticRandom': lambda: StaticRandom(0.6),
+    'StaticRandom, rescale': lambda: StaticRandom(0.6, rescale=True),
+}
+NORMALIZED = {
+    'SoftPruning': lambda: SoftPruning(0.5, rescale='normalized'),
+    'QuantilePruning': lambda: QuantilePruning(rescale='normalized'),
+    'TargetSaving': lambda: TargetSaving(0.5, rescale='normalized'),
+}
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def skewed(length, seed=0):
+    """Skewed as losses are, float32 [N]: most of them below the mean."""
+    return -torch.rand(length, generator=seeded(seed)).clamp_min(1e-6).log()
+
+
+def observed(policy, length=None):
+    """A policy that has seen three passes of losses."""
+    for seed in range(3):
+        values = skewed(length or LENGTH, seed)
+        policy.observe(torch.arange(len(values)), values, len(values))
+    return policy
+
+
+def all_weights(plan):
+    """The weights of a plan over all samples, float64 [N], 0 where skipped."""
+    weights = torch.zeros(plan.num_samples).double()
+    weights[plan.indices] = plan.weights.double()
+    return weights
+
+
+LENGTH = 150
+
+
+def model_gradients():
+    """A small classifier that has learned a little, on points of which some are hard.
+
+    Returns:
+        tuple[Tensor, Tensor]: Each sample's loss, float32 [N], and gradient, float64 [N, D].
+    """
+    generator = seeded(3)
+    labels = torch.arange(LENGTH) % 3
+    noise = torch.rand(LENGTH, 1, generator=generator).double() * 2
+    inputs = (nn.functional.one_hot(labels, 4).double() * 2
+              + noise * torch.randn(LENGTH, 4, generator=generator).double())
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    losses = nn.functional.cross_entropy(model(inputs), labels, reduction='none')
+    parameters = list(model.parameters())
+    gradients = torch.stack([
+        torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
+        for loss in losses
+    ])
+    return losses.detach().float(), gradients
+
+
+def weights_of_plans(policy, scores, plans, seed=1):
+    """The weights of many plans, float64 [M, N]."""
+    generator = seeded(seed)
+    return torch.stack([all_weights(policy.plan(scores, generator)) for _ in range(plans)])
+
+
+def distances(weights, gradients, factor=1.0):
+    """How far the mean of the plans' gradients is from ``factor`` times the whole one, in standard
+    errors of that mean, float64 [D]; 0 where both are the same but for rounding."""
+    estimates = weights @ gradients / gradients.shape[0]
+    difference = estimates.mean(0) - factor * gradients.mean(0)
+    error = estimates.std(0) / len(estimates)**0.5
+    difference[difference.abs() < 1e-7] = 0
+    return difference.abs() / error.clamp_min(1e-12)
+
+
+def write_scores(path, values):
+    np.save(path, np.asarray(values, dtype=np.float32))
+    return FromFile(str(path), keep=0.6)

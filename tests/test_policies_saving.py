@@ -1,0 +1,159 @@
+"""TargetSaving: the whole run saves what was asked for, whatever the scores look like."""
+import math
+
+import pytest
+import torch
+from helpers import Numbered
+from policies import seeded, skewed
+
+from mm_infobatch import InfoBatchSampler
+from mm_infobatch.policies import Run, TargetSaving
+from mm_infobatch.schedule import PassSchedule
+
+N = 1000
+NAN = float('nan')
+
+
+def bimodal(index, generator):
+    return torch.where(torch.rand(N, generator=generator) < 0.9, 0.001, 5.)
+
+
+# What the scores of a pass look like, by pass and generator.
+DISTRIBUTIONS = {
+    'exponential': lambda index, g: skewed(N, index),
+    'shrinking': lambda index, g: skewed(N, index) * 0.5**index,
+    'all alike': lambda index, g: torch.full((N, ), 0.7),
+    'all zero': lambda index, g: torch.zeros(N),
+    'bimodal': bimodal,
+    'most are zero': lambda index, g: (torch.rand(N, generator=g) < 0.02).float(),
+    'heavy tail': lambda index, g: torch.rand(N, generator=g).clamp_min(1e-6)**-2,
+    'negative': lambda index, g: torch.randn(N, generator=g) - 5,
+    'tiny': lambda index, g: skewed(N, index) * 1e-30,
+    'a few values': lambda index, g: torch.randint(3, (N, ), generator=g).float(),
+}
+
+
+def train(sampler, num_passes, scores_of, never=0):
+    """Walk through a run as the hook would; the last ``never`` samples never get a score."""
+    generator, trained = seeded(1), 0
+    for index in range(num_passes):
+        sampler.set_epoch(index)
+        kept = sampler.plan.indices
+        trained += len(kept)
+        weights = float(sampler.plan.weights.double().sum())
+        assert abs(weights - N) < 1e-3
+        values = scores_of(index, generator)[kept]
+        values[kept >= N - never] = NAN
+        sampler.scores.update(kept, values)
+    return 1 - trained / (num_passes * N)
+
+
+@pytest.mark.parametrize('saving, delta, num_passes', [(0.4, 0.875, 16), (0.1, 0.875, 10),
+                                                       (0.25, 0.5, 12), (0.6, 1., 30)])
+@pytest.mark.parametrize('name', DISTRIBUTIONS)
+def test_a_run_saves_what_was_asked_for(name, saving, delta, num_passes):
+    sampler = InfoBatchSampler(
+        Numbered(N), TargetSaving(saving), delta=delta, num_passes=num_passes, seed=0)
+    saved = train(sampler, num_passes, DISTRIBUTIONS[name])
+    # To rounding of a sample a pass, where one point was asked for.
+    assert saved == pytest.approx(saving, abs=1 / N)
+
+
+def test_warm_up_is_a_part_of_the_saving():
+    sampler = InfoBatchSampler(
+        Numbered(N), TargetSaving(0.3), num_passes=16, warmup_passes=5, seed=0)
+    saved = train(sampler, 16, DISTRIBUTIONS['exponential'])
+    assert saved == pytest.approx(0.3, abs=1 / N)
+
+
+def test_samples_that_never_get_a_score_are_made_up_for():
+    sampler = InfoBatchSampler(Numbered(N), TargetSaving(0.4), num_passes=16, seed=0)
+    saved = train(sampler, 16, DISTRIBUTIONS['exponential'], never=200)
+    assert saved == pytest.approx(0.4, abs=2 / N)
+
+
+def test_a_run_that_lost_passes_catches_up():
+    """As where scores were missing: the passes left skip more."""
+    policy = TargetSaving(0.3)
+    late = Run(index=10, walked=10, total=20, pass_length=1, full=N, delta=0.9, skipped=0)
+    early = Run(index=1, walked=1, total=20, pass_length=1, full=N, delta=0.9, skipped=0)
+    assert policy.count_kept(N, late) == round(N - 0.3 * 20 * N / 8)
+    assert policy.count_kept(N, early) == round(N - 0.3 * 20 * N / 17)
+    done = Run(index=10, walked=10, total=20, pass_length=1, full=N, delta=0.9, skipped=6 * N)
+    assert policy.count_kept(N, done) == N
+
+
+def test_called_by_itself_a_plan_saves_that_share():
+    assert TargetSaving(0.37).plan(skewed(N), seeded()).pruned == 370
+
+
+@pytest.mark.parametrize('world_size', [1, 3])
+@pytest.mark.parametrize('budget', ['passes', 'iterations'])
+@pytest.mark.parametrize('drop_last', [False, True])
+@pytest.mark.parametrize('total, delta, saving', [(2000, 0.875, 0.4), (900, 0.875, 0.3),
+                                                  (450, 0.6, 0.2), (1210, 1., 0.5)])
+def test_a_schedule_in_iterations_saves_what_was_asked_for(total, delta, saving, drop_last, budget,
+                                                          world_size):
+    """As InfoBatchIterLoop walks; the schedules end in the middle of a pass."""
+    sampler = InfoBatchSampler(Numbered(N), TargetSaving(saving), delta=delta, seed=0, rank=0,
+                               world_size=world_size)
+    batch_size = 16 // world_size
+    batch = batch_size * world_size
+    pass_length = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
+    whole = min(N, pass_length * batch)
+    schedule = PassSchedule(total, pass_length, budget, delta)
+    sampler.begin_run(schedule, batch_size, drop_last)
+    trained = full = 0.
+    while not schedule.done:
+        sampler.start_pass(schedule.pass_index + 1, schedule.progress)
+        kept = sampler.plan.kept
+        steps = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
+        schedule.begin_pass(steps)
+        while not schedule.pass_done and not schedule.done:
+            schedule.advance()
+        # As RunReport counts.
+        mine = min(kept, schedule.step * batch)
+        trained += mine
+        full += whole * (1 if schedule.pass_done else mine / kept)
+        sampler.scores.update(sampler.plan.indices, skewed(N)[sampler.plan.indices])
+    assert 1 - trained / full == pytest.approx(saving, abs=0.01)
+
+
+@pytest.mark.parametrize('run, least', [
+    (Run(0, 0, 20, 1, N, 0.875), 0.2),
+    (Run(0, 0, 20, 1, N, 1.), 0.5),
+    (Run(0, 0, 20, 1, N, 0.875, first=6), 0.2),
+    (Run(0, 0, 1010, 100, N, 0.9, batch=10), 0.25),
+    (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, batch=10), 0.2),
+])
+def test_what_is_out_of_reach_is_refused_with_what_is_within(run, least):
+    most = run.most_saving(least)
+    assert 0.3 < most < 0.9
+    TargetSaving(most - 1e-3, 1 / least).begin_run(run)
+    with pytest.raises(ValueError) as error:
+        TargetSaving(most + 1e-3, 1 / least).begin_run(run)
+    assert f'{math.floor(most * 1000) / 1000:g}' in str(error.value)
+    for word in ('saving=', 'delta', 'max_weight', 'policy.saving'):
+        assert word in str(error.value)
+
+
+def test_the_most_a_run_can_save_is_what_it_saves():
+    most = Run(0, 0, 16, 1, N, 0.875).most_saving(0.2)
+    assert most == pytest.approx(13 / 16 * 0.8)
+    sampler = InfoBatchSampler(Numbered(N), TargetSaving(most - 1e-9), num_passes=16, seed=0)
+    saved = train(sampler, 16, DISTRIBUTIONS['exponential'])
+    assert saved == pytest.approx(most, abs=33 / N)
+
+
+def test_the_counts_of_a_run_are_a_part_of_its_state():
+    first = InfoBatchSampler(Numbered(N), TargetSaving(0.3), num_passes=10, seed=0)
+    train(first, 4, DISTRIBUTIONS['exponential'])
+    second = InfoBatchSampler(Numbered(N), TargetSaving(0.3), num_passes=10, seed=5)
+    second.load_state_dict(first.state_dict(consumed=first.plan.kept))
+    fresh = InfoBatchSampler(Numbered(N), TargetSaving(0.3), num_passes=10, seed=0)
+    fresh.scores.load_state_dict(first.scores.state_dict())
+    second.scores.load_state_dict(first.scores.state_dict())
+    for sampler in (first, second, fresh):
+        sampler.set_epoch(4)
+    assert torch.equal(first.plan.indices, second.plan.indices)
+    assert first.plan.kept != fresh.plan.kept  # control

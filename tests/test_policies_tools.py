@@ -1,0 +1,220 @@
+"""The tools around policies, and the document that they write."""
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import runs
+import torch
+from mmengine.config import Config
+
+import compare_policies
+import render_policies
+import score_samples
+import study_stability
+from mm_infobatch import PRUNING_POLICIES
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / 'docs' / 'policies.md'
+NUM_IMAGES = 24
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run of 5 epochs with a checkpoint of each, and its config as a file."""
+    folder = tmp_path_factory.mktemp('trained')
+    data = runs.write_classification_data(folder / 'data', num_images=NUM_IMAGES)
+    cfg = runs.switch_on(
+        runs.classification_config(data, str(folder / 'run'), flip=True, val_interval=5))
+    cfg = runs.checkpoints_every(cfg, 1, by_epoch=True)
+    cfg.dump(folder / 'config.py')
+    recorder = runs.train(cfg)
+    return folder, recorder
+
+
+def test_el2n_scores_are_the_errors_of_the_predicted_probabilities(trained, tmp_path, capsys):
+    folder, recorder = trained
+    paths = [str(folder / 'run' / f'epoch_{index}.pth') for index in (4, 5)]
+    out = tmp_path / 'el2n.npy'
+    score_samples.main(['el2n', str(folder / 'config.py'), *paths, '--out', str(out),
+                        '--batch-size', '5'])
+    assert f'{NUM_IMAGES} scores' in capsys.readouterr().out
+    scores = np.load(out)
+    assert scores.shape == (NUM_IMAGES, ) and scores.dtype == np.float32
+    # By hand, an image at a time.
+    model, expected = recorder.runner.model.eval(), np.zeros(NUM_IMAGES)
+    dataset = recorder.runner.train_loop.dataloader.dataset
+    pipeline = recorder.runner.val_loop.dataloader.dataset.pipeline
+    for path in paths:
+        model.load_state_dict(torch.load(path, weights_only=False)['state_dict'])
+        for index in range(NUM_IMAGES):
+            packed = pipeline(dataset.get_data_info(index))
+            image = (packed['inputs'].flip(0).float() - 100) / 80  # BGR to RGB
+            with torch.no_grad():
+                logits = model.head(model.extract_feat(image[None]))[0]
+            label = int(packed['data_samples'].gt_label)
+            error = logits.softmax(0) - torch.nn.functional.one_hot(torch.tensor(label), 3)
+            expected[index] += float(error.norm()) / 2
+    assert np.allclose(scores, expected, atol=1e-5)
+    policy = PRUNING_POLICIES.build(dict(type='FromFile', path=str(out), keep=0.5))
+    kept = policy.plan(torch.zeros(NUM_IMAGES), torch.Generator()).indices.tolist()
+    assert set(kept) == set(np.argsort(-scores)[:12])
+
+
+def test_forgetting_counts_what_was_learned_and_then_not():
+    high, low, nan = 1.0, 0.5, float('nan')
+    losses = np.array([[high, low, low, low, high, nan], [low, high, low, nan, high, nan],
+                       [high, low, low, low, high, nan], [low, high, low, low, high, nan]])
+    assert low < math.log(2) < high
+    assert score_samples.forgetting(losses).tolist() == [1, 2, 0, 1, 4, 4]
+
+
+def test_forgetting_reads_the_scores_of_a_run_in_the_order_of_training(trained, tmp_path):
+    folder, recorder = trained
+    paths = [folder / 'run' / f'epoch_{index}.pth' for index in (5, 1, 3, 2, 4)]
+    losses = score_samples.logged_losses(paths)
+    assert losses.shape == (5, NUM_IMAGES)
+    for index in range(1, 5):
+        assert np.array_equal(losses[index - 1], recorder.passes[index][0].numpy())
+    out = tmp_path / 'forgetting.npy'
+    score_samples.main(['forgetting', *map(str, paths), '--out', str(out)])
+    assert np.array_equal(np.load(out), score_samples.forgetting(losses))
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['forgetting', 'nowhere.pth', '--out', 'x.npy'], 'no file nowhere.pth'),
+    (['forgetting', '{stock}', '{stock}', '--out', 'x.npy'], 'without InfoBatch'),
+    (['forgetting', '{stock}', '--out', 'x.npy'], 'two checkpoints'),
+    (['el2n', '{seg}', '{stock}', '--out', 'x.npy'], 'classification'),
+])
+def test_what_cannot_be_scored_is_refused(tmp_path, arguments, words):
+    torch.save(dict(state_dict={}), tmp_path / 'stock.pth')
+    runs.segmentation_config('data', str(tmp_path)).dump(tmp_path / 'seg.py')
+    names = dict(stock=tmp_path / 'stock.pth', seg=tmp_path / 'seg.py')
+    with pytest.raises(SystemExit, match=words):
+        score_samples.main([argument.format(**names) for argument in arguments])
+
+
+def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):
+    folder, _ = trained
+    out = tmp_path / 'compare.json'
+    compare_policies.main([
+        str(folder / 'config.py'), str(folder / 'run' / 'epoch_2.pth'),
+        str(folder / 'run' / 'epoch_5.pth'), '--num-samples', '5000', '--repeats', '2',
+        '--plans', '300', '--saving', '0.3', '--json', str(out)])
+    printed = capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert compare_policies.text(result) in printed
+    rows = result['times']['rows']
+    assert len(rows) >= 12 and rows[0]['policy'] == 'SoftPruning'
+    assert all(abs(row['skipped'] - 0.3) < 0.001 for row in rows)
+    assert [each['checkpoint'] for each in result['gradients']] == ['epoch_2', 'epoch_5']
+    for each in result['gradients']:
+        assert each['num_samples'] == NUM_IMAGES and len(each['rows']) >= 8
+        for row in each['rows']:
+            # Few samples: a plan rounds to whole ones in each of its groups.
+            assert abs(row['skipped'] - 0.3) < 3 / NUM_IMAGES
+            assert -1 <= row['cosine'] <= 1 + 1e-9
+            scale = row['variance'] * 299 / 300 + row['bias']
+            assert row['error'] == pytest.approx(scale, rel=1e-6)
+        # The bias of an unbiased policy is what 300 plans leave of its variance: on average a
+        # 300th of it, and ten times that is far out.
+        by_name = {row['policy']: row for row in each['rows']}
+        for name in ('TargetSaving', 'RandomPruning, rescale'):
+            assert by_name[name]['bias'] < by_name[name]['variance'] / 30
+        assert by_name['RandomPruning']['bias'] == pytest.approx(0.3**2, rel=0.5)
+
+
+def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):
+    folder, recorder = trained
+    cfg = Config.fromfile(str(folder / 'config.py'))
+    score_samples.prepare(cfg)
+    with compare_policies.DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
+        checkpoint = score_samples.load(folder / 'run' / 'epoch_5.pth')
+        model.load_state_dict(checkpoint['state_dict'])
+        losses, products = compare_policies.gradients_of(model, dataset, 6)
+        batch = score_samples.collate([dataset[index] for index in range(6)])
+        data = model.data_preprocessor(batch, training=False)
+        loss = model.loss(data['inputs'], data['data_samples'])['loss']
+    loss.backward()
+    whole = sum(float(parameter.grad.square().sum()) for parameter in model.parameters())
+    assert float(losses.mean()) == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert float(products.mean()) == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.filterwarnings('ignore:The given NumPy array is not writable')
+@pytest.mark.filterwarnings('ignore:__array__ implementation')
+def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, capsys, monkeypatch):
+    folder, _ = trained
+    out = tmp_path / 'study.jsonl'
+    arguments = ['--config', str(folder / 'config.py'), '--out', str(out), '--epochs', '4',
+                 '--seeds', '0', '1', '--arms', 'all data', 'fewer epochs', 'TargetSaving']
+    study_stability.main(arguments)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row['arm'], row['seed']) for row in rows] == [
+        (arm, seed) for seed in (0, 1) for arm in ('all data', 'fewer epochs', 'TargetSaving')]
+    assert [row['epochs'] for row in rows[:3]] == [4, 3, 4]
+    assert [round(row['saving'], 2) for row in rows[:3]] == [0, 0, 0.4]
+    assert rows[0]['samples'] == 4 * NUM_IMAGES and 'TargetSaving' in rows[2]['settings']
+    # Started again, it trains what is not there yet: here what was cut off.
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text(''.join(lines[:-1]) + lines[-1][:20] + '\n')
+    again = []
+    monkeypatch.setattr(study_stability, 'train', lambda arm, seed, args: again.append(
+        (arm, seed)) or rows[-1])
+    study_stability.main(arguments)
+    assert again == [('TargetSaving', 1)]
+    study_stability.main([*arguments, '--cfg-options', 'param_scheduler=[]'])
+    assert len(again) == 7  # other settings are other runs
+    study_stability.main(['--out', str(out), '--table'])
+    table = capsys.readouterr().out
+    assert re.search(r'\| all data +\| 2 \|', table)
+
+
+def test_every_arm_of_the_study_builds_its_sampler():
+    args = study_stability.parse_args([
+        '--config', str(ROOT / 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py')])
+    for arm in study_stability.ARMS:
+        cfg = study_stability.config_of(arm, 0, args, 'nowhere')
+        sampler = dict(cfg.train_dataloader.sampler)
+        assert sampler.pop('type') == 'InfoBatchSampler'
+        built = study_stability_sampler(sampler)
+        assert built.delta == study_stability.ARMS[arm].get('delta', 0.875)
+        assert cfg.param_scheduler.total_steps == cfg.train_cfg.max_epochs
+        assert cfg.train_cfg.max_epochs == (7 if arm == 'fewer epochs' else 10)
+
+
+def study_stability_sampler(settings):
+    from mm_infobatch import InfoBatchSampler
+    return InfoBatchSampler(range(10), seed=0, **settings)
+
+
+def test_every_table_of_the_document_is_what_the_records_say():
+    text = DOCUMENT.read_text()
+    assert render_policies.PLACE.search(text)
+    assert render_policies.render(text, ROOT) == text
+    changed = text.replace('| SoftPruning ', '| HardPruning ', 1)  # control
+    assert changed != text == render_policies.render(changed, ROOT)
+
+
+def test_the_document_names_every_policy_and_every_switch():
+    text = DOCUMENT.read_text()
+    PRUNING_POLICIES.get('SoftPruning')
+    policies = [name for name, kind in PRUNING_POLICIES.module_dict.items()
+                if kind.__module__.startswith('mm_infobatch')]
+    assert len(policies) == 8
+    for word in [*policies, 'warmup_passes', 'score_smoothing', 'stratify', 'delta', 'rescale']:
+        assert f'`{word}' in text, word
+
+
+def test_every_link_of_the_document_to_a_file_leads_to_one():
+    links = re.findall(r'\]\(([^)#]+?)(?:#[^)]*)?\)', DOCUMENT.read_text())
+    local = [link for link in links if '://' not in link]
+    assert [link for link in local if not (DOCUMENT.parent / link).exists()] == []
+    for path in re.findall(r'`((?:tools|tests|configs|mm_infobatch)/[\w./-]+)`',
+                           DOCUMENT.read_text()):
+        assert (ROOT / path).exists(), path

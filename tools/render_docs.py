@@ -6,8 +6,9 @@ A document has places like::
     <!-- end of table -->
 
 and what stands between the two lines is what ``summarize.py`` prints for those records. A record
-with ``*`` in it is a group, the runs that differ in the seed. With ``--check`` nothing is written,
-and a document that differs is an error.
+with ``*`` in it is a group, the runs that differ in the seed. A place that begins with
+``<!-- faults: records/faults -->`` gets the table of ``_faults.py`` instead. With ``--check``
+nothing is written, and a document that differs is an error.
 """
 import argparse
 import re
@@ -15,11 +16,14 @@ import sys
 from pathlib import Path
 from typing import List, Optional, Union
 
+from _faults import faults_table
 from _runs import Run, read_run
 from summarize import table
 
 ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / 'README.md', ROOT / 'docs' / 'faults.md']
 PLACE = re.compile(r'(<!-- table: ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+FAULTS = re.compile(r'(<!-- faults: ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:
@@ -57,13 +61,16 @@ def render(text: str, root: Path) -> str:
         runs = [read(root, path) for _, _, path in pairs]
         return f'{match.group(1)}{table(runs, [label for label, _, _ in pairs])}\n{match.group(3)}'
 
-    return PLACE.sub(fill, text)
+    def fill_faults(match: 're.Match[str]') -> str:
+        return f'{match.group(1)}{faults_table(root / match.group(2))}\n{match.group(3)}'
+
+    return FAULTS.sub(fill_faults, PLACE.sub(fill, text))
 
 
 def main(argv: Optional[List[str]] = None) -> None:
     """Render or check the documents."""
     parser = argparse.ArgumentParser(description='Write the tables of the documents')
-    parser.add_argument('documents', nargs='*', type=Path, default=[ROOT / 'README.md'])
+    parser.add_argument('documents', nargs='*', type=Path, default=DOCUMENTS)
     parser.add_argument('--check', action='store_true', help='only tell whether they are current')
     args = parser.parse_args(argv)
     for document in args.documents:

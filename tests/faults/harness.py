@@ -19,7 +19,8 @@ import matplotlib.backends.backend_agg  # noqa: F401  what each run would import
 import matplotlib.pyplot  # noqa: F401
 import runs
 import torch
-import yapf  # noqa: F401
+import yapf  # noqa: F401  likewise
+from helpers import small_runner
 from mmengine.dist import get_rank
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
@@ -66,7 +67,7 @@ class StallingBackend(LocalBackend):
 
 @HOOKS.register_module()
 class StallHook(Hook):
-    """Come to a halt around an iteration, on rank 0.
+    """Come to a halt around an iteration, on one rank.
 
     Args:
         at (int): The iteration.
@@ -74,10 +75,12 @@ class StallHook(Hook):
         marker (str): The file that says so.
         report (bool): Halt where infobatch.json is written next, with half of it written.
         halt (bool): Whether to halt, or only to say that the moment has come.
+        rank (int): Which one.
     """
 
-    def __init__(self, at, where, marker, report=False, halt=True):
+    def __init__(self, at, where, marker, report=False, halt=True, rank=0):
         self.at, self.where, self.marker, self.report = at, where, marker, report
+        self.rank = rank
         self.stall = stall if halt else lambda marker: Path(marker).write_text('')
 
     def before_train(self, runner):
@@ -99,11 +102,11 @@ class StallHook(Hook):
         return spy
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if self.where == 'before' and runner.iter == self.at and get_rank() == 0:
+        if self.where == 'before' and runner.iter == self.at and get_rank() == self.rank:
             self.stall(self.marker)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if self.where == 'after' and runner.iter == self.at and get_rank() == 0:
+        if self.where == 'after' and runner.iter == self.at and get_rank() == self.rank:
             self.stall(self.marker)
 
 
@@ -162,6 +165,45 @@ def train_main(argv):
     train.run(train.main)
 
 
+def train_lengths(cases, folder):
+    """Train small models one after another, and write what each pass was and how long.
+
+    Args:
+        cases (list[tuple]): The number of samples, ``drop_last``, and the loop's config.
+        folder (str): Where to write ``<rank>.json``: a list a case of lists of the iterations
+            done, the indices and the weights when a pass began, and at last the iterations.
+    """
+    if 'WORLD_SIZE' in os.environ:
+        torch.distributed.init_process_group('gloo')
+    rank, done = get_rank(), []
+    for number, (length, drop_last, train_cfg) in enumerate(cases):
+        runner = small_runner(
+            f'{folder}/{number}',
+            dict(train_cfg),
+            length,
+            dict(delta=0.8, seed=1),
+            drop_last,
+            cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)))
+        hook = PassRecorder()
+        runner.register_hook(hook, 'LOWEST')
+        runner.train()
+        done.append([*hook.passes, runner.iter])
+    Path(folder, f'{rank}.json').write_text(json.dumps(done))
+
+
+class PassRecorder(Hook):
+    """Keep each pass: the iterations done when it began, its indices and its weights."""
+
+    def __init__(self):
+        self.passes, self.index = [], None
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        loop = runner.train_loop
+        if loop.schedule.pass_index != self.index:
+            self.index, plan = loop.schedule.pass_index, loop.sampler.plan
+            self.passes.append([runner.iter, plan.indices.tolist(), plan.weights.tolist()])
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
@@ -214,11 +256,10 @@ class Ranks:
         return [process.exitcode for process in self.processes]
 
     def wait_for(self, marker):
-        """Wait until one of them has come to the moment; False where they ended before it."""
+        """Wait until one of them has come to the moment; False where all ended before it."""
         deadline = time.monotonic() + PATIENCE
         while not marker.exists():
-            if len(self.running()) < len(self.processes):
-                time.sleep(0.2)
+            if not self.running():
                 return marker.exists()
             assert time.monotonic() < deadline, f'{marker.name} never came:\n{self.said()}'
             time.sleep(0.01)
@@ -312,6 +353,9 @@ class Training:
     def last(self):
         """dict: The last checkpoint."""
         path = (self.work_dir / 'last_checkpoint').read_text()
+        if not path:  # emptied in the run's last write, after which there was none to make
+            paths = self.work_dir.glob('iter_*.pth')
+            path = max(paths, key=lambda path: int(path.stem.split('_')[1]))
         return torch.load(path, weights_only=False)
 
     @property
@@ -336,6 +380,7 @@ def bring_to_a_halt(cfg, moment, marker):
                 where=dict(before='before', time='before', within='after', after='after').get(kind),
                 report=kind == 'report',
                 halt=kind != 'time',
+                rank=moment.get('rank', 0),
                 marker=marker,
                 priority='VERY_HIGH' if kind == 'within' else 'LOWEST'))
 

@@ -41,7 +41,7 @@ class NoCall:
 
 
 def pytest_sessionfinish(session):
-    folder = session.config.getoption('--faults-record')
+    folder = session.config.getoption('--faults-record', default=None)
     if folder is None or hasattr(session.config, 'workerinput'):
         return
     names = ('torch', 'mmengine', 'onedl-mmengine', 'mmsegmentation', 'onedl-mmsegmentation',

@@ -181,7 +181,7 @@ def train_lengths(cases, folder):
             f'{folder}/{number}',
             dict(train_cfg),
             length,
-            dict(delta=0.8, seed=1),
+            dict(delta=0.6, seed=1),
             drop_last,
             cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)))
         hook = PassRecorder()

@@ -23,11 +23,11 @@ NUM_SAMPLES, BATCH = 56, 2
 # ------------------------------------------------------------------------------- elastic
 
 
-def elastic_config(folder, kind):
+def elastic_config(folder, kind, length):
     """Four passes over 56 images, the last of them annealing; every iteration is saved."""
     if kind == 'segmentation':
         data = runs.write_segmentation_data(folder, num_images=NUM_SAMPLES)
-        cfg = runs.segmentation_config(data, '', max_iters=4 * 28, batch_size=BATCH)
+        cfg = runs.segmentation_config(data, '', max_iters=4 * length, batch_size=BATCH)
     else:
         data = runs.write_classification_data(folder, num_images=NUM_SAMPLES)
         cfg = runs.classification_config(data, '', max_epochs=4, batch_size=BATCH)
@@ -49,10 +49,10 @@ def interleaved(ranks):
     'kind', ['classification',
              pytest.param('segmentation', marks=pytest.mark.faults)])
 def test_a_pass_on_changing_numbers_of_ranks_trains_each_sample_once(tmp_path, kind, worlds):
-    training = Training(elastic_config(tmp_path / 'data', kind), tmp_path / 'run')
     done = math.ceil(math.ceil(NUM_SAMPLES / worlds[0]) / BATCH)  # the first pass
-    for number, (world_size, iterations) in enumerate(zip(worlds, (3, 3, 2))):
-        done += iterations
+    training = Training(elastic_config(tmp_path / 'data', kind, done), tmp_path / 'run')
+    for number, world_size in enumerate(worlds[:-1]):
+        done += 2
         moment = dict(kind='after', at=done - 1)
         training.killed(moment, *['--resume'] * (number > 0), world_size=world_size)
         state = training.last['infobatch']
@@ -192,7 +192,8 @@ def lengths(world_size):
     cases = []
     for drop_last in (False, True):
         for length in range(group, 2 * group):
-            per_pass = length // group if drop_last else -(-length // group)
+            share = math.ceil(length / world_size)
+            per_pass = share // 4 if drop_last else math.ceil(share / 4)
             loop = (
                 dict(type='InfoBatchEpochLoop', max_epochs=3) if length % 2 == drop_last else dict(
                     type='InfoBatchIterLoop', max_iters=3 * per_pass))
@@ -219,7 +220,7 @@ def test_real_processes_make_the_same_plans_and_as_many_steps(tmp_path, world_si
         for _, _, weights in passes:
             assert sum(weights) == pytest.approx(length, rel=1e-5)
         pruned += len(passes[1][1]) < length
-    assert pruned > len(cases) // 2
+    assert pruned >= 2
 
 
 # -------------------------------------------------------------------------- a dead rank

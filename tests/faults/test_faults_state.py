@@ -13,6 +13,10 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS
 DELETE = object()
 
 
+def case(name, holds):
+    return pytest.mark.case('Resumed with something else', name, holds)
+
+
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     return runs.write_classification_data(tmp_path_factory.mktemp('cls'))
@@ -118,6 +122,7 @@ BROKEN = {
 }
 
 
+@case('a state that is broken in one place', 'one error before anything is trained')
 @pytest.mark.parametrize('name', list(BROKEN))
 def test_a_state_is_refused(checkpoint, name):
     path, value, reason = BROKEN[name]
@@ -125,12 +130,14 @@ def test_a_state_is_refused(checkpoint, name):
         check_state(changed(checkpoint['infobatch'], path, value))
 
 
+@case('something else where the state should be', 'one error before anything is trained')
 @pytest.mark.parametrize('state', [None, [], 'text', torch.zeros(3)])
 def test_something_else_under_our_key_is_refused(state):
     with pytest.raises(ValueError, match=f'it is a {type(state).__name__}, not a dict'):
         check_state(state)
 
 
+@case('a state of another moment than the checkpoint', 'one error before anything is trained')
 def test_every_state_that_a_run_saved_passes(run):
     paths = [f'iter_{row["iter"] + 1}.pth' for row in run.rows]
     paths += [f'epoch_{epoch}.pth' for epoch in range(1, 6)]
@@ -148,6 +155,8 @@ def test_a_state_of_another_moment_than_the_checkpoint_is_refused(checkpoint):
 
 
 # A few through a whole run: what is refused is refused before anything is trained.
+@case('a checkpoint of an iteration loop in an epoch loop', 'one error before anything is trained')
+@case('a state that is broken in one place, a whole run', 'one error before anything is trained')
 @pytest.mark.parametrize('name', [
     'of another version', 'without its scores', 'with an index beyond the dataset',
     'with a NaN weight', 'with too few losses'
@@ -179,6 +188,29 @@ def test_a_checkpoint_of_an_iteration_loop_is_refused_by_an_epoch_loop(data, tmp
         runs.train(cfg)
 
 
+@case('a checkpoint of a run without InfoBatch', 'a warning; the next pass prunes nothing')
+def test_a_checkpoint_without_our_state_scores_afresh(data, run, checkpoint, tmp_path):
+    without = {key: value for key, value in checkpoint.items() if key != 'infobatch'}
+    torch.save(without, tmp_path / 'without.pth')
+    ours = runs.train(runs.resumed(config(data, str(tmp_path)), tmp_path / 'without.pth'))
+    assert 'holds no state of InfoBatch' in runs.log_of(tmp_path)
+    assert ours.column('iter')[0] == checkpoint['meta']['iter']
+    scores, plan = ours.passes[0]
+    assert torch.isnan(scores).all() and plan.pruned == 0
+    assert ours.passes[1][1].pruned > 0
+
+
+@case('a dataset of another length', 'one error before anything is trained')
+@pytest.mark.parametrize('num_images', [15, 17])
+def test_a_checkpoint_of_another_length_is_refused(run, tmp_path, num_images):
+    data = runs.write_classification_data(tmp_path / 'data', num_images=num_images)
+    cfg = runs.resumed(config(data, str(tmp_path)), f'{run.runner.work_dir}/iter_{middle(run)}.pth')
+    runner, recorder = runs.build(cfg)
+    with pytest.raises(ValueError, match=f'of 16 samples, but the .* has {num_images}'):
+        runner.train()
+    assert recorder.rows == []
+
+
 # -------------------------------------------------------------- a checkpoint, other settings
 
 
@@ -192,11 +224,13 @@ def middle(run):
     return next(i for i in range(2, len(rows)) if rows[i]['pass'] == rows[i - 1]['pass'] == 2)
 
 
+@case('another policy', 'a warning; it holds from the next pass on')
 def test_the_same_settings_are_not_mentioned(data, run, tmp_path):
     runs.train(go_on(data, run, tmp_path, middle(run)))
     assert 'other settings' not in runs.log_of(tmp_path)
 
 
+@case('another delta', 'a warning; it holds from the next pass on')
 def test_another_policy_chooses_from_the_next_pass_on(data, run, tmp_path):
     done = middle(run)
     cfg = go_on(data, run, tmp_path, done)
@@ -214,6 +248,7 @@ def test_another_policy_chooses_from_the_next_pass_on(data, run, tmp_path):
     assert float(plan.weights.sum()) == pytest.approx(16, rel=1e-6)
 
 
+@case('another batch size', 'a warning; what is due is trained once')
 def test_another_delta_holds_from_the_next_pass_on(data, run, tmp_path):
     cfg = go_on(data, run, tmp_path, middle(run))
     cfg.train_dataloader.sampler.delta = 0.5
@@ -222,6 +257,7 @@ def test_another_delta_holds_from_the_next_pass_on(data, run, tmp_path):
     assert [plan.pruned > 0 for _, plan in ours.passes] == [True, False, False]
 
 
+@case('another seed', 'a warning; that of the checkpoint stays')
 def test_another_batch_size_is_named_and_trains_what_is_due(data, run, tmp_path):
     done = middle(run)
     ours = runs.train(go_on(data, run, tmp_path, done, batch_size=3))
@@ -240,6 +276,7 @@ def test_another_seed_is_named_and_that_of_the_checkpoint_stays(data, run, tmp_p
     assert runs.report_of(tmp_path)['settings']['seed'] == 7
 
 
+@case('another budget', 'a warning; it holds at once')
 @pytest.mark.parametrize('first, second', [('passes', 'iterations'), ('iterations', 'passes')])
 def test_another_budget_holds_at_once(data, tmp_path, first, second):
     cfg = config(data, str(tmp_path / 'first'))
@@ -276,6 +313,7 @@ def test_nothing_is_said_of_a_checkpoint_that_kept_no_settings():
 # ---------------------------------------------------------------------- infobatch.json
 
 
+@case('infobatch.json truncated, foreign or no JSON', 'replaced; nothing is read from it')
 @pytest.mark.parametrize('content', [
     '', '{"version": 1, "settings": {"pol', 'not JSON', '[]',
     json.dumps(dict(version=1, settings={}, passes=[], totals=dict(finished=True)))
@@ -294,6 +332,7 @@ def test_a_report_that_is_truncated_or_of_another_run_is_replaced(data, run, tmp
     assert len(passes) == len(expected) == 5
 
 
+@case('infobatch.json cannot be written', 'a warning, once; the run ends as any')
 @pytest.mark.parametrize('name', ['infobatch.json', 'infobatch.json.tmp'])
 def test_a_report_that_cannot_be_written_is_named_once_and_the_run_goes_on(
         data, run, tmp_path, name):

@@ -3,10 +3,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 
+# The stock toolboxes, which need Python 3.8 to 3.11, in an environment of their own.
+VENV_OPENMMLAB ?= .venv-openmmlab
+PYTHON_OPENMMLAB ?= $(PYTHON)
+
 # The models here are so small that one thread is as fast as two, and steady on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
 BIN := $(VENV)/bin
+BIN_OPENMMLAB := $(VENV_OPENMMLAB)/bin
 STAMP := $(VENV)/.mm-infobatch-installed
 DATA := data/shapes/scenes.txt
 DEMO := work_dirs/demo
@@ -16,12 +21,15 @@ SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py') t
 
 # Two trainings at once would take each other's time.
 .NOTPARALLEL:
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup setup-openmmlab demo test test-faults test-openmmlab lint format clean
 
 help:
 	@echo 'make setup   the environment in $(VENV)'
 	@echo 'make demo    train a small UperNet with and without InfoBatch, then table and curves'
 	@echo 'make test    ruff, mypy and the tests'
+	@echo 'make test-faults     kill, damage and move runs, and resume them (about 15 minutes);'
+	@echo '                     RECORD=records/faults keeps the results, for docs/faults.md'
+	@echo 'make test-openmmlab  all tests with the stock toolboxes, in $(VENV_OPENMMLAB), which it makes'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make format  put the code into the style of the project'
 	@echo 'make clean   remove what these made, but $(VENV)'
@@ -51,6 +59,31 @@ $(DATA): $(STAMP) tools/make_segmentation_data.py
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))
+
+test-openmmlab: setup-openmmlab
+	$(BIN_OPENMMLAB)/python -m pytest tests tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))
+
+# An environment that has the stack is left as it is, so that VENV_OPENMMLAB=... may name any.
+# mmcv compiles, for a quarter of an hour, against the torch that is there, and needs a setuptools
+# that still has pkg_resources.
+setup-openmmlab:
+	@$(BIN_OPENMMLAB)/python -W ignore -c 'import mmcv, mmengine, mmpretrain, mmseg, pytest, hypothesis; \
+	    assert mmengine.__version__ == "0.10.7"' >/dev/null 2>&1 || $(MAKE) --no-print-directory .make-openmmlab
+
+.PHONY: .make-openmmlab
+.make-openmmlab:
+	@test -x $(BIN_OPENMMLAB)/python || $(PYTHON_OPENMMLAB) -c \
+	    'import sys; sys.exit(not (3, 8) <= sys.version_info[:2] <= (3, 11))' \
+	    || { echo 'error: the stock toolboxes need Python 3.8 to 3.11, which $(PYTHON_OPENMMLAB) is not;' \
+	         'give one: make test-openmmlab PYTHON_OPENMMLAB=python3.11'; exit 1; }
+	@test -x $(BIN_OPENMMLAB)/python || $(PYTHON_OPENMMLAB) -m venv $(VENV_OPENMMLAB)
+	$(BIN_OPENMMLAB)/python -m pip install 'setuptools<70' wheel 'numpy<2' 'opencv-python<4.12' \
+	    'torch>=2.1,<2.2' 'torchvision>=0.16,<0.17'
+	$(BIN_OPENMMLAB)/python -m pip install --no-build-isolation 'mmcv==2.1.0'
+	$(BIN_OPENMMLAB)/python -m pip install -e '.[openmmlab,test]'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,12 +8,14 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
 
 from . import checks
 from .model_losses import ModelLosses
 from .policies.soft_pruning import mean_score
 from .report import FORMAT_VERSION, RunReport
 from .running_pass import RunningPass
+from .state import changed_settings, check_state
 from .stepping import StepByProgress, step_by_progress
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
@@ -150,7 +152,9 @@ class InfoBatchHook(Hook):
             full=round(self._full * share))
         self._report.finished = self._schedule.done
         if is_main_process():
-            self._report.write(osp.join(runner.work_dir, 'infobatch.json'))
+            problem = self._report.try_write(osp.join(runner.work_dir, 'infobatch.json'))
+            if problem is not None:
+                runner.logger.warning(problem)
 
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
@@ -240,6 +244,7 @@ class InfoBatchHook(Hook):
         self._record(runner)
         checkpoint[STATE_KEY] = dict(
             version=FORMAT_VERSION,
+            settings=dict(self._report.settings),
             schedule=self._schedule.state_dict(),
             records=[dict(record) for record in self._report.passes],
             **self._pass.state_dict())
@@ -268,6 +273,11 @@ class InfoBatchHook(Hook):
         self._resumed, self._resumed_without_state = None, False
 
     def _load(self, state: Dict[str, Any]) -> None:
+        by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
+        check_state(state, self._loop.iter, self._loop.epoch if by_epoch else None)
+        changed = changed_settings(state.get('settings'), self._report.settings)
+        if changed is not None:
+            self._loop.runner.logger.warning(changed)
         self._pass = RunningPass.resume(self._sampler, self._device, state)
         self._schedule.load_state_dict(
             state['schedule'],

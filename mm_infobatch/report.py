@@ -24,6 +24,7 @@ class RunReport:
         self.passes: List[Dict[str, Any]] = []
         self.schedule_iterations = int(settings['schedule_iterations'])
         self.finished = False
+        self._warned = False
 
     def begin_pass(self, *, index: int, begin_iter: int, kept: int, pruned: int, annealing: bool,
                    threshold: Optional[float], mean_score: Optional[float], seconds: float,
@@ -116,3 +117,19 @@ class RunReport:
         with open(path + '.tmp', 'w') as file:
             json.dump(content, file, indent=1)
         os.replace(path + '.tmp', path)
+
+    def try_write(self, path: str) -> Optional[str]:
+        """Write the report, if that can be done: a full disk or a file that belongs to somebody
+        else is no reason to stop a training, whose checkpoints hold the records too.
+
+        Returns:
+            str, optional: A line for the log, the first time that it could not be written.
+        """
+        try:
+            self.write(path)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                return (f'InfoBatch: {path} cannot be written ({error}); training goes on without '
+                        'it, and the records of the passes are in the checkpoints')
+        return None

@@ -142,9 +142,10 @@ class PassSchedule:
             goal += length
         return expected
 
-    def state_dict(self) -> Dict[str, int]:
-        """The position, as plain integers."""
+    def state_dict(self) -> Dict[str, Any]:
+        """The position, as plain integers, and the budget that it was walked by."""
         return dict(
+            budget=self.budget,
             pass_length=self.pass_length,
             pass_index=self.pass_index,
             iters=self.iters,
@@ -159,6 +160,7 @@ class PassSchedule:
 
         On another world size or batch size, the rest of the pass takes another number of
         iterations; it walks the same steps of the schedule, at once where no iteration is left.
+        With another budget the rest of the pass is walked by that one.
 
         Args:
             state_dict (dict): What :meth:`state_dict` gave.
@@ -169,7 +171,8 @@ class PassSchedule:
         self.iters, self.walked = int(state_dict['iters']), int(state_dict['walked'])
         self.step, self.steps = int(state_dict['step']), int(state_dict['steps'])
         self._from, self._to = int(state_dict['taken_up_at']), int(state_dict['ends_at'])
-        if self.steps - self.step == steps_left:
+        same_budget = state_dict.get('budget', self.budget) == self.budget
+        if same_budget and self.steps - self.step == steps_left:
             self._expected = self._estimate()
         elif self.budget == 'iterations':
             self._take_up(steps_left, steps_left)

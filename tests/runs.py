@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -330,7 +331,7 @@ class Recorder(Hook):
     def before_train(self, runner):
         self.runner = runner
         if self.path is not None:
-            self.path = self.path.format(rank=torch.distributed.get_rank())
+            self.path = self.path.format(rank=get_rank())
             self.collectives = []
             for name in ('all_gather', 'all_gather_object', 'all_reduce', 'broadcast', 'barrier',
                          'broadcast_object_list', 'gather', 'reduce', 'all_gather_into_tensor'):

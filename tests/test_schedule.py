@@ -218,11 +218,13 @@ def test_a_run_goes_on_from_any_iteration_as_if_never_interrupted(budget):
             assert began['passes'] + rest['passes'] == whole['passes']
 
 
-def test_a_state_holds_plain_integers():
+def test_a_state_holds_plain_integers_and_the_budget():
     schedule = PassSchedule(40, 10)
     schedule.begin_pass(6)
     schedule.advance()
-    assert {type(value) for value in schedule.state_dict().values()} == {int}
+    state = schedule.state_dict()
+    assert state.pop('budget') == 'passes'
+    assert {type(value) for value in state.values()} == {int}
 
 
 def test_on_another_number_of_ranks_the_pass_walks_the_same_steps():

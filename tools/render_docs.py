@@ -7,8 +7,9 @@ A document has places like::
 
 and what stands between the two lines is what ``summarize.py`` prints for those records. A record
 with ``*`` in it is a group, the runs that differ in the seed. A place of the kind
-``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file. With
-``--check`` nothing is written, and a document that differs is an error.
+``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file, and
+one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``. With ``--check``
+nothing is written, and a document that differs is an error.
 """
 import argparse
 import json
@@ -17,13 +18,14 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Union
 
+from _faults import faults_table
 from _runs import Run, read_run
 from summarize import table
 from sweep_configs import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
-PLACE = re.compile(r'(<!-- (table|sweep): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+PLACE = re.compile(r'(<!-- (table|sweep|faults): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:
@@ -56,7 +58,10 @@ def sweep_tables(settings: str, root: Path) -> str:
     return markdown(json.loads(path.read_text()))
 
 
-KINDS: Dict[str, Callable[[str, Path], str]] = dict(table=runs_table, sweep=sweep_tables)
+KINDS: Dict[str, Callable[[str, Path], str]] = dict(
+    table=runs_table,
+    sweep=sweep_tables,
+    faults=lambda settings, root: faults_table(root / settings))
 
 
 def render(text: str, root: Path) -> str:

@@ -21,6 +21,7 @@ from _common import (
     run,
     switch_on_infobatch,
 )
+from _resume import choose_checkpoint, keeps_only_one
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -32,7 +33,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from CHECKPOINT; without a value, from the latest one in the work directory',
+        help='go on from CHECKPOINT; without a value, from the latest one in the work directory '
+        'that is whole',
     )
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
@@ -102,7 +104,11 @@ def main() -> None:
     args = parse_args()
     cfg = apply_args(load_config(args), args)
     prepare_launch(cfg, training=True)
-    build_runner(cfg).train()
+    notes = [choose_checkpoint(cfg) if cfg.get('resume') else None, keeps_only_one(cfg)]
+    runner = build_runner(cfg)
+    for note in filter(None, notes):
+        runner.logger.warning(note)
+    runner.train()
 
 
 if __name__ == '__main__':

@@ -3,7 +3,6 @@ import inspect
 from typing import Any, Callable, Dict, Optional, Union
 
 import torch
-from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from .policies import Plan
@@ -18,20 +17,20 @@ def build_policy(config: Dict[str, Any]) -> Any:
     Raises:
         TypeError: If it has an argument that the policy does not take.
     """
-    # Under the toolbox's scope the registry would warn that it is not a child of that toolbox.
-    with DefaultScope.overwrite_default_scope('mm_infobatch'):
-        kind = config.get('type')
-        found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
-        if inspect.isclass(found):
-            taken = inspect.signature(found).parameters.values()
-            strange = sorted(config.keys() - {'type'} - {each.name for each in taken})
-            if strange and not any(each.kind is each.VAR_KEYWORD for each in taken):
-                raise TypeError(
-                    f'{found.__name__} does not take {", ".join(strange)}, only '
-                    f'{", ".join(each.name for each in taken)}. If the config inherits from one '
-                    'with another policy, the arguments of that one are merged in: write '
-                    f'policy=dict(_delete_=True, type={found.__name__!r}, ...)')
-        return PRUNING_POLICIES.build(config)
+    kind = config.get('type')
+    found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
+    if not inspect.isclass(found):
+        return PRUNING_POLICIES.build(config)  # which says what is wrong
+    taken = inspect.signature(found).parameters.values()
+    strange = sorted(config.keys() - {'type'} - {each.name for each in taken})
+    if strange and not any(each.kind is each.VAR_KEYWORD for each in taken):
+        raise TypeError(
+            f'{found.__name__} does not take {", ".join(strange)}, only '
+            f'{", ".join(each.name for each in taken)}. If the config inherits from one with '
+            'another policy, the arguments of that one are merged in: write '
+            f'policy=dict(_delete_=True, type={found.__name__!r}, ...)')
+    # Not PRUNING_POLICIES.build, which warns that no toolbox has such a registry.
+    return found(**{key: value for key, value in config.items() if key != 'type'})
 
 
 class Planner:

@@ -4,9 +4,10 @@ from .loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from .losses import InfoBatchLoss
 from .registry import PRUNING_POLICIES
 from .sampler import InfoBatchSampler
+from .seeding import SeededDataset
 from .version import __version__
 
 __all__ = [
     'PRUNING_POLICIES', 'InfoBatchEpochLoop', 'InfoBatchHook', 'InfoBatchIterLoop',
-    'InfoBatchLoss', 'InfoBatchSampler', '__version__'
+    'InfoBatchLoss', 'InfoBatchSampler', 'SeededDataset', '__version__'
 ]

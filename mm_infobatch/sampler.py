@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset, Sampler
 from .policies import Plan
 from .registry import PRUNING_POLICIES
 from .scores import ScoreTable
+from .seeding import PassIndex, SeededDataset
 
 
 def shuffled(num_samples: int, seed: int, epoch: int) -> Tensor:
@@ -228,8 +229,15 @@ class InfoBatchSampler(Sampler):
         return self._start
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the indices that this rank has still to train in this pass."""
-        return iter(self.share()[0].tolist())
+        """Iterate over the indices that this rank has still to train in this pass.
+
+        For a :class:`~mm_infobatch.SeededDataset` they say which pass that is.
+        """
+        indices = self.share()[0].tolist()
+        if isinstance(self.dataset, SeededDataset):
+            seed, epoch = self.seed, self.epoch
+            return (PassIndex(index, seed, epoch) for index in indices)
+        return iter(indices)
 
     def __len__(self) -> int:
         """The number of samples of this rank in the whole pass, the resumed part included."""

@@ -2,10 +2,16 @@
 import inspect
 from typing import Any, Optional, Union
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from . import reductions
+
+
+def in_backward() -> bool:
+    """Whether this is computed anew for the backward pass, as gradient checkpointing does."""
+    return torch._C._current_graph_task_id() != -1
 
 
 @MODELS.register_module()
@@ -71,7 +77,8 @@ class InfoBatchLoss(nn.Module):
 
         Returns:
             Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; summed
-            where the model called this loss more than once, None where it did not.
+            where the model called this loss more than once, None where it did not. What gradient
+            checkpointing computes a second time counts once.
         """
         scores, self._weights, self._scores = self._scores, None, None
         return scores
@@ -103,7 +110,7 @@ class InfoBatchLoss(nn.Module):
         divide_by = named.get('avg_factor')
         if reduction == 'mean':
             divide_by = reductions.divisor(self.loss, pred, target, valid, values, divide_by)
-        if self.score:
+        if self.score and not in_backward():
             scores = reductions.per_sample(values, pred, valid,
                                            divide_by if reduction == 'mean' else len(values))
             self._scores = scores if self._scores is None else self._scores + scores

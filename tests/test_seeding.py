@@ -1,12 +1,7 @@
 """Augmentation as a function of seed, pass and index."""
 import json
-import os
 import pickle
 import random
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +9,7 @@ import runs
 import torch
 from augment import Digests, augmented
 from helpers import Numbered, rng_states
+from launch import launch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
@@ -24,8 +20,6 @@ from mm_infobatch.checks import names_its_samples
 from mm_infobatch.seeding import SEEDED_LINE, PassIndex, seeded
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -84,28 +78,8 @@ def test_two_processes_load_the_same_samples_as_one(config, tmp_path):
     cfg = augmented(config)
     cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
     alone, _ = digests(cfg)
-    cfg.custom_imports.imports = ['mm_infobatch', 'runs', 'augment']
     cfg.custom_hooks.append(dict(type='Digests', path=str(tmp_path / 'rank{rank}.json')))
-    cfg.dump(tmp_path / 'config.py')
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
-    done = subprocess.run(
-        ['bash', 'tools/dist_train.sh', tmp_path / 'config.py', '2'],
-        env=dict(
-            os.environ,
-            PYTHON=sys.executable,
-            PORT=str(port),
-            OMP_NUM_THREADS='1',
-            CUDA_VISIBLE_DEVICES='',
-            PYTHONPATH=str(ROOT / 'tests'),
-            PYTHONWARNINGS='ignore'),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    launch(cfg, imports=['augment'])
     ranks = [json.loads((tmp_path / f'rank{rank}.json').read_text()) for rank in range(2)]
     first = {key for key in alone if key.startswith('0/')}
     assert first == {key for rank in ranks for key in rank if key.startswith('0/')}

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import runs
 import torch
+import torch._dynamo
 from launch import launch
 from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -201,11 +202,12 @@ class AmpOnCpu(AmpOptimWrapper):
 
 
 def cpu_takes(dtype):
-    """Whether this torch casts to that type on the CPU; otherwise it warns and does not."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    """Whether this torch casts to that type on the CPU."""
+    try:
         with torch.autocast('cpu', getattr(torch, dtype)):
             return torch.ones(1, 1).mm(torch.ones(1, 1)).dtype == getattr(torch, dtype)
+    except (RuntimeError, UserWarning):
+        return False
 
 
 HALVES = [
@@ -440,7 +442,7 @@ def test_a_loss_that_is_computed_anew_for_the_backward_pass_counts_once(
     runs.assert_same_state(ours.state, plain.state)
 
 
-@pytest.mark.filterwarnings('ignore:.*use_reentrant parameter should be passed')
+@pytest.mark.filterwarnings('ignore:.*use_reentrant')
 @pytest.mark.filterwarnings('ignore:None of the inputs have requires_grad')
 def test_the_toolboxes_own_checkpointing_changes_nothing(either):
     plain = runs.train(either)
@@ -454,22 +456,18 @@ def test_the_toolboxes_own_checkpointing_changes_nothing(either):
 # --------------------------------------------------------------------------- compiling
 
 
-@pytest.mark.parametrize('toolbox, backend', [
-    ('mmpretrain', 'eager'),
-    pytest.param('mmpretrain', 'aot_eager', marks=pytest.mark.slow),
-    pytest.param('mmseg', 'eager', marks=pytest.mark.slow),
-])
-def test_a_compiled_model_gives_the_scores_and_weights_of_the_same_run(
-        request, toolbox, backend):
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_scores_and_weights_of_the_same_run(either):
     """Without momentum, which torch 2.1 cannot compile in any run."""
-    cfg = request.getfixturevalue('seg' if toolbox == 'mmseg' else 'cls')
-    cfg.optim_wrapper.optimizer = dict(type='SGD', lr=0.05)
-    plain = runs.train(cfg)
-    cfg.compile = dict(backend=backend)
+    either.optim_wrapper.optimizer = dict(type='SGD', lr=0.05)
+    plain = runs.train(either)
+    either.compile = dict(backend='eager')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch warns of itself
-        ours = runs.train(cfg)
-    assert 'has been "compiled"' in runs.log_of(cfg.work_dir)
+        # mmseg's samples, each of another name, would be compiled one by one up to the limit.
+        with torch._dynamo.config.patch(cache_size_limit=3):
+            ours = runs.train(either)
+    assert 'has been "compiled"' in runs.log_of(either.work_dir)
     assert_plans_are_right(ours)
     assert_same_choices(ours, plain, rel=1e-5)
     for name, values in plain.state.items():

@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from . import reductions
+from .arguments import require_bool
 
 
 def in_backward() -> bool:
@@ -49,8 +50,7 @@ class InfoBatchLoss(nn.Module):
         if not isinstance(loss, (dict, nn.Module)):
             raise TypeError(f'loss={loss!r} is neither a config nor a module; write '
                             "InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))")
-        if not isinstance(score, bool):
-            raise TypeError(f'score has to be True or False, but is {score!r}')
+        require_bool('score', score, "dict(type='InfoBatchLoss', loss=dict(...), score=True)")
         self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
         reductions.check_supported(self.loss)
         self.score = score

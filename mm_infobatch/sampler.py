@@ -10,8 +10,9 @@ from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
 from torch.utils.data import IterableDataset, Sampler
 
+from .arguments import require_bool, require_count, require_integer
 from .policies import Plan
-from .registry import PRUNING_POLICIES
+from .registry import build_policy
 from .scores import ScoreTable
 from .seeding import PassIndex, SeededDataset
 
@@ -115,17 +116,13 @@ class InfoBatchSampler(Sampler):
                                        or not isinstance(num_passes, int) or num_passes < 1):
             raise ValueError(f'num_passes has to be None or an integer above 0, but is '
                              f'{num_passes!r}')
-        if policy is None:
-            policy = dict(type='SoftPruning', prune_ratio=0.5)
-        self.policy = PRUNING_POLICIES.build(policy) if isinstance(policy, dict) else policy
-        if not callable(getattr(self.policy, 'plan', None)):
-            raise TypeError(
-                f'policy={policy!r} has no method plan(scores, generator); write '
-                "policy=dict(type='SoftPruning', prune_ratio=0.5) or register one of your own in "
-                'PRUNING_POLICIES')
+        require_bool('shuffle', shuffle, "sampler=dict(type='InfoBatchSampler', shuffle=True)")
+        self.policy = build_policy(policy)
         dist_rank, dist_world_size = get_dist_info()
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
+        for name, value in (('rank', self.rank), ('world_size', self.world_size)):
+            require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f'rank={self.rank} is none of the {self.world_size} ranks '
                              f'0 to {self.world_size - 1} of world_size')
@@ -133,6 +130,11 @@ class InfoBatchSampler(Sampler):
         self.delta = float(delta)
         self.num_passes = num_passes
         self.shuffle = shuffle
+        if seed is not None:
+            require_integer('seed', seed, 'randomness=dict(seed=0)')
+            if not -2**63 <= seed < 2**63:
+                raise ValueError(f'seed={seed} does not fit 64 bits, and PyTorch takes no other '
+                                 'seeds; write randomness=dict(seed=0)')
         self.seed = sync_random_seed() if seed is None else int(seed)
         self.scores = ScoreTable(len(dataset))
         self.epoch = 0
@@ -156,7 +158,13 @@ class InfoBatchSampler(Sampler):
             epoch (int): The pass, from 0.
             progress (float, optional): The share of the run that is done, in [0, 1]. None where
                 nobody reports it.
+
+        Raises:
+            ValueError: If they are out of range.
         """
+        require_count('epoch', epoch, 0)
+        if progress is not None and not (isinstance(progress, (int, float)) and 0 <= progress <= 1):
+            raise ValueError(f'progress={progress!r} is no share of the run, in [0, 1]')
         same = (epoch, progress) == (self.epoch, self._progress)
         if same and self._planned_from == self.scores.version:
             return
@@ -189,6 +197,9 @@ class InfoBatchSampler(Sampler):
         if not self.annealing:
             chosen = self.policy.plan(self.scores.values,
                                       policy_generator(self.seed, self.epoch))
+            if not isinstance(chosen, Plan):
+                raise TypeError(f'{self.policy!r}.plan(scores, generator) gave {chosen!r}; it has '
+                                'to return a mm_infobatch.policies.Plan(indices, weights, N)')
             if chosen.num_samples != num_samples:
                 raise ValueError(f'{self.policy!r} planned for {chosen.num_samples} samples, but '
                                  f'the dataset has {num_samples}')

@@ -5,6 +5,8 @@ import torch
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
+from .arguments import require_count, require_integer
+
 
 class ScoreTable:
     """The latest loss of every sample.
@@ -15,9 +17,15 @@ class ScoreTable:
     Attributes:
         values (Tensor): float32 [N] on the CPU, NaN where a sample is unseen.
         version (int): Grows with every change, so that a plan can tell whether it is up to date.
+
+    Raises:
+        TypeError: If ``num_samples`` is no integer.
+        ValueError: If it is below 1.
     """
 
     def __init__(self, num_samples: int) -> None:
+        require_integer('num_samples', num_samples, 'ScoreTable(len(dataset))')
+        require_count('num_samples', num_samples)
         self.values = torch.full((num_samples, ), float('nan'))
         self.version = 0
 
@@ -35,7 +43,8 @@ class ScoreTable:
             values (Tensor): float32 [M], the losses beside ``indices``.
 
         Raises:
-            TypeError: If the indices are not int64: float16 for one cannot tell 20208 from 20209.
+            TypeError: If the indices are not int64 (float16 for one cannot tell 20208 from 20209),
+                or the values no floating-point numbers.
             ValueError: If the shapes differ or an index lies outside the dataset.
         """
         indices, values = torch.as_tensor(indices), torch.as_tensor(values)
@@ -43,6 +52,8 @@ class ScoreTable:
             raise TypeError(
                 f'the indices of scores have to be int64, but are {indices.dtype}: smaller types '
                 'cannot name every sample')
+        if not values.is_floating_point():
+            raise TypeError(f'scores have to be floating-point numbers, but are {values.dtype}')
         if indices.ndim != 1 or indices.shape != values.shape:
             raise ValueError(
                 'indices and values have to be of one shape [M], but are of shapes '

@@ -67,10 +67,10 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--check', action='store_true', help='only tell whether they are current')
     args = parser.parse_args(argv)
     for document in args.documents:
-        old = document.read_text()
         try:
+            old = document.read_text()
             new = render(old, ROOT)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             sys.exit(f'render_docs.py: error: {document.name}: {error}')
         if args.check and old != new:
             sys.exit(f'render_docs.py: error: a table of {document.name} is not what the records '

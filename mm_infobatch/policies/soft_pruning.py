@@ -118,7 +118,17 @@ class SoftPruning:
 
         Returns:
             Plan: The kept samples and their weights, which sum to N.
+
+        Raises:
+            TypeError: If ``scores`` is no such tensor, or ``generator`` no generator.
         """
+        if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.ndim != 1:
+            raise TypeError('scores has to be a float32 tensor [N], NaN where a sample has none, '
+                            f'but is {scores!r}; give it sampler.scores.values')
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f'generator has to be a torch.Generator, but is {generator!r}: without '
+                            'one the plan would differ between ranks; give it '
+                            'torch.Generator().manual_seed(0)')
         threshold = mean_score(scores)
         indices, weights = prune_at_random(below(scores, threshold), self.prune_ratio, generator)
         return Plan(indices, weights, len(scores), None if math.isnan(threshold) else threshold)

@@ -6,9 +6,11 @@ from .loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from .losses import InfoBatchLoss
 from .registry import PRUNING_POLICIES
 from .sampler import InfoBatchSampler
+from .seeding import SeededDataset
 from .version import __version__
 
 __all__ = [
     'PRUNING_POLICIES', 'CannotConvert', 'InfoBatchEpochLoop', 'InfoBatchHook',
-    'InfoBatchIterLoop', 'InfoBatchLoss', 'InfoBatchSampler', '__version__', 'convert'
+    'InfoBatchIterLoop', 'InfoBatchLoss', 'InfoBatchSampler', 'SeededDataset', '__version__',
+    'convert'
 ]

@@ -10,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from .losses import InfoBatchLoss
 from .sampler import InfoBatchSampler
+from .seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
 LOSS_LINE = ("loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
@@ -67,6 +68,12 @@ def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
         raise ValueError(
             f'the sampler was built for {len(sampler.dataset)} samples, but the dataset has '
             f'{len(dataloader.dataset)}; build both from one train_dataloader')  # type: ignore
+    for inner in inner_datasets(dataloader.dataset):
+        if isinstance(inner, SeededDataset):
+            raise ValueError(
+                f'a SeededDataset lies inside {type(dataloader.dataset).__name__}, which does not '
+                'hand on the pass that an index belongs to; make it the outermost dataset: '
+                f'{SEEDED_LINE}')
     batch_size, drop_last = batch_shape(dataloader)
     if drop_last and len(sampler.dataset) < sampler.world_size * batch_size:
         raise ValueError(
@@ -142,7 +149,7 @@ def check_hook_order(runner: Any, hook: Any) -> None:
 
 def names_its_samples(dataset: Any) -> bool:
     """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out."""
-    return isinstance(dataset, BaseDataset)
+    return isinstance(unwrap_seeded(dataset), BaseDataset)
 
 
 def check_samples(data_batch: Any, expected: Sequence[int]) -> None:

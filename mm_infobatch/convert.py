@@ -16,7 +16,7 @@ from .config_refusals import (
     check_data,
     check_model,
 )
-from .registry import PRUNING_POLICIES
+from .planner import build_policy
 
 PACKAGE = 'mm_infobatch'
 LOOPS = {
@@ -108,7 +108,7 @@ def _set_sampler(dataloader: Any, prune_ratio: Optional[float], delta: Optional[
         kept = sampler.get('policy') or dict(type='SoftPruning')
         sampler['policy'] = dict(kept, prune_ratio=prune_ratio)
     if isinstance(sampler.get('policy'), dict):
-        PRUNING_POLICIES.build(copy.deepcopy(sampler['policy']))  # its errors, now
+        build_policy(copy.deepcopy(sampler['policy']))  # its errors, now
     dataloader['sampler'] = sampler
 
 

@@ -9,6 +9,7 @@ from torch.nn import Module
 from torch.utils.data import DataLoader
 
 from . import checks
+from .arguments import require_count, require_validation
 from .sampler import InfoBatchSampler
 from .schedule import PassSchedule
 
@@ -34,16 +35,6 @@ def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
     return sampler
 
 
-def require_positive(name: str, value: Any) -> None:
-    """Refuse a length of the schedule that is no integer above 0.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if not isinstance(value, (int, float)) or value != int(value) or value < 1:
-        raise ValueError(f'train_cfg.{name}={value!r} has to be an integer above 0')
-
-
 @LOOPS.register_module()
 class InfoBatchEpochLoop(EpochBasedTrainLoop):
     """Epochs over what the plan keeps.
@@ -65,7 +56,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         schedule (PassSchedule): Where the run stands.
 
     Raises:
-        ValueError: If the dataloader's batches do not follow a plan.
+        ValueError: If the dataloader's batches do not follow a plan, or an argument is out of
+            range.
     """
 
     def __init__(self,
@@ -75,7 +67,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
                  val_begin: int = 1,
                  val_interval: int = 1,
                  dynamic_intervals: Optional[List[Tuple[int, int]]] = None) -> None:
-        require_positive('max_epochs', max_epochs)
+        require_count('train_cfg.max_epochs', max_epochs)
+        require_validation(val_begin, val_interval, dynamic_intervals)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval,
                          dynamic_intervals)
         self.sampler = take_sampler(self.dataloader, type(self).__name__)
@@ -154,7 +147,8 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
                  val_interval: int = 1000,
                  dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
                  budget: str = 'passes') -> None:
-        require_positive('max_iters', max_iters)
+        require_count('train_cfg.max_iters', max_iters)
+        require_validation(val_begin, val_interval, dynamic_intervals)
         # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
         # would load a plan that is not made yet.
         BaseLoop.__init__(self, runner, dataloader)

@@ -7,7 +7,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from . import reductions
+from .arguments import require_bool
 from .decompositions import Parts, agrees, find
+
+
+def in_backward() -> bool:
+    """Whether this is computed anew for the backward pass, as gradient checkpointing does."""
+    return torch._C._current_graph_task_id() != -1
 
 
 @MODELS.register_module()
@@ -56,9 +62,9 @@ class InfoBatchLoss(nn.Module):
         if not isinstance(loss, (dict, nn.Module)):
             raise TypeError(f'loss={loss!r} is neither a config nor a module; write '
                             "InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))")
-        for name, flag in (('score', score), ('per_image', per_image)):
-            if not isinstance(flag, bool):
-                raise TypeError(f'{name} has to be True or False, but is {flag!r}')
+        line = "dict(type='InfoBatchLoss', loss=dict(...), score=True, per_image=False)"
+        require_bool('score', score, line)
+        require_bool('per_image', per_image, line)
         self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
         self._decomposition = find(self.loss, per_image)
         self._verify = self._decomposition.verify
@@ -96,7 +102,8 @@ class InfoBatchLoss(nn.Module):
 
         Returns:
             Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; summed
-            where the model called this loss more than once, None where it did not.
+            where the model called this loss more than once, None where it did not. What gradient
+            checkpointing computes a second time counts once.
         """
         scores, self._weights, self._scores = self._scores, None, None
         return scores
@@ -116,7 +123,7 @@ class InfoBatchLoss(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not own):
             parts = self._decomposition.take_apart(self.loss, call)
         self._check(parts)
-        if self.score:
+        if self.score and not in_backward():
             self._scores = parts.scores if self._scores is None else self._scores + parts.scores
         if own or self._verify:
             value = self.loss(*args, **kwargs)
@@ -124,8 +131,9 @@ class InfoBatchLoss(nn.Module):
         if not own:
             value = parts.reduce(
                 parts.values * reductions.expand_like(self._weights, parts.values))
-        trained = value.detach().mean()
-        self.trained = trained if self.trained is None else self.trained + trained
+        if not in_backward():
+            trained = value.detach().mean()
+            self.trained = trained if self.trained is None else self.trained + trained
         return value
 
     def _check(self, parts: Parts) -> None:

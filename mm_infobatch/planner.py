@@ -15,8 +15,11 @@ def build_policy(config: Dict[str, Any]) -> Any:
     """Build the policy that a config names.
 
     Raises:
-        TypeError: If it has an argument that the policy does not take.
+        TypeError: If it has no type, or an argument that the policy does not take.
     """
+    if 'type' not in config:
+        raise TypeError(f"policy={config!r} has no type; write policy=dict(type='SoftPruning', "
+                        'prune_ratio=0.5)')
     kind = config.get('type')
     found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
     if not inspect.isclass(found):
@@ -133,6 +136,9 @@ class Planner:
             return Plan.full(len(scores))
         more = dict(run=self.run(len(scores), epoch)) if self._wants_run else {}
         plan = self.policy.plan(scores, generator, **more)
+        if not isinstance(plan, Plan):
+            raise TypeError(f'{self.policy!r}.plan(scores, generator) gave {plan!r}; it has to '
+                            'return a mm_infobatch.policies.Plan(indices, weights, N)')
         if plan.num_samples != len(scores):
             raise ValueError(f'{self.policy!r} planned for {plan.num_samples} samples, but '
                              f'the dataset has {len(scores)}')

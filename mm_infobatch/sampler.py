@@ -9,12 +9,14 @@ from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
 from torch.utils.data import IterableDataset, Sampler
 
+from .arguments import require_bool, require_count, require_integer
 from .order import policy_generator, round_up, shuffled, spread_evenly
 from .planner import Planner
 from .policies import Plan
 from .policies.soft_pruning import below, mean_score
 from .schedule import PassSchedule
 from .scores import ScoreTable
+from .seeding import PassIndex, SeededDataset
 
 
 @DATA_SAMPLERS.register_module()
@@ -95,11 +97,14 @@ class InfoBatchSampler(Sampler):
                                        or not isinstance(num_passes, int) or num_passes < 1):
             raise ValueError(f'num_passes has to be None or an integer above 0, but is '
                              f'{num_passes!r}')
-        if not isinstance(stratify, bool):
-            raise TypeError(f'stratify has to be True or False, but is {stratify!r}')
+        line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False)"
+        require_bool('shuffle', shuffle, line)
+        require_bool('stratify', stratify, line)
         dist_rank, dist_world_size = get_dist_info()
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
+        for name, value in (('rank', self.rank), ('world_size', self.world_size)):
+            require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f'rank={self.rank} is none of the {self.world_size} ranks '
                              f'0 to {self.world_size - 1} of world_size')
@@ -107,6 +112,11 @@ class InfoBatchSampler(Sampler):
         self.delta = float(delta)
         self.num_passes = num_passes
         self.shuffle = shuffle
+        if seed is not None:
+            require_integer('seed', seed, 'randomness=dict(seed=0)')
+            if not -2**63 <= seed < 2**63:
+                raise ValueError(f'seed={seed} does not fit 64 bits, and PyTorch takes no other '
+                                 'seeds; write randomness=dict(seed=0)')
         self.seed = sync_random_seed() if seed is None else int(seed)
         self.stratify = stratify
         self._planner = Planner(policy, self.delta, num_passes, warmup_passes)
@@ -134,7 +144,13 @@ class InfoBatchSampler(Sampler):
             epoch (int): The pass, from 0.
             progress (float, optional): The share of the run that is done, in [0, 1]. None where
                 nobody reports it.
+
+        Raises:
+            ValueError: If they are out of range.
         """
+        require_count('epoch', epoch, 0)
+        if progress is not None and not (isinstance(progress, (int, float)) and 0 <= progress <= 1):
+            raise ValueError(f'progress={progress!r} is no share of the run, in [0, 1]')
         same = (epoch, progress) == (self.epoch, self._progress)
         if same and self._planned_from == self.scores.version:
             return
@@ -229,8 +245,15 @@ class InfoBatchSampler(Sampler):
         return self._start
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the indices that this rank has still to train in this pass."""
-        return iter(self.share()[0].tolist())
+        """Iterate over the indices that this rank has still to train in this pass.
+
+        For a :class:`~mm_infobatch.SeededDataset` they say which pass that is.
+        """
+        indices = self.share()[0].tolist()
+        if isinstance(self.dataset, SeededDataset):
+            seed, epoch = self.seed, self.epoch
+            return (PassIndex(index, seed, epoch) for index in indices)
+        return iter(indices)
 
     def __len__(self) -> int:
         """The number of samples of this rank in the whole pass, the resumed part included."""

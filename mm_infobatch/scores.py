@@ -5,7 +5,7 @@ import torch
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
-from .policies.arguments import require_share
+from .arguments import require_count, require_integer, require_share
 
 
 class ScoreTable:
@@ -24,14 +24,16 @@ class ScoreTable:
         version (int): Grows with every change, so that a plan can tell whether it is up to date.
 
     Raises:
-        TypeError: If ``smoothing`` is no number.
-        ValueError: If it lies outside [0, 1).
+        TypeError: If ``num_samples`` is no integer, or ``smoothing`` no number.
+        ValueError: If ``num_samples`` is below 1, or ``smoothing`` outside [0, 1).
     """
 
     def __init__(self,
                  num_samples: int,
                  smoothing: float = 0.0,
                  observer: Optional[Callable[[Tensor, Tensor, int], None]] = None) -> None:
+        require_integer('num_samples', num_samples, 'ScoreTable(len(dataset))')
+        require_count('num_samples', num_samples)
         self.smoothing = require_share(
             'score_smoothing', smoothing, "sampler=dict(type='InfoBatchSampler', "
             'score_smoothing=0.0)', zero=True, why='it is how much of the old score stays')
@@ -53,7 +55,8 @@ class ScoreTable:
             values (Tensor): float32 [M], the losses beside ``indices``.
 
         Raises:
-            TypeError: If the indices are not int64: float16 for one cannot tell 20208 from 20209.
+            TypeError: If the indices are not int64 (float16 for one cannot tell 20208 from 20209),
+                or the values no floating-point numbers.
             ValueError: If the shapes differ or an index lies outside the dataset.
         """
         indices, values = torch.as_tensor(indices), torch.as_tensor(values)
@@ -61,6 +64,8 @@ class ScoreTable:
             raise TypeError(
                 f'the indices of scores have to be int64, but are {indices.dtype}: smaller types '
                 'cannot name every sample')
+        if not values.is_floating_point():
+            raise TypeError(f'scores have to be floating-point numbers, but are {values.dtype}')
         if indices.ndim != 1 or indices.shape != values.shape:
             raise ValueError(
                 'indices and values have to be of one shape [M], but are of shapes '

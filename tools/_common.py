@@ -24,13 +24,30 @@ class UsageError(ValueError):
     """An error of the command line or the config, reported without a traceback."""
 
 
+class ConfigOptions(DictAction):
+    """mmengine's ``key=value`` pairs, with the parser's own kind of error for what is none."""
+
+    def __call__(self,
+                 parser: argparse.ArgumentParser,
+                 namespace: argparse.Namespace,
+                 values: Any,
+                 option_string: Optional[str] = None) -> None:
+        for pair in values:
+            if not pair.partition('=')[0] or '=' not in pair:
+                parser.error(f'{option_string}: {pair!r} is no pair; write key=value')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:
+            parser.error(f'{option_string}: {error}')
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that OpenMMLab's ``train.py`` and ``test.py`` have in common."""
     parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         help='override settings of the config: key=value pairs, as in '
         'train_dataloader.batch_size=4. Lists are written key="[a,b]" or key=a,b, nested ones '
         'key="[(a,b),(c,d)]", with the quotation marks and without white space',
@@ -52,20 +69,46 @@ def load_config(args: argparse.Namespace) -> Config:
     ``./work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If the config file does not exist.
+        UsageError: If the config file cannot be read, an option does not fit it, or the work
+            directory cannot be written.
     """
     if not Path(args.config).is_file():
         raise UsageError(f'config {args.config!r} does not exist: give the path of a config file')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except (SyntaxError, OSError) as error:
+        raise UsageError(f'config {args.config!r} cannot be read: {error}') from error
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f'--cfg-options {args.cfg_options}: does not fit the config: '
+                             f'{error}') from error
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('./work_dirs', Path(args.config).stem)
+    check_directory(cfg.work_dir, '--work-dir')
     cfg.launcher = args.launcher
     return cfg
+
+
+def check_directory(path: str, option: str) -> None:
+    """Check that files can be written below a directory, which may not exist yet.
+
+    Raises:
+        UsageError: If they cannot.
+    """
+    above = Path(path).absolute()
+    while not above.exists() and not above.is_symlink() and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise UsageError(f'{option} {path!r} cannot be written: {str(above)!r} is no directory. '
+                         'Give another one')
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f'{option} {path!r} cannot be written: no permission to write to '
+                         f'{str(above)!r}. Give another one')
 
 
 def check_checkpoint(path: str) -> str:

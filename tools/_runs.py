@@ -193,6 +193,8 @@ def _read_session(scalars: Path) -> Session:
             row = json.loads(line)
         except ValueError:
             continue
+        if not isinstance(row, dict):
+            continue
         if 'iter' in row:
             session.train.append(row)
         elif any(not name.startswith('infobatch/') for name in row if name != 'step'):
@@ -234,6 +236,11 @@ def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
         version = content['version']
+        if version == 1:
+            totals = content['totals']
+            totals['iterations'], totals['finished'], totals['samples_trained'], totals['saving']
+            for one in content['passes']:
+                one['pass'], one['begin_iter'] + one['iterations'], one['trained'], one['seconds']
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{str(path)!r} is not what InfoBatchHook writes: {error!r}') from error
     if version != 1:

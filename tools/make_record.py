@@ -46,13 +46,20 @@ def make_record(work_dir: Path, out: Path) -> List[Path]:
         list[Path]: The files written.
 
     Raises:
-        ValueError: If the work directory holds no logs.
+        ValueError: If the work directory holds no logs, or what is at ``out`` is no older record.
     """
     scalars = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not scalars:
         raise ValueError(f'{str(work_dir)!r} holds no <timestamp>/vis_data/scalars.json; give the '
                          'work_dir of a run')
+    source, target = work_dir.resolve(), out.resolve()
+    if target in (source, *source.parents) or source in target.parents:
+        raise ValueError(f'{str(out)!r} and the run {str(work_dir)!r} lie in each other; give the '
+                         'record a directory of its own')
     if out.exists():
+        if not out.is_dir() or (any(out.iterdir()) and not (out / 'environment.json').is_file()):
+            raise ValueError(f'{str(out)!r} is there, but is no record that this tool wrote; give '
+                             'another directory, or remove it')
         shutil.rmtree(out)
     written = []
     for path in scalars:
@@ -84,7 +91,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     try:
         for path in make_record(args.work_dir, args.out):
             print(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'make_record.py: error: {error}')
 
 

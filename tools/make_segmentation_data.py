@@ -214,7 +214,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     counts = {'training': args.train, 'validation': args.val}
     try:
         write_set(args.out, counts, (args.size[0], args.size[1]), args.seed)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'make_segmentation_data.py: error: {error}')
     print(f'{args.out}: {args.train} training and {args.val} validation scenes')
 

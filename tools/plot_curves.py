@@ -172,7 +172,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         figure = draw(runs, labels, args.metric, args.x)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.out, dpi=200)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'plot_curves.py: error: {error}')
     print(f'wrote {args.out}')
 

@@ -25,7 +25,8 @@ from sweep_configs import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
-PLACE = re.compile(r'(<!-- (table|sweep|faults): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+PLACE = re.compile(
+    r'(<!-- (table|sweep|faults): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:
@@ -92,10 +93,10 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--check', action='store_true', help='only tell whether they are current')
     args = parser.parse_args(argv)
     for document in args.documents:
-        old = document.read_text()
         try:
+            old = document.read_text()
             new = render(old, ROOT)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             sys.exit(f'render_docs.py: error: {document.name}: {error}')
         if args.check and old != new:
             sys.exit(f'render_docs.py: error: a table of {document.name} is not what the records '

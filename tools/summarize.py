@@ -103,7 +103,7 @@ def main(argv: Optional[List[str]] = None) -> None:
         if len(labels) != len(runs):
             raise ValueError(f'--labels has {len(labels)} names for {len(runs)} work directories')
         print(table(runs, labels, args.metric))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'summarize.py: error: {error}')
 
 

@@ -5,6 +5,7 @@ says which toolbox it is for. The metrics also go to ``<work dir>/<timestamp>/<t
 """
 
 import argparse
+import os
 from copy import deepcopy
 from typing import List, Optional
 
@@ -17,6 +18,7 @@ from _common import (
     add_common_arguments,
     build_runner,
     check_checkpoint,
+    check_directory,
     fill_dataloaders,
     load_config,
     prepare_launch,
@@ -53,6 +55,8 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
     cfg.load_from = check_checkpoint(args.checkpoint)
     if args.tta:
         _use_tta(cfg)
+    if args.out is not None:
+        _check_out(cfg, args)
     if args.out is not None and cfg.get('default_scope') == 'mmseg':
         evaluators = cfg.test_evaluator
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
@@ -60,6 +64,19 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
             evaluator['keep_results'] = True
     fill_dataloaders(cfg, 'test_dataloader')
     return cfg
+
+
+def _check_out(cfg: Config, args: argparse.Namespace) -> None:
+    if cfg.get('default_scope') == 'mmseg':
+        check_directory(args.out, '--out')
+        return
+    suffixes = ['.pkl', '.pickle']
+    if args.out_item == 'metrics':
+        suffixes += ['.json', '.yaml', '.yml']
+    if not args.out.endswith(tuple(suffixes)):
+        raise UsageError(f'--out {args.out!r}: with --out-item {args.out_item} its name has to end '
+                         f'in {" or ".join(suffixes)}')
+    check_directory(os.path.dirname(args.out) or '.', '--out')
 
 
 def _use_tta(cfg: Config) -> None:

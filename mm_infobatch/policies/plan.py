@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import require_count, require_integer
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -19,6 +21,8 @@ class Plan:
             Defaults to None: the policy has none, or no sample has a score yet.
 
     Raises:
+        TypeError: If ``indices`` or ``weights`` is no tensor, ``num_samples`` no integer, or
+            ``threshold`` no number.
         ValueError: If the shapes, types or values are not as above.
     """
 
@@ -28,6 +32,15 @@ class Plan:
     threshold: Optional[float] = None
 
     def __post_init__(self) -> None:
+        for name in ('indices', 'weights'):
+            if not isinstance(getattr(self, name), Tensor):
+                raise TypeError(f'Plan.{name} has to be a tensor, but is a '
+                                f'{type(getattr(self, name)).__name__}; write '
+                                'Plan(torch.tensor(indices), torch.tensor(weights), num_samples)')
+        require_integer('Plan.num_samples', self.num_samples, 'Plan(indices, weights, len(scores))')
+        if self.threshold is not None and not isinstance(self.threshold, (int, float)):
+            raise TypeError(f'Plan.threshold has to be None or a number, but is '
+                            f'{self.threshold!r}; leave it out')
         if self.indices.dtype != torch.int64 or self.indices.ndim != 1 or not len(self.indices):
             raise ValueError(
                 'Plan.indices has to be a non-empty int64 tensor of shape [K], but is '
@@ -52,6 +65,8 @@ class Plan:
     @classmethod
     def full(cls, num_samples: int) -> 'Plan':
         """The plan that keeps all ``num_samples`` samples at weight 1."""
+        require_integer('num_samples', num_samples, 'Plan.full(len(dataset))')
+        require_count('num_samples', num_samples)
         return cls(torch.arange(num_samples), torch.ones(num_samples), num_samples)
 
     @property

@@ -5,8 +5,8 @@ from typing import Sequence, Union
 import torch
 from torch import Tensor
 
+from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .arguments import require_rescale, require_share
 from .plan import Plan, keep_in_groups, weigh
 from .soft_pruning import below, quantile_scores
 

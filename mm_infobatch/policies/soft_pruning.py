@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .arguments import require_rescale, require_share
 from .plan import Plan, weigh
 
 
@@ -181,7 +181,11 @@ class SoftPruning:
 
         Returns:
             Plan: The kept samples and their weights, which sum to N.
+
+        Raises:
+            TypeError: If ``scores`` is no such tensor, or ``generator`` no generator.
         """
+        require_scores(scores, generator)
         threshold = self.find_threshold(scores)
         marked = above(scores, threshold) if self.reverse else below(scores, threshold)
         indices, weights = prune_at_random(marked, self.prune_ratio, generator)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .arguments import require_rescale, require_share
 from .plan import Plan, keep_highest, weigh
 
 

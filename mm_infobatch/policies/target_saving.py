@@ -5,8 +5,8 @@ from typing import List, Optional, Tuple, Union
 import torch
 from torch import Tensor
 
+from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .arguments import require_rescale, require_share
 from .plan import Plan, keep_in_groups, unseen, weigh
 from .run import Run
 

@@ -4,8 +4,8 @@ from typing import Any, Dict, Optional, Union
 import torch
 from torch import Tensor
 
+from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .arguments import require_rescale, require_share
 from .plan import Plan, keep_highest, unseen, weigh
 from .random_pruning import count_kept
 

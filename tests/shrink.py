@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from torch import nn
 
 import runs
 from mm_infobatch import InfoBatchLoss, convert
@@ -20,7 +23,7 @@ from mm_infobatch import InfoBatchLoss, convert
 CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 NUM_IMAGES, BATCH_SIZE, PASSES = 9, 2, 2  # one image a pass is left over, and dropped
 ITERS = NUM_IMAGES // BATCH_SIZE * PASSES
-RESNETS = ('ResNet', 'ResNetV1c', 'ResNetV1d', 'ResNeSt')
+RESNETS = ('ResNet', 'ResNetV1c')
 TRANSFORMS = ('GenerateEdge', )  # makes a label that a head needs
 
 # ---------------------------------------------------------------------- data
@@ -70,9 +73,10 @@ def slim(node, divide, key=''):
         if node.get('type') == 'SyncBN':
             node['type'] = 'BN'
         if node.get('type') in RESNETS:
-            node.update(depth=min(node['depth'], 50), base_channels=64 // divide)
-            if node['type'] != 'ResNet':
-                node['stem_channels'] = 64 // divide
+            # 18 layers of plain blocks that are as wide as bottlenecks four times wider
+            wider = 4 if node['depth'] >= 50 else 1
+            node.update(
+                depth=18, base_channels=64 * wider // divide, stem_channels=64 * wider // divide)
         return node
     if isinstance(node, (list, tuple)):
         return type(node)(slim(value, divide, key) for value in node)
@@ -187,20 +191,40 @@ def baseline_of(cfg):
 # --------------------------------------------------------------------- runs
 
 
+@MODELS.register_module()
+class StandIn(BaseModule):
+    """A backbone of one convolution an output, in place of one that cannot run here.
+
+    Args:
+        channels (Sequence[int]): The channels of the outputs.
+        strides (Sequence[int]): Their strides.
+    """
+
+    def __init__(self, channels, strides):
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(3, count, 2 * stride + 1, stride, stride)
+            for count, stride in zip(channels, strides))
+
+    def forward(self, inputs):
+        return [conv(inputs).relu() for conv in self.convs]
+
+
 class Watch(Hook):
     """Start from given weights, draw the same random numbers in an iteration as another run does
     in it, and keep what the run did.
 
     Args:
         state (dict, optional): The weights to start from.
+        take_apart (bool): Whether to compare the losses with their terms. Defaults to False.
         own_value (bool): Whether weights of 1 have to give the wrapped losses' own values, as they
             do but with ``per_image=True``. Defaults to True.
     """
 
     priority = 'VERY_HIGH'
 
-    def __init__(self, state=None, own_value=True):
-        self.initial, self.own_value = state, own_value
+    def __init__(self, state=None, take_apart=False, own_value=True):
+        self.initial, self.take_apart, self.own_value = state, take_apart, own_value
         self.rows, self.called, self.plans = [], [], []
 
     def before_train(self, runner):
@@ -241,6 +265,8 @@ class Watch(Hook):
         weights = before[0]
         assert weights is not None and len(weights) == BATCH_SIZE
         self.called[-1].setdefault(name, []).append(weights.tolist())
+        if not self.take_apart:
+            return
         terms = []
         for row in range(BATCH_SIZE):
             with torch.enable_grad():
@@ -297,10 +323,10 @@ def check(cfg, uncalled=(), same=True, **options):
         tuple: What the three runs did.
     """
     stock = train(baseline_of(cfg), Watch())
-    kept = train(
-        convert(cfg, prune_ratio=0, delta=1, **options), Watch(stock.initial, own_value=same))
+    kept = train(convert(cfg, prune_ratio=0, delta=1, **options), Watch(stock.initial))
     pruned = train(
-        convert(cfg, prune_ratio=0.5, delta=1, **options), Watch(stock.initial, own_value=same))
+        convert(cfg, prune_ratio=0.5, delta=1, **options),
+        Watch(stock.initial, take_apart=True, own_value=same))
     assert len(stock.rows) == ITERS
     if same:
         assert kept.rows == stock.rows
@@ -312,16 +338,16 @@ def check(cfg, uncalled=(), same=True, **options):
 def check_pruned(run, uncalled=()):
     """Check a run of two passes, of which the second prunes."""
     per_pass = NUM_IMAGES // BATCH_SIZE
-    assert run.plans[0].pruned == 0 and run.plans[-1].pruned > 0
-    assert per_pass < len(run.rows) < ITERS
+    plan = run.plans[-1]
+    assert run.plans[0].pruned == 0 and plan.pruned > 0
+    assert len(run.rows) == per_pass + plan.kept // BATCH_SIZE
     assert all(np.isfinite(value) for row in run.rows for value in row.values())
     assert run.losses
     for name in run.losses:
         for called in run.called:
             assert (name in called) != (name in uncalled), name
-    handed_out = [weights for called in run.called for weights in called.values()]
-    assert all(w == [1, 1] for called in run.called[:per_pass] for w in sum(called.values(), []))
-    heavy = [max(weights) for called in run.called[per_pass:] for weights in sum(called.values(), [])]
-    assert max(heavy) > 1 and handed_out
+    handed_out = [sum(called.values(), []) for called in run.called]  # [iteration][call][sample]
+    assert all(weights == [1, 1] for calls in handed_out[:per_pass] for weights in calls)
+    assert max(max(weights) for calls in handed_out[per_pass:] for weights in calls) > 1
     seen = ~torch.isnan(run.scores.values)
     assert seen.sum() >= per_pass * BATCH_SIZE and run.scores.values[seen].isfinite().all()

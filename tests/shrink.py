@@ -2,6 +2,7 @@
 comparison of such a config with and without InfoBatch."""
 import contextlib
 import random
+import re
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from torch import nn
 
 import runs
 from mm_infobatch import InfoBatchLoss, convert
+from mm_infobatch.config_losses import replace_losses
 
 CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 NUM_IMAGES, BATCH_SIZE, PASSES = 9, 2, 2  # one image a pass is left over, and dropped
@@ -40,11 +42,12 @@ def write_data(root):
         folder = runs.write_segmentation_data(root / f'{size}-4', NUM_IMAGES, size)
         for name in ('ann_dir', 'depth_dir'):
             (root / f'{size}-2' / name / 'train').mkdir(parents=True)
-        for path in sorted((Path(folder) / 'ann_dir' / 'train').glob('*.png')):
+        paths = sorted((Path(folder) / 'ann_dir' / 'train').glob('*.png'))
+        for index, path in enumerate(paths):
             labels = np.array(runs.Image.open(path)).astype(int)
             runs.save(root / f'{size}-2' / 'ann_dir' / 'train' / path.name,
                       np.where(labels == 255, 255, labels % 2))
-            depth = np.where(labels == 255, 0, 300 + 700 * labels).astype(np.uint16)
+            depth = np.where(labels == 255, 0, (300 + 500 * labels) * (1 + index)).astype(np.uint16)
             runs.Image.fromarray(depth).save(root / f'{size}-2' / 'depth_dir' / 'train' / path.name)
         (root / f'{size}-2' / 'img_dir').symlink_to(Path(folder).resolve() / 'img_dir')
     return lambda size, num_classes: str(root / f'{size}-{4 if num_classes >= 4 else 2}')
@@ -57,6 +60,52 @@ def shipped(name):
     """The config of that file name, as mmseg ships it."""
     path, = CONFIGS.rglob(name)
     return Config.fromfile(str(path))
+
+
+def losses_of(cfg):
+    """The losses of a config's model, those that a class has by default too.
+
+    Returns:
+        set[tuple]: The types of the model and of the head, the head's parameter, with ``[]`` for
+        one of a list, and the type of the loss.
+    """
+    model, found = cfg.model.to_dict(), set()
+
+    def note(loss, cls, path):
+        owner, parameter = model, ''
+        node = model
+        for key in path[1:]:
+            if isinstance(node, dict) and 'type' in node:
+                owner, parameter = node, ''
+            parameter += key if isinstance(key, str) else '[]'
+            node = node[key]
+        found.add((model['type'], owner['type'], parameter, cls.__name__))
+        return loss
+
+    replace_losses(model, 'mmseg', note, ('model', ))
+    return found
+
+
+def sweep():
+    """Shipped configs that have between them every head and loss of all that are shipped.
+
+    A config whose own text names neither a head nor a loss has those of what it inherits from:
+    of another shipped config, or of a file in ``_base_/models``, and then one such config is
+    enough.
+
+    Yields:
+        Path: The config.
+    """
+    seen = set()
+    for path in sorted(CONFIGS.rglob('*.py')):
+        if '_base_' in path.relative_to(CONFIGS).parts:
+            continue
+        text = path.read_text()
+        models = tuple(sorted(re.findall(r'_base_/models/[\w.-]+', text)))
+        if re.search(r'Head\b|Loss\b|loss|Entropy|Decoder\b|Estimator\b', text) or (
+                models and models not in seen):
+            seen.add(models)
+            yield path
 
 
 def slim(node, divide, key=''):
@@ -122,6 +171,7 @@ def small_dataset(node, data_root):
                dict(seg_map_path='ann_dir/train'))
         },
         img_suffix='.png',
+        serialize_data=False,
         pipeline=[
             dict(type='LoadImageFromFile'), labels, *kept,
             dict(type='PackSegInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape'))
@@ -226,6 +276,7 @@ class Watch(Hook):
     def __init__(self, state=None, take_apart=False, own_value=True):
         self.initial, self.take_apart, self.own_value = state, take_apart, own_value
         self.rows, self.called, self.plans = [], [], []
+        self.scores_of = {}  # of each loss, the scores of each of its calls
 
     def before_train(self, runner):
         model = runner.model
@@ -254,6 +305,7 @@ class Watch(Hook):
         self.rows.append({key: value.item() for key, value in outputs.items()})
 
     def after_train(self, runner):
+        self.runner = runner
         self.state = runner.model.state_dict()
         self.scores = getattr(runner.train_loop.dataloader.sampler, 'scores', None)
 
@@ -265,6 +317,8 @@ class Watch(Hook):
         weights = before[0]
         assert weights is not None and len(weights) == BATCH_SIZE
         self.called[-1].setdefault(name, []).append(weights.tolist())
+        if before[2] is not None:
+            self.scores_of.setdefault(name, []).append(before[2])
         if not self.take_apart:
             return
         terms = []
@@ -288,9 +342,10 @@ class Watch(Hook):
 
 @contextlib.contextmanager
 def quiet():
-    """Take the pause of two seconds out of the stock loop, and threads out of PyTorch."""
+    """Without the pause of two seconds in the stock loop, threads, and configs written nicely."""
     torch.set_num_threads(1)
-    with mock.patch('mmengine.runner.loops.time', SimpleNamespace(sleep=lambda seconds: None)):
+    with mock.patch('mmengine.runner.loops.time', SimpleNamespace(sleep=lambda seconds: None)), \
+            mock.patch.object(Config, 'pretty_text', ''):
         yield
 
 
@@ -298,9 +353,9 @@ def train(cfg, watch):
     """Train a config and return what the hook saw."""
     cfg = runs.copy_of(cfg)
     cfg.experiment_name = f'run-{uuid.uuid4().hex}'
-    runner = Runner.from_cfg(cfg)
-    runner.register_hook(watch)
     with quiet():
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(watch)
         runner.train()
     return watch
 
@@ -327,7 +382,7 @@ def check(cfg, uncalled=(), same=True, **options):
     pruned = train(
         convert(cfg, prune_ratio=0.5, delta=1, **options),
         Watch(stock.initial, take_apart=True, own_value=same))
-    assert len(stock.rows) == ITERS
+    assert len(stock.rows) == cfg.train_cfg.max_iters
     if same:
         assert kept.rows == stock.rows
         runs.assert_same_state(kept.state, stock.state)
@@ -337,7 +392,7 @@ def check(cfg, uncalled=(), same=True, **options):
 
 def check_pruned(run, uncalled=()):
     """Check a run of two passes, of which the second prunes."""
-    per_pass = NUM_IMAGES // BATCH_SIZE
+    per_pass = len(run.scores.values) // BATCH_SIZE
     plan = run.plans[-1]
     assert run.plans[0].pruned == 0 and plan.pruned > 0
     assert len(run.rows) == per_pass + plan.kept // BATCH_SIZE

@@ -1,8 +1,17 @@
 """Every head and loss of mmseg's shipped configs: the same numbers where nothing is pruned, and
 weights that reach the right samples where something is."""
 import mmcv_ops
+import numpy as np
 import pytest
+import runs
 import shrink
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from mmseg.datasets import BaseSegDataset
+
+from mm_infobatch import CannotConvert, convert
+from mm_infobatch.config_refusals import check_model
 
 pytestmark = [
     pytest.mark.filterwarnings('ignore::UserWarning'),
@@ -82,3 +91,135 @@ CASES = {
 def test_it_trains_the_same_numbers_without_pruning_and_prunes(name, data, tmp_path):
     cfg = shrink.shrink(shrink.shipped(name), data, tmp_path, **CASES[name])
     shrink.check(cfg)
+
+
+def test_the_cases_have_every_head_and_loss_of_the_shipped_configs_that_convert():
+    shipped = {}
+    for path in shrink.sweep():
+        try:
+            cfg = Config.fromfile(str(path))
+            check_model(cfg.model, 'mmseg')
+        except (CannotConvert, ImportError):  # set losses; mmdet's heads, which are set losses too
+            continue
+        for key in shrink.losses_of(cfg):
+            shipped.setdefault(key, path.name)
+    covered = set().union(*(shrink.losses_of(shrink.shipped(name)) for name in CASES))
+    assert len(shipped) > 40
+    missing = {key: name for key, name in shipped.items() if key not in covered}
+    assert not missing
+
+
+# ----------------------------------------------- what mmseg has but no config of it uses
+
+
+def slim_run(data, work_dir, *losses, dataset=None, length=shrink.NUM_IMAGES, **changes):
+    """A slim UperNet with these losses in its decode head, two passes over a data set."""
+    iters = 2 * (length // shrink.BATCH_SIZE)
+    cfg = runs.segmentation_config(
+        data(32, 4), work_dir, max_iters=iters, drop_last=True, dropout=0.1)
+    if losses:
+        cfg.model.decode_head.loss_decode = list(losses) if len(losses) > 1 else losses[0]
+    if dataset is not None:
+        cfg.train_dataloader.dataset = dataset(cfg.train_dataloader.dataset)
+    cfg.merge_from_dict(dict(log_level='ERROR', **changes))
+    return cfg
+
+
+CE = dict(type='CrossEntropyLoss', loss_weight=1.0)
+DICE = dict(type='DiceLoss', loss_weight=3.0)
+LOVASZ = dict(type='LovaszLoss', per_image=True, reduction='mean', loss_weight=0.5)
+
+
+@pytest.mark.parametrize('loss', [
+    LOVASZ,
+    dict(type='TverskyLoss', loss_weight=0.7),
+    dict(type='HuasdorffDisstanceLoss', loss_weight=0.3),
+    dict(type='FocalLoss', loss_weight=2.0),
+    dict(type='OhemCrossEntropy', thres=0.2, min_kept=100),
+    dict(type='CrossEntropyLoss', avg_non_ignore=True, class_weight=[0.5, 1., 2., 1.5]),
+    dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
+], ids=lambda loss: '-'.join(map(str, loss.values())))  # yapf: disable
+def test_losses_that_no_shipped_config_uses(loss, data, tmp_path):
+    shrink.check(slim_run(data, tmp_path, loss))
+
+
+def test_a_lovasz_loss_over_the_batch_becomes_the_one_for_each_image(data, tmp_path):
+    cfg = slim_run(data, tmp_path, dict(type='LovaszLoss', reduction='none', loss_weight=0.5))
+    with pytest.raises(CannotConvert, match='per_image'):
+        convert(cfg)
+    stock, kept, _ = shrink.check(cfg, same=False, per_image=True)
+    per_image = shrink.train(
+        shrink.baseline_of(slim_run(data, tmp_path, LOVASZ)), shrink.Watch(stock.initial))
+    column = 'decode.loss_lovasz'
+    assert kept.rows[0][column] != stock.rows[0][column]
+    torch.testing.assert_close([row[column] for row in kept.rows],
+                               [row[column] for row in per_image.rows])
+
+
+def test_the_score_can_come_from_the_cross_entropy_while_both_are_weighted(data, tmp_path):
+    cfg = slim_run(data, tmp_path, CE, DICE)
+    _, _, pruned = shrink.check(cfg, score=['CrossEntropyLoss'])
+    assert [name for name, loss in pruned.losses.items() if not loss.score
+            ] == ['decode_head.loss_decode.1']
+    assert set(pruned.scores_of) == {'decode_head.loss_decode.0', 'auxiliary_head.loss_decode'}
+    assert all('decode_head.loss_decode.1' in called for called in pruned.called)
+
+
+def test_accumulated_gradients_and_an_average_of_the_weights(data, tmp_path):
+    cfg = slim_run(
+        data,
+        tmp_path,
+        CE,
+        DICE,
+        optim_wrapper=dict(accumulative_counts=2),
+        custom_hooks=[dict(type='EMAHook', momentum=0.1)])
+    stock, kept, _ = shrink.check(cfg)
+    averages = [
+        next(hook for hook in run.runner.hooks if hasattr(hook, 'ema_model')).ema_model.state_dict()
+        for run in (stock, kept)
+    ]
+    runs.assert_same_state(*averages)
+    assert int(averages[0]['steps']) == shrink.ITERS
+
+
+def test_a_repeated_dataset(data, tmp_path):
+    cfg = slim_run(
+        data,
+        tmp_path,
+        dataset=lambda inner: dict(type='RepeatDataset', times=2, dataset=dict(inner, indices=5)),
+        length=10)
+    _, _, pruned = shrink.check(cfg)
+    assert len(pruned.scores.values) == 10
+
+
+def test_datasets_one_after_the_other(data, tmp_path):
+    cfg = slim_run(
+        data,
+        tmp_path,
+        dataset=lambda inner: dict(
+            type='ConcatDataset', datasets=[dict(inner, indices=4), dict(inner, indices=5)]))
+    _, _, pruned = shrink.check(cfg)
+    assert len(pruned.scores.values) == 9
+
+
+@DATASETS.register_module()
+class WithCategories(BaseSegDataset):
+    """mmseg's data sets do not say which classes an image has, which balancing needs."""
+
+    def get_cat_ids(self, idx):
+        labels = np.array(runs.Image.open(self.get_data_info(idx)['seg_map_path']))
+        return [label for label in np.unique(labels[::4, ::4]).tolist() if label != 255]
+
+
+def test_a_dataset_that_balances_classes(data, tmp_path):
+
+    def balanced(inner):
+        return dict(
+            type='ClassBalancedDataset',
+            oversample_thr=0.9,
+            dataset=dict(inner, type='WithCategories'))
+
+    length = len(DATASETS.build(balanced(slim_run(data, tmp_path).train_dataloader.dataset)))
+    assert length > shrink.NUM_IMAGES
+    _, _, pruned = shrink.check(slim_run(data, tmp_path, dataset=balanced, length=length))
+    assert len(pruned.scores.values) == length

@@ -7,8 +7,9 @@ import runs
 import shrink
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, MODELS
 from mmseg.datasets import BaseSegDataset
+from mmseg.models.losses import CrossEntropyLoss, FocalLoss
 
 from mm_infobatch import CannotConvert, convert
 from mm_infobatch.config_refusals import check_model
@@ -125,6 +126,17 @@ def slim_run(data, work_dir, *losses, dataset=None, length=shrink.NUM_IMAGES, **
     return cfg
 
 
+@MODELS.register_module()
+class FocalOnCPU(FocalLoss):
+    """Without a GPU mmseg's own takes no class indices, which its heads give: it reads one column
+    of the one-hot labels, where it means all but the last."""
+
+    def forward(self, pred, target, weight=None, ignore_index=255, **kwargs):
+        classes = target.masked_fill(target == ignore_index, pred.shape[1])
+        one_hot = torch.nn.functional.one_hot(classes, pred.shape[1] + 1)[..., :-1].movedim(-1, 1)
+        return super().forward(pred, one_hot, weight, ignore_index=ignore_index, **kwargs)
+
+
 CE = dict(type='CrossEntropyLoss', loss_weight=1.0)
 DICE = dict(type='DiceLoss', loss_weight=3.0)
 LOVASZ = dict(type='LovaszLoss', per_image=True, reduction='mean', loss_weight=0.5)
@@ -134,9 +146,9 @@ LOVASZ = dict(type='LovaszLoss', per_image=True, reduction='mean', loss_weight=0
     LOVASZ,
     dict(type='TverskyLoss', loss_weight=0.7),
     dict(type='HuasdorffDisstanceLoss', loss_weight=0.3),
-    dict(type='FocalLoss', loss_weight=2.0),
-    dict(type='OhemCrossEntropy', thres=0.2, min_kept=100),
-    dict(type='CrossEntropyLoss', avg_non_ignore=True, class_weight=[0.5, 1., 2., 1.5]),
+    dict(type='FocalOnCPU', loss_weight=2.0),
+    dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2., 1.5]),
     dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
 ], ids=lambda loss: '-'.join(map(str, loss.values())))  # yapf: disable
 def test_losses_that_no_shipped_config_uses(loss, data, tmp_path):
@@ -223,3 +235,24 @@ def test_a_dataset_that_balances_classes(data, tmp_path):
     assert length > shrink.NUM_IMAGES
     _, _, pruned = shrink.check(slim_run(data, tmp_path, dataset=balanced, length=length))
     assert len(pruned.scores.values) == length
+
+
+@MODELS.register_module()
+class PassingOn(CrossEntropyLoss):
+    """A loss of one's own that hands on what it does not know."""
+
+    def forward(self, pred, target, **kwargs):
+        return super().forward(pred, target, **kwargs)
+
+
+@pytest.mark.parametrize('sampler', [None, dict(type='OHEMPixelSampler', thresh=0.3, min_kept=50)])
+def test_a_loss_of_ones_own_that_takes_the_reduction_among_others(sampler, data, tmp_path):
+    cfg = slim_run(data, tmp_path, dict(type='PassingOn'))
+    cfg.model.decode_head.sampler = sampler
+    stock, _, pruned = shrink.check(cfg)
+    cfg.model.decode_head.loss_decode.type = 'CrossEntropyLoss'
+    cross_entropy = shrink.train(
+        convert(cfg, prune_ratio=0.5, delta=1), shrink.Watch(stock.initial))
+    assert cross_entropy.rows == pruned.rows
+    torch.testing.assert_close(
+        cross_entropy.scores.values, pruned.scores.values, rtol=0, atol=0, equal_nan=True)

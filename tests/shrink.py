@@ -10,6 +10,7 @@ from unittest import mock
 
 import mmseg
 import numpy as np
+import runs
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -18,7 +19,6 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-import runs
 from mm_infobatch import InfoBatchLoss, convert
 from mm_infobatch.config_losses import replace_losses
 
@@ -31,26 +31,38 @@ TRANSFORMS = ('GenerateEdge', )  # makes a label that a head needs
 # ---------------------------------------------------------------------- data
 
 
-def write_data(root):
-    """Images of 32 and of 64 pixels, labels of four and of two classes, and depths.
+def write_data(root, size, num_classes, ignored=True):
+    """Noisy images of label maps, whose labels and depths are spread evenly from image to image.
 
-    Returns:
-        callable: From the size and the number of classes to the folder of a set.
+    To a network that has learned nothing an image's loss depends on the shares of the classes in
+    it, so that the losses are spread too, and some lie below their mean.
+
+    Args:
+        root: The folder.
+        size (int): The width of the images.
+        num_classes (int): Of how many classes the labels are, 2 or 4.
+        ignored (bool): Whether two rows are to be ignored. Defaults to True.
     """
+    rng = np.random.default_rng(0)
     root = Path(root)
-    for size in (32, 64):
-        folder = runs.write_segmentation_data(root / f'{size}-4', NUM_IMAGES, size)
-        for name in ('ann_dir', 'depth_dir'):
-            (root / f'{size}-2' / name / 'train').mkdir(parents=True)
-        paths = sorted((Path(folder) / 'ann_dir' / 'train').glob('*.png'))
-        for index, path in enumerate(paths):
-            labels = np.array(runs.Image.open(path)).astype(int)
-            runs.save(root / f'{size}-2' / 'ann_dir' / 'train' / path.name,
-                      np.where(labels == 255, 255, labels % 2))
-            depth = np.where(labels == 255, 0, (300 + 500 * labels) * (1 + index)).astype(np.uint16)
-            runs.Image.fromarray(depth).save(root / f'{size}-2' / 'depth_dir' / 'train' / path.name)
-        (root / f'{size}-2' / 'img_dir').symlink_to(Path(folder).resolve() / 'img_dir')
-    return lambda size, num_classes: str(root / f'{size}-{4 if num_classes >= 4 else 2}')
+    for name in ('img_dir', 'ann_dir', 'depth_dir'):
+        (root / name / 'train').mkdir(parents=True)
+    for index in range(NUM_IMAGES):
+        labels = np.zeros((size, size), int)
+        labels[:size * (index + 1) // (NUM_IMAGES + 2)] = 1
+        top, left = rng.integers(0, size - 8, 2)
+        labels[top:top + 8, left:left + 4] = 2 % num_classes
+        labels[top:top + 4, left + 4:left + 8] = 3 % num_classes
+        image = np.stack([labels * 60, 255 - labels * 50, labels % 2 * 200], 2)
+        image = image + rng.normal(0, 10 + 20 * (index % 3), image.shape)
+        depth = (300 + 500 * labels) * (1 + index)
+        if ignored:
+            labels[-2:], depth[-2:] = 255, 0
+        name = f'{index}.png'
+        runs.save(root / 'img_dir' / 'train' / name, image)
+        runs.save(root / 'ann_dir' / 'train' / name, labels)
+        runs.Image.fromarray(depth.astype(np.uint16)).save(root / 'depth_dir' / 'train' / name)
+    return str(root)
 
 
 # ------------------------------------------------------------------- configs
@@ -182,7 +194,7 @@ def small_dataset(node, data_root):
     return small
 
 
-def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, change=None):
+def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, ignored=True, change=None):
     """A shipped config that trains two passes over nine small images, in batches of two.
 
     What the heads, their losses and pixel samplers, the model and the optimizer are stays as
@@ -191,12 +203,13 @@ def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, change=None):
 
     Args:
         cfg (Config): The shipped config; it is not changed.
-        data (callable): What :func:`write_data` returned.
+        data (callable): From the arguments of :func:`write_data` to the folder that has them.
         work_dir: Where the runs write.
         size (int): The width of the images. Defaults to 32.
         divide (int): By what the numbers of channels are divided; 1 for backbones that can only
             be had as they are. Defaults to 8.
         num_classes (int): Of how many classes the labels are, 2 or 4. Defaults to 4.
+        ignored (bool): Whether two rows are to be ignored. Defaults to True.
         change (callable, optional): Changes the config of the model, in place.
     """
     cfg = cfg.to_dict()
@@ -210,7 +223,7 @@ def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, change=None):
     dataloader.update(
         batch_size=BATCH_SIZE,
         num_workers=0,
-        dataset=small_dataset(dataloader['dataset'], data(size, num_classes)))
+        dataset=small_dataset(dataloader['dataset'], data(size, num_classes, ignored)))
     optim = dict(cfg['optim_wrapper'])
     if optim.get('type') == 'AmpOptimWrapper':  # needs a device
         optim = dict(optim, type='OptimWrapper')

@@ -1,6 +1,9 @@
 """Every head and loss of mmseg's shipped configs: the same numbers where nothing is pruned, and
 weights that reach the right samples where something is."""
+import functools
+
 import mmcv_ops
+import mmseg
 import numpy as np
 import pytest
 import runs
@@ -8,6 +11,7 @@ import shrink
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS
+from mmengine.utils import digit_version
 from mmseg.datasets import BaseSegDataset
 from mmseg.models.losses import CrossEntropyLoss, FocalLoss
 
@@ -15,7 +19,6 @@ from mm_infobatch import CannotConvert, convert
 from mm_infobatch.config_refusals import check_model
 
 pytestmark = [
-    pytest.mark.filterwarnings('ignore::UserWarning'),
     # mmseg's KNet says so of its own layers.
     pytest.mark.filterwarnings('ignore:"dropout" is deprecated in `FFN:DeprecationWarning'),
 ]
@@ -23,7 +26,12 @@ pytestmark = [
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    return shrink.write_data(tmp_path_factory.mktemp('data'))
+
+    @functools.lru_cache(maxsize=None)
+    def folder(*args):
+        return shrink.write_data(tmp_path_factory.mktemp('data'), *args)
+
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +50,9 @@ def stand_in_of_full_size(model):
     """LR-ASPP pools windows of 49 pixels of a feature map."""
     model['backbone'] = dict(type='StandIn', channels=(2, 2, 72), strides=(1, 1, 1))
 
+
+# mmseg 1.2.2 looks up the class weight of each pixel, also that of ignored ones, which is none.
+CLASS_WEIGHTS_IGNORE = digit_version(mmseg.__version__) > digit_version('1.2.2')
 
 CASES = {
     'ann_r50-d8_4xb2-40k_cityscapes-512x1024.py': {},
@@ -69,7 +80,7 @@ CASES = {
         size=64, change=stand_in_of_full_size),
     'nonlocal_r50-d8_4xb2-40k_cityscapes-512x1024.py': {},
     'ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py': {},
-    'pidnet-s_2xb6-120k_1024x1024-cityscapes.py': dict(size=64),
+    'pidnet-s_2xb6-120k_1024x1024-cityscapes.py': dict(size=64, ignored=CLASS_WEIGHTS_IGNORE),
     'pointrend_r50_4xb2-80k_cityscapes-512x1024.py': {},
     'psanet_r50-d8_4xb2-40k_cityscapes-512x1024.py': {},
     'pspnet_r50-d8_4xb2-40k_cityscapes-512x1024.py': {},
@@ -88,7 +99,15 @@ CASES = {
         size=64, num_classes=2, change=stand_in_for_diffusion),
 }
 
-@pytest.mark.parametrize('name', CASES)
+# What mmseg itself cannot train on a CPU, InfoBatch or not.
+FAILING = {}
+if digit_version(torch.__version__) < digit_version('2.2'):
+    FAILING['dnl_r50-d8_4xb2-40k_cityscapes-512x1024.py'] = pytest.mark.xfail(
+        raises=RuntimeError, reason='torch 2.1 has no gradient of what its block does in place')
+
+
+@pytest.mark.parametrize('name',
+                         [pytest.param(name, marks=FAILING.get(name, ())) for name in CASES])
 def test_it_trains_the_same_numbers_without_pruning_and_prunes(name, data, tmp_path):
     cfg = shrink.shrink(shrink.shipped(name), data, tmp_path, **CASES[name])
     shrink.check(cfg)
@@ -113,11 +132,17 @@ def test_the_cases_have_every_head_and_loss_of_the_shipped_configs_that_convert(
 # ----------------------------------------------- what mmseg has but no config of it uses
 
 
-def slim_run(data, work_dir, *losses, dataset=None, length=shrink.NUM_IMAGES, **changes):
+def slim_run(data,
+             work_dir,
+             *losses,
+             dataset=None,
+             length=shrink.NUM_IMAGES,
+             ignored=True,
+             **changes):
     """A slim UperNet with these losses in its decode head, two passes over a data set."""
     iters = 2 * (length // shrink.BATCH_SIZE)
     cfg = runs.segmentation_config(
-        data(32, 4), work_dir, max_iters=iters, drop_last=True, dropout=0.1)
+        data(32, 4, ignored), work_dir, max_iters=iters, drop_last=True, dropout=0.1)
     if losses:
         cfg.model.decode_head.loss_decode = list(losses) if len(losses) > 1 else losses[0]
     if dataset is not None:
@@ -152,7 +177,8 @@ LOVASZ = dict(type='LovaszLoss', per_image=True, reduction='mean', loss_weight=0
     dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True),
 ], ids=lambda loss: '-'.join(map(str, loss.values())))  # yapf: disable
 def test_losses_that_no_shipped_config_uses(loss, data, tmp_path):
-    shrink.check(slim_run(data, tmp_path, loss))
+    ignored = 'class_weight' not in loss or CLASS_WEIGHTS_IGNORE
+    shrink.check(slim_run(data, tmp_path, loss, ignored=ignored))
 
 
 def test_a_lovasz_loss_over_the_batch_becomes_the_one_for_each_image(data, tmp_path):
@@ -216,11 +242,11 @@ def test_datasets_one_after_the_other(data, tmp_path):
 
 @DATASETS.register_module()
 class WithCategories(BaseSegDataset):
-    """mmseg's data sets do not say which classes an image has, which balancing needs."""
+    """A data set that says which class an image is of; mmseg's do not, which balancing needs."""
 
     def get_cat_ids(self, idx):
         labels = np.array(runs.Image.open(self.get_data_info(idx)['seg_map_path']))
-        return [label for label in np.unique(labels[::4, ::4]).tolist() if label != 255]
+        return [label for label in range(4) if (labels == label).mean() > 0.5]
 
 
 def test_a_dataset_that_balances_classes(data, tmp_path):
@@ -228,7 +254,7 @@ def test_a_dataset_that_balances_classes(data, tmp_path):
     def balanced(inner):
         return dict(
             type='ClassBalancedDataset',
-            oversample_thr=0.9,
+            oversample_thr=0.5,
             dataset=dict(inner, type='WithCategories'))
 
     length = len(DATASETS.build(balanced(slim_run(data, tmp_path).train_dataloader.dataset)))

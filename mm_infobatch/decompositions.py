@@ -61,12 +61,31 @@ REASONS: Dict[str, str] = {
 }
 
 
+def by_name(call: inspect.BoundArguments) -> Dict[str, Any]:
+    """The arguments of a call, those in ``**kwargs`` among them."""
+    named = dict(call.arguments)
+    for name, parameter in call.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named.update(named.pop(name, {}))
+    return named
+
+
+def set_by_name(call: inspect.BoundArguments, name: str, value: Any) -> None:
+    """Set an argument of a call, in ``**kwargs`` where there is no parameter of that name."""
+    parameters = call.signature.parameters
+    holder = next((p.name for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
+    if name not in parameters and holder is not None:
+        call.arguments[holder] = {**call.arguments.get(holder, {}), name: value}
+    else:
+        call.arguments[name] = value
+
+
 def by_map(loss: Any, call: inspect.BoundArguments) -> Parts:
     """Take apart a loss that gives a map."""
-    override = call.arguments.get('reduction_override')
+    named = by_name(call)
+    override = named.get('reduction_override')
     pred, target = list(call.arguments.values())[:2]
-    named = {**call.arguments, **call.arguments.get('kwargs', {})}
-    call.arguments['reduction_override'] = 'none'
+    set_by_name(call, 'reduction_override', 'none')
     unweighted, loss_weight = without_weight(loss)
     values = unweighted(*call.args, **call.kwargs)
     if values.ndim == 0:

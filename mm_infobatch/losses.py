@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from . import reductions
 from .arguments import require_bool
-from .decompositions import Parts, agrees, find
+from .decompositions import Parts, agrees, by_name, find
 
 
 def in_backward() -> bool:
@@ -117,7 +117,7 @@ class InfoBatchLoss(nn.Module):
         """
         call = self._signature.bind(*args, **kwargs)
         if (self._weights is None or not self.training
-                or call.arguments.get('reduction_override') == 'none'):
+                or by_name(call).get('reduction_override') == 'none'):
             return self.loss(*args, **kwargs)
         own = self._uniform and not self._decomposition.exact
         with torch.set_grad_enabled(torch.is_grad_enabled() and not own):

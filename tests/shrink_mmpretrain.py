@@ -73,7 +73,7 @@ def write_inshop(root, size=32):
 
 
 def write_multi_task(root, size=32):
-    """Images with an annotation file of two tasks; some have only one of them, and one none."""
+    """Images with an annotation file of tasks; some have only one of them, and one none."""
     data_list = []
     Path(root).mkdir()
     for index, (label, image) in enumerate(images(size=size)):
@@ -82,8 +82,10 @@ def write_multi_task(root, size=32):
         for task, left_out in (('shape', (1, 4, 5)), ('parity', (2, 5, 7))):
             if index in left_out:
                 del labels[task]
+        if index in (0, 8):
+            labels['rare'] = index // 8
         data_list.append(dict(img_path=f'{index:03}.png', gt_label=labels))
-    content = dict(metainfo=dict(tasks=['shape', 'parity']), data_list=data_list)
+    content = dict(metainfo=dict(tasks=['shape', 'parity', 'rare']), data_list=data_list)
     (Path(root) / 'train.json').write_text(json.dumps(content))
     return dict(type='MultiTaskDataset', data_root=str(root), ann_file='train.json')
 

@@ -4,14 +4,21 @@ InfoBatch, at a size for a CPU.
 Each case makes three runs of two passes from the same weights: the shipped config, the converted
 one that prunes nothing, which has to give the same numbers, and the converted one that prunes.
 """
+import importlib.util
+import logging
 import math
 from typing import NamedTuple
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmengine.runner import FlexibleRunner
 from shrink_mmpretrain import (
+    BATCH_SIZE,
+    CONFIGS,
     NUM_CLASSES,
+    NUM_IMAGES,
     expected_weights,
     shipped,
     shrink,
@@ -23,7 +30,9 @@ from shrink_mmpretrain import (
     write_voc,
 )
 
-from mm_infobatch import convert
+from mm_infobatch import CannotConvert, convert
+from mm_infobatch.config_refusals import check_data, check_model
+from mm_infobatch.mixing import MixingRecorder
 
 pytestmark = [
     # mmpretrain's and torch's own words about the shipped configs.
@@ -233,10 +242,10 @@ def assert_same_numbers(run, baseline):
     assert_same_state(run.ema, baseline.ema)
 
 
-def assert_prunes_and_weighs(run):
-    """Two passes, the second of which prunes; each loss sees the weights of the plan."""
-    assert [row['pruned'] > 0 for row in run.rows] == [row['pass'] == 1 for row in run.rows]
-    assert {row['pass'] for row in run.rows} == {0, 1}
+def assert_prunes_and_weighs(run, passes=2):
+    """All passes but the first prune; each loss sees the weights of the plan in each call."""
+    assert [row['pruned'] > 0 for row in run.rows] == [row['pass'] > 0 for row in run.rows]
+    assert {row['pass'] for row in run.rows} == set(range(passes))
     for row in run.rows:
         assert all(math.isfinite(value) for value in row['log_vars'].values())
         assert row['seen'] and all(row['seen'].values())  # each loss was called
@@ -247,15 +256,285 @@ def assert_prunes_and_weighs(run):
     assert any((row['weights'] > 1).any() for row in run.rows)
 
 
-@pytest.mark.parametrize('case', CASES, ids=lambda case: case.config.split('/')[1][:-3])
+def mixed_and_weighted(run):
+    """The rows whose mixing changed the weights, in pruned passes."""
+    return [
+        row for row in run.rows
+        if row['pruned'] and not torch.equal(expected_weights(row), row['weights'])
+    ]
+
+
+def three_runs(cfg, passes=2, **kwargs):
+    """The config as it is, converted without pruning, and converted with it; the first two have to
+    agree."""
+    baseline = train(cfg, **kwargs)
+    off = train(convert(cfg, prune_ratio=0., delta=1.), baseline.begin, **kwargs)
+    on = train(convert(cfg, prune_ratio=0.5, delta=1.), baseline.begin, **kwargs)
+    assert len(baseline.rows) == passes * (NUM_IMAGES // BATCH_SIZE)
+    assert_same_numbers(off, baseline)
+    assert not any(row['pruned'] for row in off.rows)
+    return baseline, off, on
+
+
+@pytest.mark.parametrize('case', CASES, ids=lambda case: case.config.split('/')[-1][:-3])
 def test_a_shipped_config_trains_as_before_where_nothing_is_pruned_and_weighted_where_it_is(
         case, data, tmp_path):
     cfg = shrunk(case, data, tmp_path)
+    _, off, on = three_runs(cfg)
+    assert torch.isfinite(off.runner.train_loop.sampler.scores.values).all()
+    assert_prunes_and_weighs(on)
+    if 'augments' in (cfg.model.get('train_cfg') or {}):
+        assert mixed_and_weighted(on)
+
+
+def kind(model):
+    """What of a config the cases have to cover: the kinds of model, head and loss, and the mode of
+    the loss."""
+    head = model.get('head') or {}
+    loss = head.get('loss') or {}
+    return (model.type, head.get('type'), loss.get('type'), loss.get('mode'),
+            bool(loss.get('use_sigmoid')), bool(loss.get('use_soft')))
+
+
+@pytest.mark.slow
+def test_the_cases_cover_each_kind_of_head_and_loss_that_mmpretrain_ships():
+    covered = {kind(shipped(case.config).model) for case in CASES}
+    missing = {}
+    logging.disable(logging.WARNING)
+    try:
+        for path in sorted(CONFIGS.rglob('*.py')):
+            if '_base_' in path.parts:
+                continue
+            try:
+                cfg = Config.fromfile(str(path))
+            except (ModuleNotFoundError, RuntimeError, KeyError):  # mmdet's, and broken ones
+                continue
+            if not all(cfg.get(key) for key in ('model', 'train_cfg', 'train_dataloader')):
+                continue
+            try:
+                check_model(cfg.model, 'mmpretrain')
+                check_data(cfg.train_dataloader)
+            except CannotConvert:
+                continue
+            if kind(cfg.model) not in covered:
+                missing.setdefault(kind(cfg.model), path.name)
+    finally:
+        logging.disable(logging.NOTSET)
+    assert not missing
+
+
+# --------------------------------------------------- what no shipped config has
+
+
+def slim(data, work_dir, head=None, write=write_folders, num_classes=NUM_CLASSES, **kwargs):
+    """A slim ResNet with any head."""
+    cfg = shrink(
+        shipped('resnet/resnet18_8xb16_cifar10.py'), data(write, 16), work_dir, SLIM_RESNET,
+        num_classes, **kwargs)
+    if head is not None:
+        cfg.model.head = dict(dict(in_channels=32, num_classes=num_classes), **head)
+    if write is write_voc:
+        cfg.data_preprocessor.to_onehot = True
+    return cfg
+
+
+LOSSES = {
+    'asymmetric': (dict(type='AsymmetricLoss'), 'MultiLabelLinearClsHead'),
+    'focal': (dict(type='FocalLoss'), 'MultiLabelLinearClsHead'),
+    'multi-label smoothing': (dict(
+        type='LabelSmoothLoss', label_smooth_val=0.1, mode='multi_label', use_sigmoid=True,
+        loss_weight=0.5), 'MultiLabelLinearClsHead'),
+    'weighted classes': (dict(
+        type='CrossEntropyLoss', use_sigmoid=True, class_weight=[0.5 + i / 20 for i in range(20)],
+        pos_weight=2.), 'MultiLabelLinearClsHead'),
+    'seesaw': (dict(type='SeesawLoss', num_classes=NUM_CLASSES), 'LinearClsHead'),
+    'sum': (dict(type='CrossEntropyLoss', reduction='sum'), 'LinearClsHead'),
+    'L1 regression': (dict(type='RegressionLoss', loss_type='L1Loss'), 'LinearRegressionHead'),
+    'L2 regression': (dict(
+        type='RegressionLoss', loss_type='L2Loss', loss_weight=0.3), 'LinearRegressionHead'),
+}
+
+
+@pytest.mark.parametrize('name', LOSSES)
+def test_a_loss_that_no_shipped_config_has_is_weighted(name, data, tmp_path):
+    loss, head = LOSSES[name]
+    with MODELS.switch_scope_and_registry('mmpretrain') as registry:
+        if registry.get(loss['type']) is None:
+            pytest.skip(f'this mmpretrain has no {loss["type"]}')
+    multi_label = head == 'MultiLabelLinearClsHead'
+    cfg = slim(
+        data,
+        tmp_path,
+        dict(type=head, loss=loss),
+        write=write_voc if multi_label else write_folders,
+        num_classes=20 if multi_label else NUM_CLASSES)
+    if head == 'LinearRegressionHead':
+        cfg.data_preprocessor.to_onehot = True  # regresses the scores of the classes
+    baseline, _, on = three_runs(cfg)
+    assert_prunes_and_weighs(on)
+    if name == 'seesaw':  # it counts the samples of each class as it goes
+        assert on.end['head.loss_module.cum_samples'].sum() == BATCH_SIZE * len(on.rows)
+        assert baseline.end['head.loss_module.cum_samples'].sum() == BATCH_SIZE * len(baseline.rows)
+
+
+AUGMENTS = {
+    'mixup': dict(augments=dict(type='Mixup', alpha=0.8)),
+    'cutmix': dict(augments=[dict(type='CutMix', alpha=1.0)]),
+    'cutmix between bounds': dict(
+        augments=[dict(type='CutMix', alpha=1.0, cutmix_minmax=[0.2, 0.8])]),
+    'resizemix': dict(augments=[dict(type='ResizeMix', alpha=1.0)]),
+    'one of them, or none': dict(
+        augments=[
+            dict(type='Mixup', alpha=0.2),
+            dict(type='CutMix', alpha=1.0),
+            dict(type='ResizeMix', alpha=1.0)
+        ],
+        probs=[0.3, 0.2, 0.2]),
+}
+
+
+@pytest.mark.parametrize('name', AUGMENTS)
+def test_a_mixed_row_weighs_the_product_of_its_members_times_the_kept_share(name, data, tmp_path):
+    cfg = slim(data, tmp_path, max_epochs=4)
+    cfg.model.train_cfg = AUGMENTS[name]
+    _, _, on = three_runs(cfg, passes=4)
+    assert_prunes_and_weighs(on, passes=4)
+    assert mixed_and_weighted(on)
+    if 'probs' in AUGMENTS[name]:
+        pairs = [int((row['members'].sum(1) == 2).sum()) for row in on.rows]
+        assert 0 in pairs and max(pairs) > 0
+
+
+# -------------------------------------------------------------- several tasks
+
+
+@pytest.mark.parametrize('share_head', ['a head a task', 'a task that is rare'])
+def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data, tmp_path):
+    cfg = slim(data, tmp_path, write=write_multi_task, max_epochs=3)
+    cfg.train_dataloader.dataset.pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label', ))
+    ]
+    heads = dict(
+        shape=dict(type='LinearClsHead', num_classes=3),
+        parity=dict(
+            type='LinearClsHead',
+            num_classes=2,
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, loss_weight=0.5)))
+    if share_head == 'a task that is rare':
+        heads['rare'] = dict(type='LinearClsHead', num_classes=2)
+    cfg.model.head = dict(type='MultiTaskHead', task_heads=heads, in_channels=32)
+    _, off, on = three_runs(cfg, passes=3)
+    scores = off.runner.train_loop.sampler.scores.values
+    assert scores.isnan().nonzero().flatten().tolist() == [5]  # the image without a task
+    assert any(row['pruned'] for row in on.rows)
+    without_call = 0
+    for row in on.rows:
+        assert set(row['seen']) == {f'head.task_heads.{task}.loss_module' for task in heads}
+        for task in heads:
+            having = torch.tensor([task in tasks for tasks in row['tasks']])
+            calls = row['seen'][f'head.task_heads.{task}.loss_module']
+            assert len(calls) == having.any()
+            without_call += not calls
+            for weights in calls:
+                assert torch.equal(weights, row['weights'][having])
+    assert any((row['weights'] > 1).any() for row in on.rows)
+    assert (without_call > 0) == (share_head == 'a task that is rare')
+
+
+# ---------------------------------------------------------- hooks and wrappers
+
+
+def test_a_loss_and_a_batch_augmentation_that_a_hook_switches_to_are_weighted_too(data, tmp_path):
+    cfg = slim(data, tmp_path, max_epochs=5)
+    cfg.model.train_cfg = AUGMENTS['mixup']
+    flipped = list(cfg.train_dataloader.dataset.pipeline)
+    flipped.insert(1, dict(type='RandomFlip', prob=1.0))
+    cfg.custom_hooks = [
+        dict(
+            type='SwitchRecipeHook',
+            schedule=[
+                dict(
+                    action_epoch=2,
+                    train_pipeline=flipped,
+                    loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
+                dict(action_epoch=3, batch_augments=dict(augments=dict(type='CutMix', alpha=1.))),
+                dict(action_epoch=4, batch_augments=None),
+                dict(action_epoch=5, batch_augments=AUGMENTS['mixup']),
+            ])
+    ]
+    baseline, _, on = three_runs(cfg, passes=5)
+    assert_prunes_and_weighs(on, passes=5)
+    for row in on.rows:
+        loss = 'CrossEntropyLoss' if row['pass'] == 0 else 'LabelSmoothLoss'
+        assert row['losses'] == {'head.loss_module': loss}
+    mixed = {row['pass'] for row in mixed_and_weighted(on)}
+    assert mixed == {1, 2, 4}
+    # and the hook did what it does without InfoBatch
+    assert set(on.rows[0]['samples']) <= {x for row in baseline.rows for x in row['samples']}
+    augment = on.runner.model.data_preprocessor.batch_augments
+    assert not isinstance(augment, MixingRecorder)  # given back
+    assert type(augment) is type(baseline.runner.model.data_preprocessor.batch_augments)
+
+
+def test_accumulated_gradients_are_as_before(data, tmp_path):
+    cfg = slim(data, tmp_path, max_epochs=3)
+    cfg.optim_wrapper.accumulative_counts = 2
+    _, _, on = three_runs(cfg, passes=3)
+    assert_prunes_and_weighs(on, passes=3)
+
+
+WRAPPERS = {
+    'concat': lambda ds: dict(type='ConcatDataset', datasets=[ds, ds]),
+    'repeat': lambda ds: dict(type='RepeatDataset', times=2, dataset=ds),
+    'class balanced': lambda ds: dict(type='ClassBalancedDataset', oversample_thr=0.6, dataset=ds),
+    'fold': lambda ds: dict(type='KFoldDataset', num_splits=3, fold=1, dataset=ds),
+}
+
+
+@pytest.mark.parametrize('name', WRAPPERS)
+def test_a_wrapped_dataset_is_pruned_by_the_index_into_the_outermost(name, data, tmp_path):
+    cfg = slim(data, tmp_path)
+    cfg.train_dataloader.dataset = WRAPPERS[name](cfg.train_dataloader.dataset)
     baseline = train(cfg)
     off = train(convert(cfg, prune_ratio=0., delta=1.), baseline.begin)
     on = train(convert(cfg, prune_ratio=0.5, delta=1.), baseline.begin)
     assert_same_numbers(off, baseline)
-    assert not any(row['pruned'] for row in off.rows)
-    assert len(baseline.rows) == 6
-    assert torch.isfinite(off.runner.train_loop.sampler.scores.values).all()
+    assert_prunes_and_weighs(on)
+    length = len(on.runner.train_loop.dataloader.dataset)
+    assert len(on.runner.train_loop.sampler.scores) == length
+    assert length == dict(concat=24, repeat=24, fold=8).get(name, length)
+
+
+# ------------------------------------------------------------ another runner
+
+
+def on_flexible_runner(cfg):
+    cfg.strategy = dict(type='SingleDeviceStrategy')
+    cfg.launcher = 'none'
+    return cfg
+
+
+def test_a_flexible_runner_trains_as_before_where_nothing_is_pruned(data, tmp_path):
+    cfg = on_flexible_runner(slim(data, tmp_path))
+    cfg.model.train_cfg = AUGMENTS['mixup']
+    _, _, on = three_runs(cfg, runner_type=FlexibleRunner)
+    assert_prunes_and_weighs(on)
+
+
+# --------------------------------------- models of packages that may be missing
+
+
+@pytest.mark.parametrize('package, model', [
+    ('timm', dict(type='TimmClassifier', model_name='resnet10t', pretrained=False)),
+    ('transformers', dict(type='HuggingFaceClassifier', model_name='microsoft/resnet-18',
+                          pretrained=False)),
+])
+def test_a_classifier_of_another_package_is_weighted(package, model, data, tmp_path):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f'{package} is not installed')
+    cfg = slim(data, tmp_path)
+    cfg.model = dict(
+        model, num_classes=NUM_CLASSES, loss=dict(type='CrossEntropyLoss', loss_weight=1.0))
+    _, _, on = three_runs(cfg)
     assert_prunes_and_weighs(on)

@@ -25,7 +25,8 @@ class RunningPass:
 
     Attributes:
         done (int): How many samples of this rank's share have been trained.
-        uniform (bool): Whether every weight of this rank's share is 1.
+        uniform (bool): Whether every weight of the pass is 1, on all ranks and from its beginning
+            on: a run that is resumed behind the last other weight goes on as before.
     """
 
     def __init__(self,
@@ -37,7 +38,7 @@ class RunningPass:
         indices, weights = sampler.share()
         self._share = indices
         self._indices: Optional[List[int]] = None
-        self.uniform = bool((weights == 1).all())
+        self.uniform = bool((sampler.pass_order()[1] == 1).all())
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights), ), float('nan'), device=device)
         self.done = 0

@@ -20,6 +20,8 @@ NUM_IMAGES, BATCH_SIZE, NUM_CLASSES = 12, 4, 3
 SHRUNK_NORMS = {'SyncBN': 'BN', 'SparseSyncBatchNorm2d': 'SparseBatchNorm2d'}
 # Transforms that a model needs; all others are left out, for runs that see the same images.
 MASKS = ('BEiTMaskGenerator', 'SimMIMMaskGenerator')
+# Losses that another call changes.
+STATEFUL = ('SeesawLoss', )
 
 # ---------------------------------------------------------------------- data
 
@@ -212,6 +214,20 @@ def reseed(number):
     random.seed(number)
 
 
+@torch.no_grad()
+def by_rows(loss, args, kwargs, weights):
+    """What a loss has to make of weighted samples, from what the toolbox's own loss makes of each
+    sample alone: their mean, or by the share of masked positions that a sample has."""
+    kwargs = {key: 1 if key == 'avg_factor' else value for key, value in kwargs.items()}
+    total = torch.zeros(())
+    args = [arg for arg in args if arg is not None]
+    masked = args[2].flatten(1).sum(1) if len(args) > 2 else torch.ones(len(weights))
+    for i in masked.nonzero().flatten().tolist():
+        row = [arg[i:i + 1] for arg in args]
+        total += weights[i] * loss(*row, **kwargs) * masked[i] / masked.sum()
+    return total
+
+
 class Watch(Hook):
     """Give each iteration random numbers of its own, and note what the losses saw.
 
@@ -228,7 +244,8 @@ class Watch(Hook):
             ``tasks`` that they have, ``log_vars``, ``members`` (bool [B, B], the samples that each
             mixed row is made of); in a run with InfoBatch also ``indices`` of the sampler,
             ``weights`` that the plan has for them, ``seen`` (what each call of each wrapped loss
-            was weighted with), ``losses`` (their classes), ``kept_share``, ``pruned``, ``pass``.
+            was weighted with), ``losses`` (their classes), ``values`` (what each call gave, beside
+            what :func:`by_rows` says), ``kept_share``, ``pruned``, ``pass``.
     """
 
     priority = 'LOWEST'
@@ -263,7 +280,7 @@ class Watch(Hook):
         reseed(runner.iter)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.row = dict(seen={}, losses={}, members=None)
+        self.row = dict(seen={}, losses={}, values=[], members=None)
         samples = data_batch['data_samples']
         inputs = data_batch['inputs']
         pixels = inputs if len(inputs) == len(samples) else inputs[0]  # not the masks beside them
@@ -291,10 +308,18 @@ class Watch(Hook):
             if isinstance(module, InfoBatchLoss):
                 self.row['seen'][name] = []
                 self.row['losses'][name] = type(module.loss).__name__
-                self.spies.append(module.register_forward_pre_hook(self.spy(name)))
+                self.spies.append(module.register_forward_hook(self.spy(name), with_kwargs=True))
 
     def spy(self, name):
-        return lambda loss, args: self.row['seen'][name].append(loss._weights.clone())
+
+        def spy(module, args, kwargs, value):
+            weights = module._weights.clone()
+            self.row['seen'][name].append(weights)
+            if self.row['losses'][name] not in STATEFUL:
+                expected = by_rows(module.loss, args, kwargs, weights)
+                self.row['values'].append((value.detach(), expected))
+
+        return spy
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         for spy in self.spies:

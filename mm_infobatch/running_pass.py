@@ -37,6 +37,7 @@ class RunningPass:
         self.sampler = sampler
         indices, weights = sampler.share()
         self._share = indices
+        self._start = sampler.start
         self._indices: Optional[List[int]] = None
         self.uniform = bool((sampler.pass_order()[1] == 1).all())
         self._weights = weights.to(device)
@@ -50,7 +51,7 @@ class RunningPass:
     @property
     def consumed(self) -> int:
         """int: How many samples of the pass have been trained, over all ranks."""
-        return self.sampler.start + self.done * self.sampler.world_size
+        return self._start + self.done * self.sampler.world_size
 
     @property
     def trained(self) -> int:

@@ -448,8 +448,9 @@ def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data
 # ---------------------------------------------------------- hooks and wrappers
 
 
-def test_a_loss_and_a_batch_augmentation_that_a_hook_switches_to_are_weighted_too(data, tmp_path):
-    cfg = slim(data, tmp_path, max_epochs=5)
+def switching(data, work_dir):
+    """A config whose hook switches pipeline, loss and batch augmentation in mid-run."""
+    cfg = slim(data, work_dir, max_epochs=5)
     cfg.model.train_cfg = AUGMENTS['mixup']
     flipped = list(cfg.train_dataloader.dataset.pipeline)
     flipped.insert(1, dict(type='RandomFlip', prob=1.0))
@@ -466,7 +467,11 @@ def test_a_loss_and_a_batch_augmentation_that_a_hook_switches_to_are_weighted_to
                 dict(action_epoch=5, batch_augments=AUGMENTS['mixup']),
             ])
     ]
-    baseline, _, on = three_runs(cfg, passes=5)
+    return cfg
+
+
+def test_a_loss_and_a_batch_augmentation_that_a_hook_switches_to_are_weighted_too(data, tmp_path):
+    baseline, _, on = three_runs(switching(data, tmp_path), passes=5)
     assert_prunes_and_weighs(on, passes=5)
     for row in on.rows:
         loss = 'CrossEntropyLoss' if row['pass'] == 0 else 'LabelSmoothLoss'
@@ -478,6 +483,57 @@ def test_a_loss_and_a_batch_augmentation_that_a_hook_switches_to_are_weighted_to
     augment = on.runner.model.data_preprocessor.batch_augments
     assert not isinstance(augment, MixingRecorder)  # given back
     assert type(augment) is type(baseline.runner.model.data_preprocessor.batch_augments)
+
+
+def assert_goes_on(resumed, whole, iteration):
+    """From that iteration on, the same samples, weights, numbers and model."""
+    assert len(resumed.rows) == len(whole.rows) - iteration
+    for row, other in zip(resumed.rows, whole.rows[iteration:]):
+        for key in ('pass', 'indices', 'samples', 'log_vars', 'losses'):
+            assert row[key] == other[key]
+        for name, calls in row['seen'].items():
+            assert [w.tolist() for w in calls] == [w.tolist() for w in other['seen'][name]]
+    assert_same_state(resumed.end, whole.end)
+    assert_same_state(resumed.ema, whole.ema)
+
+
+def saving(cfg, directory):
+    """A config that keeps a checkpoint of each iteration."""
+    cfg.default_hooks.checkpoint = dict(
+        type='CheckpointHook', by_epoch=False, interval=1, out_dir=str(directory))
+    return cfg
+
+
+def resuming(cfg, path):
+    """The config that goes on from a checkpoint."""
+    cfg = Config(cfg.to_dict(), format_python_code=False)
+    cfg.load_from, cfg.resume = str(path), True
+    cfg.default_hooks.checkpoint.interval = -1
+    return cfg
+
+
+@pytest.mark.parametrize('iteration', [4, 7, 10])
+def test_a_run_with_switches_and_mixing_resumes_digit_for_digit(iteration, data, tmp_path):
+    cfg = saving(convert(switching(data, tmp_path / 'run'), delta=0.9), tmp_path / 'checkpoints')
+    whole = train(cfg)
+    path = next((tmp_path / 'checkpoints').glob(f'*/iter_{iteration}.pth'))
+    resumed = train(resuming(cfg, path))
+    assert_goes_on(resumed, whole, iteration)
+
+
+@pytest.mark.parametrize('name', [
+    'convnext_v2/convnext-v2-base_32xb32_in1k.py', 'regnet/regnetx-400mf_8xb128_in1k.py',
+    'mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
+])
+def test_a_shipped_config_resumes_digit_for_digit_in_the_middle_of_a_pruned_pass(
+        name, data, tmp_path):
+    case = next(case for case in CASES if case.config == name)
+    cfg = saving(convert(shrunk(case, data, tmp_path / 'run'), delta=1.), tmp_path / 'checkpoints')
+    whole = train(cfg)
+    path = next((tmp_path / 'checkpoints').glob('*/iter_4.pth'))
+    resumed = train(resuming(cfg, path))
+    assert resumed.rows[0]['pruned'] and resumed.rows[0]['pass'] == 1
+    assert_goes_on(resumed, whole, 4)
 
 
 def test_accumulated_gradients_are_as_before(data, tmp_path):
@@ -523,6 +579,15 @@ def test_a_flexible_runner_trains_as_before_where_nothing_is_pruned(data, tmp_pa
     cfg.model.train_cfg = AUGMENTS['mixup']
     _, _, on = three_runs(cfg, runner_type=FlexibleRunner)
     assert_prunes_and_weighs(on)
+
+
+def test_a_flexible_runner_resumes_digit_for_digit(data, tmp_path):
+    cfg = on_flexible_runner(convert(slim(data, tmp_path / 'run'), delta=1.))
+    cfg.model.train_cfg = AUGMENTS['mixup']
+    saving(cfg, tmp_path / 'checkpoints')
+    whole = train(cfg, runner_type=FlexibleRunner)
+    path = next((tmp_path / 'checkpoints').glob('*/iter_4.pth'))
+    assert_goes_on(train(resuming(cfg, path), runner_type=FlexibleRunner), whole, 4)
 
 
 # --------------------------------------- models of packages that may be missing

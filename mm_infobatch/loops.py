@@ -1,5 +1,5 @@
 """The training loops: passes, progress and the end of the run."""
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -33,6 +33,15 @@ def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
     if drop_last:
         sampler.min_kept = sampler.world_size * batch_size
     return sampler
+
+
+def batches_left(dataloader: DataLoader, sampler: InfoBatchSampler) -> Iterator[Any]:
+    """What is left of the pass for the loop, which leaves the dataloader to others as if the pass
+    had not been taken up in the middle."""
+    for data_batch in dataloader:
+        sampler.rewind()
+        yield data_batch
+    sampler.rewind()
 
 
 @LOOPS.register_module()
@@ -95,7 +104,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
-        for idx, data_batch in enumerate(self.dataloader, start=self.schedule.step):
+        for idx, data_batch in enumerate(
+                batches_left(self.dataloader, self.sampler), start=self.schedule.step):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -193,7 +203,7 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
 
     def run_pass(self) -> None:
         """Train a pass, or what is left of it after a resume or up to the end of the run."""
-        for data_batch in self.dataloader:
+        for data_batch in batches_left(self.dataloader, self.sampler):
             self.runner.model.train()
             self.run_iter(data_batch)
             self._decide_current_val_interval()

@@ -25,7 +25,8 @@ class RunningPass:
 
     Attributes:
         done (int): How many samples of this rank's share have been trained.
-        uniform (bool): Whether every weight of this rank's share is 1.
+        uniform (bool): Whether every weight of the pass is 1, on all ranks and from its beginning
+            on: a run that is resumed behind the last other weight goes on as before.
     """
 
     def __init__(self,
@@ -36,8 +37,9 @@ class RunningPass:
         self.sampler = sampler
         indices, weights = sampler.share()
         self._share = indices
+        self._start = sampler.start
         self._indices: Optional[List[int]] = None
-        self.uniform = bool((weights == 1).all())
+        self.uniform = bool((sampler.pass_order()[1] == 1).all())
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights), ), float('nan'), device=device)
         self.done = 0
@@ -49,7 +51,7 @@ class RunningPass:
     @property
     def consumed(self) -> int:
         """int: How many samples of the pass have been trained, over all ranks."""
-        return self.sampler.start + self.done * self.sampler.world_size
+        return self._start + self.done * self.sampler.world_size
 
     @property
     def trained(self) -> int:

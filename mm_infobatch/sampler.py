@@ -244,6 +244,12 @@ class InfoBatchSampler(Sampler):
         up."""
         return self._start
 
+    def rewind(self) -> None:
+        """Hand out the whole pass from now on, also where it was taken up in the middle: the loop
+        has its batches, and whoever iterates beside it (mmpretrain's ``PreciseBNHook`` does, and
+        divides by the length) means all of them."""
+        self._start = 0
+
     def __iter__(self) -> Iterator[int]:
         """Iterate over the indices that this rank has still to train in this pass.
 

@@ -1,6 +1,6 @@
 """The loss wrapper: scores of the samples out, weights of the samples in."""
 import inspect
-from typing import Any, Optional, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from mmengine.registry import MODELS
@@ -158,6 +158,15 @@ class InfoBatchLoss(nn.Module):
                     'mean over samples. To train the mean of its values for each image alone, '
                     "which is another loss, write dict(type='InfoBatchLoss', loss=..., "
                     'per_image=True)')
+
+    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take the state of the wrapped loss (the counts of SeesawLoss) from a checkpoint of a run
+        without InfoBatch too, where its names lack the ``loss.`` of this module."""
+        inner = f'{prefix}loss.'
+        for key in list(state_dict):
+            if key.startswith(prefix) and not key.startswith(inner):
+                state_dict[inner + key[len(prefix):]] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """str: The settings, for ``repr``."""

@@ -34,12 +34,14 @@ from mm_infobatch import CannotConvert, convert
 from mm_infobatch.config_refusals import check_data, check_model
 from mm_infobatch.mixing import MixingRecorder
 
-pytestmark = [
-    # mmpretrain's and torch's own words about the shipped configs.
-    pytest.mark.filterwarnings('ignore::UserWarning'),
-    pytest.mark.filterwarnings('ignore::DeprecationWarning'),
-    pytest.mark.filterwarnings('ignore::FutureWarning'),
-]
+# What the toolboxes say of the shipped configs, and of accumulated gradients.
+WARNINGS = (
+    'MMPretrain cannot train the distilled version DeiT',
+    'In MMCV v1.4.4, we modified the default value of args',
+    'Unnecessary conv bias before batch/instance norm',
+    'Detected call of `scheduler.step',
+)
+pytestmark = [pytest.mark.filterwarnings(f'ignore:{text}:UserWarning') for text in WARNINGS]
 
 
 class Case(NamedTuple):
@@ -285,6 +287,8 @@ def test_a_shipped_config_trains_as_before_where_nothing_is_pruned_and_weighted_
     _, off, on = three_runs(cfg)
     assert torch.isfinite(off.runner.train_loop.sampler.scores.values).all()
     assert_prunes_and_weighs(on)
+    averages = any(hook.type == 'EMAHook' for hook in cfg.get('custom_hooks') or [])
+    assert bool(on.ema) == averages
     if 'augments' in (cfg.model.get('train_cfg') or {}):
         assert mixed_and_weighted(on)
 
@@ -376,6 +380,22 @@ def test_a_loss_that_no_shipped_config_has_is_weighted(name, data, tmp_path):
     if name == 'seesaw':  # it counts the samples of each class as it goes
         assert on.end['head.loss_module.cum_samples'].sum() == BATCH_SIZE * len(on.rows)
         assert baseline.end['head.loss_module.cum_samples'].sum() == BATCH_SIZE * len(baseline.rows)
+
+
+@pytest.mark.parametrize('begins', ['load_from', 'resume'])
+def test_the_state_of_a_loss_is_taken_from_a_checkpoint_of_a_run_without(begins, data, tmp_path):
+    loss = dict(type='SeesawLoss', num_classes=NUM_CLASSES)
+    cfg = saving(
+        slim(data, tmp_path / 'run', dict(type='LinearClsHead', loss=loss)),
+        tmp_path / 'checkpoints')
+    train(cfg)
+    path = next((tmp_path / 'checkpoints').glob('*/iter_3.pth'))
+    going_on = resuming(convert(cfg, prune_ratio=0., delta=1.), path)
+    going_on.resume = begins == 'resume'
+    run = train(going_on)
+    counts = 'head.loss_module.cum_samples'
+    assert run.begin[counts].sum() == NUM_IMAGES
+    assert_same_state(run.begin, torch.load(path, weights_only=False)['state_dict'])
 
 
 AUGMENTS = {

@@ -71,7 +71,7 @@ def write_data(root, size, num_classes, ignored=True):
 
 @functools.lru_cache(maxsize=None)
 def shipped(name):
-    """The config of that file name, as mmseg ships it; nobody changes it."""
+    """The config of that name, or path, as mmseg ships it; nobody changes it."""
     path, = CONFIGS.rglob(name)
     return Config.fromfile(str(path))
 
@@ -108,7 +108,7 @@ def sweep():
     enough.
 
     Yields:
-        str: The config's name.
+        str: The path of the config below the folder of all.
     """
     seen = set()
     for path in sorted(CONFIGS.rglob('*.py')):
@@ -119,7 +119,7 @@ def sweep():
         if re.search(r'Head\b|Loss\b|loss|Entropy|Decoder\b|Estimator\b', text) or (
                 models and models not in seen):
             seen.add(models)
-            yield path.name
+            yield path.relative_to(CONFIGS).as_posix()
 
 
 def slim(node, divide, key=''):

@@ -17,7 +17,8 @@ def build_policy(policy: Union[dict, Any, None]) -> Any:
             None stands for ``dict(type='SoftPruning', prune_ratio=0.5)``.
 
     Raises:
-        TypeError: If it is neither.
+        TypeError: If it is neither, or does not take the config's arguments.
+        ValueError: If no policy has the name in the config.
     """
     line = "policy=dict(type='SoftPruning', prune_ratio=0.5)"
     if policy is None:
@@ -25,8 +26,15 @@ def build_policy(policy: Union[dict, Any, None]) -> Any:
     if isinstance(policy, dict):
         if 'type' not in policy:
             raise TypeError(f'policy={policy!r} has no type; write {line}')
-        # With its scope, or mmengine would warn that the toolbox has no such registry.
-        built = PRUNING_POLICIES.build({'_scope_': PRUNING_POLICIES.scope, **policy})
+        # Not PRUNING_POLICIES.build, which warns in each run that the toolbox in whose scope it is
+        # has no such registry.
+        arguments = dict(policy)
+        name = arguments.pop('type')
+        cls = PRUNING_POLICIES.get(name) if isinstance(name, str) else name
+        if not callable(cls):
+            raise ValueError(f'policy type {name!r} is not in the registry of pruning policies, '
+                             f'which has {sorted(PRUNING_POLICIES.module_dict)}; write {line}')
+        built = cls(**arguments)
     else:
         built = policy
     if not callable(getattr(built, 'plan', None)):

@@ -16,14 +16,17 @@ def build_policy(config: Dict[str, Any]) -> Any:
 
     Raises:
         TypeError: If it has no type, or an argument that the policy does not take.
+        ValueError: If no policy has the name.
     """
     if 'type' not in config:
         raise TypeError(f"policy={config!r} has no type; write policy=dict(type='SoftPruning', "
                         'prune_ratio=0.5)')
     kind = config.get('type')
     found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
-    if not inspect.isclass(found):
-        return PRUNING_POLICIES.build(config)  # which says what is wrong
+    if not callable(found):
+        raise ValueError(f'policy type {kind!r} is not in the registry of pruning policies, which '
+                         f'has {sorted(PRUNING_POLICIES.module_dict)}; write '
+                         "policy=dict(type='SoftPruning', prune_ratio=0.5)")
     taken = inspect.signature(found).parameters.values()
     strange = sorted(config.keys() - {'type'} - {each.name for each in taken})
     if strange and not any(each.kind is each.VAR_KEYWORD for each in taken):

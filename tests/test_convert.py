@@ -263,7 +263,7 @@ def test_a_loss_over_the_batch_is_evaluated_by_image_only_where_it_is_asked_for(
 
 @pytest.mark.parametrize('options, error, message', [
     (dict(prune_ratio=1.5), ValueError, 'prune_ratio=1.5'),
-    (dict(policy=dict(type='SoftPrunning')), KeyError, 'SoftPrunning'),
+    (dict(policy=dict(type='SoftPrunning')), ValueError, 'SoftPrunning.*is not in the registry'),
     (dict(prune_ratio=0.5, policy=dict(type='SoftPruning')), ValueError, 'both say what to prune'),
     (dict(score=['DiceLoss']), ValueError, 'names none of the losses.*CrossEntropyLoss'),
     (dict(prune_ration=0.5), TypeError, 'prune_ration'),

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 
 import compare_policies
-import render_policies
+import render_docs
 import score_samples
 import study_stability
 from mm_infobatch import PRUNING_POLICIES
@@ -195,10 +195,10 @@ def study_stability_sampler(settings):
 
 def test_every_table_of_the_document_is_what_the_records_say():
     text = DOCUMENT.read_text()
-    assert render_policies.PLACE.search(text)
-    assert render_policies.render(text, ROOT) == text
+    assert render_docs.PLACE.search(text)
+    assert render_docs.render(text, ROOT) == text
     changed = text.replace('| SoftPruning ', '| HardPruning ', 1)  # control
-    assert changed != text == render_policies.render(changed, ROOT)
+    assert changed != text == render_docs.render(changed, ROOT)
 
 
 def test_the_document_names_every_policy_and_every_switch():

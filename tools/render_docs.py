@@ -8,8 +8,10 @@ A document has places like::
 and what stands between the two lines is what ``summarize.py`` prints for those records. A record
 with ``*`` in it is a group, the runs that differ in the seed. A place of the kind
 ``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file, and
-one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``. With ``--check``
-nothing is written, and a document that differs is an error.
+one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``; one of the kind
+``<!-- policies: records/policies/... -->`` the tables of ``compare_policies.py`` or of
+``study_stability.py``. With ``--check`` nothing is written, and a document that differs is an
+error.
 """
 import argparse
 import json
@@ -18,6 +20,8 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Union
 
+import compare_policies
+import study_stability
 from _faults import faults_table
 from _runs import Run, read_run
 from summarize import table
@@ -26,7 +30,7 @@ from sweep_configs import markdown
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
-    r'(<!-- (table|sweep|faults): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+    r'(<!-- (table|sweep|faults|policies): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:
@@ -59,10 +63,21 @@ def sweep_tables(settings: str, root: Path) -> str:
     return markdown(json.loads(path.read_text()))
 
 
+def policies_tables(settings: str, root: Path) -> str:
+    """The tables of ``compare_policies.py`` (.json) or of ``study_stability.py`` (.jsonl)."""
+    path = root / settings
+    if not path.is_file():
+        raise ValueError(f'{settings}: there is no such file')
+    if path.suffix == '.jsonl':
+        return study_stability.table(study_stability.read(path))
+    return compare_policies.text(json.loads(path.read_text()))
+
+
 KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     table=runs_table,
     sweep=sweep_tables,
-    faults=lambda settings, root: faults_table(root / settings))
+    faults=lambda settings, root: faults_table(root / settings),
+    policies=policies_tables)
 
 
 def render(text: str, root: Path) -> str:

@@ -374,7 +374,7 @@ def train(cfg, watch):
     return watch
 
 
-def check(cfg, uncalled=(), same=True, **options):
+def check(cfg, same=True, **options):
     """Train a shrunk config as it is, converted with nothing to prune, and converted.
 
     Without pruning each iteration has to log the same numbers, bit for bit, and the run has to end
@@ -383,7 +383,6 @@ def check(cfg, uncalled=(), same=True, **options):
 
     Args:
         cfg (Config): The shrunk config.
-        uncalled (Sequence[str]): Losses that the model has but never calls.
         same (bool): Whether the converted config trains the same loss; ``per_image=True`` may not.
             Defaults to True.
         options: More options of ``convert``.
@@ -402,11 +401,11 @@ def check(cfg, uncalled=(), same=True, **options):
             assert rows[0] == rows[1], f'iteration {index}: {rows[0]}, but it was {rows[1]}'
         assert len(kept.rows) == len(stock.rows)
         runs.assert_same_state(kept.state, stock.state)
-    check_pruned(pruned, uncalled)
+    check_pruned(pruned)
     return stock, kept, pruned
 
 
-def check_pruned(run, uncalled=()):
+def check_pruned(run):
     """Check a run of two passes, of which the second prunes."""
     per_pass = len(run.scores.values) // BATCH_SIZE
     plan = run.plans[-1]
@@ -414,9 +413,7 @@ def check_pruned(run, uncalled=()):
     assert len(run.rows) == per_pass + plan.kept // BATCH_SIZE
     assert all(np.isfinite(value) for row in run.rows for value in row.values()), run.rows
     assert run.losses
-    for name in run.losses:
-        for called in run.called:
-            assert (name in called) != (name in uncalled), name
+    assert all(called.keys() == run.losses.keys() for called in run.called)
     handed_out = [sum(called.values(), []) for called in run.called]  # [iteration][call][sample]
     assert all(weights == [1, 1] for calls in handed_out[:per_pass] for weights in calls)
     assert max(max(weights) for calls in handed_out[per_pass:] for weights in calls) > 1

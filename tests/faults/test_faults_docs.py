@@ -28,7 +28,7 @@ def test_every_trial_of_the_records_ended_as_it_has_to(path):
     rows = json.loads(path.read_text())['cases']
     assert rows and [row['case'] for row in rows if row['passed'] != row['trials']] == []
     kills = [row for row in rows if row['group'] == 'Kill it' and row['case'].endswith('one kill')]
-    assert [row['trials'] for row in kills] == [20] * 4
+    assert {row['trials'] for row in kills} == {20}
 
 
 def test_a_failed_trial_is_in_the_table(tmp_path):

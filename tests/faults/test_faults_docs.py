@@ -18,7 +18,7 @@ def test_the_table_is_what_the_records_say():
 
 
 def test_a_number_that_was_changed_by_hand_is_found():
-    changed = re.sub(r'\d+ of \d+', '1 of 1', DOCUMENT, count=1)
+    changed = re.sub(r'\d+ of \d+ \|', '0 of 9 |', DOCUMENT, count=1)
     assert changed != DOCUMENT
     assert render_docs.render(changed, ROOT) == DOCUMENT
 
@@ -28,7 +28,7 @@ def test_every_trial_of_the_records_ended_as_it_has_to(path):
     rows = json.loads(path.read_text())['cases']
     assert rows and [row['case'] for row in rows if row['passed'] != row['trials']] == []
     kills = [row for row in rows if row['group'] == 'Kill it' and row['case'].endswith('one kill')]
-    assert [row['trials'] for row in kills] == [20] * 4
+    assert {row['trials'] for row in kills} == {20}
 
 
 def test_a_failed_trial_is_in_the_table(tmp_path):

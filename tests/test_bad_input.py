@@ -118,7 +118,7 @@ def test_an_iteration_loop_refuses_what_would_fail_at_the_first_validation(seg, 
 
 MISSPELT = [
     (f'{SAMPLER}.dlta', 0.5, ('InfoBatchSampler', "'dlta'")),
-    (f'{SAMPLER}.policy.prune_ration', 0.5, ('SoftPruning', "'prune_ration'")),
+    (f'{SAMPLER}.policy.prune_ration', 0.5, ('SoftPruning does not take prune_ration, only', )),
     ('custom_hooks.0.interval', 3, ('InfoBatchHook', "'interval'")),
     ('model.head.loss.scor', False, ('InfoBatchLoss', "'scor'")),
     ('model.head.loss.loss.loss_weigth', 1., ('CrossEntropyLoss', "'loss_weigth'")),
@@ -130,7 +130,7 @@ MISSPELT = [
 @pytest.mark.parametrize('key, value, parts', MISSPELT, ids=[key for key, *_ in MISSPELT])
 def test_a_misspelt_argument_is_named_with_the_class_that_does_not_take_it(cls, key, value, parts):
     put(cls, key, value)
-    refused(cls, TypeError, 'unexpected keyword argument', *parts)
+    refused(cls, TypeError, *parts)
 
 
 MISNAMED = {

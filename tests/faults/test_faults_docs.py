@@ -13,7 +13,7 @@ RECORDS = ROOT / 'records' / 'faults'
 
 
 def test_the_table_is_what_the_records_say():
-    assert render_docs.FAULTS.search(DOCUMENT)
+    assert render_docs.PLACE.search(DOCUMENT)
     assert render_docs.render(DOCUMENT, ROOT) == DOCUMENT
 
 

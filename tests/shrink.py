@@ -85,7 +85,7 @@ def losses_of(cfg):
     """
     model, found = cfg.model.to_dict(), set()
 
-    def note(loss, cls, path):
+    def note(loss, cls, path, scope):
         owner, parameter = model, ''
         node = model
         for key in path[1:]:

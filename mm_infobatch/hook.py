@@ -114,7 +114,7 @@ class InfoBatchHook(Hook):
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
         self._sampler.start_pass(self._schedule.pass_index + 1, self._schedule.progress)
-        plan = self._sampler.plan
+        order = self._sampler.order
         seconds = time.perf_counter() - began
         self._schedule.begin_pass(len(self._loop.dataloader))
         self._pass = RunningPass(self._sampler, self._device)
@@ -122,13 +122,13 @@ class InfoBatchHook(Hook):
         record = self._report.begin_pass(
             index=self._schedule.pass_index,
             begin_iter=self._schedule.iters,
-            kept=plan.kept,
-            pruned=plan.pruned,
+            kept=order.kept,
+            pruned=order.num_samples - order.kept,
             annealing=self._sampler.annealing,
-            threshold=plan.threshold,
+            threshold=order.threshold,
             mean_score=None if math.isnan(mean) else mean,
             seconds=seconds,
-            will_train=self._samples_in(self._schedule.steps, plan.kept),
+            will_train=self._samples_in(self._schedule.steps, order.kept),
             full=self._full)
         runner.logger.info(self._report.pass_line())
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
@@ -145,7 +145,7 @@ class InfoBatchHook(Hook):
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
-        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.plan.kept
+        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.kept
         self._report.update_pass(
             iterations=self._schedule.iters - self._report.passes[-1]['begin_iter'],
             trained=self._pass.trained,
@@ -281,7 +281,7 @@ class InfoBatchHook(Hook):
         self._pass = RunningPass.resume(self._sampler, self._device, state)
         self._schedule.load_state_dict(
             state['schedule'],
-            checks.count_batches(self._loop.dataloader, len(self._sampler.share()[0])))
+            checks.count_batches(self._loop.dataloader, len(self._sampler.small_share()[0])))
         walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
         self._owe(walked_at_once)
         self._report.passes = [dict(record) for record in state['records']]

@@ -2,7 +2,7 @@
 import math
 import os.path as osp
 import time
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from . import checks
-from .model_losses import ModelLosses
+from .model_losses import ModelLosses, unweighted
 from .policies.soft_pruning import mean_score
 from .report import FORMAT_VERSION, RunReport
 from .running_pass import RunningPass
@@ -54,6 +54,7 @@ class InfoBatchHook(Hook):
         self._fit_accumulation = False
         self._losses: Optional[ModelLosses] = None
         self._first_batch = True
+        self._first_losses: Optional[Tuple[Any, Any]] = None  # of the model, and ours of it
 
     # ---------------------------------------------------------------- passes
 
@@ -139,6 +140,11 @@ class InfoBatchHook(Hook):
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None
         self._pass.merge()
+        if self._first_losses is not None:  # not in the first step, which would wait for the device
+            warning = unweighted(*(float(loss) for loss in self._first_losses))
+            self._first_losses = None
+            if warning is not None:
+                runner.logger.warning(f'InfoBatch: {warning}')
         self._record(runner)
 
     def _record(self, runner: Any) -> None:
@@ -205,9 +211,7 @@ class InfoBatchHook(Hook):
         if self._first_batch:
             self._first_batch = False
             if isinstance(outputs, dict) and 'loss' in outputs:
-                warning = self._losses.unweighted(outputs['loss'])
-                if warning is not None:
-                    runner.logger.warning(f'InfoBatch: {warning}')
+                self._first_losses = self._losses.trained(outputs['loss'])
         self._owe(self._schedule.advance())
         if self._schedule.pass_done or self._schedule.done:
             self._end_pass(runner)

@@ -2,7 +2,7 @@
 import math
 import os.path as osp
 import time
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from . import checks
-from .model_losses import ModelLosses
+from .model_losses import ModelLosses, unweighted
 from .policies.soft_pruning import mean_score
 from .report import FORMAT_VERSION, RunReport
 from .running_pass import RunningPass
@@ -54,6 +54,7 @@ class InfoBatchHook(Hook):
         self._fit_accumulation = False
         self._losses: Optional[ModelLosses] = None
         self._first_batch = True
+        self._first_losses: Optional[Tuple[Any, Any]] = None  # of the model, and ours of it
 
     # ---------------------------------------------------------------- passes
 
@@ -114,7 +115,7 @@ class InfoBatchHook(Hook):
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
         self._sampler.start_pass(self._schedule.pass_index + 1, self._schedule.progress)
-        plan = self._sampler.plan
+        order = self._sampler.order
         seconds = time.perf_counter() - began
         self._schedule.begin_pass(len(self._loop.dataloader))
         self._pass = RunningPass(self._sampler, self._device)
@@ -122,13 +123,13 @@ class InfoBatchHook(Hook):
         record = self._report.begin_pass(
             index=self._schedule.pass_index,
             begin_iter=self._schedule.iters,
-            kept=plan.kept,
-            pruned=plan.pruned,
+            kept=order.kept,
+            pruned=order.num_samples - order.kept,
             annealing=self._sampler.annealing,
-            threshold=plan.threshold,
+            threshold=order.threshold,
             mean_score=None if math.isnan(mean) else mean,
             seconds=seconds,
-            will_train=self._samples_in(self._schedule.steps, plan.kept),
+            will_train=self._samples_in(self._schedule.steps, order.kept),
             full=self._full)
         runner.logger.info(self._report.pass_line())
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
@@ -139,13 +140,18 @@ class InfoBatchHook(Hook):
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None
         self._pass.merge()
+        if self._first_losses is not None:  # not in the first step, which would wait for the device
+            warning = unweighted(*(float(loss) for loss in self._first_losses))
+            self._first_losses = None
+            if warning is not None:
+                runner.logger.warning(f'InfoBatch: {warning}')
         self._record(runner)
 
     def _record(self, runner: Any) -> None:
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
-        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.plan.kept
+        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.kept
         self._report.update_pass(
             iterations=self._schedule.iters - self._report.passes[-1]['begin_iter'],
             trained=self._pass.trained,
@@ -205,9 +211,7 @@ class InfoBatchHook(Hook):
         if self._first_batch:
             self._first_batch = False
             if isinstance(outputs, dict) and 'loss' in outputs:
-                warning = self._losses.unweighted(outputs['loss'])
-                if warning is not None:
-                    runner.logger.warning(f'InfoBatch: {warning}')
+                self._first_losses = self._losses.trained(outputs['loss'])
         self._owe(self._schedule.advance())
         if self._schedule.pass_done or self._schedule.done:
             self._end_pass(runner)
@@ -281,7 +285,7 @@ class InfoBatchHook(Hook):
         self._pass = RunningPass.resume(self._sampler, self._device, state)
         self._schedule.load_state_dict(
             state['schedule'],
-            checks.count_batches(self._loop.dataloader, len(self._sampler.share()[0])))
+            checks.count_batches(self._loop.dataloader, len(self._sampler.small_share()[0])))
         walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
         self._owe(walked_at_once)
         self._report.passes = [dict(record) for record in state['records']]

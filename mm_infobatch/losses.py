@@ -1,6 +1,6 @@
 """The loss wrapper: scores of the samples out, weights of the samples in."""
 import inspect
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 from mmengine.registry import MODELS
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from . import reductions
 from .arguments import require_bool
-from .decompositions import Parts, agrees, by_name, find
+from .decompositions import Call, Parts, agrees, find
 
 
 def in_backward() -> bool:
@@ -43,10 +43,6 @@ class InfoBatchLoss(nn.Module):
             a loss that is none of the above, as a Lovasz loss over the batch. It then trains
             another loss than without InfoBatch, also where nothing is pruned. Defaults to False.
 
-    Attributes:
-        trained (Tensor, optional): What it gave in the current or last batch, summed over its
-            calls, detached; None where it was not called.
-
     Raises:
         TypeError: If ``loss`` is no loss, or one that has no values of single samples.
         ValueError: If it is in a mode that has none.
@@ -71,10 +67,11 @@ class InfoBatchLoss(nn.Module):
         self.score = score
         self.per_image = per_image
         self._signature = inspect.signature(self.loss.forward)
+        self._names = tuple(self._signature.parameters)
         self._weights: Optional[Tensor] = None
         self._uniform = False
         self._scores: Optional[Tensor] = None
-        self.trained: Optional[Tensor] = None
+        self._given: List[Tensor] = []
 
     @property
     def loss_name(self) -> str:
@@ -86,6 +83,12 @@ class InfoBatchLoss(nn.Module):
         """float: The wrapped loss's ``loss_weight``."""
         return self.loss.loss_weight
 
+    @property
+    def trained(self) -> Optional[Tensor]:
+        """Tensor, optional: What it gave in the current or last batch, summed over its calls,
+        detached; None where it was not called."""
+        return torch.stack([value.mean() for value in self._given]).sum() if self._given else None
+
     def begin_batch(self, weights: Tensor, uniform: bool = False) -> None:
         """Take the weights of the batch that comes next.
 
@@ -94,8 +97,8 @@ class InfoBatchLoss(nn.Module):
             uniform (bool): Whether all of them are known to be 1, so that the loss is the wrapped
                 loss's own even where that can be taken apart only to rounding. Defaults to False.
         """
-        self._weights, self._uniform = weights, uniform
-        self._scores = self.trained = None
+        # Past nn.Module.__setattr__, which takes longer than the rest of this.
+        self.__dict__.update(_weights=weights, _uniform=uniform, _scores=None, _given=[])
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and hand out the scores of the batch.
@@ -105,7 +108,8 @@ class InfoBatchLoss(nn.Module):
             where the model called this loss more than once, None where it did not. What gradient
             checkpointing computes a second time counts once.
         """
-        scores, self._weights, self._scores = self._scores, None, None
+        scores = self._scores
+        self.__dict__.update(_weights=None, _scores=None)
         return scores
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -115,30 +119,34 @@ class InfoBatchLoss(nn.Module):
             ValueError: If the batch has another number of samples than the plan handed out, or the
                 loss turns out to be no sum over samples.
         """
-        call = self._signature.bind(*args, **kwargs)
+        call = Call(self._signature, self._names, args, kwargs)
         if (self._weights is None or not self.training
-                or by_name(call).get('reduction_override') == 'none'):
+                or call.get('reduction_override') == 'none'):
             return self.loss(*args, **kwargs)
         own = self._uniform and not self._decomposition.exact
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not own):
+        if own:
+            with torch.no_grad():
+                parts = self._decomposition.take_apart(self.loss, call)
+        else:
             parts = self._decomposition.take_apart(self.loss, call)
         self._check(parts)
-        if self.score and not in_backward():
-            self._scores = parts.scores if self._scores is None else self._scores + parts.scores
+        counts = not in_backward()
+        if self.score and counts:
+            scores = parts.scores if self._scores is None else self._scores + parts.scores
+            self.__dict__['_scores'] = scores
         if own or self._verify:
             value = self.loss(*args, **kwargs)
             self._verify_once(value, parts)
         if not own:
             value = parts.reduce(
                 parts.values * reductions.expand_like(self._weights, parts.values))
-        if not in_backward():
-            trained = value.detach().mean()
-            self.trained = trained if self.trained is None else self.trained + trained
+        if counts:
+            self._given.append(value.detach())
         return value
 
     def _check(self, parts: Parts) -> None:
         assert self._weights is not None
-        if len(parts.values) != len(self._weights):
+        if parts.values.shape[0] != self._weights.shape[0]:
             raise ValueError(
                 f'InfoBatchLoss({type(self.loss).__name__}) got a batch of shape '
                 f'{tuple(parts.values.shape)}, but this iteration trains {len(self._weights)} '

@@ -1,6 +1,6 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
 import math
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,24 @@ def rows_of_tasks(data_samples: Any, tasks: List[str]) -> List[int]:
         else:
             having.append(row)
     return having
+
+
+def unweighted(total: float, ours: float) -> Optional[str]:
+    """Compare a loss that a model trained with what the wrapped losses gave of it.
+
+    Args:
+        total (float): The loss that the model trained.
+        ours (float): The sum of the wrapped losses.
+
+    Returns:
+        str, optional: A warning, if they differ.
+    """
+    if not math.isfinite(total) or math.isclose(total, ours, rel_tol=1e-3, abs_tol=1e-6):
+        return None
+    return (f'the model trains a loss of {total:.6g}, of which {ours:.6g} comes from '
+            'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
+            f'every loss that the model trains ({checks.LOSS_LINE}); if a head scales its '
+            'losses after it has evaluated them, this is of no concern')
 
 
 class ModelLosses:
@@ -99,25 +117,16 @@ class ModelLosses:
         if not self._uniform:
             self._hand_out(mixed_weights(self._weights, matrix, self._kept_share))
 
-    def unweighted(self, total: Any) -> Optional[str]:
-        """Compare the loss of the last batch with what the wrapped losses gave; waits for the
-        device.
+    def trained(self, total: Any) -> Tuple[Any, Any]:
+        """The loss that the model trained in the last batch, and what the wrapped losses gave of
+        it; both may be tensors on the device.
 
         Args:
             total (Tensor or float): The loss that the model trained.
-
-        Returns:
-            str, optional: A warning, if they differ.
         """
-        all_of_it = float(total.detach() if isinstance(total, Tensor) else total)
-        ours = sum(float(loss.trained) for loss in self.losses if loss.trained is not None)
-        if not math.isfinite(all_of_it) or math.isclose(
-                all_of_it, ours, rel_tol=1e-3, abs_tol=1e-6):
-            return None
-        return (f'the model trains a loss of {all_of_it:.6g}, of which {ours:.6g} comes from '
-                'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
-                f'every loss that the model trains ({checks.LOSS_LINE}); if a head scales its '
-                'losses after it has evaluated them, this is of no concern')
+        given = [loss.trained for loss in self.losses]
+        ours = sum(one.to(self._weights.device) for one in given if one is not None)
+        return (total.detach().clone() if isinstance(total, Tensor) else total), ours
 
     def end_batch(self) -> Tensor:
         """Take the scores of the batch.

@@ -129,14 +129,14 @@ class Planner:
             batch=self._batch_size * self._world_size,
             drop_last=self._drop_last)
 
-    def plan(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Plan:
-        """Plan pass ``epoch``.
+    def plan(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Optional[Plan]:
+        """Plan pass ``epoch``; None in the warm-up, which trains everything.
 
         Raises:
             ValueError: If the policy plans for another number of samples.
         """
         if epoch < self._warmup:
-            return Plan.full(len(scores))
+            return None
         more = dict(run=self.run(len(scores), epoch)) if self._wants_run else {}
         plan = self.policy.plan(scores, generator, **more)
         if not isinstance(plan, Plan):
@@ -147,19 +147,20 @@ class Planner:
                              f'the dataset has {len(scores)}')
         return plan
 
-    def end_pass(self, plan: Optional[Plan], began_again: bool) -> None:
+    def end_pass(self, kept: Optional[int], num_samples: int, began_again: bool) -> None:
         """Count a pass that is over.
 
         Args:
-            plan (Plan, optional): What it trained; None if nobody asked for it.
+            kept (int, optional): How many samples it kept; None if nobody asked for its plan.
+            num_samples (int): The length of the dataset.
             began_again (bool): Whether the run begins anew instead.
         """
         if began_again:
             self._trained = self._skipped = 0
-        elif plan is not None:
-            trained = self._trains(plan.kept)
+        elif kept is not None:
+            trained = self._trains(kept)
             self._trained += trained
-            self._skipped += self._trains(plan.num_samples) - trained
+            self._skipped += self._trains(num_samples) - trained
 
     def state_dict(self) -> Dict[str, Any]:
         """The state: ``trained``, ``skipped``, and ``policy`` where the policy has a state."""

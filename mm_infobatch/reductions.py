@@ -7,8 +7,9 @@ The rules are those of mmseg's and mmpretrain's own modules, so that with weight
 the wrapped loss's own, operation for operation. Where those read a count back to the host
 (``.item()``), the count stays on the device here.
 """
+import functools
 import sys
-from typing import Any, Optional, Union
+from typing import Any, FrozenSet, Optional, Tuple, Union
 
 from mmengine.utils import digit_version
 from torch import Tensor, nn
@@ -16,21 +17,29 @@ from torch import Tensor, nn
 Divisor = Union[int, float, Tensor, None]
 
 
+@functools.lru_cache(maxsize=None)
+def lineage(kind: type) -> Tuple[str, FrozenSet[str]]:
+    """The toolbox that a class of losses belongs to, and the names of all its base classes."""
+    for cls in kind.__mro__:
+        package = cls.__module__.split('.')[0]
+        if package in ('mmseg', 'mmpretrain'):
+            return package, frozenset(cls.__name__ for cls in kind.__mro__)
+    return '', frozenset()
+
+
 def toolbox_of(loss: nn.Module) -> str:
     """The toolbox whose rules a loss follows: 'mmseg', 'mmpretrain' or ''.
 
     A subclass of a toolbox's loss follows the toolbox that it inherits from.
     """
-    for cls in type(loss).__mro__:
-        package = cls.__module__.split('.')[0]
-        if package in ('mmseg', 'mmpretrain'):
-            return package
-    return ''
+    kind: Any = type(loss)
+    return lineage(kind)[0]
 
 
 def inherits(loss: nn.Module, *names: str) -> bool:
     """Whether a loss is, or inherits from, one of the toolboxes' classes of these names."""
-    return bool(toolbox_of(loss)) and any(cls.__name__ in names for cls in type(loss).__mro__)
+    kind: Any = type(loss)
+    return not lineage(kind)[1].isdisjoint(names)
 
 
 def valid_positions(loss: Any, pred: Tensor, target: Tensor,
@@ -148,7 +157,8 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
     Returns:
         Tensor: float32 [B], NaN where a sample has no valid position.
     """
-    rows = values.detach().float().reshape(len(values), -1)
+    rows = values.detach().float().flatten(1) if values.ndim > 1 else (
+        values.detach().float().unsqueeze(1))
     if pred.ndim > 2:
         if valid is None:
             return rows.mean(1)

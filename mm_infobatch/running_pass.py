@@ -35,11 +35,11 @@ class RunningPass:
                  merged: int = 0,
                  earlier: Optional[Tensor] = None) -> None:
         self.sampler = sampler
-        indices, weights = sampler.share()
-        self._share = indices
+        self._order = sampler.order
+        indices, weights = sampler.small_share()
+        self._indices = indices.numpy()
         self._start = sampler.start
-        self._indices: Optional[List[int]] = None
-        self.uniform = bool((sampler.pass_order()[1] == 1).all())
+        self.uniform = self._order.uniform
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights), ), float('nan'), device=device)
         self.done = 0
@@ -56,23 +56,20 @@ class RunningPass:
     @property
     def trained(self) -> int:
         """int: The same, without those that fill up the last round of the ranks."""
-        return min(self.consumed, self.sampler.plan.kept)
+        return min(self.consumed, self._order.kept)
 
     @property
     def kept_share(self) -> float:
         """float: The share of the dataset that the pass keeps, in (0, 1]."""
-        plan = self.sampler.plan
-        return plan.kept / plan.num_samples
+        return self._order.kept / self._order.num_samples
 
     def weights(self, batch_size: int) -> Tensor:
         """The weights of the next batch, float32 [B] on the device; shorter at the end."""
-        return self._weights[self.done:self.done + batch_size]
+        return self._weights.cut(self.done, self.done + batch_size)
 
     def indices(self, batch_size: int) -> List[int]:
         """The samples of the next batch."""
-        if self._indices is None:
-            self._indices = self._share.tolist()
-        return self._indices[self.done:self.done + batch_size]
+        return self._indices[self.done:self.done + batch_size].tolist()
 
     def add(self, losses: Tensor) -> None:
         """Take the losses of the batch, float32 [B] on the device."""
@@ -92,9 +89,8 @@ class RunningPass:
             return
         self.gather()
         assert self._gathered is not None
-        order, _ = self.sampler.pass_order()
         # A sample that fills up the last round has been seen before, so it is left out.
-        indices = order[self._merged:self.consumed]
+        indices = self._order.indices(self._merged, self.consumed)
         self.sampler.scores.update(indices, self._gathered[:len(indices)])
         self._merged, self._merged_at = self.consumed, self.done
         self._earlier = self._gathered = torch.empty(0)

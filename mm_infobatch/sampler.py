@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Sampler
 
 from .arguments import require_bool, require_count, require_integer
-from .order import policy_generator, round_up, shuffled, spread_evenly
+from .order import policy_generator, shuffled, spread_evenly
+from .pass_order import PassOrder, Weights, as_integers, index_type
 from .planner import Planner
 from .policies import Plan
 from .policies.soft_pruning import below, mean_score
@@ -127,10 +128,8 @@ class InfoBatchSampler(Sampler):
         self._waits = False
         self.seconds = 0.0
         self._progress: Optional[float] = None
-        self._plan: Optional[Plan] = None
+        self._order: Optional[PassOrder] = None
         self._planned_from = -1  # the version of the scores
-        self._order: Tensor  # int64 [K], the kept samples in the order of the pass
-        self._weights: Tensor  # float32 [K], beside _order
         self._start = 0  # how far into _order an earlier process already was
 
     def set_epoch(self, epoch: int) -> None:
@@ -155,17 +154,18 @@ class InfoBatchSampler(Sampler):
         if same and self._planned_from == self.scores.version:
             return
         if epoch != self.epoch:
-            self._planner.end_pass(self._plan, began_again=epoch < self.epoch)
+            self._planner.end_pass(None if self._order is None else self._order.kept,
+                                   len(self.scores), began_again=epoch < self.epoch)
         self._waits = self._waits and progress is None
         self.epoch, self._progress = epoch, progress
-        self._plan, self._start = None, 0
+        self._order, self._start = None, 0
 
     def wait_for_run(self) -> None:
         """Have every pass be whole until the first one begins with the progress of a run.
 
         mmengine reads the length of the schedule from that of the sampler.
         """
-        self._waits, self._plan = True, None
+        self._waits, self._order = True, None
 
     def begin_run(self, schedule: PassSchedule, batch_size: int, drop_last: bool) -> None:
         """Learn what run this is, and let the policy refuse one that it cannot plan.
@@ -188,43 +188,44 @@ class InfoBatchSampler(Sampler):
         return progress >= self.delta
 
     @property
-    def plan(self) -> Plan:
-        """Plan: What the current pass trains on, on all ranks together."""
-        if self._plan is None:
+    def order(self) -> PassOrder:
+        """PassOrder: What the current pass trains on, on all ranks together, in order."""
+        if self._order is None:
             began = time.perf_counter()
-            self._make_plan()
+            self._order, self._planned_from = self._make_order(), self.scores.version
             self.seconds = time.perf_counter() - began
-        assert self._plan is not None
-        return self._plan
+        return self._order
 
-    def _make_plan(self) -> None:
-        num_samples = len(self.scores)
-        plan = Plan.full(num_samples)
+    @property
+    def plan(self) -> Plan:
+        """Plan: The same in the order of the dataset, made anew each time: O(N)."""
+        return self.order.plan()
+
+    @property
+    def kept(self) -> int:
+        """int: K, how many samples the current pass trains on."""
+        return self.order.kept
+
+    def _make_order(self) -> PassOrder:
+        num_samples, plan = len(self.scores), None
         if not (self.annealing or self._waits):
-            chosen = self._planner.plan(self.scores.values, self.epoch,
-                                        policy_generator(self.seed, self.epoch))
-            if chosen.kept >= self.min_kept:
-                plan = chosen
-        order = (shuffled(num_samples, self.seed, self.epoch)
-                 if self.shuffle else torch.arange(num_samples))
-        weights = torch.zeros(num_samples)
-        weights[plan.indices] = plan.weights
-        weights = weights[order]
-        if plan.pruned:
-            kept = weights > 0
-            order, weights = order[kept], weights[kept]
-            if self.stratify:
-                scores = self.scores.values
-                new_order = spread_evenly(
-                    below(scores, mean_score(scores))[order], self.world_size)
-                order, weights = order[new_order], weights[new_order]
-        self._plan, self._planned_from = plan, self.scores.version
-        self._order, self._weights = order, weights
+            plan = self._planner.plan(self.scores.values, self.epoch,
+                                      policy_generator(self.seed, self.epoch))
+            if plan is not None and plan.kept < self.min_kept:
+                plan = None
+        dtype = index_type(num_samples)
+        order = PassOrder.of(plan, shuffled(num_samples, self.seed, self.epoch, dtype)
+                             if self.shuffle else torch.arange(num_samples, dtype=dtype))
+        if self.stratify and order.kept < num_samples:
+            scores = self.scores.values
+            order = order.rearranged(
+                spread_evenly(below(scores, mean_score(scores))[order.indices()],
+                              self.world_size))
+        return order
 
     def pass_order(self) -> Tuple[Tensor, Tensor]:
         """The whole pass over all ranks: indices, int64 [K] in order, and weights, float32 [K]."""
-        self.plan  # noqa: B018
-        return self._order, self._weights
+        return self.order.indices(), self.order.weights()
 
     def share(self) -> Tuple[Tensor, Tensor]:
         """What this rank has still to train in this pass when it begins or resumes it.
@@ -233,10 +234,12 @@ class InfoBatchSampler(Sampler):
             tuple[Tensor, Tensor]: Indices, int64 [M] in order, and their weights, float32 [M]; M
             is the same on every rank.
         """
-        order, weights = self.pass_order()
-        mine = slice(self.rank, None, self.world_size)
-        return (round_up(order[self._start:], order, self.world_size)[mine],
-                round_up(weights[self._start:], weights, self.world_size)[mine])
+        indices, weights = self.small_share()
+        return indices.long(), weights.cut()
+
+    def small_share(self) -> Tuple[Tensor, Weights]:
+        """The same in as few bytes as it needs, which may not be a copy."""
+        return self.order.share(self._start, self.rank, self.world_size)
 
     @property
     def start(self) -> int:
@@ -255,15 +258,15 @@ class InfoBatchSampler(Sampler):
 
         For a :class:`~mm_infobatch.SeededDataset` they say which pass that is.
         """
-        indices = self.share()[0].tolist()
+        indices = as_integers(self.small_share()[0])
         if isinstance(self.dataset, SeededDataset):
             seed, epoch = self.seed, self.epoch
             return (PassIndex(index, seed, epoch) for index in indices)
-        return iter(indices)
+        return indices
 
     def __len__(self) -> int:
         """The number of samples of this rank in the whole pass, the resumed part included."""
-        due = max(self.plan.kept - self._start, 0)
+        due = max(self.kept - self._start, 0)
         return self._start // self.world_size + math.ceil(due / self.world_size)
 
     def state_dict(self, consumed: int = 0) -> Dict[str, Any]:
@@ -284,7 +287,7 @@ class InfoBatchSampler(Sampler):
             seed=self.seed,
             progress=self._progress,
             consumed=consumed,
-            threshold=self.plan.threshold,
+            threshold=self.order.threshold,
             scores=self.scores.state_dict()['values'],
             order=order.clone(),
             weights=weights.clone(),
@@ -304,10 +307,8 @@ class InfoBatchSampler(Sampler):
         self._progress = state_dict['progress']
         self._planner.load_state_dict(state_dict)
         self._waits = False
-        self._order = state_dict['order'].cpu().clone()
-        self._weights = state_dict['weights'].cpu().clone()
-        indices, position = self._order.sort()
-        self._plan = Plan(indices, self._weights[position], len(self.scores),
-                          state_dict['threshold'])
+        self._order = PassOrder(state_dict['order'].cpu().clone(),
+                                Weights.of(state_dict['weights'].cpu().clone()),
+                                len(self.scores), state_dict['threshold'])
         self._planned_from = self.scores.version
         self._start = int(state_dict['consumed'])

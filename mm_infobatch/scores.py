@@ -1,4 +1,5 @@
 """The score table: the latest loss of every sample, and how the ranks' losses reach it."""
+import math
 from typing import Callable, Dict, Optional
 
 import torch
@@ -70,20 +71,23 @@ class ScoreTable:
             raise ValueError(
                 'indices and values have to be of one shape [M], but are of shapes '
                 f'{tuple(indices.shape)} and {tuple(values.shape)}')
-        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(self):
-            raise ValueError(
-                f'indices from {int(indices.min())} to {int(indices.max())} do not fit a dataset '
-                f'of {len(self)} samples')
         values = values.detach().to(device='cpu', dtype=torch.float32)
-        finite = torch.isfinite(values)
-        indices, values = indices.cpu()[finite], values[finite]
+        indices = indices.cpu()
+        if len(indices):
+            least, greatest = (int(end) for end in torch.aminmax(indices))
+            if not 0 <= least <= greatest < len(self):
+                raise ValueError(f'indices from {least} to {greatest} do not fit a dataset of '
+                                 f'{len(self)} samples')
+        if not all_finite(values):
+            finite = torch.isfinite(values)
+            indices, values = indices[finite], values[finite]
         if self._observer is not None:
             self._observer(indices, values, len(self))
         if self.smoothing:
             old = self.values[indices]
             mixed = self.smoothing * old + (1 - self.smoothing) * values
             values = torch.where(old.isnan(), values, mixed)
-        self.values[indices] = values
+        self.values.numpy()[indices.numpy()] = values.numpy()
         self.version += 1
 
     def state_dict(self) -> Dict[str, Tensor]:
@@ -108,6 +112,11 @@ class ScoreTable:
                 'with load_from=CHECKPOINT and resume=False')
         self.values = values.detach().to(device='cpu', dtype=torch.float32, copy=True)
         self.version += 1
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no float32 of [M] is NaN or infinite, in one pass over them and without a mask."""
+    return not len(values) or all(math.isfinite(end) for end in torch.aminmax(values))
 
 
 def gather_in_order(losses: Tensor) -> Tensor:

@@ -173,14 +173,14 @@ def test_any_seed_that_torch_takes_works(seed):
 def test_beginning_a_pass_twice_changes_nothing():
     sampler = scored_sampler(64)
     sampler.set_epoch(3)
-    plan, order = sampler.plan, list(sampler)
+    plan, order = sampler.order, list(sampler)
     sampler.set_epoch(3)
-    assert sampler.plan is plan and list(sampler) == order
+    assert sampler.order is plan and list(sampler) == order
     sampler.start_pass(4, 0.5)
-    plan = sampler.plan
+    plan = sampler.order
     sampler.set_epoch(4)  # as mmengine's DistSamplerSeedHook does beside our hook
     sampler.start_pass(4, 0.5)
-    assert sampler.plan is plan
+    assert sampler.order is plan
 
 
 def test_a_pass_may_be_iterated_more_than_once():
@@ -195,10 +195,10 @@ def test_a_pass_may_be_iterated_more_than_once():
 def test_scores_that_change_are_planned_from_when_the_pass_begins_again():
     sampler = InfoBatchSampler(Numbered(64), seed=0)
     sampler.set_epoch(1)
-    before = sampler.plan
-    assert before.pruned == 0
+    before = sampler.order
+    assert sampler.plan.pruned == 0
     sampler.scores.update(torch.arange(64), halves(64))
-    assert sampler.plan is before  # not in the middle of a pass
+    assert sampler.order is before  # not in the middle of a pass
     sampler.set_epoch(1)
     assert sampler.plan.pruned == 16
     after = sampler.plan

@@ -1,6 +1,7 @@
 """What one pass trains on, and what policies have in common."""
+import math
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -51,13 +52,14 @@ class Plan:
                 f'one weight an index, but is {self.weights.dtype} of shape '
                 f'{tuple(self.weights.shape)}')
         first, last = int(self.indices[0]), int(self.indices[-1])
-        if first < 0 or last >= self.num_samples or not bool(
-                (self.indices[1:] > self.indices[:-1]).all()):
+        ascending = self.indices.numpy()
+        if first < 0 or last >= self.num_samples or not (ascending[1:] > ascending[:-1]).all():
             raise ValueError(
                 'Plan.indices has to be strictly ascending within the dataset of '
                 f'{self.num_samples} samples, but goes from {first} to {last}; sort them and '
                 'name each sample once')
-        if not bool((torch.isfinite(self.weights) & (self.weights > 0)).all()):
+        least, greatest = torch.aminmax(self.weights)  # NaN, if there is one
+        if not 0 < float(least) <= float(greatest) < math.inf:
             raise ValueError(
                 'Plan.weights has to be finite and above 0; leave a sample out of Plan.indices '
                 'instead of giving it the weight 0')
@@ -83,6 +85,62 @@ class Plan:
 def unseen(scores: Tensor) -> Tensor:
     """Which samples have no score yet, bool [N]; only static policies skip them."""
     return scores.isnan()
+
+
+def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Mark ``count`` of the marked samples, every set of that many being equally likely. O(N).
+
+    Each marked sample is drawn with nearly the right probability, by 16 random bits, and then as
+    many as are missing or too many are drawn again: few, so that this walks through memory from
+    its beginning to its end, where a permutation would jump about in it.
+
+    Args:
+        marked (Tensor): bool [N].
+        count (int): How many, from 0 to the number of marked samples.
+        generator (torch.Generator): Where the randomness comes from; asked for 128 bits.
+
+    Returns:
+        Tensor: bool [N].
+    """
+    among = marked.numpy()
+    total = int(np.count_nonzero(among))
+    seed = torch.randint(0, 2**31, (4, ), generator=generator).tolist()
+    bits = np.random.SFC64(np.random.SeedSequence(seed))
+    if not 0 < count < total:
+        return marked.clone() if count else torch.zeros_like(marked)
+    draws = bits.random_raw(-(-len(among) // 4)).view(np.uint16)[:len(among)]
+    drawn = draws < np.uint16(min(round(count / total * 2**16), 2**16 - 1))
+    drawn &= among
+    surplus = int(np.count_nonzero(drawn)) - count
+    if surplus:
+        pool = np.flatnonzero(drawn if surplus > 0 else among & ~drawn)
+        drawn[pool[distinct(len(pool), abs(surplus), bits)]] = surplus < 0
+    return torch.from_numpy(drawn)
+
+
+def distinct(length: int, count: int, bits: Any) -> Any:
+    """Draw ``count`` distinct places below ``length``, every set being equally likely.
+
+    Of a number of 64 bits the remainder is taken, whose bias is below ``length`` / 2**64.
+
+    Args:
+        length (int): The number of places.
+        count (int): How many are drawn, at most ``length``.
+        bits (numpy.random.BitGenerator): Where the randomness comes from.
+
+    Returns:
+        numpy.ndarray: int64 [count].
+    """
+    if 2 * count > length:  # rather draw those that are left out
+        left = np.ones(length, bool)
+        left[distinct(length, length - count, bits)] = False
+        return np.flatnonzero(left)
+    found = np.empty(0, np.int64)
+    while len(found) < count:
+        more = bits.random_raw(2 * count + 8) % np.uint64(length)
+        found = np.concatenate([found, more.astype(np.int64)])
+        found = found[np.sort(np.unique(found, return_index=True)[1])]
+    return found[:count]
 
 
 def keep_in_groups(groups: Tensor, keep: Sequence[int],

@@ -1,7 +1,7 @@
 title = 'Slim UperNet on CamVid'
 about = """
-ResNet-18 with a quarter of the channels, from scratch, 5,000 iterations of 8 crops of 128x160 as the
-schedule, scored on the test split, on a CPU.
+ResNet-18 with a quarter of the channels, from scratch, 5,000 iterations of 8 crops of 128x160 as
+the schedule, scored on the test split, on a CPU.
 """
 config = 'configs/upernet/upernet_r18-slim_1xb8-5k_camvid-128x160.py'
 seeds = [0, 1, 2]

@@ -9,7 +9,12 @@ config = 'configs/resnet/resnet18_1xb128-infobatch_cifar10.py'
 seeds = [0, 1, 2]
 _RULES = [('random', 'Random*', 'RandomPruning'), ('eps_greedy', 'epsilon-greedy', 'EpsilonGreedy'),
           ('ucb', 'UCB', 'UCB')]
-_PAPER = {'random': ('94.8', '94.5', '93.0'), 'eps_greedy': ('95.2', '94.9', '94.1'), 'ucb': ('95.3', '94.7', '93.9'), 'infobatch': ('95.6', '95.1', '94.7')}
+_PAPER = {
+    'random': ('94.8', '94.5', '93.0'),
+    'eps_greedy': ('95.2', '94.9', '94.1'),
+    'ucb': ('95.3', '94.7', '93.9'),
+    'infobatch': ('95.6', '95.1', '94.7'),
+}
 _SHARES = [30, 50, 70]
 
 arms = [

@@ -9,7 +9,12 @@ config = 'configs/resnet/resnet18_1xb128-infobatch_cifar100.py'
 seeds = [0, 1, 2]
 _RULES = [('random', 'Random*', 'RandomPruning'), ('eps_greedy', 'epsilon-greedy', 'EpsilonGreedy'),
           ('ucb', 'UCB', 'UCB')]
-_PAPER = {'random': ('77.3', '75.3', ''), 'eps_greedy': ('76.4', '74.8', ''), 'ucb': ('77.3', '75.3', ''), 'infobatch': ('78.8', '78.2', '77.6')}
+_PAPER = {
+    'random': ('77.3', '75.3', ''),
+    'eps_greedy': ('76.4', '74.8', ''),
+    'ucb': ('77.3', '75.3', ''),
+    'infobatch': ('78.8', '78.2', '77.6'),
+}
 _SHARES = [30, 50, 70]
 
 arms = [

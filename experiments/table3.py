@@ -1,7 +1,7 @@
 title = 'Table 3: the components, on CIFAR-100'
 about = """
-Soft pruning, rescaling and annealing one by one, r = 0.5. Random* skips as many samples as InfoBatch
-did with the same seed.
+Soft pruning, rescaling and annealing one by one, r = 0.5. Random* skips as many samples as
+InfoBatch did with the same seed.
 """
 _SOFT = dict(type='SoftPruning', prune_ratio=0.5)
 _PAPER = {

@@ -18,8 +18,8 @@ from mmengine.runner import Runner
 
 import make_segmentation_data
 import train as train_tool
-from _common import fill_dataloaders, load_config
 from _common import _find_sync_bn as find_sync_bn
+from _common import fill_dataloaders, load_config
 from _experiments import ROOT, arguments
 from score_samples import build_model
 
@@ -58,34 +58,46 @@ class _Stop(Hook):
             raise _Enough
 
 
+def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Config:
+    """Make the config of a run through the argument parser of ``train.py``.
+
+    Args:
+        run (dict): What ``_experiments.settings`` gave.
+        extra (list[str], optional): More ``key=value`` pairs.
+
+    Raises:
+        UsageError: If an option does not fit the config.
+    """
+    path = ROOT / run['config'] if (ROOT / run['config']).is_file() else Path(run['config'])
+    rest = arguments(run, tempfile.gettempdir(), extra=extra)
+    # Mixed precision is refused where there is no accelerator, which is no fault of the plan.
+    args = train_tool.parse_args([str(path), *[each for each in rest if each != '--amp']])
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter('ignore')  # of the toolboxes, while they are imported
+        for toolbox in ('mmseg', 'mmpretrain'):
+            importlib.import_module(f'{toolbox}.utils').register_all_modules(False)
+        return train_tool.apply_args(load_config(args), args)
+
+
 def build_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Built:
-    """Make the config of a run through the argument parser of ``train.py``; build what it names.
+    """Make the config of a run, and build its model and optimizer.
 
     Args:
         run (dict): What ``_experiments.settings`` gave.
         extra (list[str], optional): More ``key=value`` pairs.
 
     Returns:
-        Built: The config, with weights to start from left out, which would have to be fetched.
+        Built: The config, without the weights to start from, which would have to be fetched.
     """
-    path = ROOT / run['config'] if (ROOT / run['config']).is_file() else Path(run['config'])
-    rest = arguments(run, tempfile.gettempdir(), extra=extra)
-    args = train_tool.parse_args([str(path), *[each for each in rest if each != '--amp']])
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of the toolboxes, while they are imported
-        with contextlib.redirect_stdout(io.StringIO()):
-            for toolbox in ('mmseg', 'mmpretrain'):
-                importlib.import_module(f'{toolbox}.utils').register_all_modules(False)
-        cfg = train_tool.apply_args(load_config(args), args)
-        weights = 'pretrained' in cfg.model and cfg.model.pretrained
-        if weights:
-            cfg.model.pretrained = None
-        if (cfg.model.get('backbone') or {}).get('init_cfg'):
-            cfg.model.backbone.init_cfg = None
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = (build_model(cfg) if cfg.default_scope == 'mmpretrain' else
-                     MODELS.build(cfg.model))
-            build_optim_wrapper(model, cfg.optim_wrapper)
+    cfg = make_config(run, extra)
+    weights = cfg.model.get('pretrained')
+    if weights:
+        cfg.model.pretrained = None
+    with warnings.catch_warnings(), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        warnings.simplefilter('ignore')
+        model = (build_model(cfg) if cfg.default_scope == 'mmpretrain' else
+                 MODELS.build(cfg.model))
+        build_optim_wrapper(model, cfg.optim_wrapper)
     count = sum(each.numel() for each in model.parameters())
     length = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs
     unit = 'iterations' if 'max_iters' in cfg.train_cfg else 'epochs'

@@ -37,6 +37,8 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 
+from _runs import Run, read_run
+
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / 'experiments'
 NAME = re.compile(r'[a-z0-9][a-z0-9_.-]*')
@@ -231,6 +233,35 @@ def _check(content: Dict[str, Any], keys: Dict[str, Any], needed: Tuple[str, ...
             raise ValueError(f'{where}: {key} is none of {", ".join(keys)}')
         if not isinstance(value, keys[key]):
             raise ValueError(f'{where}: {key}={value!r} has the wrong type')
+
+
+# --------------------------------------------------------- what was recorded
+
+
+@functools.lru_cache(maxsize=None)
+def _read(record: Path, stamps: Tuple[int, ...]) -> Run:
+    return read_run(record)
+
+
+def recorded(arm: Arm, records: Path) -> Dict[int, Run]:
+    """The runs of an arm that have a record, by seed.
+
+    Raises:
+        ValueError: If a record cannot be read.
+    """
+    found = {}
+    for seed in arm.seeds:
+        record = arm.record(seed, records)
+        if (record / 'environment.json').is_file():
+            stamps = tuple(path.stat().st_mtime_ns for path in sorted(record.rglob('*.*')))
+            found[seed] = _read(record, stamps)
+    return found
+
+
+def finals(runs: Dict[int, Run]) -> List[float]:
+    """The last value of the metric of each run that has logged one."""
+    values = [run.metric()[2] for run in runs.values()]
+    return [float(each[-1]) for each in values if len(each)]
 
 
 # ------------------------------------------------------------- what a run is

@@ -32,10 +32,10 @@ def distribution(scores: Tensor, policy: Any) -> Dict[str, Any]:
             (``rescaled``, as the paper's Fig. 5 draws it).
     """
     plan = policy.plan(scores, torch.Generator().manual_seed(0))
-    weights = torch.zeros(len(scores))
-    weights[plan.indices] = plan.weights
+    planned = torch.zeros(len(scores))
+    planned[plan.indices] = plan.weights
     seen = ~scores.isnan()
-    values, weights = scores[seen].double().numpy(), weights[seen].double().numpy()
+    values, weights = scores[seen].double().numpy(), planned[seen].double().numpy()
     edges = np.linspace(0, max(2 * float(np.quantile(values, 0.95)), 1e-6), BINS + 1)
 
     def count(losses: np.ndarray, counted: np.ndarray) -> List[float]:

@@ -32,15 +32,15 @@ def environment() -> Dict[str, object]:
     if info.is_file():
         found = re.search(r'^model name\s*:\s*(.+)$', info.read_text(), re.MULTILINE)
         processor = found.group(1) if found else processor
-    found: Dict[str, object] = dict(
+    result: Dict[str, object] = dict(
         python=platform.python_version(),
         packages={name: versions[name] for name in sorted(names & versions.keys())},
         processor=processor,
         cores=os.cpu_count())
     if torch.cuda.is_available():
-        found['accelerators'] = [
+        result['accelerators'] = [
             torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return found
+    return result
 
 
 def make_record(work_dir: Path, out: Path) -> List[Path]:

@@ -2,12 +2,12 @@
 
 A run is trained by ``tools/train.py`` (several processes: through ``dist_train.sh``) in
 ``work_dirs/NAME/ARM_seedN``. When it has finished, its small files go to ``records/NAME/ARM_seedN``
-through ``make_record.py``; a run with a record is done. One that was interrupted is resumed from its
-newest whole checkpoint. So the same command, given again, goes on. Nothing is committed.
+through ``make_record.py``; a run with a record is done. One that was interrupted is resumed from
+its newest whole checkpoint. So the same command, given again, goes on. Nothing is committed.
 
 ``--dry-run`` prints the plan with every command and builds every config, model and optimizer; where
-the experiment names a drawn set (``ade20k``), it also takes three steps of each arm on files in that
-layout, which ``make_segmentation_data.py`` draws.
+the experiment names a drawn set (``ade20k``), it also takes three steps of each arm on files in
+that layout, which ``make_segmentation_data.py`` draws.
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ import time
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -42,7 +42,8 @@ from _runs import read_run
 from make_record import make_record
 from summarize import duration
 
-ETA = re.compile(r'((?:Iter|Epoch)\(train\)\s+(?:\[[^\]]*\]\s*)+).*?eta:\s+((?:\d+ days?, )?[\d:]+)')
+ETA = re.compile(
+    r'((?:Iter|Epoch)\(train\)\s+(?:\[[^\]]*\]\s*)+).*?eta:\s+((?:\d+ days?, )?[\d:]+)')
 COMPARED = ('config', 'infobatch', 'options', 'amp')
 
 
@@ -133,8 +134,8 @@ def revision() -> Tuple[str, bool]:
         commit = subprocess.run(git + ['rev-parse', 'HEAD'], capture_output=True, text=True,
                                 check=True).stdout.strip()
         changes = subprocess.run(
-            git + ['status', '--porcelain', '--', 'mm_infobatch', 'tools', 'configs', 'experiments'],
-            capture_output=True, text=True, check=True).stdout
+            git + ['status', '--porcelain', '--', 'mm_infobatch', 'tools', 'configs',
+                   'experiments'], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return 'unknown', False
     return commit, bool(changes.strip())
@@ -391,7 +392,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
                         help="processes of each run, one a GPU (default: the experiment's; without "
                         'a GPU they are CPU processes)')
     parser.add_argument('--jobs', type=int, default=1, metavar='N',
-                        help='runs side by side, each on GPUs of its own while there are (default: 1)')
+                        help='runs side by side, each on GPUs of its own while there are some '
+                        '(default: 1)')
     parser.add_argument('--dry-run', action='store_true', help='plan and build, but train nothing')
     parser.add_argument('--no-steps', action='store_true',
                         help='with --dry-run: take no steps on drawn data')
@@ -399,8 +401,10 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
                         help='with --dry-run: steps of full crops and batches without a GPU, too')
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
                         help='more settings of every run, such as where its data is')
-    parser.add_argument('--every', type=float, default=30, help='seconds between lines (default: 30)')
-    parser.add_argument('--port', type=int, default=29500, help='of the first of several processes')
+    parser.add_argument('--every', type=float, default=30, metavar='SECONDS',
+                        help='between two lines on the progress (default: 30)')
+    parser.add_argument('--port', type=int, default=29500,
+                        help='where the processes of the first run meet (default: 29500)')
     parser.add_argument('--experiments', type=Path, default=EXPERIMENTS)
     parser.add_argument('--records', type=Path, default=ROOT / 'records')
     parser.add_argument('--work-dirs', type=Path, default=ROOT / 'work_dirs')

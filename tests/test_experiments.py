@@ -383,6 +383,9 @@ def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, 
     changed = next(records.glob('tiny/control_seed0/*/vis_data/scalars.json'))
     changed.write_text(changed.read_text().replace('"loss": ', '"loss": 1', 1))
     assert stale(first, True) == ['tiny_curves.png', 'tiny_time.png', 'tiny_sweep.png']
+    (records / 'tiny' / 'control_seed0' / 'run.json').unlink()
+    experiment = _experiments.load('tiny', root)
+    assert _figures.timed(experiment.arm('control'), records) == [], 'made nobody knows how'
 
 
 @pytest.mark.slow

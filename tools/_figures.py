@@ -51,7 +51,15 @@ def has_data(experiment: Experiment, figure: Dict[str, Any], records: Path) -> b
         return any(loss_files(arm, records) for arm in arms)
     if figure['kind'] == 'pruned':
         return any(run.infobatch for arm in arms for run in recorded(arm, records).values())
+    if figure['kind'] == 'time':
+        return sum(bool(timed(arm, records)) for arm in arms) > 1
     return len(arms) > 1
+
+
+def timed(arm: Arm, records: Path) -> List[Run]:
+    """The runs of an arm whose times can be shown: ``run.json`` says how they were made."""
+    return [run for seed, run in recorded(arm, records).items() if run.seconds is not None and
+            (arm.record(seed, records) / 'run.json').is_file()]
 
 
 def loss_files(arm: Arm, records: Path) -> List[Path]:
@@ -141,15 +149,17 @@ def curves(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
     ways = ['iter']
     if all(run.samples is not None for run in everyone):
         ways.append('samples')
-    if all(run.seconds is not None for run in everyone):
+    clocked = [timed(arm, records) for arm in arms]
+    if all(clocked):
         ways.append('time')
-    unit, size = time_unit(everyone)
+    unit, size = time_unit([run for group in clocked for run in group])
     drawn = Figure(figsize=(3.3 * len(ways) + 0.4, 5.4), layout='constrained')
     axes = drawn.subplots(2, len(ways), sharex='col', sharey='row', squeeze=False)
     names = set()
     for column, way in enumerate(ways):
         scale = size if way == 'time' else 1.0
-        for number, (arm, group) in enumerate(zip(arms, groups)):
+        for number, arm in enumerate(arms):
+            group = clocked[number] if way == 'time' else groups[number]
             color = COLORS[number % len(COLORS)]
             losses, metrics = [], []
             for run in group:
@@ -203,17 +213,14 @@ def _zoom(axis: Any, runs: List[Run]) -> None:
 
 def times(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Figure:
     """Bars of the training time; the part spent choosing samples is dark and written beside."""
-    arms = arms_of(experiment, figure, records)
-    groups = [list(recorded(arm, records).values()) for arm in arms]
-    groups = [[run for run in group if run.seconds is not None] for group in groups]
+    arms = [arm for arm in arms_of(experiment, figure, records) if timed(arm, records)]
+    groups = [timed(arm, records) for arm in arms]
     unit, size = time_unit([run for group in groups for run in group])
     drawn = Figure(figsize=(6.4, 0.9 + 0.5 * len(arms)), layout='constrained')
     axis = drawn.subplots()
     longest = max(run.seconds or 0.0 for group in groups for run in group) / size
     for number, group in enumerate(groups):
         seconds = [run.seconds for run in group if run.seconds is not None]
-        if not seconds:
-            continue
         whole = mean(seconds) / size
         error = float(np.std(seconds, ddof=1)) / size if len(seconds) > 1 else None
         axis.barh(number, whole, 0.62, color=COLORS[number % len(COLORS)], alpha=0.75, xerr=error,
@@ -226,7 +233,7 @@ def times(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Figu
         axis.text(whole + (error or 0.0) + 0.015 * longest, number, text, va='center', fontsize=8)
     axis.set_yticks(range(len(arms)), [_named(arm, len(group)) for arm, group in zip(arms, groups)])
     axis.invert_yaxis()
-    axis.set_xlim(right=1.55 * longest)
+    axis.set_xlim(right=1.7 * longest)
     axis.set_xlabel(f'training time without validation ({unit})')
     _tidy(axis, 'x')
     return drawn
@@ -311,8 +318,10 @@ def sweep(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Figu
                             label=f'{line}, all data (n={len(values)})')
     names = {run.metric()[0] for arm in arms for run in recorded(arm, records).values()}
     axes[0].set_ylabel(' / '.join(sorted(names - {''})))
-    axes[0].legend(frameon=False, fontsize=9)
+    handles, labels = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc='outside upper center', ncols=2, frameon=False, fontsize=9)
     axes[1].set_ylabel('saving')
+    axes[1].margins(y=0.12)
     axes[1].set_ylim(bottom=0)
     axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[1].set_xlabel(figure.get('xlabel', ''))
@@ -346,6 +355,8 @@ def losses(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
     axes[0].set_ylabel('samples')
     axes[0].annotate('mean', (one['mean'], 0.94), xycoords=('data', 'axes fraction'), fontsize=8,
                      xytext=(3, 0), textcoords='offset points')
+    axes[0].annotate('all above', (edges[-1], max(one['before'][-1], 1)), ha='right', fontsize=8,
+                     xytext=(0, 3), textcoords='offset points')
     _tidy(axes)
     return drawn
 

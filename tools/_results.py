@@ -136,7 +136,7 @@ def text(settings: str, root: Path = ROOT, experiments: Optional[Path] = None) -
 def caption(experiment: Experiment, figure: Dict[str, object]) -> str:
     """What a figure shows, for those who cannot see it."""
     return experiment.title + {
-        'curves': ': loss and metric over iterations, samples and time',
+        'curves': ': loss and metric over iterations and samples, and time where it was noted',
         'time': ': training time, and the part of it spent choosing samples',
         'pruned': ': samples pruned in each pass, and the metric',
         'sweep': f': sweep of {figure.get("xlabel")}',

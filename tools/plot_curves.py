@@ -136,7 +136,7 @@ def along(run: Run, x: str, iterations: np.ndarray) -> np.ndarray:
 
 def time_unit(runs: List[Run]) -> Any:
     """The name and the seconds of the unit for the longest of some runs."""
-    longest = max(run.seconds or 0.0 for run in runs)
+    longest = max((run.seconds or 0.0 for run in runs), default=0.0)
     units = [('s', 1.0), ('min', 60.0), ('h', 3600.0)]
     return [(name, size) for name, size in units if size == 1.0 or longest >= 3 * size][-1]
 

@@ -258,6 +258,15 @@ def keep(job: Job, places: Places) -> Path:
     return record
 
 
+def finish(job: Job, places: Places, failed: List[str]) -> None:
+    """Write the record of a run, or say why there is none and note it among the failed."""
+    try:
+        say(f'{job.name}: record in {keep(job, places)}')
+    except (ValueError, OSError) as error:
+        say(f'{job.name}: {error}')
+        failed.append(job.name)
+
+
 def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
     """Train what is missing, ``--jobs`` side by side.
 
@@ -278,12 +287,8 @@ def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
                 running.remove(one)
                 if code == 0:
                     spent.append(one.seconds)
-                    try:
-                        say(f'{one.job.name}: done in {duration(one.seconds)}, record in '
-                            f'{keep(one.job, places)}')
-                    except (ValueError, OSError) as error:
-                        say(f'{one.job.name}: {error}')
-                        failed.append(one.job.name)
+                    say(f'{one.job.name}: done in {duration(one.seconds)}')
+                    finish(one.job, places, failed)
                 else:
                     failed.append(one.job.name)
                     tail = one.output.read_text(errors='replace').splitlines()[-15:]
@@ -295,7 +300,7 @@ def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
             for job in waiting:
                 state = states[job.name]
                 if state == 'finished':
-                    say(f'{job.name}: had finished, record in {keep(job, places)}')
+                    finish(job, places, failed)
                 elif state.startswith('differs'):
                     say(f'{job.name}: {state}. Remove it, or change the file back')
                     failed.append(job.name)
@@ -321,7 +326,7 @@ def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
             say('stopped; the same command goes on')
         raise
     for job in left:
-        say(f'{job.name}: {status(job, places, args.gpus)}, which is not there')
+        say(f'{job.name}: {status(job, places, args.gpus)}, which has no record')
     say(f'{len(jobs) - len(left) - len(failed)} of {len(jobs)} runs have a record' +
         (f'; failed: {", ".join(failed)}' if failed else ''))
     return int(bool(failed or left))

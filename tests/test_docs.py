@@ -15,7 +15,8 @@ from mm_infobatch import InfoBatchLoss
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text()
-DOCUMENTS = ('README.md', 'configs/README.md', 'docs/faults.md')
+DOCUMENTS = ('README.md', 'configs/README.md', 'docs/faults.md', 'docs/results.md',
+             'docs/ade20k.md')
 
 
 def test_every_table_of_the_readme_is_what_the_records_say():

@@ -1,8 +1,9 @@
 """Copy what a run's numbers come from into a small folder that can be committed.
 
-It keeps the scalars, the dumped config, ``infobatch.json`` and the lines of the log that tell
-progress; it leaves out checkpoints, and the log's description of the machine, whose place takes
-``environment.json``: versions and the processor's name and number of cores.
+It keeps the scalars, the dumped config, ``infobatch.json``, what ``run_experiment.py`` notes
+(``run.json``, ``losses.json``) and the lines of the log that tell progress; it leaves out
+checkpoints, and the log's description of the machine, whose place takes ``environment.json``:
+versions, the processor's name and number of cores, and the accelerators that the run could see.
 """
 import argparse
 import json
@@ -15,7 +16,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Dict, List, Optional
 
+import torch
+
 KEPT_LINES = re.compile(r'(Iter|Epoch)\((train|val|test)\)|InfoBatch|GPU number: \d+|[Rr]esumed')
+SMALL_FILES = ('infobatch.json', 'run.json', 'losses.json')
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain')
 
 
@@ -28,11 +32,15 @@ def environment() -> Dict[str, object]:
     if info.is_file():
         found = re.search(r'^model name\s*:\s*(.+)$', info.read_text(), re.MULTILINE)
         processor = found.group(1) if found else processor
-    return dict(
+    result: Dict[str, object] = dict(
         python=platform.python_version(),
         packages={name: versions[name] for name in sorted(names & versions.keys())},
         processor=processor,
         cores=os.cpu_count())
+    if torch.cuda.is_available():
+        result['accelerators'] = [
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return result
 
 
 def make_record(work_dir: Path, out: Path) -> List[Path]:
@@ -75,8 +83,9 @@ def make_record(work_dir: Path, out: Path) -> List[Path]:
                      if KEPT_LINES.search(line)]
             written.append(out / session.name / log.name)
             written[-1].write_text('\n'.join(lines) + '\n')
-    if (work_dir / 'infobatch.json').is_file():
-        written.append(Path(shutil.copy(work_dir / 'infobatch.json', out)))
+    for name in SMALL_FILES:
+        if (work_dir / name).is_file():
+            written.append(Path(shutil.copy(work_dir / name, out)))
     written.append(out / 'environment.json')
     written[-1].write_text(json.dumps(environment(), indent=1) + '\n')
     return written

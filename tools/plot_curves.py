@@ -39,7 +39,7 @@ def draw(runs: List[Run],
         if (x == 'samples' and run.samples is None) or (x == 'time' and run.seconds is None):
             raise ValueError(f'{run.name!r}: {"; ".join(run.notes)}. Use --x iter')
     pruned = any(run.infobatch is not None for run in runs)
-    unit, divisor = _time_unit(runs) if x == 'time' else ('', 1.0)
+    unit, divisor = time_unit(runs) if x == 'time' else ('', 1.0)
     figure = Figure(figsize=(6.4, 6.2 if pruned else 4.8), layout='constrained')
     axes = figure.subplots(
         2 + pruned, 1, sharex=True, height_ratios=[1, 1, 0.62] if pruned else [1, 1])
@@ -48,7 +48,7 @@ def draw(runs: List[Run],
         color = COLORS[number % len(COLORS)]
 
         def position(iterations: Any, run: Run = run) -> np.ndarray:
-            return _position(run, x, np.asarray(iterations)) / divisor
+            return along(run, x, np.asarray(iterations)) / divisor
 
         steps, loss = run.loss()
         axes[0].plot(position(steps), loss, color=color, alpha=0.22, linewidth=0.8)
@@ -66,7 +66,7 @@ def draw(runs: List[Run],
             axes[2].plot(ends, [0, 0], color=color, linewidth=1.6, clip_on=False)
 
     axes[0].set_ylabel('training loss')
-    axes[0].set_ylim(top=_upper_limit(runs))
+    axes[0].set_ylim(top=upper_limit(runs))
     axes[0].legend(frameon=False, loc='upper right')
     axes[1].set_ylabel(' / '.join(sorted(names)) or 'no metric logged')
     if pruned:
@@ -127,19 +127,21 @@ def _draw_passes(axis: Any, run: Run, position: Any, color: str) -> None:
         )
 
 
-def _position(run: Run, x: str, iterations: np.ndarray) -> np.ndarray:
+def along(run: Run, x: str, iterations: np.ndarray) -> np.ndarray:
+    """Where iterations are on an axis of ``AXES``, float64 [M]; time in seconds."""
     if x == 'samples':
         return run.samples_at(iterations)
     return run.seconds_at(iterations) if x == 'time' else iterations
 
 
-def _time_unit(runs: List[Run]) -> Any:
-    longest = max(run.seconds or 0.0 for run in runs)
+def time_unit(runs: List[Run]) -> Any:
+    """The name and the seconds of the unit for the longest of some runs."""
+    longest = max((run.seconds or 0.0 for run in runs), default=0.0)
     units = [('s', 1.0), ('min', 60.0), ('h', 3600.0)]
     return [(name, size) for name, size in units if size == 1.0 or longest >= 3 * size][-1]
 
 
-def _upper_limit(runs: List[Run]) -> float:
+def upper_limit(runs: List[Run]) -> float:
     """Upper end of the loss axis: the first steps and single peaks may leave the figure."""
     tops = []
     for run in runs:

@@ -10,8 +10,9 @@ with ``*`` in it is a group, the runs that differ in the seed. A place of the ki
 ``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file, and
 one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``; one of the kind
 ``<!-- policies: records/policies/... -->`` the tables of ``compare_policies.py`` or of
-``study_stability.py``. With ``--check`` nothing is written, and a document that differs is an
-error.
+``study_stability.py``. A place ``<!-- experiment: NAME -->`` has the table of ``_results.py`` of
+that experiment, and ``<!-- experiment: NAME, figures -->`` its figures too. With ``--check``
+nothing is written, and a document that differs is an error.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Union
 
+import _results
 import compare_policies
 import study_stability
 from _faults import faults_table
@@ -30,7 +32,8 @@ from sweep_configs import markdown
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
-    r'(<!-- (table|sweep|faults|policies): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+    r'(<!-- (table|sweep|faults|policies|experiment): ([^\n]+?) -->\n).*?'
+    r'(<!-- end of table -->)', re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:
@@ -77,7 +80,8 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     table=runs_table,
     sweep=sweep_tables,
     faults=lambda settings, root: faults_table(root / settings),
-    policies=policies_tables)
+    policies=policies_tables,
+    experiment=_results.text)
 
 
 def render(text: str, root: Path) -> str:

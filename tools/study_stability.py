@@ -27,6 +27,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from _common import fill_dataloaders
+from _experiments import shortened
 
 SOFT = dict(type='SoftPruning', prune_ratio=0.5)
 QUANTILE = dict(type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5])
@@ -81,26 +82,13 @@ class Subset(torch.utils.data.Dataset):
         return self.dataset[index]
 
 
-def shorten(cfg: Config, epochs: int) -> None:
-    """Set the length of the training, and have its schedulers end there, in place."""
-    old = cfg.train_cfg.max_epochs
-    cfg.train_cfg.max_epochs = epochs
-    schedulers = cfg.param_scheduler
-    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-        for key in ('end', 'total_steps', 'T_max'):
-            if scheduler.get(key) is not None:
-                scheduler[key] = max(1, round(scheduler[key] * epochs / old))
-        if 'milestones' in scheduler:
-            scheduler.milestones = [max(1, round(each * epochs / old))
-                                    for each in scheduler.milestones]
-
-
 def config_of(arm: str, seed: int, args: argparse.Namespace, work_dir: str) -> Config:
     """The config of a run."""
     cfg = Config.fromfile(str(args.config))
     settings = copy.deepcopy(ARMS[arm])
     epochs = args.epochs or cfg.train_cfg.max_epochs
-    shorten(cfg, max(1, round(epochs * settings.pop('epochs', 1.0))))
+    length = max(1, round(epochs * settings.pop('epochs', 1.0)))
+    cfg.merge_from_dict(shortened(cfg, length))
     for key, value in settings.items():
         cfg.train_dataloader.sampler[key] = value
     for loader in (cfg.train_dataloader, cfg.val_dataloader):

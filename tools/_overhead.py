@@ -60,13 +60,13 @@ def scaling(found: Dict[str, Any]) -> List[str]:
 def step(found: Dict[str, Any]) -> List[str]:
     """Bar 3."""
     lines = head('task', 'batch', 'losses', 'before the step', 'in the losses', 'after the step',
-                 'added', 'bar', '', 'collectives in steps', 'merge')
+                 'added', 'bar', '', 'losses, caches warm', 'collectives in steps', 'merge')
     for each in found['rows']:
         lines.append(row(each['task'], str(each['batch_size']), str(each['heads']),
                          *(f'{each[part] * 1e6:.0f} us' for part in (
                              'before_step', 'losses', 'after_step', 'added')),
                          '<= 50 us', verdict(each['added'] <= 50e-6),
-                         str(each['collectives_in_steps']),
+                         f'{each["warm_losses"] * 1e6:.0f} us', str(each['collectives_in_steps']),
                          f'{each["merge_bytes_per_sample"]:.0f} B a sample'))
     return lines
 

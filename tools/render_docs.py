@@ -32,7 +32,8 @@ from sweep_configs import markdown
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
-    r'(<!-- (table|sweep|faults|policies|overhead): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+    r'(<!-- (table|sweep|faults|policies|overhead): ([^\n]+?) -->\n).*?(<!-- end of table -->)',
+    re.DOTALL)
 
 
 def read(root: Path, path: str) -> Union[Run, List[Run]]:

@@ -91,7 +91,8 @@ def efficiency(found: Dict[str, Any]) -> List[str]:
              *head('', 'all data', 'InfoBatch', 'saved', 'efficiency', 'bar', ''),
              row('samples', f'{found["bare_samples"]:,.0f}', f'{found["ours_samples"]:,.0f}',
                  f'{found["samples_saved"]:.1%}', '-', '-', '-')]
-    for key, name in (('wall', 'wall time'), ('cpu', 'processor time')):
+    for key, name in (('wall', 'wall time'), ('cpu', 'processor time'),
+                      ('median_iterations', 'iterations x their median processor time')):
         share = found[f'{key}_efficiency']
         lines.append(row(name, f'{found[f"bare_{key}"]:.1f} s', f'{found[f"ours_{key}"]:.1f} s',
                          f'{found[f"{key}_saved"]:.1%}', '-' if share is None else f'{share:.3f}',

@@ -484,6 +484,7 @@ def train_demo(name: str, iterations: int, data: str, small: bool) -> Dict[str, 
         cfg.train_dataloader.batch_size = 2
     cfg.log_level, cfg.randomness = 'ERROR', dict(seed=0)
     times: Dict[str, float] = {}
+    ends: List[float] = []
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         cfg.work_dir = folder
         runner = Runner.from_cfg(cfg)
@@ -493,13 +494,17 @@ def train_demo(name: str, iterations: int, data: str, small: bool) -> Dict[str, 
             if name == 'before_train':
                 times.update(wall=-time.perf_counter(), cpu=-time.process_time())
             call(name, **kwargs)
+            if name == 'after_train_iter':
+                ends.append(time.process_time())
             if name == 'after_train':
                 times['wall'] += time.perf_counter()
                 times['cpu'] += time.process_time()
 
         runner.call_hook = clocked
         runner.train()
-    return dict(times, samples=runner.iter * cfg.train_dataloader.batch_size)
+    median = statistics.median(end - begin for begin, end in zip(ends, ends[1:]))
+    return dict(times, median_iterations=median * runner.iter,
+                samples=runner.iter * cfg.train_dataloader.batch_size)
 
 
 def measure_efficiency(iterations: int, repeats: int, small: bool) -> Dict[str, Any]:
@@ -518,10 +523,10 @@ def measure_efficiency(iterations: int, repeats: int, small: bool) -> Dict[str, 
                 runs[name].append(in_process('--child', 'train', config, str(iterations), data,
                                              str(int(small))))
     found: Dict[str, Any] = dict(iterations=iterations, repeats=repeats)
-    for key in ('wall', 'cpu', 'samples'):
+    for key in ('wall', 'cpu', 'median_iterations', 'samples'):
         bare, ours = (statistics.median(run[key] for run in runs[name]) for name in configs)
         found.update({f'bare_{key}': bare, f'ours_{key}': ours, f'{key}_saved': 1 - ours / bare})
-    for key in ('wall', 'cpu'):
+    for key in ('wall', 'cpu', 'median_iterations'):
         found[f'{key}_efficiency'] = (found[f'{key}_saved'] / found['samples_saved']
                                       if found['samples_saved'] else None)
     return found

@@ -166,7 +166,7 @@ def check_samples(data_batch: Any, expected: Sequence[int]) -> None:
     if not isinstance(samples, (list, tuple)):
         return
     got = [getattr(sample, 'sample_idx', None) for sample in samples]
-    if None in got or got == list(expected):
+    if got == expected or None in got or got == list(expected):
         return
     raise ValueError(
         f'the batch holds the samples {got}, but the plan of this pass has {list(expected)} here: '

@@ -25,6 +25,7 @@ class RunningPass:
 
     Attributes:
         done (int): How many samples of this rank's share have been trained.
+        kept_share (float): The share of the dataset that the pass keeps, in (0, 1].
         uniform (bool): Whether every weight of the pass is 1, on all ranks and from its beginning
             on: a run that is resumed behind the last other weight goes on as before.
     """
@@ -41,7 +42,9 @@ class RunningPass:
         self._start = sampler.start
         self.uniform = self._order.uniform
         self._weights = weights.to(device)
+        self._block, self._block_begin, self._block_end = self._weights.cut(0, 0), 0, 0
         self._losses = torch.full((len(weights), ), float('nan'), device=device)
+        self.kept_share = self._order.kept / self._order.num_samples
         self.done = 0
         self._merged = merged
         self._merged_at = 0  # what ``done`` was then
@@ -58,14 +61,13 @@ class RunningPass:
         """int: The same, without those that fill up the last round of the ranks."""
         return min(self.consumed, self._order.kept)
 
-    @property
-    def kept_share(self) -> float:
-        """float: The share of the dataset that the pass keeps, in (0, 1]."""
-        return self._order.kept / self._order.num_samples
-
     def weights(self, batch_size: int) -> Tensor:
         """The weights of the next batch, float32 [B] on the device; shorter at the end."""
-        return self._weights.cut(self.done, self.done + batch_size)
+        end = self.done + batch_size
+        if not self._block_begin <= self.done <= end <= self._block_end:
+            self._block_begin, self._block_end = self.done, self.done + 64 * batch_size
+            self._block = self._weights.cut(self._block_begin, self._block_end)
+        return self._block[self.done - self._block_begin:end - self._block_begin]
 
     def indices(self, batch_size: int) -> List[int]:
         """The samples of the next batch."""

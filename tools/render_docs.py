@@ -10,7 +10,8 @@ with ``*`` in it is a group, the runs that differ in the seed. A place of the ki
 ``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file, and
 one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``; one of the kind
 ``<!-- policies: records/policies/... -->`` the tables of ``compare_policies.py`` or of
-``study_stability.py``. A place ``<!-- experiment: NAME -->`` has the table of ``_results.py`` of
+``study_stability.py``; one of the kind ``<!-- overhead: records/overhead/... -->`` those of
+``benchmark_overhead.py``. A place ``<!-- experiment: NAME -->`` has the table of ``_results.py`` of
 that experiment, and ``<!-- experiment: NAME, figures -->`` its figures too. With ``--check``
 nothing is written, and a document that differs is an error.
 """
@@ -21,6 +22,7 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Union
 
+import _overhead
 import _results
 import compare_policies
 import study_stability
@@ -32,7 +34,7 @@ from sweep_configs import markdown
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
-    r'(<!-- (table|sweep|faults|policies|experiment): ([^\n]+?) -->\n).*?'
+    r'(<!-- (table|sweep|faults|policies|overhead|experiment): ([^\n]+?) -->\n).*?'
     r'(<!-- end of table -->)', re.DOTALL)
 
 
@@ -76,11 +78,20 @@ def policies_tables(settings: str, root: Path) -> str:
     return compare_policies.text(json.loads(path.read_text()))
 
 
+def overhead_tables(settings: str, root: Path) -> str:
+    """The tables of ``benchmark_overhead.py``."""
+    path = root / settings
+    if not path.is_file():
+        raise ValueError(f'{settings}: there is no such file; write it with benchmark_overhead.py')
+    return _overhead.text(json.loads(path.read_text()))
+
+
 KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     table=runs_table,
     sweep=sweep_tables,
     faults=lambda settings, root: faults_table(root / settings),
     policies=policies_tables,
+    overhead=overhead_tables,
     experiment=_results.text)
 
 

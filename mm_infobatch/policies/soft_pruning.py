@@ -23,8 +23,8 @@ def mean_score(scores: Tensor) -> float:
     Returns:
         float: The mean; NaN where no sample has a score.
     """
-    mean = float(scores.mean(dtype=torch.float64))
-    # Four times as fast where every sample has a score.
+    # Four times as fast where every sample has a score; torch would copy them all to float64.
+    mean = float(np.mean(scores.numpy(), dtype=np.float64))
     return float(scores.nanmean(dtype=torch.float64)) if math.isnan(mean) else mean
 
 

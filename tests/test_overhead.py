@@ -1,0 +1,169 @@
+"""The tool that measures overhead runs, and a sharded plan has the statistics of a whole one."""
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from test_docs import ROOT
+
+import benchmark_overhead
+import render_docs
+from mm_infobatch.pass_order import BLOCK, PassOrder, Weights, as_integers
+from mm_infobatch.policies import Plan
+from mm_infobatch.policies.plan import distinct, draw_subset
+from mm_infobatch.policies.soft_pruning import below, mean_score, prune_at_random
+
+REFERENCE = """
+import torch
+class InfoBatch:
+    def __init__(self, dataset, num_epochs):
+        self.scores, self.sampler = torch.ones(len(dataset)), self
+    def reset(self):
+        pass
+"""
+
+
+def tool(tmp_path, *arguments):
+    out = tmp_path / 'figures.json'
+    benchmark_overhead.main([*arguments, '--json', str(out)])
+    return json.loads(out.read_text())
+
+
+def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
+    reference = tmp_path / 'reference' / 'infobatch'
+    reference.mkdir(parents=True)
+    (reference / 'infobatch.py').write_text(REFERENCE)
+    found = tool(tmp_path, '--sections', 'planning', 'step', 'cuda', '--repeats', '2', '--steps',
+                 '60', '--num-samples', '1000', '--reference', str(reference.parent))
+    assert [row['world_size'] for row in found['planning']['rows']] == [1, 8]
+    assert all(0.5 < row['kept'] < 1 for row in found['planning']['rows'])
+    assert found['planning']['faster_than_reference'] > 0
+    for row in found['step']['rows']:
+        assert row['collectives_in_steps'] == 0 and row['merges'] > 1
+        assert row['merge_bytes_per_sample'] <= 8
+    assert found['cuda']['run'] == torch.cuda.is_available()
+    printed = capsys.readouterr().out
+    assert '### In a training step' in printed and '### Planning a pass' in printed
+
+
+@pytest.mark.slow
+def test_the_tool_measures_sizes_losses_and_whole_runs_in_processes_of_their_own(tmp_path):
+    tool(tmp_path, '--sections', 'scaling', '--sizes', '1000', '2000', '--repeats', '1')
+    found = tool(tmp_path, '--sections', 'loss', 'efficiency', '--repeats', '1', '--shape', '2',
+                 '3', '8', '8', '--iterations', '24', '--runs', '1', '--small')
+    assert [row['num_samples'] for row in found['scaling']['rows']] == [1000, 2000]  # kept
+    assert found['loss']['time_ratio'] > 0
+    assert found['efficiency']['samples_saved'] > 0
+    document = f'<!-- overhead: {tmp_path.name}/figures.json -->\n<!-- end of table -->'
+    assert 'A whole run' in render_docs.render(document, tmp_path.parent)
+
+
+def test_a_reference_that_is_not_there_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        benchmark_overhead.main(['--reference', str(tmp_path), '--sections', 'cuda'])
+    assert 'give a checkout' in capsys.readouterr().err
+
+
+def test_the_tables_of_the_document_are_what_the_record_says():
+    document = (ROOT / 'docs' / 'overhead.md').read_text()
+    assert render_docs.PLACE.search(document)
+    assert render_docs.render(document, ROOT) == document
+    record = json.loads((Path(ROOT) / 'records' / 'overhead' / 'cpu.json').read_text())
+    assert set(benchmark_overhead.SECTIONS) <= set(record)
+
+
+# ------------------------------------------------------------------- planning
+
+
+def test_integers_are_made_in_blocks_and_in_order():
+    numbers = torch.arange(2 * BLOCK + 3, dtype=torch.int32)
+    found = list(as_integers(numbers))
+    assert found == numbers.tolist() and type(found[0]) is int
+
+
+@pytest.mark.parametrize('weights', [[1., 1., 1.], [2., 1., 2.], [3., 1., 2.], [2., 2., 2.]])
+def test_weights_are_what_they_were_in_however_few_bytes(weights):
+    weights = torch.tensor(weights)
+    small = Weights.of(weights)
+    assert torch.equal(small.cut(), weights) and torch.equal(small.cut(1, 2), weights[1:2])
+    assert small.uniform == bool((weights == 1).all()) and len(small) == 3
+    assert torch.equal(small.apply(lambda marks: marks[1:]).cut(), weights[1:])
+
+
+@pytest.mark.parametrize('weights', [[1., 1., 1.], [2., 1., 2.], [3., 1., 2.]])
+def test_a_plan_comes_back_from_its_order(weights):
+    plan = Plan(torch.tensor([0, 2, 5]), torch.tensor(weights), 6, 0.5)
+    order = PassOrder.of(plan, torch.tensor([5, 4, 2, 1, 0, 3], dtype=torch.int32))
+    assert order.indices().tolist() == [5, 2, 0] and order.indices().dtype == torch.int64
+    assert order.weights().tolist() == weights[::-1]
+    again = order.plan()
+    assert torch.equal(again.indices, plan.indices) and torch.equal(again.weights, plan.weights)
+    assert again.threshold == 0.5
+
+
+@pytest.mark.parametrize('count', [0, 1, 3, 6, 7])
+def test_a_subset_has_its_size_and_every_sample_the_same_chance(count):
+    # 4 standard deviations on 7 samples: a false alarm once in 2000, and the seed is fixed.
+    marked = torch.tensor([1, 0, 1, 1, 0, 1, 1, 1, 0, 1]).bool()
+    generator, times = torch.Generator().manual_seed(0), 2000
+    total = torch.zeros(10)
+    for _ in range(times):
+        drawn = draw_subset(marked, count, generator)
+        assert int(drawn.sum()) == count and not (drawn & ~marked).any()
+        total += drawn
+    share = count / 7
+    error = (total[marked] / times - share).abs().max()
+    assert error <= 4 * math.sqrt(share * (1 - share) / times)
+
+
+def test_places_are_distinct_however_many_are_drawn():
+    import numpy as np
+    for count in range(9):
+        found = distinct(8, count, np.random.SFC64(count))
+        assert len(set(found.tolist())) == count and set(found.tolist()) <= set(range(8))
+
+
+# ------------------------------------------------------- a plan past one rank
+
+
+def sharded_plan(scores, shards, ratio, seed):
+    """What docs/billion.md describes: each shard draws from its own samples, by a threshold that
+    two sums over the shards give."""
+    sums = sum(float(shard.sum(dtype=torch.float64)) for shard in scores.chunk(shards))
+    threshold = sums / len(scores)
+    weights, begin = torch.zeros(len(scores)), 0
+    for number, shard in enumerate(scores.chunk(shards)):
+        generator = torch.Generator().manual_seed(seed * shards + number)
+        indices, found = prune_at_random(below(shard, threshold), ratio, generator)
+        weights[begin + indices] = found
+        begin += len(shard)
+    return threshold, weights
+
+
+def test_a_sharded_plan_has_the_threshold_weights_and_expectations_of_a_whole_one():
+    # 5 standard deviations on 4000 samples: a false alarm once in 400, and the seeds are fixed.
+    scores = -torch.rand(4000, generator=torch.Generator().manual_seed(3)).log()
+    mean, times = mean_score(scores), 400
+    marked = below(scores, mean)
+    total, kept = torch.zeros(4000), []
+    for seed in range(times):
+        threshold, weights = sharded_plan(scores, 16, 0.5, seed)
+        assert threshold == pytest.approx(mean, rel=1e-12)
+        assert float(weights.double().sum()) == pytest.approx(4000, abs=1e-2)
+        assert (weights[~marked] == 1).all() and float(weights.max()) <= 2
+        total += weights
+        kept.append(int((weights > 0).sum()))
+    # A pruned sample weighs 0 or 2: a standard deviation of 1 in one pass.
+    assert float((total / times - 1).abs().max()) < 5 / math.sqrt(times)
+    # Each shard rounds down what it skips, so a plan of 16 shards skips at most 16 fewer.
+    whole = 4000 - int(marked.sum()) // 2
+    assert whole <= min(kept) and max(kept) <= whole + 16
+
+
+def test_a_plan_whose_shards_use_their_own_means_would_be_another_one():
+    # The control: sorted scores in shards, each pruned by its own mean.
+    scores = torch.arange(4000.)
+    _, weights = sharded_plan(scores, 16, 0.5, 0)
+    own = torch.cat([sharded_plan(shard, 1, 0.5, 0)[1] for shard in scores.chunk(16)])
+    assert (weights[2000:] == 1).all() and (own[2000:] != 1).any()

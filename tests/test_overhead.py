@@ -3,9 +3,10 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import runs  # noqa: F401  (imports the toolboxes)
 import torch
-from test_docs import ROOT
 
 import benchmark_overhead
 import render_docs
@@ -14,6 +15,7 @@ from mm_infobatch.policies import Plan
 from mm_infobatch.policies.plan import distinct, draw_subset
 from mm_infobatch.policies.soft_pruning import below, mean_score, prune_at_random
 
+ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = """
 import torch
 class InfoBatch:
@@ -69,7 +71,7 @@ def test_the_tables_of_the_document_are_what_the_record_says():
     document = (ROOT / 'docs' / 'overhead.md').read_text()
     assert render_docs.PLACE.search(document)
     assert render_docs.render(document, ROOT) == document
-    record = json.loads((Path(ROOT) / 'records' / 'overhead' / 'cpu.json').read_text())
+    record = json.loads((ROOT / 'records' / 'overhead' / 'cpu.json').read_text())
     assert set(benchmark_overhead.SECTIONS) <= set(record)
 
 
@@ -118,7 +120,6 @@ def test_a_subset_has_its_size_and_every_sample_the_same_chance(count):
 
 
 def test_places_are_distinct_however_many_are_drawn():
-    import numpy as np
     for count in range(9):
         found = distinct(8, count, np.random.SFC64(count))
         assert len(set(found.tolist())) == count and set(found.tolist()) <= set(range(8))

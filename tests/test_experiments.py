@@ -37,7 +37,7 @@ NAMES = _experiments.available()
 
 @pytest.mark.parametrize('name', NAMES)
 def test_every_arm_of_the_repository_is_a_config_that_train_would_take(name):
-    for arm in _experiments.load(name).arms:
+    for arm in _experiments.load_experiment(name).arms:
         if arm.owner != name:
             continue
         run = _experiments.settings(arm, arm.seeds[-1], RECORDS)
@@ -134,7 +134,7 @@ def experiment_of(tmp_path, arms, name='small', **more):
     text = SMALL.format(config=config, arms=arms)
     text += ''.join(f'{key} = {value!r}\n' for key, value in more.items())
     (tmp_path / f'{name}.py').write_text(text)
-    return _experiments.load(name, tmp_path)
+    return _experiments.load_experiment(name, tmp_path)
 
 
 @pytest.mark.parametrize('arms, more, message', [
@@ -159,7 +159,7 @@ def test_an_experiment_that_cannot_be_is_refused_with_the_reason(tmp_path, arms,
 
 def test_an_unknown_experiment_and_an_unknown_run_are_refused(tmp_path):
     with pytest.raises(ValueError, match='does not exist; there are: ade20k, camvid'):
-        _experiments.load('no_such')
+        _experiments.load_experiment('no_such')
     experiment = experiment_of(tmp_path, [dict(name='all')])
     with pytest.raises(ValueError, match='--runs infobatch: is none of all, all_seed0, all_seed1'):
         run_experiment.jobs_of(experiment, ['infobatch'])
@@ -312,7 +312,7 @@ def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny):
     assert 'all_seed0: resumed' in whole and 'infobatch_seed0: started' not in whole
     note = json.loads((root / 'records' / 'tiny' / 'all_seed0' / 'run.json').read_text())
     assert [(one['resumed'], one['status']) for one in note['starts']] == [(False, 1), (True, 0)]
-    run = _experiments.recorded(_experiments.load('tiny', root).arm('all'), root / 'records')[0]
+    run = _experiments.recorded(_experiments.load_experiment('tiny', root).arm('all'), root / 'records')[0]
     assert run.iterations == 8 * 4 and run.notes == []
     assert [row['iter'] for row in run.train] == list(range(1, 33))
 
@@ -336,7 +336,7 @@ def test_a_record_is_small_and_says_what_was_run_on_what(tiny):
 def test_the_control_trains_as_many_epochs_as_the_pruned_run_took_iterations(tiny):
     root = tiny[0]
     records = root / 'records'
-    experiment = _experiments.load('tiny', root)
+    experiment = _experiments.load_experiment('tiny', root)
     pruned = _experiments.recorded(experiment.arm('infobatch'), records)[0]
     control = _experiments.recorded(experiment.arm('control'), records)[0]
     assert pruned.iterations < 32
@@ -352,7 +352,7 @@ def test_the_table_has_the_numbers_of_the_records(tiny):
             for line in text.splitlines() if line.startswith('|')]
     table = {row[0]: dict(zip(rows[0], row)) for row in rows}
     full, pruned = table['all data'], table['InfoBatch']
-    run = _experiments.recorded(_experiments.load('tiny', root).arm('infobatch'),
+    run = _experiments.recorded(_experiments.load_experiment('tiny', root).arm('infobatch'),
                                 root / 'records')[0]
     assert full['n'] == '1 of 1' and full['iterations'] == '32' and full['paper'] == '33.0'
     assert float(pruned['accuracy/top1']) == round(run.metric()[2][-1], 2)
@@ -384,7 +384,7 @@ def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, 
     changed.write_text(changed.read_text().replace('"loss": ', '"loss": 1', 1))
     assert stale(first, True) == ['tiny_curves.png', 'tiny_time.png', 'tiny_sweep.png']
     (records / 'tiny' / 'control_seed0' / 'run.json').unlink()
-    experiment = _experiments.load('tiny', root)
+    experiment = _experiments.load_experiment('tiny', root)
     assert _figures.timed(experiment.arm('control'), records) == [], 'made nobody knows how'
 
 
@@ -430,7 +430,7 @@ def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
 
 @pytest.mark.slow
 def test_three_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prunes():
-    arm = _experiments.load('ade20k').arm('80k_infobatch')
+    arm = _experiments.load_experiment('ade20k').arm('80k_infobatch')
     built = _dry_run.build_config(_experiments.settings(arm, 0, RECORDS))
     assert '80,000 iterations, SoftPruning' in built.note
     text = _dry_run.three_steps(built, 'ade20k')

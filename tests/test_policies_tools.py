@@ -14,6 +14,7 @@ import compare_policies
 import render_docs
 import score_samples
 import study_stability
+from _checkpoints import read_checkpoint
 from mm_infobatch import PRUNING_POLICIES
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -134,7 +135,7 @@ def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):
     score_samples.prepare(cfg)
     with compare_policies.DefaultScope.overwrite_default_scope('mmpretrain'):
         dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
-        checkpoint = score_samples.load(folder / 'run' / 'epoch_5.pth')
+        checkpoint = read_checkpoint(folder / 'run' / 'epoch_5.pth')
         model.load_state_dict(checkpoint['state_dict'])
         losses, products = compare_policies.gradients_of(model, dataset, 6)
         batch = score_samples.collate([dataset[index] for index in range(6)])

@@ -26,6 +26,9 @@ CALLS = {'eval', 'exec', 'compile', '__import__'}
 METHODS = {'literal_eval', 'unpickle', 'Unpickler', 'loads_pickle', 'read_pickle', 'import_module',
            'system', 'popen', 'getoutput', 'allow_pickle', 'from_pickle'}  # yapf: disable
 
+# An older PyTorch cannot allow single classes, so a tool loads there as mmengine does.
+ALLOWED = {'_checkpoints.py': ['torch.load without weights_only=True']}
+
 
 def findings(source):
     """What a source has of these, as (line, word)."""
@@ -42,8 +45,10 @@ def findings(source):
             keywords = {word.arg: word.value for word in node.keywords}
             names = [name] if isinstance(function, ast.Name) and name in CALLS else []
             names += [name] if name in METHODS else []
-            names += [word for word in keywords if word in ('allow_pickle', 'shell')]
-            if name in ('load', 'torch_load') and not is_json(function):
+            names += [word for word in keywords if word in ('allow_pickle', 'shell')
+                      and not is_false(keywords[word])]
+            if name in ('load', 'torch_load') and not is_json(function) and not is_false(
+                    keywords.get('allow_pickle')):
                 safe = keywords.get('weights_only')
                 if not (isinstance(safe, ast.Constant) and safe.value is True):
                     names.append(f'{ast.unparse(function)} without weights_only=True'
@@ -59,13 +64,17 @@ def findings(source):
     return found
 
 
+def is_false(value):
+    return isinstance(value, ast.Constant) and value.value is False
+
+
 def is_json(function):
     return isinstance(function, ast.Attribute) and getattr(function.value, 'id', '') == 'json'
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=[path.name for path in SOURCES])
 def test_a_source_neither_unpickles_nor_evaluates(path):
-    assert findings(path.read_text()) == []
+    assert [word for _, word in findings(path.read_text())] == ALLOWED.get(path.name, [])
 
 
 @pytest.mark.parametrize('source', [
@@ -79,7 +88,8 @@ def test_the_search_finds_what_it_looks_for(source):
     assert findings(source)
 
 
-@pytest.mark.parametrize('source', ['json.load(file)', 'torch.load(path, weights_only=True)',
+@pytest.mark.parametrize('source', ['json.load(file)', 'np.load(path, allow_pickle=False)',
+                                    'torch.load(path, weights_only=True)',
                                     'json.loads(text)', 'import json'])
 def test_the_search_finds_nothing_else(source):
     assert not findings(source)

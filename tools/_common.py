@@ -185,7 +185,7 @@ def prepare_launch(cfg: Config, training: bool) -> None:
     """
     if cfg.launcher == 'none' or get_device() != 'cpu':
         return
-    layers = list(_find_sync_bn(cfg.get('model', {}), 'model'))
+    layers = list(find_sync_bn(cfg.get('model', {}), 'model'))
     if training and cfg.get('sync_bn') is not None:
         layers.append(('sync_bn', cfg))
     if training and layers:
@@ -224,7 +224,7 @@ def run(main: Callable[[], None]) -> None:
         dist.destroy_process_group()
 
 
-def _find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
+def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
     """Yield (dotted name, config) of every SyncBN layer below ``node``."""
     if isinstance(node, dict):
         kind = node.get('type')
@@ -237,7 +237,7 @@ def _find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
     else:
         return
     for key, value in items:
-        yield from _find_sync_bn(value, f'{name}.{key}')
+        yield from find_sync_bn(value, f'{name}.{key}')
 
 
 def _init_gloo(cfg: Config) -> None:

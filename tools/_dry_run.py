@@ -1,6 +1,5 @@
 """Builds what a run would build, and takes three steps of it on drawn data."""
 import contextlib
-import importlib
 import io
 import tempfile
 import uuid
@@ -18,8 +17,7 @@ from mmengine.runner import Runner
 
 import make_segmentation_data
 import train as train_tool
-from _common import _find_sync_bn as find_sync_bn
-from _common import fill_dataloaders, load_config
+from _common import fill_dataloaders, find_sync_bn, load_config
 from _experiments import ROOT, arguments
 from score_samples import build_model
 
@@ -74,8 +72,10 @@ def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Confi
     args = train_tool.parse_args([str(path), *[each for each in rest if each != '--amp']])
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')  # of the toolboxes, while they are imported
-        for toolbox in ('mmseg', 'mmpretrain'):
-            importlib.import_module(f'{toolbox}.utils').register_all_modules(False)
+        import mmpretrain.utils
+        import mmseg.utils
+        for toolbox in (mmseg, mmpretrain):
+            toolbox.utils.register_all_modules(False)
         return train_tool.apply_args(load_config(args), args)
 
 

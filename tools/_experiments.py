@@ -30,7 +30,6 @@ Until that record is there, ``expected_saving`` of the other arm stands in for i
 import functools
 import json
 import re
-import runpy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -129,7 +128,7 @@ def available(folder: Path = EXPERIMENTS) -> List[str]:
     return sorted(path.name[:-len('.py')] for path in folder.glob('*.py'))
 
 
-def load(name: str, folder: Path = EXPERIMENTS) -> Experiment:
+def load_experiment(name: str, folder: Path = EXPERIMENTS) -> Experiment:
     """Read an experiment file.
 
     Raises:
@@ -139,7 +138,7 @@ def load(name: str, folder: Path = EXPERIMENTS) -> Experiment:
     if not path.is_file():
         raise ValueError(f'experiment {name!r}: {str(path)!r} does not exist; there are: ' +
                          ', '.join(available(folder)))
-    content = {key: value for key, value in runpy.run_path(str(path)).items()
+    content = {key: value for key, value in Config.fromfile(str(path)).to_dict().items()
                if not key.startswith('_')}
     where = f'experiments/{name}.py'
     _check(content, KEYS, ('title', 'arms'), where)
@@ -207,7 +206,7 @@ def _other(one: Dict[str, Any], arms: Dict[str, Arm], folder: Path, where: str) 
     if set(one) - allowed:
         raise ValueError(f'{where}: {", ".join(sorted(set(one) - allowed))} cannot be changed '
                          f'here; only {", ".join(sorted(allowed - {"same_as"}))} can')
-    other = load(owner, folder)
+    other = load_experiment(owner, folder)
     if name not in other.names:
         raise ValueError(f'{where}: there is no such arm; there are {", ".join(other.names)}')
     changed = {key: value for key, value in one.items() if key != 'same_as'}

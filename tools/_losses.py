@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from _checkpoints import read_checkpoint
 from mm_infobatch.planner import build_policy
 
 BINS = 60
@@ -64,8 +65,7 @@ def distributions(work_dir: Path) -> List[Dict[str, Any]]:
     for path in work_dir.glob('*.pth'):
         if not configs or not re.fullmatch(r'(iter|epoch)_\d+', path.stem):
             continue
-        # As mmengine wrote it, with more than tensors in it: of one's own run.
-        state = torch.load(path, map_location='cpu', weights_only=False).get('infobatch')
+        state = read_checkpoint(path).get('infobatch')
         if state is None or bool(state['sampler']['scores'].isnan().all()):
             continue
         cfg = Config.fromfile(str(configs[-1]), import_custom_modules=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Dict, List, Optional, Tuple
 
-from _experiments import EXPERIMENTS, ROOT, Arm, Experiment, finals, load, recorded
+from _experiments import EXPERIMENTS, ROOT, Arm, Experiment, finals, load_experiment, recorded
 from _figures import file_name, has_data
 from _runs import Run
 from _welch import difference
@@ -120,7 +120,7 @@ def text(settings: str, root: Path = ROOT, experiments: Optional[Path] = None) -
     if more not in ('', 'figures'):
         raise ValueError(f'experiment: {settings}: write <!-- experiment: NAME --> or '
                          '<!-- experiment: NAME, figures -->')
-    experiment = load(name, experiments or EXPERIMENTS)
+    experiment = load_experiment(name, experiments or EXPERIMENTS)
     records = root / 'records'
     result = table(experiment, records)
     if more:

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import mm_infobatch.running_pass as running_pass_module
+from _common import find_sync_bn
 from _overhead import text
 from mm_infobatch import InfoBatchHook, InfoBatchLoss, InfoBatchSampler
 from mm_infobatch.running_pass import RunningPass
@@ -550,7 +551,8 @@ def model_step(config: str, wrapped: bool, size: int, amp: bool) -> Callable[[],
     if cfg.get('data_preprocessor') is not None:
         cfg.model.data_preprocessor = cfg.data_preprocessor
     batch_size = cfg.train_dataloader.batch_size
-    cfg = Config(eval(repr(cfg._cfg_dict.to_dict()).replace("'SyncBN'", "'BN'")))
+    for _, norm in find_sync_bn(cfg.model, 'model'):
+        norm['type'] = 'BN'
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model).cuda().train()
     images = torch.randn(batch_size, 3, size, size, device='cuda')

@@ -29,6 +29,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 import score_samples
+from _checkpoints import read_checkpoint
 from mm_infobatch.policies import (
     UCB,
     EpsilonGreedy,
@@ -169,7 +170,7 @@ def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
         for path in args.checkpoints:
-            checkpoint = score_samples.load(path)
+            checkpoint = read_checkpoint(path)
             model.load_state_dict(checkpoint['state_dict'])
             state = checkpoint.get('infobatch')
             losses, products = gradients_of(model, dataset, min(args.gradients, len(dataset)))

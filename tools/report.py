@@ -11,7 +11,7 @@ from typing import List, Optional
 
 import _figures
 import render_docs
-from _experiments import EXPERIMENTS, ROOT, available, load
+from _experiments import EXPERIMENTS, ROOT, available, load_experiment
 
 
 def figures(names: List[str], experiments: Path, records: Path, out: Path, check: bool,
@@ -31,7 +31,7 @@ def figures(names: List[str], experiments: Path, records: Path, out: Path, check
     """
     stale = []
     for name in names:
-        experiment = load(name, experiments)
+        experiment = load_experiment(name, experiments)
         for figure in experiment.figures:
             if not _figures.has_data(experiment, figure, records):
                 continue

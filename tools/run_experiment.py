@@ -33,7 +33,7 @@ from _experiments import (
     Experiment,
     arguments,
     depends,
-    load,
+    load_experiment,
     settings,
     totals_of,
 )
@@ -434,7 +434,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     places = Places(*(_from_root(path) for path in (args.work_dirs, args.records)))
     os.chdir(ROOT)  # where the paths of configs and of their data begin
     try:
-        experiment = load(args.name, args.experiments)
+        experiment = load_experiment(args.name, args.experiments)
         jobs = jobs_of(experiment, args.runs)
         code = (dry_run if args.dry_run else lambda _, *rest: run_all(*rest))(
             experiment, jobs, places, args)

@@ -23,10 +23,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch.utils.data import DataLoader, default_collate
 
-
-def load(path: Path) -> Dict[str, Any]:
-    """Read a checkpoint of mmengine, which holds more than tensors: load only your own."""
-    return torch.load(path, map_location='cpu', weights_only=False)
+from _checkpoints import read_checkpoint
 
 
 def build_model(cfg: Config) -> Any:
@@ -103,7 +100,7 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     """
     rows = []
     for path in paths:
-        state = load(path).get('infobatch')
+        state = read_checkpoint(path).get('infobatch')
         if state is None:
             raise ValueError(f'{path} holds no scores: it was trained without InfoBatch')
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
@@ -145,7 +142,7 @@ def main(argv: Optional[List[str]] = None) -> None:
                 dataset, model = build_train_set(cfg), build_model(cfg)
                 rows = []
                 for path in args.checkpoints:
-                    model.load_state_dict(load(path)['state_dict'])
+                    model.load_state_dict(read_checkpoint(path)['state_dict'])
                     rows.append(el2n(model, dataset, args.batch_size))
             scores = np.stack(rows).astype(np.float64).mean(0).astype(np.float32)
     except ValueError as error:

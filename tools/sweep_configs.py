@@ -6,7 +6,6 @@ reason; nothing is built or trained. ``--json`` writes what ``render_docs.py`` m
 """
 
 import argparse
-import importlib
 import json
 import logging
 import sys
@@ -15,13 +14,16 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import mmengine
+import mmpretrain
+import mmseg
 from mmengine.config import Config
 
 from mm_infobatch import CannotConvert, convert
 from mm_infobatch.config_losses import name_of, resolve
 from mm_infobatch.config_refusals import MULTIMODAL, NO_TRAINING
 
-TOOLBOXES = ('mmseg', 'mmpretrain')
+TOOLBOXES: Dict[str, Any] = dict(mmseg=mmseg, mmpretrain=mmpretrain)
 GROUPS = {
     'mmseg': 'mmsegmentation',
     'supervised': 'mmpretrain, classification and retrieval',
@@ -37,7 +39,7 @@ def shipped_configs(toolbox: str) -> List[Path]:
     Raises:
         FileNotFoundError: If it ships none.
     """
-    root = Path(importlib.import_module(toolbox).__file__ or '').parent / '.mim' / 'configs'
+    root = Path(TOOLBOXES[toolbox].__file__ or '').parent / '.mim' / 'configs'
     found = sorted(path for path in root.rglob('*.py') if '_base_' not in path.parts)
     if not found:
         raise FileNotFoundError(f'{toolbox} has no configs in {root}')
@@ -94,8 +96,8 @@ def sweep() -> Result:
 def versions() -> Dict[str, str]:
     """The versions that a sweep is of."""
     return {
-        name: importlib.import_module(name).__version__
-        for name in ('mmengine', *TOOLBOXES)
+        name: module.__version__
+        for name, module in dict(mmengine=mmengine, **TOOLBOXES).items()
     }
 
 
@@ -152,7 +154,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     logging.disable(logging.WARNING)
     try:
         result = sweep()
-    except (FileNotFoundError, ModuleNotFoundError) as error:
+    except FileNotFoundError as error:
         sys.exit(f'sweep_configs.py: error: {error}; install both toolboxes')
     print(markdown(result))
     if args.json:

@@ -1,0 +1,38 @@
+"""Reads checkpoints of mmengine without running what is in them, as far as PyTorch can.
+
+mmengine keeps the buffers of its log in a checkpoint, so ``weights_only=True`` alone refuses it.
+Where PyTorch can allow single classes (2.5 and later), those of mmengine and NumPy that are needed
+are, and nothing else is called. An older PyTorch cannot, so it is loaded there as mmengine
+itself loads it, which may run what is in it: load only your own.
+"""
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+
+def classes_of_mmengine() -> List[Any]:
+    """What a checkpoint of mmengine has besides tensors and plain values."""
+    allowed: List[Any] = [HistoryBuffer, getattr, np.ndarray, np.dtype]
+    allowed += [type(np.dtype(kind)) for kind in 'dlf']
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # NumPy has renamed the module
+        try:
+            from numpy._core import multiarray
+        except ImportError:
+            from numpy.core import multiarray
+    for name in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed += [(multiarray._reconstruct, f'{name}._reconstruct'),
+                    (multiarray.scalar, f'{name}.scalar')]
+    return allowed
+
+
+def read_checkpoint(path: Path) -> Dict[str, Any]:
+    """Read a checkpoint of mmengine, on the CPU."""
+    if not hasattr(torch.serialization, 'safe_globals'):
+        return torch.load(path, map_location='cpu', weights_only=False)
+    with torch.serialization.safe_globals(classes_of_mmengine()):
+        return torch.load(path, map_location='cpu', weights_only=True)

@@ -28,7 +28,7 @@ help:
 	@echo 'make demo    train a small UperNet with and without InfoBatch, then table and curves'
 	@echo 'make test    ruff, mypy and the tests'
 	@echo 'make report  write the tables and figures of the documents from the records'
-	@echo 'make test-faults     kill, damage and move runs, and resume them (about 15 minutes);'
+	@echo 'make test-faults     kill, damage and move runs, and resume them (about 20 minutes);'
 	@echo '                     RECORD=records/faults keeps the results, for docs/faults.md'
 	@echo 'make test-openmmlab  all tests with the stock toolboxes, in $(VENV_OPENMMLAB), which it makes'
 	@echo 'make lint    ruff and mypy'

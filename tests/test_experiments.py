@@ -312,7 +312,8 @@ def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny):
     assert 'all_seed0: resumed' in whole and 'infobatch_seed0: started' not in whole
     note = json.loads((root / 'records' / 'tiny' / 'all_seed0' / 'run.json').read_text())
     assert [(one['resumed'], one['status']) for one in note['starts']] == [(False, 1), (True, 0)]
-    run = _experiments.recorded(_experiments.load_experiment('tiny', root).arm('all'), root / 'records')[0]
+    arm = _experiments.load_experiment('tiny', root).arm('all')
+    run = _experiments.recorded(arm, root / 'records')[0]
     assert run.iterations == 8 * 4 and run.notes == []
     assert [row['iter'] for row in run.train] == list(range(1, 33))
 

@@ -23,7 +23,7 @@ def classes_of_mmengine() -> List[Any]:
         try:
             from numpy._core import multiarray
         except ImportError:
-            from numpy.core import multiarray
+            from numpy.core import multiarray  # type: ignore
     for name in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed += [(multiarray._reconstruct, f'{name}._reconstruct'),
                     (multiarray.scalar, f'{name}.scalar')]

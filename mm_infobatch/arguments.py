@@ -5,6 +5,7 @@ from typing import Any, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 RESCALE = (True, False, 'normalized')
 
@@ -130,3 +131,33 @@ def require_scores(scores: Any, generator: Any) -> None:
         raise TypeError(f'generator has to be a torch.Generator, but is {generator!r}: without '
                         'one the plan would differ between ranks; give it '
                         'torch.Generator().manual_seed(0)')
+
+
+def require_dataset(dataset: Any) -> None:
+    """Refuse a training dataset whose samples cannot be named by index, or that has none.
+
+    Raises:
+        TypeError: If it is iterable or has no length.
+        ValueError: If it is empty.
+    """
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
+        raise TypeError(
+            f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
+            'iterable or has no length; use a map-style dataset in train_dataloader.dataset')
+    if len(dataset) == 0:
+        raise ValueError(
+            'InfoBatchSampler got a training dataset of 0 samples; look at data_root, ann_file '
+            'and the filters of train_dataloader.dataset')
+
+
+def require_seed(seed: Any) -> None:
+    """Refuse what PyTorch takes as no seed.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it does not fit 64 bits.
+    """
+    require_integer('seed', seed, 'randomness=dict(seed=0)')
+    if not -2**63 <= seed < 2**63:
+        raise ValueError(f'seed={seed} does not fit 64 bits, and PyTorch takes no other seeds; '
+                         'write randomness=dict(seed=0)')

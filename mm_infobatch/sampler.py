@@ -7,9 +7,9 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch import Tensor
-from torch.utils.data import IterableDataset, Sampler
+from torch.utils.data import Sampler
 
-from .arguments import require_bool, require_count, require_integer
+from . import arguments
 from .order import policy_generator, shuffled, spread_evenly
 from .pass_order import PassOrder, Weights, as_integers, index_type
 from .planner import Planner
@@ -79,45 +79,29 @@ class InfoBatchSampler(Sampler):
                  warmup_passes: int = 0,
                  score_smoothing: float = 0.0,
                  stratify: bool = False) -> None:
-        if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
-            raise TypeError(
-                f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
-                'iterable or has no length; use a map-style dataset in train_dataloader.dataset')
-        if len(dataset) == 0:
-            raise ValueError(
-                'InfoBatchSampler got a training dataset of 0 samples; look at data_root, ann_file '
-                'and the filters of train_dataloader.dataset')
-        if isinstance(delta, bool) or not isinstance(delta, (int, float)):
-            raise TypeError(f'delta has to be a number in [0, 1], but is {delta!r}; '
-                            "write sampler=dict(type='InfoBatchSampler', delta=0.875)")
-        if not 0 <= delta <= 1:
-            raise ValueError(
-                f'delta={delta} lies outside [0, 1]: it is the share of the run in which passes '
-                "may prune; write sampler=dict(type='InfoBatchSampler', delta=0.875)")
-        if num_passes is not None and (isinstance(num_passes, bool)
-                                       or not isinstance(num_passes, int) or num_passes < 1):
-            raise ValueError(f'num_passes has to be None or an integer above 0, but is '
-                             f'{num_passes!r}')
+        arguments.require_dataset(dataset)
+        delta = arguments.require_share(
+            'delta', delta, "sampler=dict(type='InfoBatchSampler', delta=0.875)", zero=True,
+            one=True, why='it is the share of the run in which passes may prune')
+        if num_passes is not None:
+            arguments.require_count('num_passes', num_passes)
         line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False)"
-        require_bool('shuffle', shuffle, line)
-        require_bool('stratify', stratify, line)
+        arguments.require_bool('shuffle', shuffle, line)
+        arguments.require_bool('stratify', stratify, line)
         dist_rank, dist_world_size = get_dist_info()
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
         for name, value in (('rank', self.rank), ('world_size', self.world_size)):
-            require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
+            arguments.require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f'rank={self.rank} is none of the {self.world_size} ranks '
                              f'0 to {self.world_size - 1} of world_size')
         self.dataset = dataset
-        self.delta = float(delta)
+        self.delta = delta
         self.num_passes = num_passes
         self.shuffle = shuffle
         if seed is not None:
-            require_integer('seed', seed, 'randomness=dict(seed=0)')
-            if not -2**63 <= seed < 2**63:
-                raise ValueError(f'seed={seed} does not fit 64 bits, and PyTorch takes no other '
-                                 'seeds; write randomness=dict(seed=0)')
+            arguments.require_seed(seed)
         self.seed = sync_random_seed() if seed is None else int(seed)
         self.stratify = stratify
         self._planner = Planner(policy, self.delta, num_passes, warmup_passes)
@@ -147,7 +131,7 @@ class InfoBatchSampler(Sampler):
         Raises:
             ValueError: If they are out of range.
         """
-        require_count('epoch', epoch, 0)
+        arguments.require_count('epoch', epoch, 0)
         if progress is not None and not (isinstance(progress, (int, float)) and 0 <= progress <= 1):
             raise ValueError(f'progress={progress!r} is no share of the run, in [0, 1]')
         same = (epoch, progress) == (self.epoch, self._progress)

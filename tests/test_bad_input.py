@@ -76,7 +76,7 @@ SETTINGS = [
     (f'{SAMPLER}.seed', 2**63, ValueError, 'seed=9223372036854775808 does not fit 64 bits'),
     (f'{SAMPLER}.rank', '0', TypeError, "rank has to be an integer, but is '0'"),
     (f'{SAMPLER}.world_size', 1., TypeError, 'world_size has to be an integer, but is 1.0'),
-    (f'{SAMPLER}.num_passes', 2.5, ValueError, 'num_passes has to be None or an integer above 0'),
+    (f'{SAMPLER}.num_passes', 2.5, ValueError, 'num_passes=2.5 has to be an integer above 0'),
     (f'{SAMPLER}.policy', dict(prune_ratio=0.5), TypeError, "'prune_ratio': 0.5} has no type"),
     ('train_cfg.val_interval', 0, ValueError, 'train_cfg.val_interval=0 has to be an integer'),
     ('train_cfg.val_interval', '5', ValueError, "train_cfg.val_interval='5' has to be"),
@@ -440,7 +440,7 @@ def test_a_work_dir_is_checked_and_not_made(config_file, tmp_path):
     (['weights.pth', '--out-item', 'all'], "invalid choice: 'all'"),
     (['weights.pth', '--out', 'result.txt'], "--out 'result.txt': with --out-item pred"),
     (['weights.pth', '--out', 'a.csv', '--out-item', 'metrics'], "'a.csv': with --out-item metr"),
-    (['weights.pth', '--out', 'file/work/a.pkl'], "--out 'file/work' cannot be written"),
+    (['weights.pth', '--out', 'file/folder/a.pkl'], "--out 'file/folder' cannot be written"),
     (['weights.pth', '--tta'], None),
 ])
 def test_arguments_of_test_that_cannot_work_are_refused(monkeypatch, capsys, config_file,

@@ -92,7 +92,8 @@ class InfoBatchSampler(Sampler):
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
         for name, value in (('rank', self.rank), ('world_size', self.world_size)):
-            arguments.require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
+            line = f"sampler=dict(type='InfoBatchSampler') without {name}"
+            arguments.require_integer(name, value, line)
         if not 0 <= self.rank < self.world_size:
             raise ValueError(f'rank={self.rank} is none of the {self.world_size} ranks '
                              f'0 to {self.world_size - 1} of world_size')

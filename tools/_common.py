@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
@@ -18,6 +19,8 @@ from mmengine.runner import Runner
 from mm_infobatch import CannotConvert, convert
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+# Seconds from the end of a run to that of its process; a thread needs some microseconds of them.
+GLOO_GRACE = 0.3
 
 
 class UsageError(ValueError):
@@ -220,8 +223,7 @@ def run(main: Callable[[], None]) -> None:
     except UsageError as error:
         print(f'{Path(sys.argv[0]).name}: error: {error}', file=sys.stderr)
         sys.exit(2)
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+    leave_process_group()
 
 
 def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
@@ -238,6 +240,21 @@ def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
         return
     for key, value in items:
         yield from find_sync_bn(value, f'{name}.{key}')
+
+
+def leave_process_group() -> None:
+    """Leave the process group, if there is one, so that the interpreter can end.
+
+    A thread of gloo drops the tensors of a collective a moment after the collective has returned,
+    and PyTorch aborts a process whose interpreter ends within that moment (found with 2.12.1; see
+    pytorch/pytorch#179291). Nothing tells when it is over, so it is given plenty of time.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    over_gloo = 'gloo' in dist.get_backend()
+    dist.destroy_process_group()
+    if over_gloo:
+        time.sleep(GLOO_GRACE)
 
 
 def _init_gloo(cfg: Config) -> None:

@@ -26,6 +26,8 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from _common import leave_process_group
+
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [str(ROOT / name) for name in ('tests/faults', 'tests', 'tools', '.')]
 PATIENCE = 240  # seconds after which a run that does not end has hung: no measure of speed
@@ -156,6 +158,7 @@ def _process(function, rank, world_size, port, output, args):
             MASTER_PORT=str(port))
     torch.set_num_threads(1)
     function(*args)
+    leave_process_group()
 
 
 def train_main(argv):

@@ -157,8 +157,12 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
     Returns:
         Tensor: float32 [B], NaN where a sample has no valid position.
     """
-    rows = values.detach().float().flatten(1) if values.ndim > 1 else (
-        values.detach().float().unsqueeze(1))
+    values = values.detach().float()
+    if values.ndim == 1 and pred.ndim <= 2 and (valid is None or valid.ndim == 1):
+        # The common case, in few operations.
+        scores = values if divide_by is None else values * (len(values) / divide_by)
+        return scores if valid is None else scores.masked_fill(~valid, float('nan'))
+    rows = values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
     if pred.ndim > 2:
         if valid is None:
             return rows.mean(1)
@@ -175,5 +179,6 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
 
 def expand_like(weights: Tensor, values: Tensor) -> Tensor:
     """View weights of samples, [B], so that they multiply a map, [B, ...]."""
-    return weights.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+    weights = weights.to(values.dtype)
+    return weights if values.ndim == 1 else weights.view(-1, *[1] * (values.ndim - 1))
 

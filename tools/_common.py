@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from mm_infobatch import CannotConvert, convert
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
-# Seconds from the end of a run to that of its process; a thread needs some microseconds of them.
+# Seconds from the end of a run to that of its process group; a thread needs microseconds of them.
 GLOO_GRACE = 0.3
 
 
@@ -243,18 +243,18 @@ def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
 
 
 def leave_process_group() -> None:
-    """Leave the process group, if there is one, so that the interpreter can end.
+    """Leave the process group, if there is one, so that the process can end.
 
     A thread of gloo drops the tensors of a collective a moment after the collective has returned,
-    and PyTorch aborts a process whose interpreter ends within that moment (found with 2.12.1; see
-    pytorch/pytorch#179291). Nothing tells when it is over, so it is given plenty of time.
+    for which it may need the interpreter. PyTorch 2.1 hangs when the group is destroyed within
+    that moment, 2.12 aborts when the interpreter ends within it (pytorch/pytorch#179291). Nothing
+    tells when it is over, so it is given plenty of time.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return
-    over_gloo = 'gloo' in dist.get_backend()
-    dist.destroy_process_group()
-    if over_gloo:
+    if 'gloo' in dist.get_backend():
         time.sleep(GLOO_GRACE)
+    dist.destroy_process_group()
 
 
 def _init_gloo(cfg: Config) -> None:

@@ -166,8 +166,9 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
     if pred.ndim > 2:
         if valid is None:
             return rows.mean(1)
-        count = valid.flatten(1).sum(1) * (rows.shape[1] // valid[0].numel())
-        return rows.sum(1) / count  # 0 / 0 is NaN
+        count = valid.flatten(1).sum(1)
+        classes = rows.numel() // valid.numel()
+        return rows.sum(1) / (count if classes == 1 else count * classes)  # 0 / 0 is NaN
     if divide_by is None:
         scores = rows.mean(1)
     else:

@@ -176,6 +176,21 @@ def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, ca
     assert re.search(r'\| all data +\| 2 \|', table)
 
 
+def test_a_table_of_a_study_has_the_arms_of_the_papers():
+    rows = [dict(arm=arm, accuracy=accuracy, saving=0.3, iterations=7)
+            for arm in study_stability.ARMS for accuracy in (50., 52.)]
+    lines = study_stability.table(rows, study_stability.TABLES['Table 4']).splitlines()
+    assert [line.split('|')[1].strip() for line in lines[2:]] == [
+        'SoftPruning', 'SoftPruning, reverse', 'all data']
+    # Two groups of the same two values: the standard error is 1 each, t(0.975, 2) = 4.303.
+    assert '| +0.00 [-6.08, +6.08] |' in lines[2] and '| 51.00 ± 1.41 |' in lines[2]
+    with pytest.raises(ValueError, match="no run of the arm 'SoftPruning, reverse'"):
+        study_stability.table([row for row in rows if 'reverse' not in row['arm']],
+                              study_stability.TABLES['Table 4'])
+    for arms in study_stability.TABLES.values():
+        assert set(arms) <= set(study_stability.ARMS)
+
+
 def test_every_arm_of_the_study_builds_its_sampler():
     args = study_stability.parse_args([
         '--config', str(ROOT / 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py')])

@@ -10,10 +10,11 @@ with ``*`` in it is a group, the runs that differ in the seed. A place of the ki
 ``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file, and
 one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``; one of the kind
 ``<!-- policies: records/policies/... -->`` the tables of ``compare_policies.py`` or of
-``study_stability.py``; one of the kind ``<!-- overhead: records/overhead/... -->`` those of
-``benchmark_overhead.py``. A place ``<!-- experiment: NAME -->`` has the table of ``_results.py`` of
-that experiment, and ``<!-- experiment: NAME, figures -->`` its figures too. With ``--check``
-nothing is written, and a document that differs is an error.
+``study_stability.py`` (there ``, Table 3`` or ``, Table 4`` for the paper's); one of the kind
+``<!-- overhead: records/overhead/... -->`` those of ``benchmark_overhead.py``. A place
+``<!-- experiment: NAME -->`` has the table of ``_results.py`` of that experiment, and
+``<!-- experiment: NAME, figures -->`` its figures too. With ``--check`` nothing is written, and a
+document that differs is an error.
 """
 import argparse
 import json
@@ -70,11 +71,16 @@ def sweep_tables(settings: str, root: Path) -> str:
 
 def policies_tables(settings: str, root: Path) -> str:
     """The tables of ``compare_policies.py`` (.json) or of ``study_stability.py`` (.jsonl)."""
-    path = root / settings
+    name, _, which = settings.partition(', ')
+    path = root / name
     if not path.is_file():
-        raise ValueError(f'{settings}: there is no such file')
+        raise ValueError(f'{name}: there is no such file')
     if path.suffix == '.jsonl':
-        return study_stability.table(study_stability.read(path))
+        if which and which not in study_stability.TABLES:
+            raise ValueError(f'policies: {settings}: {which!r} is none of '
+                             f'{", ".join(study_stability.TABLES)}')
+        return study_stability.table(
+            study_stability.read(path), study_stability.TABLES.get(which))
     return compare_policies.text(json.loads(path.read_text()))
 
 

@@ -19,7 +19,7 @@ import time
 import uuid
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -28,14 +28,18 @@ from mmengine.runner import Runner
 
 from _common import fill_dataloaders
 from _experiments import shortened
+from _welch import difference
 
 SOFT = dict(type='SoftPruning', prune_ratio=0.5)
 QUANTILE = dict(type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5])
 TARGET = dict(type='TargetSaving', saving=0.4)
 
+# The arm that the others are compared with.
+FULL = 'all data'
+
 # What each arm sets in the sampler, and what it shows.
 ARMS: Dict[str, Dict[str, Any]] = {
-    'all data': dict(policy=dict(SOFT, prune_ratio=0)),
+    FULL: dict(policy=dict(SOFT, prune_ratio=0)),
     'fewer epochs': dict(policy=dict(SOFT, prune_ratio=0), epochs=0.7),
     'SoftPruning': dict(policy=SOFT),
     # Table 3 of the paper: rescaling and annealing, off one by one; Random* is its first row.
@@ -65,6 +69,13 @@ ARMS: Dict[str, Dict[str, Any]] = {
     'EpsilonGreedy': dict(policy=dict(type='EpsilonGreedy', prune_ratio=0.35)),
     'UCB': dict(policy=dict(type='UCB', prune_ratio=0.35)),
     'StaticRandom': dict(policy=dict(type='StaticRandom', keep=0.65), delta=1),
+}
+
+# The paper's own tables, as documents name them.
+TABLES: Dict[str, Sequence[str]] = {
+    'Table 3': ('RandomPruning', 'SoftPruning, neither', 'SoftPruning, no annealing',
+                'SoftPruning, no rescaling', 'SoftPruning', FULL),
+    'Table 4': ('SoftPruning', 'SoftPruning, reverse', FULL),
 }
 
 
@@ -170,21 +181,42 @@ def key_of(row: Dict[str, Any]) -> str:
     return json.dumps([row[key] for key in keys], sort_keys=True)
 
 
-def table(rows: List[Dict[str, Any]]) -> str:
-    """Mean +- standard deviation of each arm, in Markdown."""
-    cells = [['arm', 'n', 'accuracy', 'worst', 'saving', 'iterations']]
-    for arm in [arm for arm in ARMS if any(row['arm'] == arm for row in rows)]:
+def table(rows: List[Dict[str, Any]], arms: Optional[Sequence[str]] = None) -> str:
+    """Mean +- standard deviation of each arm over its seeds, in Markdown.
+
+    Args:
+        rows (list[dict]): Lines of a file.
+        arms (Sequence[str], optional): Which arms, in this order. Defaults to None: all that the
+            file has.
+
+    Raises:
+        ValueError: If an arm has no line.
+    """
+    if arms is None:
+        arms = [arm for arm in ARMS if any(row['arm'] == arm for row in rows)]
+    full = [row['accuracy'] for row in rows if row['arm'] == FULL]
+    cells = [['arm', 'n', 'accuracy', 'worst', 'difference [95 %]', 'saving', 'iterations']]
+    for arm in arms:
         group = [row for row in rows if row['arm'] == arm]
+        if not group:
+            raise ValueError(f'no run of the arm {arm!r} was recorded')
         values = [row['accuracy'] for row in group]
         spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
         cells.append([
             arm, str(len(group)), f'{mean(values):.2f}{spread}', f'{min(values):.2f}',
+            '-' if arm == FULL or not full else interval(values, full),
             f'{100 * mean(row["saving"] for row in group):.1f} %',
             f'{mean(row["iterations"] for row in group):,.0f}'])
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells]
     lines.insert(1, ' | '.join('-' * width for width in widths))
     return '\n'.join(f'| {line} |' for line in lines)
+
+
+def interval(values: Sequence[float], full: Sequence[float]) -> str:
+    """The difference to training on all data, and its 95 % confidence interval by Welch."""
+    found, half = difference(values, full)
+    return f'{found:+.2f}' + (f' [{found - half:+.2f}, {found + half:+.2f}]' if half else '')
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:

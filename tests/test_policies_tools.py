@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 
+import mmengine.optim.scheduler
 import numpy as np
 import pytest
 import runs
@@ -174,6 +175,22 @@ def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, ca
     study_stability.main(['--out', str(out), '--table'])
     table = capsys.readouterr().out
     assert re.search(r'\| all data +\| 2 \|', table)
+
+
+@pytest.mark.parametrize('kind, settings', [
+    ('OneCycleLR', dict(eta_max=0.2, total_steps=4)),
+    ('CosineAnnealingLR', dict(T_max=4)),
+    ('PolyLR', dict(power=0.9)),
+    ('MultiStepLR', dict(milestones=[2])),
+    ('LinearLR', dict(start_factor=0.1)),
+    ('ReduceOnPlateauLR', dict(monitor='loss')),
+])
+def test_a_checkpoint_is_read_whatever_scheduler_it_has(tmp_path, kind, settings):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = getattr(mmengine.optim.scheduler, kind)(optimizer, **settings)
+    torch.save(dict(param_schedulers=[scheduler.state_dict()]), tmp_path / 'epoch_1.pth')
+    state, = read_checkpoint(tmp_path / 'epoch_1.pth')['param_schedulers']
+    assert state['param_name'] == 'lr' and state.keys() == scheduler.state_dict().keys()
 
 
 def test_a_table_of_a_study_has_the_arms_of_the_papers():

@@ -1,6 +1,7 @@
 """Reads checkpoints of mmengine without running what is in them, as far as PyTorch can.
 
-mmengine keeps the buffers of its log in a checkpoint, so ``weights_only=True`` alone refuses it.
+mmengine keeps the buffers of its log in a checkpoint, and OneCycleLR a method of its own, so
+``weights_only=True`` alone refuses it.
 Where PyTorch can allow single classes (2.5 and later), those of mmengine and NumPy that are needed
 are, and nothing else is called. An older PyTorch cannot, so it is loaded there as mmengine
 itself loads it, which may run what is in it: load only your own.
@@ -12,11 +13,12 @@ from typing import Any, Dict, List
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 
 def classes_of_mmengine() -> List[Any]:
     """What a checkpoint of mmengine has besides tensors and plain values."""
-    allowed: List[Any] = [HistoryBuffer, getattr, np.ndarray, np.dtype]
+    allowed: List[Any] = [HistoryBuffer, OneCycleParamScheduler, getattr, np.ndarray, np.dtype]
     allowed += [type(np.dtype(kind)) for kind in 'dlf']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # NumPy has renamed the module

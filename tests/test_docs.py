@@ -69,10 +69,12 @@ def test_a_record_has_no_place_of_the_machine_and_says_what_it_ran_on(tmp_path):
     (session / 'vis_data' / 'scalars.json').write_text('{"loss": 1.0, "iter": 1, "step": 1}\n')
     (session / f'{session.name}.log').write_text(
         f'    GPU number: 1\n    Python: {tmp_path}/bin\n'
+        f'date - mmengine - INFO - Auto resumed from the checkpoint {tmp_path}/epoch_1.pth.\n'
         'date - mmengine - INFO - Epoch(train) [1][1/2]  loss: 1.0\n')
     make_record.make_record(tmp_path / 'run', tmp_path / 'record')
     kept = (tmp_path / 'record' / session.name / f'{session.name}.log').read_text()
-    assert 'GPU number: 1' in kept and 'Epoch(train)' in kept and str(tmp_path) not in kept
+    assert 'GPU number: 1' in kept and 'Epoch(train) [1][1/2]' in kept
+    assert 'checkpoint epoch_1.pth.' in kept and str(tmp_path) not in kept
     environment = json.loads((tmp_path / 'record' / 'environment.json').read_text())
     assert environment['cores'] and any('torch' in name for name in environment['packages'])
 

@@ -1,9 +1,10 @@
 """Copy what a run's numbers come from into a small folder that can be committed.
 
 It keeps the scalars, the dumped config, ``infobatch.json``, what ``run_experiment.py`` notes
-(``run.json``, ``losses.json``) and the lines of the log that tell progress; it leaves out
-checkpoints, and the log's description of the machine, whose place takes ``environment.json``:
-versions, the processor's name and number of cores, and the accelerators that the run could see.
+(``run.json``, ``losses.json``) and the lines of the log that tell progress, without the folders of
+files that they name; it leaves out checkpoints, and the log's description of the machine, whose
+place takes ``environment.json``: versions, the processor's name and number of cores, and the
+accelerators that the run could see.
 """
 import argparse
 import json
@@ -19,6 +20,7 @@ from typing import Dict, List, Optional
 import torch
 
 KEPT_LINES = re.compile(r'(Iter|Epoch)\((train|val|test)\)|InfoBatch|GPU number: \d+|[Rr]esumed')
+FOLDERS = re.compile(r'(?<!\S)/(?:[^\s/]+/)+')  # of a file, from the root on
 SMALL_FILES = ('infobatch.json', 'run.json', 'losses.json')
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain')
 
@@ -79,7 +81,7 @@ def make_record(work_dir: Path, out: Path) -> List[Path]:
                 written.append(Path(copied))
         log = session / f'{session.name}.log'
         if log.is_file():
-            lines = [line for line in log.read_text(errors='replace').splitlines()
+            lines = [FOLDERS.sub('', line) for line in log.read_text(errors='replace').splitlines()
                      if KEPT_LINES.search(line)]
             written.append(out / session.name / log.name)
             written[-1].write_text('\n'.join(lines) + '\n')

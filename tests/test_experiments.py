@@ -25,6 +25,7 @@ import _welch
 import render_docs
 import report
 import run_experiment
+import train
 from mm_infobatch.policies import SoftPruning
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -434,10 +435,36 @@ def test_three_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prun
     arm = _experiments.load_experiment('ade20k').arm('80k_infobatch')
     built = _dry_run.build_config(_experiments.settings(arm, 0, RECORDS))
     assert '80,000 iterations, SoftPruning' in built.note
-    text = _dry_run.three_steps(built, 'ade20k')
-    losses = text.partition('loss ')[2].partition(';')[0].split(', ')
+    steps = _dry_run.three_steps(built, 'ade20k')
+    losses = steps.text.partition('loss ')[2].partition(';')[0].split(', ')
     assert len(losses) == 3 and all(math.isfinite(float(each)) for each in losses)
-    assert 'the second pass prunes ' in text and 'prunes 0' not in text
+    assert 'the second pass prunes ' in steps.text and 'prunes 0' not in steps.text
+    if not torch.cuda.is_available():
+        assert steps.seconds is None, 'small steps say nothing of the time of full ones'
+
+
+@pytest.mark.slow
+def test_full_steps_are_timed_and_tell_the_hours_of_a_run():
+    arm = _experiments.load_experiment('camvid').arm('infobatch')
+    built = _dry_run.build_config(_experiments.settings(arm, 0, RECORDS))
+    steps = _dry_run.three_steps(built, 'ade20k', full_size=True)
+    assert steps.text.startswith('3 steps of 8 crops of 128x160: ') and steps.seconds > 0
+    # 5,000 iterations less the saving of 28.5 % that the file expects, at 36 s: 35.75 hours
+    line = run_experiment.hours(arm, built.cfg, 36.0)
+    assert line.startswith('36.00 s a step here: 3,575 iterations take about 35.8 h')
+    built.cfg.train_cfg.budget = 'iterations'
+    assert '5,000 iterations take about 50.0 h' in run_experiment.hours(arm, built.cfg, 36.0)
+
+
+def test_a_dry_run_leaves_mixed_precision_out_only_where_it_cannot_be_had(monkeypatch):
+    arm = _experiments.load_experiment('camvid_r50').arm('infobatch')
+    run = _experiments.settings(arm, 0, RECORDS)
+    assert '--amp' in _experiments.arguments(run, 'work')
+    monkeypatch.setattr(_dry_run, 'get_device', lambda: 'cpu')
+    assert _dry_run.make_config(run).optim_wrapper.type == 'OptimWrapper'
+    for module in (_dry_run, train):
+        monkeypatch.setattr(module, 'get_device', lambda: 'cuda')
+    assert _dry_run.make_config(run).optim_wrapper.type == 'AmpOptimWrapper'
 
 
 # --------------------------------------------------------------------- figures

@@ -2,6 +2,7 @@
 import contextlib
 import io
 import tempfile
+import time
 import uuid
 import warnings
 from pathlib import Path
@@ -33,23 +34,45 @@ class Built(NamedTuple):
     note: str
 
 
+class Steps(NamedTuple):
+    """Some steps that were taken.
+
+    Attributes:
+        text: Of what, the losses, and what is pruned.
+        seconds: How long one took, without loading its batch; None where it was less than a step of
+            the run, on a CPU with small crops.
+    """
+
+    text: str
+    seconds: Optional[float]
+
+
 class _Enough(Exception):
     """Enough steps have been taken."""
 
 
 class _Stop(Hook):
-    """Notes the loss of each step and what is pruned, and ends the run after three of them."""
+    """Notes loss and time of each step and what is pruned, and ends the run after three of them."""
 
     priority = 'LOWEST'
 
     def __init__(self) -> None:
         self.losses: List[float] = []
+        self.seconds: List[float] = []
         self.pruned: Optional[int] = None
+        self._began = 0.0
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Note when a step begins, its batch being there."""
+        self._began = time.perf_counter()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
                          outputs: Any = None) -> None:
         """Count a step."""
         self.losses.append(float(outputs['loss']))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self._began)
         plan = getattr(getattr(runner.train_loop, 'sampler', None), 'plan', None)
         self.pruned = None if plan is None else plan.pruned
         if len(self.losses) == STEPS:
@@ -68,8 +91,9 @@ def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Confi
     """
     path = ROOT / run['config'] if (ROOT / run['config']).is_file() else Path(run['config'])
     rest = arguments(run, tempfile.gettempdir(), extra=extra)
-    # Mixed precision is refused where there is no accelerator, which is no fault of the plan.
-    args = train_tool.parse_args([str(path), *[each for each in rest if each != '--amp']])
+    if get_device() == 'cpu':  # where mixed precision is refused, which is no fault of the plan
+        rest = [each for each in rest if each != '--amp']
+    args = train_tool.parse_args([str(path), *rest])
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')  # of the toolboxes, while they are imported
         import mmpretrain.utils
@@ -108,12 +132,12 @@ def build_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Buil
     return Built(cfg, note + (f', starts from {weights}' if weights else ''))
 
 
-def three_steps(built: Built, drawn: str, full_size: bool = False) -> str:
-    """Take three steps of a segmentor on files in the layout of ADE20K, and tell of them.
+def three_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
+    """Take three steps of a segmentor on files in the layout of ADE20K.
 
     On a CPU crops and batches are small unless ``full_size``; all else is as configured, but the
-    weights it would start from. There are two batches a pass, so that the third step is of a pass
-    that prunes.
+    weights it would start from and the names of the folders. There are two batches a pass, so that
+    the third step is of a pass that prunes.
 
     Args:
         built (Built): What :func:`build_config` gave.
@@ -121,7 +145,7 @@ def three_steps(built: Built, drawn: str, full_size: bool = False) -> str:
         full_size (bool): Whether to take crops and batches as configured. Defaults to False.
 
     Returns:
-        str: Losses, and what the second pass pruned.
+        Steps: Losses, what the second pass pruned, and the time of the fastest step.
 
     Raises:
         ValueError: If the layout is unknown.
@@ -143,6 +167,8 @@ def three_steps(built: Built, drawn: str, full_size: bool = False) -> str:
         counts = {'training': 2 * loader.batch_size, 'validation': 1}
         make_segmentation_data.write_set(Path(folder) / 'data', counts, (256, 320), 0)
         loader.dataset.data_root = str(Path(folder) / 'data')
+        loader.dataset.data_prefix = dict(
+            img_path='images/training', seg_map_path='annotations/training')
         loader.num_workers = 0
         fill_dataloaders(cfg, 'train_dataloader')
         for _, layer in find_sync_bn(cfg.model, 'model'):
@@ -167,4 +193,4 @@ def three_steps(built: Built, drawn: str, full_size: bool = False) -> str:
             ', '.join(f'{each:.3f}' for each in stop.losses))
     if stop.pruned is not None:
         text += f'; the second pass prunes {stop.pruned} of {counts["training"]}'
-    return text
+    return Steps(text, None if small else min(stop.seconds))

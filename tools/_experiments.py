@@ -11,7 +11,8 @@ An experiment file is plain Python that sets
 - ``gpus`` and ``batch`` (int, optional): processes of a run, and the batch size over all of them;
 - ``schedule`` (float, optional): the share of the configs' schedules that is trained;
 - ``options`` (dict, optional): ``--cfg-options`` of all arms;
-- ``amp`` (bool, optional), and ``drawn`` (str, optional): which drawn data ``--dry-run`` trains on.
+- ``amp`` (bool, optional): mixed precision, where there is an accelerator;
+- ``drawn`` (str, optional): in which layout ``--dry-run`` draws the data that it takes steps on.
 
 An arm has a ``name`` and may have what is in ``ARM_KEYS``. ``infobatch`` holds the options of
 ``--infobatch`` ({} for its defaults; None, the default, trains the config as it is).

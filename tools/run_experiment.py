@@ -7,7 +7,8 @@ its newest whole checkpoint. So the same command, given again, goes on. Nothing 
 
 ``--dry-run`` prints the plan with every command and builds every config, model and optimizer; where
 the experiment names a drawn set (``ade20k``), it also takes three steps of each arm on files in
-that layout, which ``make_segmentation_data.py`` draws.
+that layout, which ``make_segmentation_data.py`` draws, and where these are full steps it tells the
+hours of each run.
 """
 import argparse
 import json
@@ -24,6 +25,7 @@ from statistics import mean
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
+from mmengine.config import Config
 
 from _dry_run import build_config, three_steps
 from _experiments import (
@@ -379,12 +381,31 @@ def dry_run(experiment: Experiment, jobs: List[Job], places: Places,
             cfg = build_config(run, args.cfg_options)
             print(f'  {label}: {cfg.note}', flush=True)
             if job.arm.drawn is not None and not args.no_steps:
-                print(f'    {three_steps(cfg, job.arm.drawn, args.full_size)}', flush=True)
+                steps = three_steps(cfg, job.arm.drawn, args.full_size)
+                print(f'    {steps.text}', flush=True)
+                if steps.seconds is not None:
+                    print(f'    {hours(job.arm, cfg.cfg, steps.seconds)}', flush=True)
         except Exception as error:  # whatever it is, it is the finding
             failed += 1
             print(f'  {label}: cannot be built: {type(error).__name__}: {error}')
     print(f'{failed} of them cannot be built' if failed else 'all can be built')
     return int(failed > 0)
+
+
+def hours(arm: Arm, cfg: Config, seconds: float) -> str:
+    """What a run of iterations will take, as far as steps on drawn data tell.
+
+    Args:
+        arm (Arm): Whose ``expected_saving`` makes it shorter.
+        cfg (Config): The config of the run.
+        seconds (float): Of one step.
+    """
+    iterations = cfg.train_cfg.max_iters
+    if cfg.train_cfg.get('budget') != 'iterations':
+        iterations = round(iterations * (1 - (arm.expected_saving or 0)))
+    return (f'{seconds:.2f} s a step here: {iterations:,} iterations take about '
+            f'{iterations * seconds / 3600:.1f} h, and what loading cannot keep up with, '
+            'validation and other GPUs cost')
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:

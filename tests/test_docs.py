@@ -85,11 +85,12 @@ def test_a_record_of_a_folder_without_logs_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('place, reason', [
-    ('records/camvid/baseline', 'write <!-- table: label=record'),
-    ('a=records/none_of_ours*', 'no record has such a name'),
-    ('a=records/none_of_ours', 'is not a directory'),
+    ('experiment: none_of_ours', "experiment 'none_of_ours': .* does not exist; there are: ade20k"),
+    ('experiment: camvid, long', 'write <!-- experiment: NAME -->'),
+    ('sweep: records/sweep/none_of_ours.json', 'there is no such file'),
+    ('policies: records/policies/none_of_ours.json', 'there is no such file'),
 ])
-def test_a_table_that_names_no_record_is_an_error(place, reason):
-    text = f'<!-- table: {place} -->\n<!-- end of table -->'
+def test_a_place_that_names_no_record_is_an_error(place, reason):
+    text = f'<!-- {place} -->\n<!-- end of table -->'
     with pytest.raises(ValueError, match=reason):
         render_docs.render(text, ROOT)

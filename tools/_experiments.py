@@ -49,7 +49,7 @@ KEYS = {
 ARM_KEYS = {
     'label': str, 'config': str, 'seeds': list, 'infobatch': (dict, type(None)), 'options': dict,
     'schedule': (int, float), 'control_of': str, 'saving_of': str, 'samples': (int, float),
-    'like': str, 'expected_saving': (int, float), 'against': str, 'paper': str, 'records': dict,
+    'like': str, 'expected_saving': (int, float), 'against': str, 'paper': str,
     'keep_checkpoints': bool, 'line': str, 'x': (int, float), 'same_as': str}
 
 
@@ -62,7 +62,6 @@ class Arm:
         name: Its name there.
         label: How tables and figures call it.
         against: The arm that its difference is taken to; None for a baseline.
-        records: Records that were made before there were experiments, by seed.
         x, line: Its place in a figure of a sweep: on the axis, and on which line.
     """
 
@@ -81,7 +80,6 @@ class Arm:
     expected_saving: Optional[float] = None
     against: Optional['Arm'] = None
     paper: str = ''
-    records: Dict[int, str] = field(default_factory=dict)
     keep_checkpoints: bool = False
     line: str = ''
     x: Optional[float] = None
@@ -97,8 +95,6 @@ class Arm:
 
     def record(self, seed: int, records: Path) -> Path:
         """Where the record of a seed is, or is to be."""
-        if seed in self.records:
-            return records / self.records[seed]
         return records / self.owner / f'{self.name}_seed{seed}'
 
 

@@ -1,17 +1,18 @@
 """The text of an experiment in the documents: its table, notes and figures, from the records."""
 import json
 from pathlib import Path
-from statistics import mean
-from typing import Dict, List, Optional, Tuple
+from statistics import mean, stdev
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from _experiments import EXPERIMENTS, ROOT, Arm, Experiment, finals, load_experiment, recorded
-from _figures import file_name, has_data
+from _figures import file_name, has_data, timed
 from _runs import Run
 from _welch import difference
-from summarize import duration, spread
+from summarize import duration
 
 HEADER = ('run', 'n', 'result', 'difference [95 %]', 'paper', 'saving', 'iterations',
           'training time', 'hardware', 'log')
+SHORT = ('run', 'n', 'result', 'difference [95 %]', 'saving', 'iterations', 'training time')
 
 
 def hardware(arm: Arm, seeds: List[int], records: Path) -> str:
@@ -50,22 +51,40 @@ def row(arm: Arm, records: Path) -> Tuple[List[str], List[str]]:
     full = recorded(arm.against, records) if arm.against is not None else {}
     others = finals(full)
     text = interval(values, others) if values and others else '-'
-    seconds = [run.seconds for run in runs.values() if run.seconds is not None]
+    time, estimated = training_time(arm, runs, records)
     logs = [f'`{path.relative_to(records.parent)}`' for path in
             (arm.record(seed, records) for seed in runs)]
     if len(logs) > 1:
-        logs = [f'`{records.name}/{arm.owner}/{arm.name}_seed*`',
-                *[f'`{records.name}/{path}`' for path in arm.records.values()]]
-    notes = [f'{arm.label}: {note}.' for run in runs.values() for note in run.notes]
+        logs = [f'`{records.name}/{arm.owner}/{arm.name}_seed*`']
+    notes = [f'{arm.label}: {note}.' for run in runs.values() for note in run.notes
+             if estimated or not note.startswith('time ')]
     return [
         arm.label, n, spread(values) if values else 'no metric', text, arm.paper or '-',
         saving(arm, runs, full), f'{mean(run.iterations for run in runs.values()):,.0f}',
-        duration(mean(seconds)) if len(seconds) == len(runs) else '?',
-        hardware(arm, list(runs), records), ', '.join(logs)], notes
+        time, hardware(arm, list(runs), records), ', '.join(logs)], notes
 
 
-def table(experiment: Experiment, records: Path) -> str:
-    """The table of an experiment, in Markdown, and below it the notes on the numbers."""
+def training_time(arm: Arm, runs: Dict[int, Run], records: Path) -> Tuple[str, bool]:
+    """The mean time of an arm, and whether it is one that the notes of its runs are about.
+
+    It is that of the runs that say how they were made, and only where there are none that of all.
+    """
+    seconds = [run.seconds for run in timed(arm, records) if run.seconds is not None]
+    if seconds:
+        count = f' (n={len(seconds)})' if len(seconds) < len(runs) else ''
+        return duration(mean(seconds)) + count, False
+    seconds = [run.seconds for run in runs.values() if run.seconds is not None]
+    return duration(mean(seconds)) if len(seconds) == len(runs) else '?', True
+
+
+def table(experiment: Experiment, records: Path, header: Tuple[str, ...] = HEADER) -> str:
+    """The table of an experiment, in Markdown, and below it the notes on the numbers.
+
+    Args:
+        experiment (Experiment): Which.
+        records (Path): Where its records are.
+        header (tuple[str]): Which columns, of :data:`HEADER`. Defaults to all.
+    """
     rows, notes = [list(HEADER)], []
     for arm in experiment.arms:
         cells, more = row(arm, records)
@@ -75,6 +94,7 @@ def table(experiment: Experiment, records: Path) -> str:
              for run in recorded(arm, records).values()} - {''}
     if len(names) == 1:
         rows[0][2] = names.pop()
+    rows = [[cell for cell, name in zip(cells, HEADER) if name in header] for cells in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [' | '.join(cell.ljust(width) for cell, width in zip(each, widths)) for each in rows]
     lines.insert(1, ' | '.join('-' * width for width in widths))
@@ -87,6 +107,13 @@ def table(experiment: Experiment, records: Path) -> str:
         label, _, what = note.partition(': ')
         merged.setdefault(what, []).append(label)
     return text + ''.join(f'\n\n{", ".join(labels)}: {what}' for what, labels in merged.items())
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write a value, or the mean of several with their standard deviation and number."""
+    if len(values) == 1:
+        return f'{values[0]:.2f}'
+    return f'{mean(values):.2f} ± {stdev(values):.2f} (n={len(values)})'
 
 
 def beside_control(arm: Arm, control: Arm, records: Path) -> str:
@@ -108,6 +135,8 @@ def interval(values: List[float], others: List[float]) -> str:
 def text(settings: str, root: Path = ROOT, experiments: Optional[Path] = None) -> str:
     """What a document has of an experiment: its table, and with ``NAME, figures`` these too.
 
+    With ``NAME, short`` the table leaves out what the paper says, the hardware and the logs.
+
     Args:
         settings (str): The name, and what else is wanted.
         root (Path): Where ``records/`` is. Defaults to the repository.
@@ -117,13 +146,13 @@ def text(settings: str, root: Path = ROOT, experiments: Optional[Path] = None) -
         ValueError: If there is no such experiment, or a record cannot be read.
     """
     name, _, more = settings.partition(', ')
-    if more not in ('', 'figures'):
-        raise ValueError(f'experiment: {settings}: write <!-- experiment: NAME --> or '
-                         '<!-- experiment: NAME, figures -->')
+    if more not in ('', 'figures', 'short'):
+        raise ValueError(f'experiment: {settings}: write <!-- experiment: NAME -->, '
+                         '<!-- experiment: NAME, figures --> or <!-- experiment: NAME, short -->')
     experiment = load_experiment(name, experiments or EXPERIMENTS)
     records = root / 'records'
-    result = table(experiment, records)
-    if more:
+    result = table(experiment, records, SHORT if more == 'short' else HEADER)
+    if more == 'figures':
         for figure in experiment.figures:
             if has_data(experiment, figure, records):
                 result += f'\n\n![{caption(experiment, figure)}](figures/' + \

@@ -97,7 +97,7 @@ def main(argv: Optional[List[str]] = None) -> None:
     """Copy the run that the command line names."""
     parser = argparse.ArgumentParser(description='Keep the small files of a run')
     parser.add_argument('work_dir', type=Path)
-    parser.add_argument('out', type=Path, help='for example records/camvid/infobatch')
+    parser.add_argument('out', type=Path, help='for example records/camvid/infobatch_seed0')
     args = parser.parse_args(argv)
     try:
         for path in make_record(args.work_dir, args.out):

@@ -2,63 +2,40 @@
 
 A document has places like::
 
-    <!-- table: baseline=records/camvid/baseline, InfoBatch=records/camvid/infobatch -->
+    <!-- experiment: camvid -->
     <!-- end of table -->
 
-and what stands between the two lines is what ``summarize.py`` prints for those records. A record
-with ``*`` in it is a group, the runs that differ in the seed. A place of the kind
-``<!-- sweep: records/sweep/onedl.json -->`` has what ``sweep_configs.py`` makes of that file, and
-one of the kind ``<!-- faults: records/faults -->`` the table of ``_faults.py``; one of the kind
-``<!-- policies: records/policies/... -->`` the tables of ``compare_policies.py`` or of
-``study_stability.py`` (there ``, Table 3`` or ``, Table 4`` for the paper's); one of the kind
-``<!-- overhead: records/overhead/... -->`` those of ``benchmark_overhead.py``. A place
-``<!-- experiment: NAME -->`` has the table of ``_results.py`` of that experiment, and
-``<!-- experiment: NAME, figures -->`` its figures too. With ``--check`` nothing is written, and a
-document that differs is an error.
+and what stands between the two lines is written anew, by the kind of the place:
+
+- ``experiment: NAME``: the table of ``_results.py`` of that experiment; ``experiment: NAME,
+  figures`` has its figures too, ``experiment: NAME, short`` fewer columns;
+- ``sweep: records/sweep/onedl.json``: what ``sweep_configs.py`` makes of that file;
+- ``faults: records/faults``: the table of ``_faults.py``;
+- ``policies: records/policies/...``: the tables of ``compare_policies.py`` or of
+  ``study_stability.py`` (there ``, Table 3`` or ``, Table 4`` for the paper's);
+- ``overhead: records/overhead/...``: those of ``benchmark_overhead.py``.
+
+With ``--check`` nothing is written, and a document that differs is an error.
 """
 import argparse
 import json
 import re
 import sys
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Union
+from typing import Callable, Dict, List, Optional
 
 import _overhead
 import _results
 import compare_policies
 import study_stability
 from _faults import faults_table
-from _runs import Run, read_run
-from summarize import table
 from sweep_configs import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
-    r'(<!-- (table|sweep|faults|policies|overhead|experiment): ([^\n]+?) -->\n).*?'
+    r'(<!-- (sweep|faults|policies|overhead|experiment): ([^\n]+?) -->\n).*?'
     r'(<!-- end of table -->)', re.DOTALL)
-
-
-def read(root: Path, path: str) -> Union[Run, List[Run]]:
-    """Read a record, or all that a pattern names.
-
-    Raises:
-        ValueError: If there is none, or it cannot be read.
-    """
-    if '*' not in path:
-        return read_run(root / path)
-    found = sorted(root.glob(path))
-    if not found:
-        raise ValueError(f'{path}: no record has such a name')
-    return [read_run(one) for one in found]
-
-
-def runs_table(settings: str, root: Path) -> str:
-    """The table of the runs that a place names."""
-    pairs = [pair.partition('=') for pair in settings.split(', ')]
-    if not all(label and equals and path for label, equals, path in pairs):
-        raise ValueError(f'table: {settings}: write <!-- table: label=record, ... -->')
-    return table([read(root, path) for _, _, path in pairs], [label for label, _, _ in pairs])
 
 
 def sweep_tables(settings: str, root: Path) -> str:
@@ -93,7 +70,6 @@ def overhead_tables(settings: str, root: Path) -> str:
 
 
 KINDS: Dict[str, Callable[[str, Path], str]] = dict(
-    table=runs_table,
     sweep=sweep_tables,
     faults=lambda settings, root: faults_table(root / settings),
     policies=policies_tables,

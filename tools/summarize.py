@@ -8,34 +8,26 @@ that the schedule without pruning would have trained on.
 import argparse
 import sys
 from pathlib import Path
-from statistics import mean, stdev
-from typing import List, Optional, Sequence, Union
+from typing import List, Optional
 
 from _runs import Run, read_run
 
 HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'saving')
 
 
-def table(
-    runs: Sequence[Union[Run, Sequence[Run]]], labels: List[str], metric: Optional[str] = None
-) -> str:
-    """Write the table, one row a run or a group of runs, and below it the notes on the numbers.
+def table(runs: List[Run], labels: List[str], metric: Optional[str] = None) -> str:
+    """Write the table, one row a run, and below it the notes on the numbers.
 
     Args:
-        runs (list[Run | list[Run]]): The runs. A list is one row: means over runs that differ in
-            the seed, with the standard deviation (n - 1) of the metric.
+        runs (list[Run]): The runs.
         labels (list[str]): Name of each row.
         metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
 
     Raises:
         ValueError: If ``metric`` is not in the logs of a run.
     """
-    rows = [list(HEADER)]
-    notes = []
-    for one, label in zip(runs, labels):
-        group = [one] if isinstance(one, Run) else list(one)
-        rows.append([label, *cells(group, metric)])
-        notes += [f'{label}: {note}.' for run in group for note in run.notes]
+    rows = [list(HEADER), *[[label, *cells(run, metric)] for run, label in zip(runs, labels)]]
+    notes = [f'{label}: {note}.' for run, label in zip(runs, labels) for note in run.notes]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
     lines.insert(1, ' | '.join('-' * width for width in widths))
@@ -43,36 +35,22 @@ def table(
     return text + ''.join(f'\n\n{note}' for note in dict.fromkeys(notes))
 
 
-def cells(group: List[Run], metric: Optional[str]) -> List[str]:
-    """Write the cells of a row, without its label: means over the runs of the group."""
-    name, final, best = '', '-', '-'
-    curves = [run.metric(metric) for run in group]
-    if all(len(values) for _, _, values in curves):
-        name = curves[0][0]
-        final = spread([values[-1] for _, _, values in curves])
-        best = spread([values.max() for _, _, values in curves])
-        if len(group) == 1:
-            best += f' (at {curves[0][1][curves[0][2].argmax()]})'
-    samples = [run.samples for run in group if run.samples is not None]
-    seconds = [run.seconds for run in group if run.seconds is not None]
-    savings = [run.infobatch['totals']['saving'] for run in group if run.infobatch is not None]
-    whole = len(group)
+def cells(run: Run, metric: Optional[str]) -> List[str]:
+    """Write the cells of a row, without its label."""
+    name, steps, values = run.metric(metric)
+    final = best = '-'
+    if len(values):
+        final = f'{values[-1]:.2f}'
+        best = f'{values.max():.2f} (at {steps[values.argmax()]})'
     return [
-        f'{mean(run.iterations for run in group):,.0f}',
-        f'{mean(samples):,.0f}' if len(samples) == whole else '?',
-        duration(mean(seconds)) if len(seconds) == whole else '?',
-        name or '-',
+        f'{run.iterations:,}',
+        f'{run.samples:,}' if run.samples is not None else '?',
+        duration(run.seconds) if run.seconds is not None else '?',
+        name if len(values) else '-',
         final,
         best,
-        f'{100 * mean(savings):.1f} %' if len(savings) == whole else '-',
+        f'{100 * run.infobatch["totals"]["saving"]:.1f} %' if run.infobatch is not None else '-',
     ]
-
-
-def spread(values: Sequence[float]) -> str:
-    """Write a value, or the mean of several with their standard deviation and number."""
-    if len(values) == 1:
-        return f'{values[0]:.2f}'
-    return f'{mean(values):.2f} ± {stdev(values):.2f} (n={len(values)})'
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -317,6 +318,31 @@ def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny):
     run = _experiments.recorded(arm, root / 'records')[0]
     assert run.iterations == 8 * 4 and run.notes == []
     assert [row['iter'] for row in run.train] == list(range(1, 33))
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, tmp_path, monkeypatch):
+    root = tiny[0]
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        port = sock.getsockname()[1]
+    found = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'run_experiment.py'), 'tiny', '--experiments',
+         str(root), '--records', str(tmp_path / 'records'), '--work-dirs', str(tmp_path / 'work'),
+         '--runs', 'infobatch', '--gpus', '2', '--port', str(port), '--poll', '0.1'],
+        capture_output=True, text=True, timeout=300,
+        env=dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1'))
+    output = tmp_path / 'work' / 'tiny' / 'infobatch_seed0' / 'output.txt'
+    assert found.returncode == 0, found.stdout + found.stderr + output.read_text()[-4000:]
+    arm = _experiments.load_experiment('tiny', root).arm('infobatch')
+    one, = _experiments.recorded(arm, root / 'records').values()
+    two, = _experiments.recorded(arm, tmp_path / 'records').values()
+    assert two.infobatch['totals']['finished'] and two.infobatch['totals']['saving'] > 0
+    assert two.infobatch['settings']['num_samples'] == one.infobatch['settings']['num_samples']
+    assert two.iterations < 0.7 * one.iterations, 'each process takes a half of the samples'
+    note = json.loads((tmp_path / 'records/tiny/infobatch_seed0/run.json').read_text())
+    assert note['gpus'] == 2 and note['starts'][0]['devices'] == 0
 
 
 @pytest.mark.slow

@@ -21,12 +21,13 @@ SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py') t
 
 # Two trainings at once would take each other's time.
 .NOTPARALLEL:
-.PHONY: help setup setup-openmmlab demo test report test-faults test-openmmlab lint format clean
+.PHONY: help setup setup-openmmlab demo test test-gpu report test-faults test-openmmlab lint format clean
 
 help:
 	@echo 'make setup   the environment in $(VENV)'
 	@echo 'make demo    train a small UperNet with and without InfoBatch, then table and curves'
 	@echo 'make test    ruff, mypy and the tests'
+	@echo 'make test-gpu        what a GPU could change: mixed precision, its kernels, NCCL'
 	@echo 'make report  write the tables and figures of the documents from the records'
 	@echo 'make test-faults     kill, damage and move runs, and resume them (about 20 minutes);'
 	@echo '                     RECORD=records/faults keeps the results, for docs/faults.md'
@@ -60,6 +61,9 @@ $(DATA): $(STAMP) tools/make_segmentation_data.py
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest --gpu tests/test_gpu.py
 
 report: $(STAMP)
 	$(BIN)/python tools/report.py

@@ -10,8 +10,11 @@ import runs
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launch(cfg, processes=2, imports=()):
-    """Train; hooks and transforms of the modules ``imports`` of this folder may be used."""
+def launch(cfg, processes=2, imports=(), gpu=False):
+    """Train; hooks and transforms of the modules ``imports`` of this folder may be used.
+
+    Without ``gpu`` on the CPU, also where there is a GPU.
+    """
     cfg = runs.copy_of(cfg)
     cfg.custom_imports = dict(imports=['mm_infobatch', 'runs', *imports])
     path = Path(cfg.work_dir) / 'config.py'
@@ -27,9 +30,9 @@ def launch(cfg, processes=2, imports=()):
             PYTHON=sys.executable,
             PORT=str(port),
             OMP_NUM_THREADS='1',
-            CUDA_VISIBLE_DEVICES='',
             PYTHONPATH=str(ROOT / 'tests'),
-            PYTHONWARNINGS='ignore'),
+            PYTHONWARNINGS='ignore',
+            **({} if gpu else dict(CUDA_VISIBLE_DEVICES=''))),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,7 +5,6 @@ import math
 import re
 from types import SimpleNamespace
 
-import mmengine.runner.loops
 import pytest
 import runs  # before mmseg, whose import warns
 import torch
@@ -36,12 +35,6 @@ def seg_data(tmp_path_factory):
 @pytest.fixture(scope='module')
 def cls_data(tmp_path_factory):
     return runs.write_classification_data(tmp_path_factory.mktemp('cls'))
-
-
-@pytest.fixture
-def no_pause(monkeypatch):
-    """Take the pause of two seconds out of the stock loop."""
-    monkeypatch.setattr(mmengine.runner.loops, 'time', SimpleNamespace(sleep=lambda seconds: None))
 
 
 def assert_same_run(ours, stock):

@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from . import checks
+from .gloo import rest_before_workers
 from .model_losses import ModelLosses, unweighted
 from .policies.soft_pruning import mean_score
 from .report import FORMAT_VERSION, RunReport
@@ -236,6 +237,7 @@ class InfoBatchHook(Hook):
         """Gather the scores of the running pass: a validation may save the best checkpoint."""
         if self._pass is not None:
             self._pass.gather()
+        rest_before_workers(getattr(runner.val_loop, 'dataloader', None))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Add the state; rank 0 alone comes here."""

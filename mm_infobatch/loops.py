@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from . import checks
 from .arguments import require_count, require_validation
+from .gloo import rest_before_workers
 from .sampler import InfoBatchSampler
 from .schedule import PassSchedule
 
@@ -38,6 +39,7 @@ def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
 def batches_left(dataloader: DataLoader, sampler: InfoBatchSampler) -> Iterator[Any]:
     """What is left of the pass for the loop, which leaves the dataloader to others as if the pass
     had not been taken up in the middle."""
+    rest_before_workers(dataloader)
     for data_batch in dataloader:
         sampler.rewind()
         yield data_batch

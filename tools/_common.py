@@ -6,7 +6,6 @@ import inspect
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
@@ -17,10 +16,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mm_infobatch import CannotConvert, convert
+from mm_infobatch.gloo import let_gloo_rest
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
-# Seconds from the end of a run to that of its process group; a thread needs microseconds of them.
-GLOO_GRACE = 0.3
 
 
 class UsageError(ValueError):
@@ -243,18 +241,10 @@ def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
 
 
 def leave_process_group() -> None:
-    """Leave the process group, if there is one, so that the process can end.
-
-    A thread of gloo drops the tensors of a collective a moment after the collective has returned,
-    for which it may need the interpreter. PyTorch 2.1 hangs when the group is destroyed within
-    that moment, 2.12 aborts when the interpreter ends within it (pytorch/pytorch#179291). Nothing
-    tells when it is over, so it is given plenty of time.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        return
-    if 'gloo' in dist.get_backend():
-        time.sleep(GLOO_GRACE)
-    dist.destroy_process_group()
+    """Leave the process group, if there is one, so that the process can end."""
+    if dist.is_available() and dist.is_initialized():
+        let_gloo_rest()
+        dist.destroy_process_group()
 
 
 def _init_gloo(cfg: Config) -> None:

@@ -1,0 +1,31 @@
+"""What several processes over gloo, that is without a GPU, have to wait for."""
+import time
+from typing import Any
+
+from torch import distributed as dist
+
+GRACE = 0.3  # seconds
+
+
+def let_gloo_rest() -> None:
+    """Wait until gloo's threads have nothing left to do; without gloo, return at once.
+
+    A thread of gloo drops the tensors of a collective a moment after the collective has returned,
+    for which it may need the interpreter. Within that moment
+
+    - a process that is forked, as a dataloader's workers are, may never come to itself: Python up
+      to 3.11 waits there for a lock that the thread held (``_PyThreadState_DeleteExcept``);
+    - PyTorch 2.1 hangs when the process group is destroyed;
+    - PyTorch 2.12 aborts when the interpreter ends (pytorch/pytorch#179291).
+
+    Nothing tells when it is over, so it is given plenty of time.
+    """
+    if dist.is_available() and dist.is_initialized() and 'gloo' in dist.get_backend():
+        time.sleep(GRACE)
+
+
+def rest_before_workers(dataloader: Any) -> None:
+    """Wait as :func:`let_gloo_rest` does, if iterating over a dataloader will start processes."""
+    started = getattr(dataloader, '_iterator', None) is not None  # of persistent workers
+    if getattr(dataloader, 'num_workers', 0) > 0 and not started:
+        let_gloo_rest()

@@ -1,0 +1,555 @@
+crop_size = (
+    128,
+    160,
+)
+data_preprocessor = dict(
+    bgr_to_rgb=True,
+    mean=[
+        123.675,
+        116.28,
+        103.53,
+    ],
+    pad_val=0,
+    seg_pad_val=11,
+    size=(
+        128,
+        160,
+    ),
+    std=[
+        58.395,
+        57.12,
+        57.375,
+    ],
+    type='SegDataPreProcessor')
+data_root = 'data/camvid'
+dataset_type = 'BaseSegDataset'
+default_hooks = dict(
+    checkpoint=dict(
+        by_epoch=False, interval=500, max_keep_ckpts=2, type='CheckpointHook'),
+    logger=dict(interval=50, log_metric_by_epoch=False, type='LoggerHook'),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    timer=dict(type='IterTimerHook'),
+    visualization=dict(type='SegVisualizationHook'))
+default_scope = 'mmseg'
+env_cfg = dict(
+    cudnn_benchmark=False,
+    dist_cfg=dict(backend='gloo'),
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+launcher = 'none'
+load_from = None
+log_level = 'INFO'
+log_processor = dict(by_epoch=False, window_size=50)
+metainfo = dict(
+    classes=(
+        'sky',
+        'building',
+        'pole',
+        'road',
+        'pavement',
+        'tree',
+        'sign',
+        'fence',
+        'car',
+        'pedestrian',
+        'bicyclist',
+    ),
+    palette=[
+        [
+            128,
+            128,
+            128,
+        ],
+        [
+            128,
+            0,
+            0,
+        ],
+        [
+            192,
+            192,
+            128,
+        ],
+        [
+            128,
+            64,
+            128,
+        ],
+        [
+            60,
+            40,
+            222,
+        ],
+        [
+            128,
+            128,
+            0,
+        ],
+        [
+            192,
+            128,
+            128,
+        ],
+        [
+            64,
+            64,
+            128,
+        ],
+        [
+            64,
+            0,
+            128,
+        ],
+        [
+            64,
+            64,
+            0,
+        ],
+        [
+            0,
+            128,
+            192,
+        ],
+    ])
+model = dict(
+    auxiliary_head=dict(
+        align_corners=False,
+        channels=16,
+        concat_input=False,
+        dropout_ratio=0.1,
+        ignore_index=11,
+        in_channels=64,
+        in_index=2,
+        loss_decode=dict(
+            loss_weight=0.4, type='CrossEntropyLoss', use_sigmoid=False),
+        norm_cfg=dict(requires_grad=True, type='BN'),
+        num_classes=11,
+        num_convs=1,
+        type='FCNHead'),
+    backbone=dict(
+        base_channels=16,
+        contract_dilation=True,
+        depth=18,
+        dilations=(
+            1,
+            1,
+            1,
+            1,
+        ),
+        norm_cfg=dict(requires_grad=True, type='BN'),
+        norm_eval=False,
+        num_stages=4,
+        out_indices=(
+            0,
+            1,
+            2,
+            3,
+        ),
+        stem_channels=16,
+        strides=(
+            1,
+            2,
+            2,
+            2,
+        ),
+        style='pytorch',
+        type='ResNetV1c'),
+    data_preprocessor=dict(
+        bgr_to_rgb=True,
+        mean=[
+            123.675,
+            116.28,
+            103.53,
+        ],
+        pad_val=0,
+        seg_pad_val=11,
+        size=(
+            128,
+            160,
+        ),
+        std=[
+            58.395,
+            57.12,
+            57.375,
+        ],
+        type='SegDataPreProcessor'),
+    decode_head=dict(
+        align_corners=False,
+        channels=32,
+        dropout_ratio=0.1,
+        ignore_index=11,
+        in_channels=[
+            16,
+            32,
+            64,
+            128,
+        ],
+        in_index=[
+            0,
+            1,
+            2,
+            3,
+        ],
+        loss_decode=dict(
+            loss_weight=1.0, type='CrossEntropyLoss', use_sigmoid=False),
+        norm_cfg=dict(requires_grad=True, type='BN'),
+        num_classes=11,
+        pool_scales=(
+            1,
+            2,
+            3,
+            6,
+        ),
+        type='UPerHead'),
+    pretrained=None,
+    test_cfg=dict(mode='whole'),
+    train_cfg=dict(),
+    type='EncoderDecoder')
+norm_cfg = dict(requires_grad=True, type='BN')
+optim_wrapper = dict(
+    optimizer=dict(lr=0.05, momentum=0.9, type='SGD', weight_decay=0.0005),
+    type='OptimWrapper')
+param_scheduler = [
+    dict(
+        begin=0,
+        by_epoch=False,
+        end=3573,
+        eta_min=0.0001,
+        power=0.9,
+        type='PolyLR'),
+]
+randomness = dict(seed=4)
+resume = False
+test_cfg = dict(type='TestLoop')
+test_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'),
+        data_root='data/camvid',
+        ignore_index=11,
+        metainfo=dict(
+            classes=(
+                'sky',
+                'building',
+                'pole',
+                'road',
+                'pavement',
+                'tree',
+                'sign',
+                'fence',
+                'car',
+                'pedestrian',
+                'bicyclist',
+            ),
+            palette=[
+                [
+                    128,
+                    128,
+                    128,
+                ],
+                [
+                    128,
+                    0,
+                    0,
+                ],
+                [
+                    192,
+                    192,
+                    128,
+                ],
+                [
+                    128,
+                    64,
+                    128,
+                ],
+                [
+                    60,
+                    40,
+                    222,
+                ],
+                [
+                    128,
+                    128,
+                    0,
+                ],
+                [
+                    192,
+                    128,
+                    128,
+                ],
+                [
+                    64,
+                    64,
+                    128,
+                ],
+                [
+                    64,
+                    0,
+                    128,
+                ],
+                [
+                    64,
+                    64,
+                    0,
+                ],
+                [
+                    0,
+                    128,
+                    192,
+                ],
+            ]),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        type='BaseSegDataset'),
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(shuffle=False, type='DefaultSampler'))
+test_evaluator = dict(
+    ignore_index=11, iou_metrics=[
+        'mIoU',
+    ], type='IoUMetric')
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+train_cfg = dict(max_iters=3573, type='IterBasedTrainLoop', val_interval=500)
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_prefix=dict(
+            img_path='img_dir/train', seg_map_path='ann_dir/train'),
+        data_root='data/camvid',
+        ignore_index=11,
+        metainfo=dict(
+            classes=(
+                'sky',
+                'building',
+                'pole',
+                'road',
+                'pavement',
+                'tree',
+                'sign',
+                'fence',
+                'car',
+                'pedestrian',
+                'bicyclist',
+            ),
+            palette=[
+                [
+                    128,
+                    128,
+                    128,
+                ],
+                [
+                    128,
+                    0,
+                    0,
+                ],
+                [
+                    192,
+                    192,
+                    128,
+                ],
+                [
+                    128,
+                    64,
+                    128,
+                ],
+                [
+                    60,
+                    40,
+                    222,
+                ],
+                [
+                    128,
+                    128,
+                    0,
+                ],
+                [
+                    192,
+                    128,
+                    128,
+                ],
+                [
+                    64,
+                    64,
+                    128,
+                ],
+                [
+                    64,
+                    0,
+                    128,
+                ],
+                [
+                    64,
+                    64,
+                    0,
+                ],
+                [
+                    0,
+                    128,
+                    192,
+                ],
+            ]),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(
+                keep_ratio=True,
+                ratio_range=(
+                    0.6,
+                    1.5,
+                ),
+                scale=(
+                    320,
+                    240,
+                ),
+                type='RandomResize'),
+            dict(
+                cat_max_ratio=0.75,
+                crop_size=(
+                    128,
+                    160,
+                ),
+                ignore_index=11,
+                type='RandomCrop'),
+            dict(prob=0.5, type='RandomFlip'),
+            dict(type='PhotoMetricDistortion'),
+            dict(type='PackSegInputs'),
+        ],
+        type='BaseSegDataset'),
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(shuffle=True, type='InfiniteSampler'))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(
+        keep_ratio=True,
+        ratio_range=(
+            0.6,
+            1.5,
+        ),
+        scale=(
+            320,
+            240,
+        ),
+        type='RandomResize'),
+    dict(
+        cat_max_ratio=0.75,
+        crop_size=(
+            128,
+            160,
+        ),
+        ignore_index=11,
+        type='RandomCrop'),
+    dict(prob=0.5, type='RandomFlip'),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+tta_model = dict(type='SegTTAModel')
+val_cfg = dict(type='ValLoop')
+val_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        data_prefix=dict(img_path='img_dir/test', seg_map_path='ann_dir/test'),
+        data_root='data/camvid',
+        ignore_index=11,
+        metainfo=dict(
+            classes=(
+                'sky',
+                'building',
+                'pole',
+                'road',
+                'pavement',
+                'tree',
+                'sign',
+                'fence',
+                'car',
+                'pedestrian',
+                'bicyclist',
+            ),
+            palette=[
+                [
+                    128,
+                    128,
+                    128,
+                ],
+                [
+                    128,
+                    0,
+                    0,
+                ],
+                [
+                    192,
+                    192,
+                    128,
+                ],
+                [
+                    128,
+                    64,
+                    128,
+                ],
+                [
+                    60,
+                    40,
+                    222,
+                ],
+                [
+                    128,
+                    128,
+                    0,
+                ],
+                [
+                    192,
+                    128,
+                    128,
+                ],
+                [
+                    64,
+                    64,
+                    128,
+                ],
+                [
+                    64,
+                    0,
+                    128,
+                ],
+                [
+                    64,
+                    64,
+                    0,
+                ],
+                [
+                    0,
+                    128,
+                    192,
+                ],
+            ]),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        type='BaseSegDataset'),
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(shuffle=False, type='DefaultSampler'))
+val_evaluator = dict(
+    ignore_index=11, iou_metrics=[
+        'mIoU',
+    ], type='IoUMetric')
+vis_backends = [
+    dict(type='LocalVisBackend'),
+]
+visualizer = dict(
+    name='visualizer',
+    type='SegLocalVisualizer',
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+    ])
+work_dir = 'work_dirs/camvid/control_seed4'

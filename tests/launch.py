@@ -10,6 +10,12 @@ import runs
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
 def launch(cfg, processes=2, imports=(), gpu=False):
     """Train; hooks and transforms of the modules ``imports`` of this folder may be used.
 
@@ -20,15 +26,12 @@ def launch(cfg, processes=2, imports=(), gpu=False):
     path = Path(cfg.work_dir) / 'config.py'
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(path)
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
     done = subprocess.run(
         ['bash', 'tools/dist_train.sh', str(path), str(processes)],
         env=dict(
             os.environ,
             PYTHON=sys.executable,
-            PORT=str(port),
+            PORT=str(free_port()),
             OMP_NUM_THREADS='1',
             PYTHONPATH=str(ROOT / 'tests'),
             PYTHONWARNINGS='ignore',

@@ -2,7 +2,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,18 +11,13 @@ from types import SimpleNamespace
 import pytest
 import runs
 import torch
+from launch import free_port
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
 ROOT = Path(__file__).resolve().parents[1]
 # 25 images on two processes at batch size 2: 7 iterations a pass, whose last round is filled up.
 NUM_SAMPLES, LENGTH, NUM_PASSES = 25, 7, 5
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
 
 
 def command(cfg, *args, stall_at=None):

@@ -4,7 +4,6 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import runs
 import torch
+from launch import free_port
 from mmengine.config import Config
 from PIL import Image
 
@@ -324,13 +324,10 @@ def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny):
 def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, tmp_path, monkeypatch):
     root = tiny[0]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
     found = subprocess.run(
         [sys.executable, str(ROOT / 'tools' / 'run_experiment.py'), 'tiny', '--experiments',
          str(root), '--records', str(tmp_path / 'records'), '--work-dirs', str(tmp_path / 'work'),
-         '--runs', 'infobatch', '--gpus', '2', '--port', str(port), '--poll', '0.1'],
+         '--runs', 'infobatch', '--gpus', '2', '--port', str(free_port()), '--poll', '0.1'],
         capture_output=True, text=True, timeout=300,
         env=dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1'))
     output = tmp_path / 'work' / 'tiny' / 'infobatch_seed0' / 'output.txt'

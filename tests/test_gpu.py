@@ -69,7 +69,8 @@ def test_a_wrapped_loss_is_the_toolboxes_own_and_scores_as_on_the_cpu(case):
 @pytest.mark.parametrize('name', [
     'mmseg softmax, ignored pixels', 'mmseg softmax, ignored pixels, avg_non_ignore',
     'mmseg sigmoid, ignored pixels', 'mmseg focal, one-hot', 'mmpretrain softmax',
-    'mmpretrain sigmoid', 'mmpretrain label smooth, original', 'mmpretrain focal'
+    'mmpretrain sigmoid', 'mmpretrain label smooth, original',
+    'mmpretrain label smooth, multi_label', 'mmpretrain focal'
 ])
 def test_under_autocast_scores_are_float32_and_the_loss_the_toolboxes_own(name):
     case = on_device(CASES[name])
@@ -93,6 +94,8 @@ def test_under_autocast_scores_are_float32_and_the_loss_the_toolboxes_own(name):
     assert_close(our_gradient, gradient, rtol=2e-2, atol=1e-3)
     scores = wrapper.end_batch()
     assert scores.dtype == torch.float32 and scores.isfinite().all()
+    doubled, _ = trained(wrapper, torch.full((B, ), 2., device=DEVICE))
+    assert_close(doubled, 2 * value, rtol=2e-2, atol=1e-3)
 
 
 # ----------------------------------------------------------------------- runs

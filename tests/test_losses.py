@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from helpers import waits
 from mmengine.registry import MODELS
-from torch import nn
 
 from mm_infobatch import InfoBatchLoss
 
@@ -762,37 +761,6 @@ def test_its_repr_shows_the_wrapped_loss():
 
 
 # ------------------------------------------------------------ mixed precision
-
-
-@pytest.mark.parametrize('name', [
-    'mmseg softmax, ignored pixels', 'mmseg softmax, ignored pixels, avg_non_ignore',
-    'mmseg sigmoid, ignored pixels', 'mmseg focal, one-hot', 'mmpretrain softmax',
-    'mmpretrain sigmoid', 'mmpretrain label smooth, multi_label', 'mmpretrain focal'
-])
-def test_it_works_under_autocast(name):
-    case = CASES[name]
-
-    def trained(loss, weights=None):
-        torch.manual_seed(0)
-        model = nn.Linear(C, C) if case.pred.ndim == 2 else nn.Conv2d(C, C, 1)
-        with torch.autocast('cpu', dtype=torch.bfloat16):
-            pred = model(case.pred)
-            assert pred.dtype == torch.bfloat16
-            if weights is not None:
-                loss.begin_batch(weights)
-            value = loss(pred, case.target, **case.kwargs)
-        value.backward()
-        return value.detach(), model.weight.grad
-
-    value, gradient = trained(case.wrapped())
-    wrapper = case.wrapper()
-    ours, our_gradient = trained(wrapper, torch.ones(B))
-    assert torch.equal(ours, value) and ours.dtype == value.dtype
-    assert torch.allclose(our_gradient, gradient, rtol=2e-2, atol=1e-3)
-    scores = wrapper.end_batch()
-    assert scores.dtype == torch.float32 and scores.isfinite().all()
-    doubled, _ = trained(wrapper, torch.full((B, ), 2.))
-    assert torch.allclose(doubled, 2 * value, rtol=2e-2)
 
 
 # ------------------------------------------------------------------- no waits

@@ -1,6 +1,7 @@
 _base_ = [
     '../_base_/models/upernet_r50.py', '../_base_/datasets/camvid-512x512.py',
-    '../_base_/default_runtime_mmseg.py'
+    '../_base_/default_runtime_mmseg.py',
+    '../_base_/schedules/schedule_80k.py'
 ]
 # Network, crops, batch and learning rate of the ADE20K runs, on a data set small enough
 # for one GPU: 174 passes of 367 images.
@@ -11,8 +12,6 @@ model = dict(
     decode_head=dict(num_classes=11, ignore_index=11),
     auxiliary_head=dict(num_classes=11, ignore_index=11))
 
-optimizer = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005)
-optim_wrapper = dict(type='OptimWrapper', optimizer=optimizer, clip_grad=None)
 param_scheduler = [
     dict(
         type='PolyLR',
@@ -22,13 +21,5 @@ param_scheduler = [
         end=4000,
         by_epoch=False)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=4000, val_interval=400)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=400),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='SegVisualizationHook'))
+train_cfg = dict(max_iters=4000, val_interval=400)
+default_hooks = dict(checkpoint=dict(interval=400))

@@ -32,7 +32,7 @@ help:
 	@echo 'make test-faults     kill, damage and move runs, and resume them (about 20 minutes);'
 	@echo '                     RECORD=records/faults keeps the results, for docs/faults.md'
 	@echo 'make test-openmmlab  all tests with the stock toolboxes, in $(VENV_OPENMMLAB), which it makes'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make lint    ruff (rules and format) and mypy'
 	@echo 'make format  put the code into the style of the project'
 	@echo 'make clean   remove what these made, but $(VENV)'
 
@@ -95,11 +95,12 @@ setup-openmmlab:
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 format: $(STAMP)
-	$(BIN)/yapf -i -r mm_infobatch tools tests
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:
 	rm -rf $(DEMO) data/shapes build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

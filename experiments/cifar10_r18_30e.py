@@ -7,8 +7,13 @@ seeds = [0, 1, 2]
 schedule = 0.15  # of 200 epochs
 arms = [
     dict(name='all', label='all data'),
-    dict(name='infobatch', label='InfoBatch', infobatch={}, expected_saving=0.3,
-         config='configs/resnet/resnet18_1xb128-infobatch_cifar10.py'),
+    dict(
+        name='infobatch',
+        label='InfoBatch',
+        infobatch={},
+        expected_saving=0.3,
+        config='configs/resnet/resnet18_1xb128-infobatch_cifar10.py',
+    ),
     dict(name='control', label='as many iterations on all data', control_of='infobatch'),
 ]
 figures = [

@@ -9,10 +9,16 @@ _CHECKPOINTS = {'default_hooks.checkpoint.interval': 50}
 
 arms = [
     dict(name='all', label='all data', paper='95.6'),
-    dict(name='infobatch', label='InfoBatch', infobatch={}, expected_saving=0.393,
-         paper='95.6, saving 39.3 %',
-         config='configs/resnet/resnet50_1xb128-infobatch_cifar10.py',
-         keep_checkpoints=True, options=_CHECKPOINTS),
+    dict(
+        name='infobatch',
+        label='InfoBatch',
+        infobatch={},
+        expected_saving=0.393,
+        paper='95.6, saving 39.3 %',
+        config='configs/resnet/resnet50_1xb128-infobatch_cifar10.py',
+        keep_checkpoints=True,
+        options=_CHECKPOINTS,
+    ),
     dict(name='control', label='as many iterations on all data', control_of='infobatch'),
 ]
 figures = [

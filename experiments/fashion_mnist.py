@@ -10,11 +10,22 @@ _INFOBATCH = 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
 
 arms = [
     dict(name='all', label='all data'),
-    dict(name='infobatch', label='InfoBatch', config=_INFOBATCH, infobatch={},
-         expected_saving=0.294, keep_checkpoints=True),
+    dict(
+        name='infobatch',
+        label='InfoBatch',
+        config=_INFOBATCH,
+        infobatch={},
+        expected_saving=0.294,
+        keep_checkpoints=True,
+    ),
     dict(name='control', label='as many iterations on all data', control_of='infobatch'),
-    dict(name='random', label='Random*', config=_INFOBATCH, saving_of='infobatch',
-         infobatch=dict(policy=dict(type='RandomPruning', prune_ratio=0.3), delta=1)),
+    dict(
+        name='random',
+        label='Random*',
+        config=_INFOBATCH,
+        saving_of='infobatch',
+        infobatch=dict(policy=dict(type='RandomPruning', prune_ratio=0.3), delta=1),
+    ),
 ]
 figures = [
     dict(kind='curves', arms=['all', 'infobatch', 'control', 'random']),

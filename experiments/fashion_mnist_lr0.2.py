@@ -10,8 +10,9 @@ _INFOBATCH = 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
 
 arms = [
     dict(name='all', label='all data'),
-    dict(name='infobatch', label='InfoBatch', config=_INFOBATCH, infobatch={},
-         expected_saving=0.307),
+    dict(
+        name='infobatch', label='InfoBatch', config=_INFOBATCH, infobatch={}, expected_saving=0.307
+    ),
     dict(name='control', label='as many iterations on all data', control_of='infobatch'),
 ]
 figures = [dict(kind='curves', arms=['all', 'infobatch', 'control'])]

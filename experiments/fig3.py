@@ -10,20 +10,36 @@ arms = []
 _r_arms, _delta_arms = [], []
 for _r, _label in (('r18', 'R-18'), ('r50', 'R-50')):
     _all, _infobatch = f'cifar100_{_r}/all', f'cifar100_{_r}/infobatch'
-    _common = dict(config=f'configs/resnet/resnet{_r[1:]}_1xb128-infobatch_cifar100.py',
-                   against=_all, line=_label)
+    _common = dict(
+        config=f'configs/resnet/resnet{_r[1:]}_1xb128-infobatch_cifar100.py',
+        against=_all,
+        line=_label,
+    )
     arms += [
         dict(same_as=_all, label=f'{_label}, all data', line=_label),
-        dict(same_as=_infobatch, label=f'{_label}, r = 0.5, delta = 0.875', line=_label,
-             against=_all),
+        dict(
+            same_as=_infobatch, label=f'{_label}, r = 0.5, delta = 0.875', line=_label, against=_all
+        ),
     ]
     arms += [
-        dict(_common, name=f'{_r}_r{_ratio}', label=f'{_label}, r = {_ratio}', x=_ratio,
-             infobatch=dict(prune_ratio=_ratio)) for _ratio in _RATIOS
+        dict(
+            _common,
+            name=f'{_r}_r{_ratio}',
+            label=f'{_label}, r = {_ratio}',
+            x=_ratio,
+            infobatch=dict(prune_ratio=_ratio),
+        )
+        for _ratio in _RATIOS
     ]
     arms += [
-        dict(_common, name=f'{_r}_delta{_delta}', label=f'{_label}, delta = {_delta}', x=_delta,
-             infobatch=dict(delta=_delta)) for _delta in _DELTAS
+        dict(
+            _common,
+            name=f'{_r}_delta{_delta}',
+            label=f'{_label}, delta = {_delta}',
+            x=_delta,
+            infobatch=dict(delta=_delta),
+        )
+        for _delta in _DELTAS
     ]
     _r_arms += [f'{_r}_r{_ratio}' for _ratio in _RATIOS]
     _delta_arms += [f'{_r}_delta{_delta}' for _delta in _DELTAS]

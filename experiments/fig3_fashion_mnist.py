@@ -13,16 +13,40 @@ arms = [
     dict(same_as=_INFOBATCH, label='r = 0.5, delta = 0.875', line='LeNet-5', against=_ALL),
 ]
 arms += [
-    dict(name=f'r{_ratio}', label=f'r = {_ratio}', line='LeNet-5', x=_ratio, against=_ALL,
-         infobatch=dict(prune_ratio=_ratio)) for _ratio in _RATIOS
+    dict(
+        name=f'r{_ratio}',
+        label=f'r = {_ratio}',
+        line='LeNet-5',
+        x=_ratio,
+        against=_ALL,
+        infobatch=dict(prune_ratio=_ratio),
+    )
+    for _ratio in _RATIOS
 ]
 arms += [
-    dict(name=f'delta{_delta}', label=f'delta = {_delta}', line='LeNet-5', x=_delta, against=_ALL,
-         infobatch=dict(delta=_delta)) for _delta in _DELTAS
+    dict(
+        name=f'delta{_delta}',
+        label=f'delta = {_delta}',
+        line='LeNet-5',
+        x=_delta,
+        against=_ALL,
+        infobatch=dict(delta=_delta),
+    )
+    for _delta in _DELTAS
 ]
 figures = [
-    dict(kind='sweep', name='r', xlabel='prune ratio r', at=0.5,
-         arms=[f'r{_ratio}' for _ratio in _RATIOS] + [_INFOBATCH]),
-    dict(kind='sweep', name='delta', xlabel='delta', at=0.875,
-         arms=[f'delta{_delta}' for _delta in _DELTAS] + [_INFOBATCH]),
+    dict(
+        kind='sweep',
+        name='r',
+        xlabel='prune ratio r',
+        at=0.5,
+        arms=[f'r{_ratio}' for _ratio in _RATIOS] + [_INFOBATCH],
+    ),
+    dict(
+        kind='sweep',
+        name='delta',
+        xlabel='delta',
+        at=0.875,
+        arms=[f'delta{_delta}' for _delta in _DELTAS] + [_INFOBATCH],
+    ),
 ]

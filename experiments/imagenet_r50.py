@@ -9,9 +9,14 @@ gpus = 8
 batch = 256
 arms = [
     dict(name='all', label='all data', paper='76.4'),
-    dict(name='infobatch', label='InfoBatch', infobatch={}, expected_saving=0.26,
-         paper='76.8, saving 26.2 %',
-         config='configs/resnet/resnet50_8xb32-infobatch_in1k.py'),
+    dict(
+        name='infobatch',
+        label='InfoBatch',
+        infobatch={},
+        expected_saving=0.26,
+        paper='76.8, saving 26.2 %',
+        config='configs/resnet/resnet50_8xb32-infobatch_in1k.py',
+    ),
     dict(name='control', label='as many iterations on all data', control_of='infobatch'),
 ]
 figures = [

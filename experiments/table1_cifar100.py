@@ -7,8 +7,11 @@ and 70 % its schedule is shortened until it has trained on as many samples.
 """
 config = 'configs/resnet/resnet18_1xb128-infobatch_cifar100.py'
 seeds = [0, 1, 2]
-_RULES = [('random', 'Random*', 'RandomPruning'), ('eps_greedy', 'epsilon-greedy', 'EpsilonGreedy'),
-          ('ucb', 'UCB', 'UCB')]
+_RULES = [
+    ('random', 'Random*', 'RandomPruning'),
+    ('eps_greedy', 'epsilon-greedy', 'EpsilonGreedy'),
+    ('ucb', 'UCB', 'UCB'),
+]
 _PAPER = {
     'random': ('77.3', '75.3', ''),
     'eps_greedy': ('76.4', '74.8', ''),
@@ -19,19 +22,36 @@ _SHARES = [30, 50, 70]
 
 arms = [
     dict(same_as='cifar100_r18/all', label='all data'),
-    dict(same_as='cifar100_r18/infobatch', label='InfoBatch, default', against='cifar100_r18/all',
-         paper=f"{_PAPER['infobatch'][0]} (at 30 %)"),
+    dict(
+        same_as='cifar100_r18/infobatch',
+        label='InfoBatch, default',
+        against='cifar100_r18/all',
+        paper=f'{_PAPER["infobatch"][0]} (at 30 %)',
+    ),
 ]
 arms += [
-    dict(name=f'{_name}_{_share}', label=f'{_label}, {_share} %', against='cifar100_r18/all',
-         infobatch=dict(delta=1, policy=dict(
-             type=_type, prune_ratio=round(_share / 100 * 200 / 199, 4))),
-         paper=_PAPER[_name][_number])
-    for _name, _label, _type in _RULES for _number, _share in enumerate(_SHARES)
+    dict(
+        name=f'{_name}_{_share}',
+        label=f'{_label}, {_share} %',
+        against='cifar100_r18/all',
+        infobatch=dict(
+            delta=1, policy=dict(type=_type, prune_ratio=round(_share / 100 * 200 / 199, 4))
+        ),
+        paper=_PAPER[_name][_number],
+    )
+    for _name, _label, _type in _RULES
+    for _number, _share in enumerate(_SHARES)
 ]
 arms += [
-    dict(name=f'infobatch_{_share}', label=f'InfoBatch, {_share} %', against='cifar100_r18/all',
-         infobatch={}, like='cifar100_r18/infobatch', samples=1 - _share / 100,
-         paper=_PAPER['infobatch'][_number])
-    for _number, _share in enumerate(_SHARES) if _share > 30
+    dict(
+        name=f'infobatch_{_share}',
+        label=f'InfoBatch, {_share} %',
+        against='cifar100_r18/all',
+        infobatch={},
+        like='cifar100_r18/infobatch',
+        samples=1 - _share / 100,
+        paper=_PAPER['infobatch'][_number],
+    )
+    for _number, _share in enumerate(_SHARES)
+    if _share > 30
 ]

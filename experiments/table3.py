@@ -13,18 +13,43 @@ arms = []
 for _r, _label in (('r18', 'R-18'), ('r50', 'R-50')):
     _all, _infobatch = f'cifar100_{_r}/all', f'cifar100_{_r}/infobatch'
     _common = dict(
-        config=f'configs/resnet/resnet{_r[1:]}_1xb128-infobatch_cifar100.py', against=_all)
+        config=f'configs/resnet/resnet{_r[1:]}_1xb128-infobatch_cifar100.py', against=_all
+    )
     arms += [
         dict(same_as=_all, label=f'{_label}, all data', paper=_PAPER[_r][5]),
-        dict(same_as=_infobatch, label=f'{_label}, InfoBatch (all three)', against=_all,
-             paper=_PAPER[_r][4]),
-        dict(_common, name=f'{_r}_random', label=f'{_label}, Random*', paper=_PAPER[_r][0],
-             saving_of=_infobatch,
-             infobatch=dict(delta=1, policy=dict(type='RandomPruning', prune_ratio=0.3))),
-        dict(_common, name=f'{_r}_prune', label=f'{_label}, soft pruning', paper=_PAPER[_r][1],
-             infobatch=dict(delta=1, policy=dict(_SOFT, rescale=False))),
-        dict(_common, name=f'{_r}_rescale', label=f'{_label}, soft pruning and rescaling',
-             paper=_PAPER[_r][2], infobatch=dict(delta=1, policy=_SOFT)),
-        dict(_common, name=f'{_r}_anneal', label=f'{_label}, soft pruning and annealing',
-             paper=_PAPER[_r][3], infobatch=dict(policy=dict(_SOFT, rescale=False))),
+        dict(
+            same_as=_infobatch,
+            label=f'{_label}, InfoBatch (all three)',
+            against=_all,
+            paper=_PAPER[_r][4],
+        ),
+        dict(
+            _common,
+            name=f'{_r}_random',
+            label=f'{_label}, Random*',
+            paper=_PAPER[_r][0],
+            saving_of=_infobatch,
+            infobatch=dict(delta=1, policy=dict(type='RandomPruning', prune_ratio=0.3)),
+        ),
+        dict(
+            _common,
+            name=f'{_r}_prune',
+            label=f'{_label}, soft pruning',
+            paper=_PAPER[_r][1],
+            infobatch=dict(delta=1, policy=dict(_SOFT, rescale=False)),
+        ),
+        dict(
+            _common,
+            name=f'{_r}_rescale',
+            label=f'{_label}, soft pruning and rescaling',
+            paper=_PAPER[_r][2],
+            infobatch=dict(delta=1, policy=_SOFT),
+        ),
+        dict(
+            _common,
+            name=f'{_r}_anneal',
+            label=f'{_label}, soft pruning and annealing',
+            paper=_PAPER[_r][3],
+            infobatch=dict(policy=dict(_SOFT, rescale=False)),
+        ),
     ]

@@ -15,8 +15,12 @@ _OPTIMIZERS = [
 _SAVED = dict(sgd=0.391, adam=0.375, radam=0.374, lamb=0.39)
 arms = [
     dict(same_as='cifar10_r50/all', label='LARS, all data', paper='95.5'),
-    dict(same_as='cifar10_r50/infobatch', label='LARS, InfoBatch', against='cifar10_r50/all',
-         paper='95.5, saving 38.3 %'),
+    dict(
+        same_as='cifar10_r50/infobatch',
+        label='LARS, InfoBatch',
+        against='cifar10_r50/all',
+        paper='95.5, saving 38.3 %',
+    ),
 ]
 for _name, _label, _optimizer, _peak, _full, _pruned in _OPTIMIZERS:
     _options = {'optim_wrapper.optimizer._delete_': True, 'param_scheduler.eta_max': _peak}
@@ -25,7 +29,13 @@ for _name, _label, _optimizer, _peak, _full, _pruned in _OPTIMIZERS:
         _options[f'optim_wrapper.optimizer.{_key}'] = _value
     arms += [
         dict(name=f'{_name}_all', label=f'{_label}, all data', options=_options, paper=_full),
-        dict(name=f'{_name}_infobatch', label=f'{_label}, InfoBatch', options=_options,
-             config=_INFOBATCH, infobatch={}, against=f'{_name}_all',
-             paper=f'{_pruned}, saving {100 * _SAVED[_name]:.1f} %'),
+        dict(
+            name=f'{_name}_infobatch',
+            label=f'{_label}, InfoBatch',
+            options=_options,
+            config=_INFOBATCH,
+            infobatch={},
+            against=f'{_name}_all',
+            paper=f'{_pruned}, saving {100 * _SAVED[_name]:.1f} %',
+        ),
     ]

@@ -1,4 +1,5 @@
 """InfoBatch for OpenMMLab: the same accuracy from fewer samples."""
+
 from .config_refusals import CannotConvert
 from .convert import convert
 from .hook import InfoBatchHook
@@ -10,7 +11,14 @@ from .seeding import SeededDataset
 from .version import __version__
 
 __all__ = [
-    'PRUNING_POLICIES', 'CannotConvert', 'InfoBatchEpochLoop', 'InfoBatchHook',
-    'InfoBatchIterLoop', 'InfoBatchLoss', 'InfoBatchSampler', 'SeededDataset', '__version__',
-    'convert'
+    'PRUNING_POLICIES',
+    'CannotConvert',
+    'InfoBatchEpochLoop',
+    'InfoBatchHook',
+    'InfoBatchIterLoop',
+    'InfoBatchLoss',
+    'InfoBatchSampler',
+    'SeededDataset',
+    '__version__',
+    'convert',
 ]

@@ -1,4 +1,5 @@
 """Checks of users' arguments: one error that names the value, the reason and the line to change."""
+
 import math
 from numbers import Integral, Real
 from typing import Any, List, Optional, Tuple, Union
@@ -48,8 +49,9 @@ def require_bool(name: str, value: Any, line: str) -> None:
         raise TypeError(f'{name} has to be True or False, but is {value!r}; write {line}')
 
 
-def require_validation(val_begin: Any, val_interval: Any,
-                       dynamic_intervals: Optional[List[Tuple[int, int]]]) -> None:
+def require_validation(
+    val_begin: Any, val_interval: Any, dynamic_intervals: Optional[List[Tuple[int, int]]]
+) -> None:
     """Refuse arguments of a loop that would fail when the first validation is due.
 
     Raises:
@@ -60,16 +62,23 @@ def require_validation(val_begin: Any, val_interval: Any,
     if dynamic_intervals is None:
         return
     if not isinstance(dynamic_intervals, list) or not all(
-            isinstance(pair, (list, tuple)) and len(pair) == 2 and whole_number(pair[0])
-            and whole_number(pair[1]) and pair[0] >= 0 and pair[1] >= 1
-            for pair in dynamic_intervals):
+        isinstance(pair, (list, tuple))
+        and len(pair) == 2
+        and whole_number(pair[0])
+        and whole_number(pair[1])
+        and pair[0] >= 0
+        and pair[1] >= 1
+        for pair in dynamic_intervals
+    ):
         raise ValueError(
             f'train_cfg.dynamic_intervals={dynamic_intervals!r} has to be a list of pairs '
-            '(milestone, val_interval from there on), such as [(0, 1000), (70000, 500)]')
+            '(milestone, val_interval from there on), such as [(0, 1000), (70000, 500)]'
+        )
 
 
-def require_share(name: str, value: Any, line: str, *, zero: bool = False, one: bool = False,
-                  why: str = '') -> float:
+def require_share(
+    name: str, value: Any, line: str, *, zero: bool = False, one: bool = False, why: str = ''
+) -> float:
     """Take a share of the samples, a number between 0 and 1.
 
     Args:
@@ -110,11 +119,13 @@ def require_rescale(value: Any, line: str) -> Union[bool, str]:
     Raises:
         ValueError: If it is none of the three.
     """
-    if not any(value is choice or isinstance(choice, str) and value == choice
-               for choice in RESCALE):
+    if not any(
+        value is choice or isinstance(choice, str) and value == choice for choice in RESCALE
+    ):
         raise ValueError(
             f'rescale={value!r} is none of True (the weights sum to the number of samples), False '
-            f"(every weight is 1) and 'normalized' (the weights have a mean of 1); write {line}")
+            f"(every weight is 1) and 'normalized' (the weights have a mean of 1); write {line}"
+        )
     return value
 
 
@@ -125,12 +136,16 @@ def require_scores(scores: Any, generator: Any) -> None:
         TypeError: If ``scores`` is no float tensor [N], or ``generator`` no generator.
     """
     if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.ndim != 1:
-        raise TypeError('scores has to be a float32 tensor [N], NaN where a sample has none, '
-                        f'but is {scores!r}; give it sampler.scores.values')
+        raise TypeError(
+            'scores has to be a float32 tensor [N], NaN where a sample has none, '
+            f'but is {scores!r}; give it sampler.scores.values'
+        )
     if not isinstance(generator, torch.Generator):
-        raise TypeError(f'generator has to be a torch.Generator, but is {generator!r}: without '
-                        'one the plan would differ between ranks; give it '
-                        'torch.Generator().manual_seed(0)')
+        raise TypeError(
+            f'generator has to be a torch.Generator, but is {generator!r}: without '
+            'one the plan would differ between ranks; give it '
+            'torch.Generator().manual_seed(0)'
+        )
 
 
 def require_dataset(dataset: Any) -> None:
@@ -143,11 +158,13 @@ def require_dataset(dataset: Any) -> None:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
         raise TypeError(
             f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
-            'iterable or has no length; use a map-style dataset in train_dataloader.dataset')
+            'iterable or has no length; use a map-style dataset in train_dataloader.dataset'
+        )
     if len(dataset) == 0:
         raise ValueError(
             'InfoBatchSampler got a training dataset of 0 samples; look at data_root, ann_file '
-            'and the filters of train_dataloader.dataset')
+            'and the filters of train_dataloader.dataset'
+        )
 
 
 def require_seed(seed: Any) -> None:
@@ -158,6 +175,8 @@ def require_seed(seed: Any) -> None:
         ValueError: If it does not fit 64 bits.
     """
     require_integer('seed', seed, 'randomness=dict(seed=0)')
-    if not -2**63 <= seed < 2**63:
-        raise ValueError(f'seed={seed} does not fit 64 bits, and PyTorch takes no other seeds; '
-                         'write randomness=dict(seed=0)')
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(
+            f'seed={seed} does not fit 64 bits, and PyTorch takes no other seeds; '
+            'write randomness=dict(seed=0)'
+        )

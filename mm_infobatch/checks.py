@@ -1,4 +1,5 @@
 """What cannot work is refused at the start, with the reason and the line to change."""
+
 from typing import Any, List, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
@@ -13,8 +14,10 @@ from .sampler import InfoBatchSampler
 from .seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
-LOSS_LINE = ("loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
-             'of the model (in mmpretrain: loss=)')
+LOSS_LINE = (
+    "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
+    'of the model (in mmpretrain: loss=)'
+)
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
 
 
@@ -47,39 +50,48 @@ def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
         raise ValueError(
             f'the training dataset {type(dataloader.dataset).__name__} is iterable: its samples '
             'have no index to keep a score under; use a map-style dataset in '
-            'train_dataloader.dataset')
+            'train_dataloader.dataset'
+        )
     batch_sampler = dataloader.batch_sampler
     if batch_sampler is None:
-        raise ValueError('train_dataloader.batch_size=None hands out single samples; give it a '
-                         'batch size')
+        raise ValueError(
+            'train_dataloader.batch_size=None hands out single samples; give it a batch size'
+        )
     sampler = getattr(batch_sampler, 'sampler', None)
     if type(batch_sampler) is not BatchSampler:
         raise ValueError(
             f'the batch sampler {type(batch_sampler).__name__} may regroup samples, but weights '
-            'are handed out in the order of the sampler; remove train_dataloader.batch_sampler')
+            'are handed out in the order of the sampler; remove train_dataloader.batch_sampler'
+        )
     if not isinstance(sampler, InfoBatchSampler):
-        raise ValueError(f'{loop} needs the InfoBatchSampler, but train_dataloader.sampler is '
-                         f'{type(sampler).__name__}; write {SAMPLER_LINE}')
+        raise ValueError(
+            f'{loop} needs the InfoBatchSampler, but train_dataloader.sampler is '
+            f'{type(sampler).__name__}; write {SAMPLER_LINE}'
+        )
     if getattr(dataloader, 'in_order', True) is False:
         raise ValueError(
             'in_order=False lets batches arrive in another order than the sampler gave, so that '
-            'weights would reach other samples; remove train_dataloader.in_order')
+            'weights would reach other samples; remove train_dataloader.in_order'
+        )
     if len(sampler.dataset) != len(dataloader.dataset):  # type: ignore[arg-type]
         raise ValueError(
             f'the sampler was built for {len(sampler.dataset)} samples, but the dataset has '
-            f'{len(dataloader.dataset)}; build both from one train_dataloader')  # type: ignore
+            f'{len(dataloader.dataset)}; build both from one train_dataloader'
+        )  # type: ignore
     for inner in inner_datasets(dataloader.dataset):
         if isinstance(inner, SeededDataset):
             raise ValueError(
                 f'a SeededDataset lies inside {type(dataloader.dataset).__name__}, which does not '
                 'hand on the pass that an index belongs to; make it the outermost dataset: '
-                f'{SEEDED_LINE}')
+                f'{SEEDED_LINE}'
+            )
     batch_size, drop_last = batch_shape(dataloader)
     if drop_last and len(sampler.dataset) < sampler.world_size * batch_size:
         raise ValueError(
             f'with drop_last=True a dataset of {len(sampler.dataset)} samples gives no batch of '
             f'{batch_size} to each of {sampler.world_size} processes; lower '
-            'train_dataloader.batch_size or set train_dataloader.drop_last=False')
+            'train_dataloader.batch_size or set train_dataloader.drop_last=False'
+        )
     return sampler
 
 
@@ -93,7 +105,8 @@ def check_has_hook(runner: Any) -> None:
     if len(hooks) != 1:
         raise ValueError(
             f'{type(runner.train_loop).__name__} needs one InfoBatchHook, which hands weights to '
-            f'the losses and takes scores back, but there are {len(hooks)}; write {HOOK_LINE}')
+            f'the losses and takes scores back, but there are {len(hooks)}; write {HOOK_LINE}'
+        )
 
 
 def check_loop(loop: Any) -> None:
@@ -107,7 +120,8 @@ def check_loop(loop: Any) -> None:
         raise ValueError(
             f'InfoBatchHook needs a loop that knows passes, but train_cfg built '
             f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) (with by_epoch removed) '
-            f'and {SAMPLER_LINE}')
+            f'and {SAMPLER_LINE}'
+        )
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -125,10 +139,13 @@ def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
     if not losses:
         raise ValueError(
             f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
-            f'weighted or scored; write {LOSS_LINE}')
+            f'weighted or scored; write {LOSS_LINE}'
+        )
     if not any(loss.score for loss in losses):
-        raise ValueError('every InfoBatchLoss has score=False, so no sample would get a score; '
-                         'remove it from at least one')
+        raise ValueError(
+            'every InfoBatchLoss has score=False, so no sample would get a score; '
+            'remove it from at least one'
+        )
     return losses
 
 
@@ -139,12 +156,13 @@ def check_hook_order(runner: Any, hook: Any) -> None:
         ValueError: If a checkpoint hook runs first.
     """
     hooks: Sequence[Any] = runner.hooks
-    before = hooks[:hooks.index(hook)]
+    before = hooks[: hooks.index(hook)]
     if any(isinstance(other, CheckpointHook) for other in before):
         raise ValueError(
             f'InfoBatchHook has priority {hook.priority!r} and would run after CheckpointHook, so '
             'that checkpoints would hold the state of the iteration before; remove priority from '
-            f'{HOOK_LINE}')
+            f'{HOOK_LINE}'
+        )
 
 
 def names_its_samples(dataset: Any) -> bool:
@@ -173,4 +191,5 @@ def check_samples(data_batch: Any, expected: Sequence[int]) -> None:
         'weights would reach other samples. Something regroups or replaces samples between the '
         'sampler and the model: a collate function, or a dataset that returns another sample where '
         "a file cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
-        'collate_fn')
+        'collate_fn'
+    )

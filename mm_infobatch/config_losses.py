@@ -1,4 +1,5 @@
 """Finds the losses of a model's config, wherever they sit, by what is registered."""
+
 import copy
 import inspect
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
@@ -45,9 +46,12 @@ def is_loss(cls: Optional[type], key: Key) -> bool:
     """
     if cls is None or not issubclass(cls, nn.Module):
         return False
-    return (any(base.__name__.endswith('Loss') for base in cls.__mro__)
-            or 'losses' in cls.__module__.split('.') or str(key).startswith('loss')
-            or 'reduction_override' in inspect.signature(cls.forward).parameters)
+    return (
+        any(base.__name__.endswith('Loss') for base in cls.__mro__)
+        or 'losses' in cls.__module__.split('.')
+        or str(key).startswith('loss')
+        or 'reduction_override' in inspect.signature(cls.forward).parameters
+    )
 
 
 def name_of(kind: Any) -> str:
@@ -55,8 +59,9 @@ def name_of(kind: Any) -> str:
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
-def default_losses(cls: type, node: Dict[str, Any],
-                   scope: Optional[str]) -> Iterator[Tuple[str, Any]]:
+def default_losses(
+    cls: type, node: Dict[str, Any], scope: Optional[str]
+) -> Iterator[Tuple[str, Any]]:
     """The parameters of a class whose default is a loss, and which a config does not give.
 
     Parameters of base classes count as far as ``**kwargs`` hands them on.
@@ -72,9 +77,14 @@ def default_losses(cls: type, node: Dict[str, Any],
         for name, parameter in parameters.items():
             default = parameter.default
             items = default if isinstance(default, (list, tuple)) else [default]
-            if name not in seen and items and all(
+            if (
+                name not in seen
+                and items
+                and all(
                     isinstance(item, dict) and is_loss(resolve(item.get('type'), scope), name)
-                    for item in items):
+                    for item in items
+                )
+            ):
                 yield name, default
             seen.add(name)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -105,8 +115,7 @@ def takes(node: Dict[str, Any], name: str, value: Any, scope: Optional[str]) -> 
     return True
 
 
-def replace_losses(node: Any, scope: Optional[str], wrap: Wrap,
-                   path: Path = ()) -> List[Path]:
+def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Path]:
     """Replace every loss below a node of a config by another config, in place.
 
     Losses that are wrapped already are left as they are; those that a class would have by default
@@ -133,7 +142,7 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap,
     else:
         return found
     for key, value in items:
-        here = path + (key, )
+        here = path + (key,)
         kind = value.get('type') if isinstance(value, dict) else None
         if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
             node[key] = list(value)  # to replace losses in it

@@ -1,4 +1,5 @@
 """Any training config of mmseg or mmpretrain, with InfoBatch switched on."""
+
 import copy
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -28,13 +29,15 @@ LOOPS = {
 DELTA, PRUNE_RATIO = 0.875, 0.5
 
 
-def convert(cfg: Config,
-            prune_ratio: Optional[float] = None,
-            delta: Optional[float] = None,
-            policy: Optional[Dict[str, Any]] = None,
-            budget: Optional[str] = None,
-            score: Optional[Sequence[str]] = None,
-            per_image: bool = False) -> Config:
+def convert(
+    cfg: Config,
+    prune_ratio: Optional[float] = None,
+    delta: Optional[float] = None,
+    policy: Optional[Dict[str, Any]] = None,
+    budget: Optional[str] = None,
+    score: Optional[Sequence[str]] = None,
+    per_image: bool = False,
+) -> Config:
     """Switch InfoBatch on in a config.
 
     It sets the sampler, the loop and the hook, imports the package, and wraps every loss of the
@@ -67,13 +70,18 @@ def convert(cfg: Config,
         ValueError: If an argument is out of range.
     """
     if prune_ratio is not None and policy is not None:
-        raise ValueError(f'prune_ratio={prune_ratio!r} and policy={policy!r} both say what to '
-                         "prune; give policy=dict(type='SoftPruning', prune_ratio=...) or one")
+        raise ValueError(
+            f'prune_ratio={prune_ratio!r} and policy={policy!r} both say what to '
+            "prune; give policy=dict(type='SoftPruning', prune_ratio=...) or one"
+        )
     if isinstance(score, str):
         score = [score]
     cfg = copy.deepcopy(cfg)
-    if cfg.get('train_cfg') is None or cfg.get('train_dataloader') is None or cfg.get(
-            'model') is None:
+    if (
+        cfg.get('train_cfg') is None
+        or cfg.get('train_dataloader') is None
+        or cfg.get('model') is None
+    ):
         raise CannotConvert(NO_TRAINING, 'model, train_dataloader or train_cfg is missing')
     scope = cfg.get('default_scope', None)
     check_model(cfg.model, scope)
@@ -86,8 +94,12 @@ def convert(cfg: Config,
     return cfg
 
 
-def _set_sampler(dataloader: Any, prune_ratio: Optional[float], delta: Optional[float],
-                 policy: Optional[Dict[str, Any]]) -> None:
+def _set_sampler(
+    dataloader: Any,
+    prune_ratio: Optional[float],
+    delta: Optional[float],
+    policy: Optional[Dict[str, Any]],
+) -> None:
     old = dataloader.get('sampler') or {}
     kind = name_of(old.get('type')).split('.')[-1]
     if kind == 'InfoBatchSampler':
@@ -96,7 +108,8 @@ def _set_sampler(dataloader: Any, prune_ratio: Optional[float], delta: Optional[
         sampler = dict(
             type='InfoBatchSampler',
             delta=DELTA,
-            policy=dict(type='SoftPruning', prune_ratio=PRUNE_RATIO))
+            policy=dict(type='SoftPruning', prune_ratio=PRUNE_RATIO),
+        )
         sampler.update({key: old[key] for key in ('shuffle', 'seed') if key in old})
         if SAMPLERS.get(kind):  # batches of an endless sampler are all full
             dataloader.setdefault('drop_last', True)
@@ -120,21 +133,26 @@ def _set_loop(train_cfg: Any, budget: Optional[str]) -> None:
     name = name_of(kind).split('.')[-1]
     if name not in LOOPS:
         raise CannotConvert(
-            LOOP, f"train_cfg.type={name!r}; write type='IterBasedTrainLoop' or "
-            "'EpochBasedTrainLoop', or build yours upon InfoBatchIterLoop or InfoBatchEpochLoop")
+            LOOP,
+            f"train_cfg.type={name!r}; write type='IterBasedTrainLoop' or "
+            "'EpochBasedTrainLoop', or build yours upon InfoBatchIterLoop or InfoBatchEpochLoop",
+        )
     train_cfg['type'] = LOOPS[name]
     # Not for a loop with a type; and neither loop of ours replays a resumed run's batches.
     train_cfg.pop('by_epoch', None)
     train_cfg.pop('fast_forward_on_resume', None)
     if budget is not None:
         if LOOPS[name] == 'InfoBatchEpochLoop':
-            raise ValueError(f'budget={budget!r} is for runs by iteration, but this one is by '
-                             'epoch; remove budget')
+            raise ValueError(
+                f'budget={budget!r} is for runs by iteration, but this one is by '
+                'epoch; remove budget'
+            )
         train_cfg['budget'] = budget
 
 
-def _wrap_losses(cfg: Config, scope: Optional[str], score: Optional[Sequence[str]],
-                 per_image: bool) -> None:
+def _wrap_losses(
+    cfg: Config, scope: Optional[str], score: Optional[Sequence[str]], per_image: bool
+) -> None:
 
     def wrap(loss: dict, cls: type, path: Path, scope: Optional[str]) -> dict:
         wrapper: Dict[str, Any] = dict(type='InfoBatchLoss', loss=loss)
@@ -144,16 +162,21 @@ def _wrap_losses(cfg: Config, scope: Optional[str], score: Optional[Sequence[str
             wrapper['per_image'] = True
         return wrapper
 
-    found = replace_losses(cfg.model, scope, wrap, ('model', ))
+    found = replace_losses(cfg.model, scope, wrap, ('model',))
     if not found:
-        raise CannotConvert(NO_LOSS, f'model.type={name_of(cfg.model.get("type"))!r}; register '
-                            'its loss in MODELS and build it from the config')
+        raise CannotConvert(
+            NO_LOSS,
+            f'model.type={name_of(cfg.model.get("type"))!r}; register '
+            'its loss in MODELS and build it from the config',
+        )
     if score is not None and not any(_scores(cfg, path) for path in found):
         names = sorted({name_of(_at(cfg, path)['loss']['type']) for path in found})
-        raise ValueError(f'score={list(score)} names none of the losses of the model, which are '
-                         f'{", ".join(names)}; name at least one')
+        raise ValueError(
+            f'score={list(score)} names none of the losses of the model, which are '
+            f'{", ".join(names)}; name at least one'
+        )
     if cfg.get('custom_hooks'):
-        replace_losses(cfg.custom_hooks, scope, wrap, ('custom_hooks', ))
+        replace_losses(cfg.custom_hooks, scope, wrap, ('custom_hooks',))
 
 
 def _needs_per_image(loss: dict, scope: Optional[str], where: str, per_image: bool) -> bool:
@@ -165,8 +188,9 @@ def _needs_per_image(loss: dict, scope: Optional[str], where: str, per_image: bo
         return False
     except (TypeError, ValueError) as error:
         if not per_image:
-            reason = (f'{name_of(loss["type"])} is no mean over samples, and per_image was not '
-                      'asked for')
+            reason = (
+                f'{name_of(loss["type"])} is no mean over samples, and per_image was not asked for'
+            )
             raise CannotConvert(reason, f'{where}: {error}') from error
     decompositions.find(module, per_image=True)
     return True
@@ -185,8 +209,11 @@ def _scores(cfg: Config, path: Path) -> bool:
 
 def _set_hook(cfg: Config) -> None:
     hooks = list(cfg.get('custom_hooks') or [])
-    if not any(name_of(hook.get('type')).split('.')[-1] == 'InfoBatchHook' for hook in hooks
-               if isinstance(hook, dict)):
+    if not any(
+        name_of(hook.get('type')).split('.')[-1] == 'InfoBatchHook'
+        for hook in hooks
+        if isinstance(hook, dict)
+    ):
         hooks.append(dict(type='InfoBatchHook'))
     cfg.custom_hooks = hooks
 
@@ -194,8 +221,9 @@ def _set_hook(cfg: Config) -> None:
 def _set_import(cfg: Config) -> None:
     """Have whoever loads the config import the package."""
     imports = dict(cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False))
-    names: Tuple[str, ...] = ((imports['imports'], ) if isinstance(imports['imports'], str) else
-                              tuple(imports['imports']))
+    names: Tuple[str, ...] = (
+        (imports['imports'],) if isinstance(imports['imports'], str) else tuple(imports['imports'])
+    )
     if PACKAGE not in names:
         imports['imports'] = [*names, PACKAGE]
     cfg.custom_imports = imports

@@ -5,6 +5,7 @@
 - by formula: it gives one number, but is a sum over samples (:mod:`mm_infobatch.formulas`);
 - by image: it gives one number, which is the mean of what it gives for each sample alone.
 """
+
 import functools
 import inspect
 import types
@@ -26,6 +27,7 @@ class Parts(NamedTuple):
         reduce (callable): From the weighted values to what the loss returns.
         scores (Tensor): float32 [B], detached, the loss of each sample, NaN where it has none.
     """
+
     values: Tensor
     reduce: Callable[[Tensor], Tensor]
     scores: Tensor
@@ -40,6 +42,7 @@ class Decomposition(NamedTuple):
             bit, so that the loss need not be evaluated again.
         verify (bool): Whether nobody knows the loss, so that the first batch has to show it.
     """
+
     take_apart: Callable[[Any, 'Call'], Parts]
     exact: bool
     verify: bool = False
@@ -48,11 +51,17 @@ class Decomposition(NamedTuple):
 # The toolboxes' losses by kind, beside those of FORMULAS
 BY_MAP = {
     'mmseg': ('CrossEntropyLoss', 'FocalLoss', 'DiceLoss', 'LovaszLoss', 'SiLogLoss'),
-    'mmpretrain': ('CrossEntropyLoss', 'LabelSmoothLoss', 'FocalLoss', 'AsymmetricLoss',
-                   'SeesawLoss', 'RegressionLoss')
+    'mmpretrain': (
+        'CrossEntropyLoss',
+        'LabelSmoothLoss',
+        'FocalLoss',
+        'AsymmetricLoss',
+        'SeesawLoss',
+        'RegressionLoss',
+    ),
 }
 BY_IMAGE = {'mmseg': ('TverskyLoss', 'HuasdorffDisstanceLoss'), 'mmpretrain': ()}
-BY_ROW = {'mmseg': ('KLDivLoss', ), 'mmpretrain': ()}
+BY_ROW = {'mmseg': ('KLDivLoss',), 'mmpretrain': ()}
 REASONS: Dict[str, str] = {
     'CrossCorrelationLoss': 'it compares all samples of a batch with each other',
     'SwAVLoss': 'it assigns all samples of a batch to prototypes at once',
@@ -72,8 +81,13 @@ class Call:
 
     __slots__ = ('_signature', '_names', '_args', '_kwargs')
 
-    def __init__(self, signature: inspect.Signature, names: Tuple[str, ...], args: Tuple[Any, ...],
-                 kwargs: Dict[str, Any]) -> None:
+    def __init__(
+        self,
+        signature: inspect.Signature,
+        names: Tuple[str, ...],
+        args: Tuple[Any, ...],
+        kwargs: Dict[str, Any],
+    ) -> None:
         self._signature, self._names, self._args, self._kwargs = signature, names, args, kwargs
 
     @property
@@ -94,16 +108,16 @@ class Call:
             return self._kwargs.get(self._names[place])
         if name in self._kwargs:
             return self._kwargs[name]
-        if name not in self._names[:len(self._args)]:
+        if name not in self._names[: len(self._args)]:
             return None
         return self._args[self._names.index(name)]
 
     def without_reduction(self, loss: Any) -> Tensor:
         """Call the loss with ``reduction_override='none'``."""
         name, args, kwargs = 'reduction_override', self._args, self._kwargs
-        if name in self._names[:len(args)]:
+        if name in self._names[: len(args)]:
             place = self._names.index(name)
-            return loss(*args[:place], 'none', *args[place + 1:], **kwargs)
+            return loss(*args[:place], 'none', *args[place + 1 :], **kwargs)
         return loss(*args, **{**kwargs, name: 'none'})
 
 
@@ -113,15 +127,18 @@ def by_map(loss: Any, call: Call) -> Parts:
     values = call.without_reduction(unweighted)
     pred, target = call.get('', 0), call.get('', 1)
     if values.ndim == 0:
-        raise ValueError(f"{type(loss).__name__} gave one number with reduction_override='none'; "
-                         'write InfoBatchLoss(loss=..., per_image=True)')
+        raise ValueError(
+            f"{type(loss).__name__} gave one number with reduction_override='none'; "
+            'write InfoBatchLoss(loss=..., per_image=True)'
+        )
     reduction = call.get('reduction_override') or loss.reduction
     valid = reductions.valid_positions(loss, pred, target, call.get('ignore_index'))
     divide_by = call.get('avg_factor')
     if reduction == 'mean':
         divide_by = reductions.divisor(loss, pred, target, valid, values, divide_by)
-    scores = reductions.per_sample(values, pred, valid,
-                                   divide_by if reduction == 'mean' else len(values))
+    scores = reductions.per_sample(
+        values, pred, valid, divide_by if reduction == 'mean' else len(values)
+    )
 
     def reduce(weighted: Tensor) -> Tensor:
         value = reductions.reduce_map(loss, weighted, reduction, divide_by)
@@ -157,8 +174,9 @@ def by_formula(formula: Callable, loss: Any, call: Call) -> Parts:
     """Take apart a loss by its formula."""
     bound = call.bound
     summands = formula(loss, *bound.args, **bound.kwargs)
-    return Parts(summands.values, lambda weighted: weighted.sum() / summands.divide_by,
-                 summands.scores)
+    return Parts(
+        summands.values, lambda weighted: weighted.sum() / summands.divide_by, summands.scores
+    )
 
 
 def by_image(loss: Any, call: Call) -> Parts:
@@ -171,7 +189,8 @@ def by_image(loss: Any, call: Call) -> Parts:
         args = [one_of(arg, index, batch_size) for arg in bound.args]
         kwargs = {
             name: one_of(arg, index, batch_size)
-            for name, arg in bound.kwargs.items() if name != 'avg_factor'
+            for name, arg in bound.kwargs.items()
+            if name != 'avg_factor'
         }
         value = loss(*args, **kwargs)
         # a sample without a valid pixel may give an empty map
@@ -182,9 +201,12 @@ def by_image(loss: Any, call: Call) -> Parts:
 
 def one_of(argument: Any, index: int, batch_size: int) -> Any:
     """The part of an argument that belongs to one sample; what has no batch dimension, whole."""
-    if isinstance(argument, (Tensor, list, tuple)) and not (
-            isinstance(argument, Tensor) and argument.ndim == 0) and len(argument) == batch_size:
-        return argument[index:index + 1]
+    if (
+        isinstance(argument, (Tensor, list, tuple))
+        and not (isinstance(argument, Tensor) and argument.ndim == 0)
+        and len(argument) == batch_size
+    ):
+        return argument[index : index + 1]
     return argument
 
 
@@ -208,8 +230,10 @@ def find(loss: nn.Module, per_image: bool = False) -> Decomposition:
     name = type(loss).__name__
     for cls in type(loss).__mro__:
         if toolbox_of(loss) and cls.__name__ in REASONS:
-            raise TypeError(f'InfoBatchLoss cannot wrap {name}: {REASONS[cls.__name__]}, so no '
-                            'sample has a loss of its own')
+            raise TypeError(
+                f'InfoBatchLoss cannot wrap {name}: {REASONS[cls.__name__]}, so no '
+                'sample has a loss of its own'
+            )
     if per_image:
         return Decomposition(by_image, exact=True)
     if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
@@ -225,15 +249,17 @@ def find(loss: nn.Module, per_image: bool = False) -> Decomposition:
     if known(loss, BY_IMAGE):
         return Decomposition(by_image, exact=False)
     if 'reduction_override' in inspect.signature(loss.forward).parameters and hasattr(
-            loss, 'reduction'):
+        loss, 'reduction'
+    ):
         return Decomposition(by_map, exact=False, verify=True)
     raise TypeError(
         f'InfoBatchLoss cannot wrap {type(loss).__module__}.{name}: it needs a value for each '
         'sample, but the loss has no reduction_override (nor is it one of mmseg or mmpretrain that '
-        "is known to be a sum over samples). Give its forward a reduction_override, for which "
+        'is known to be a sum over samples). Give its forward a reduction_override, for which '
         "'none' returns a map [B, ...], or train the mean of its values for each image alone, "
         "which may be another loss: dict(type='InfoBatchLoss', loss=..., per_image=True), or "
-        '--infobatch-options per_image=True')
+        '--infobatch-options per_image=True'
+    )
 
 
 def check_mode(loss: Any) -> None:
@@ -246,12 +272,14 @@ def check_mode(loss: Any) -> None:
     if getattr(loss, 'use_mask', False):
         raise ValueError(
             f'InfoBatchLoss cannot wrap {name}(use_mask=True): it returns only the mean over the '
-            'batch; set use_mask=False')
+            'batch; set use_mask=False'
+        )
     if getattr(loss, 'per_image', True) is False:
         raise ValueError(
             f'InfoBatchLoss cannot wrap {name}(per_image=False): it ranks the pixels of the whole '
             f"batch, so no image has a loss of its own; set per_image=True and reduction='mean' in "
-            f'{name}, or --infobatch-options per_image=True, which train another loss')
+            f'{name}, or --infobatch-options per_image=True, which train another loss'
+        )
 
 
 def agrees(value: Tensor, parts: Parts) -> Optional[str]:
@@ -266,7 +294,10 @@ def agrees(value: Tensor, parts: Parts) -> Optional[str]:
     """
     put_together = parts.reduce(parts.values.detach())
     if value.shape == put_together.shape and torch.allclose(
-            value.detach().float(), put_together.float(), rtol=1e-3, atol=1e-5, equal_nan=True):
+        value.detach().float(), put_together.float(), rtol=1e-3, atol=1e-5, equal_nan=True
+    ):
         return None
-    return (f'its value of the batch is {value.detach().float().mean().item():.6g}, but its values '
-            f'of the samples make {put_together.float().mean().item():.6g}')
+    return (
+        f'its value of the batch is {value.detach().float().mean().item():.6g}, but its values '
+        f'of the samples make {put_together.float().mean().item():.6g}'
+    )

@@ -5,6 +5,7 @@ it is called with, and returns :class:`Summands`. The formulas are those of the 
 modules; what these take from the whole batch (the threshold of OHEM, the balance of boundary and
 other pixels, the count of masked patches) is taken from the whole batch here too, and held fixed.
 """
+
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -21,6 +22,7 @@ class Summands(NamedTuple):
         scores (Tensor): [B], each sample's loss at the scale of the batch loss; NaN where a
             sample has no position that counts.
     """
+
     values: Tensor
     divide_by: Any
     scores: Tensor
@@ -43,7 +45,8 @@ def ohem_cross_entropy(loss: Any, score: Tensor, target: Tensor) -> Summands:
     if class_weight is not None:
         class_weight = score.new_tensor(class_weight)
     losses = F.cross_entropy(
-        score, target, weight=class_weight, ignore_index=loss.ignore_label, reduction='none')
+        score, target, weight=class_weight, ignore_index=loss.ignore_label, reduction='none'
+    )
     valid = target != loss.ignore_label
     with torch.no_grad():
         inside = target.masked_fill(~valid, 0).unsqueeze(1)
@@ -75,7 +78,8 @@ def boundary_loss(loss: Any, bd_pre: Tensor, bd_gt: Tensor) -> Summands:
     both = num_positive + num_negative
     weight = (positive * (num_negative / both) + negative * (num_positive / both)).to(logits.dtype)
     values = loss.loss_weight * F.binary_cross_entropy_with_logits(
-        logits, target, weight, reduction='none')
+        logits, target, weight, reduction='none'
+    )
     return Summands(values, values.numel(), values.detach().float().mean(1))
 
 
@@ -94,10 +98,9 @@ def masked_mean(values: Tensor, mask: Optional[Tensor], channel: int) -> Summand
     return Summands(values, mask.sum() * channel, scores)
 
 
-def pixel_reconstruction(loss: Any,
-                         pred: Tensor,
-                         target: Tensor,
-                         mask: Optional[Tensor] = None) -> Summands:
+def pixel_reconstruction(
+    loss: Any, pred: Tensor, target: Tensor, mask: Optional[Tensor] = None
+) -> Summands:
     """``PixelReconstructionLoss`` of mmpretrain, as of MAE and SimMIM.
 
     Args:
@@ -112,10 +115,9 @@ def pixel_reconstruction(loss: Any,
     return masked_mean(values, mask, loss.channel)
 
 
-def cosine_similarity(loss: Any,
-                      pred: Tensor,
-                      target: Tensor,
-                      mask: Optional[Tensor] = None) -> Summands:
+def cosine_similarity(
+    loss: Any, pred: Tensor, target: Tensor, mask: Optional[Tensor] = None
+) -> Summands:
     """``CosineSimilarityLoss`` of mmpretrain, as of MILAN and EVA.
 
     Args:

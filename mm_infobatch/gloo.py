@@ -1,4 +1,5 @@
 """What several processes over gloo, that is without a GPU, have to wait for."""
+
 import time
 from typing import Any
 

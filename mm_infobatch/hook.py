@@ -1,4 +1,5 @@
 """The wiring of a training run: weights to the losses, scores back, state, logs and refusals."""
+
 import math
 import os.path as osp
 import time
@@ -83,7 +84,9 @@ class InfoBatchHook(Hook):
                 batch_size=self._batch_size,
                 budget=self._schedule.budget,
                 schedule_iterations=self._schedule.total,
-                pass_length=self._schedule.pass_length))
+                pass_length=self._schedule.pass_length,
+            )
+        )
         if self._sampler.delta > 0 and not self._schedule.will_prune:
             passes = self._schedule.total / self._schedule.pass_length
             runner.logger.warning(
@@ -91,11 +94,13 @@ class InfoBatchHook(Hook):
                 f'{len(self._sampler.scores)} samples, and only passes after the first '
                 f'that begin before delta={self._sampler.delta:g} of it can prune, so nothing will '
                 'be skipped; train longer, or where the dataset is a RepeatDataset, whose samples '
-                'are the repetitions of an image, set train_dataloader.dataset.times=1')
+                'are the repetitions of an image, set train_dataloader.dataset.times=1'
+            )
         elif self._sampler.delta < 1 and not self._schedule.will_anneal:
             runner.logger.warning(
                 f'InfoBatch: no pass of this run begins after delta={self._sampler.delta:g} of it, '
-                'so none anneals; lower sampler.delta or train more passes')
+                'so none anneals; lower sampler.delta or train more passes'
+            )
 
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or go on with the one of the checkpoint."""
@@ -107,7 +112,8 @@ class InfoBatchHook(Hook):
         wrapper = runner.optim_wrapper
         wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
         self._accumulative_counts = max(  # DeepSpeed's wrapper has none: the engine accumulates
-            getattr(w, '_accumulative_counts', 1) for w in wrappers)
+            getattr(w, '_accumulative_counts', 1) for w in wrappers
+        )
         self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
 
     def _samples_in(self, iterations: int, at_most: int) -> int:
@@ -131,12 +137,14 @@ class InfoBatchHook(Hook):
             mean_score=None if math.isnan(mean) else mean,
             seconds=seconds,
             will_train=self._samples_in(self._schedule.steps, order.kept),
-            full=self._full)
+            full=self._full,
+        )
         runner.logger.info(self._report.pass_line())
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
         runner.visualizer.add_scalars(
             {f'infobatch/{key}': record[key] for key in keys if record[key] is not None},
-            step=self._schedule.iters)
+            step=self._schedule.iters,
+        )
 
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None
@@ -156,7 +164,8 @@ class InfoBatchHook(Hook):
         self._report.update_pass(
             iterations=self._schedule.iters - self._report.passes[-1]['begin_iter'],
             trained=self._pass.trained,
-            full=round(self._full * share))
+            full=round(self._full * share),
+        )
         self._report.finished = self._schedule.done
         if is_main_process():
             problem = self._report.try_write(osp.join(runner.work_dir, 'infobatch.json'))
@@ -173,17 +182,17 @@ class InfoBatchHook(Hook):
 
     # ------------------------------------------------------------ iterations
 
-    def before_train_iter(self,
-                          runner: Any,
-                          batch_idx: int,
-                          data_batch: DATA_BATCH = None) -> None:
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Hand the weights of the batch to the losses."""
         assert self._pass is not None and self._losses is not None
         if self._names_samples:
             checks.check_samples(data_batch, self._pass.indices(self._batch_size))
         self._losses.begin_batch(
-            self._pass.weights(self._batch_size), self._pass.uniform,
-            self._pass.kept_share, data_batch)
+            self._pass.weights(self._batch_size),
+            self._pass.uniform,
+            self._pass.kept_share,
+            data_batch,
+        )
         if self._fit_accumulation:
             self._fit_accumulation_counts(runner)
 
@@ -197,15 +206,18 @@ class InfoBatchHook(Hook):
         counts, iters = self._accumulative_counts, self._schedule.iters
         group = -(-iters // counts) * counts
         if group == iters or group >= self._schedule.expected_iters:
-            runner.optim_wrapper.initialize_count_status(runner.model, iters,
-                                                         self._schedule.expected_iters)
+            runner.optim_wrapper.initialize_count_status(
+                runner.model, iters, self._schedule.expected_iters
+            )
             self._fit_accumulation = False
 
-    def after_train_iter(self,
-                         runner: Any,
-                         batch_idx: int,
-                         data_batch: DATA_BATCH = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None and self._losses is not None
         self._pass.add(self._losses.end_batch())
@@ -228,10 +240,15 @@ class InfoBatchHook(Hook):
 
     def _saves_now(self, runner: Any) -> bool:
         """Whether a checkpoint hook will save after this iteration, as each rank can tell."""
-        return any(not hook.by_epoch and (
-            self.every_n_train_iters(runner, hook.interval, hook.save_begin) or
-            (hook.save_last and self.is_last_train_iter(runner))) for hook in runner.hooks
-                   if isinstance(hook, CheckpointHook))
+        return any(
+            not hook.by_epoch
+            and (
+                self.every_n_train_iters(runner, hook.interval, hook.save_begin)
+                or (hook.save_last and self.is_last_train_iter(runner))
+            )
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+        )
 
     def before_val_epoch(self, runner: Any) -> None:
         """Gather the scores of the running pass: a validation may save the best checkpoint."""
@@ -246,14 +263,16 @@ class InfoBatchHook(Hook):
         if not self._pass.complete:
             runner.logger.warning(
                 'InfoBatch: a checkpoint was written at a moment that CheckpointHook does not '
-                'announce; of the running pass it holds only the scores that rank 0 has seen')
+                'announce; of the running pass it holds only the scores that rank 0 has seen'
+            )
         self._record(runner)
         checkpoint[STATE_KEY] = dict(
             version=FORMAT_VERSION,
             settings=dict(self._report.settings),
             schedule=self._schedule.state_dict(),
             records=[dict(record) for record in self._report.passes],
-            **self._pass.state_dict())
+            **self._pass.state_dict(),
+        )
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep the state of a resumed run until its pass begins."""
@@ -264,7 +283,8 @@ class InfoBatchHook(Hook):
         if self._resumed is None:
             runner.logger.warning(
                 'InfoBatch: the checkpoint holds no state of InfoBatch (was it trained without?); '
-                'scoring starts afresh, so the next pass prunes nothing')
+                'scoring starts afresh, so the next pass prunes nothing'
+            )
 
     def _resume(self) -> None:
         """Take up the checkpoint, if there is one that was not taken up yet.
@@ -287,7 +307,8 @@ class InfoBatchHook(Hook):
         self._pass = RunningPass.resume(self._sampler, self._device, state)
         self._schedule.load_state_dict(
             state['schedule'],
-            checks.count_batches(self._loop.dataloader, len(self._sampler.small_share()[0])))
+            checks.count_batches(self._loop.dataloader, len(self._sampler.small_share()[0])),
+        )
         walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
         self._owe(walked_at_once)
         self._report.passes = [dict(record) for record in state['records']]

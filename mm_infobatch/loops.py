@@ -1,4 +1,5 @@
 """The training loops: passes, progress and the end of the run."""
+
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
@@ -71,20 +72,22 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
             range.
     """
 
-    def __init__(self,
-                 runner: Any,
-                 dataloader: Union[DataLoader, Dict],
-                 max_epochs: int,
-                 val_begin: int = 1,
-                 val_interval: int = 1,
-                 dynamic_intervals: Optional[List[Tuple[int, int]]] = None) -> None:
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader, Dict],
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
+    ) -> None:
         require_count('train_cfg.max_epochs', max_epochs)
         require_validation(val_begin, val_interval, dynamic_intervals)
-        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval,
-                         dynamic_intervals)
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         self.sampler = take_sampler(self.dataloader, type(self).__name__)
         self.schedule = PassSchedule(
-            None, len(self.dataloader), delta=self.sampler.delta, passes=self._max_epochs)
+            None, len(self.dataloader), delta=self.sampler.delta, passes=self._max_epochs
+        )
 
     @property
     def max_iters(self) -> int:
@@ -107,7 +110,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
         for idx, data_batch in enumerate(
-                batches_left(self.dataloader, self.sampler), start=self.schedule.step):
+            batches_left(self.dataloader, self.sampler), start=self.schedule.step
+        ):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -151,14 +155,16 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
             range.
     """
 
-    def __init__(self,
-                 runner: Any,
-                 dataloader: Union[DataLoader, Dict],
-                 max_iters: int,
-                 val_begin: int = 1,
-                 val_interval: int = 1000,
-                 dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
-                 budget: str = 'passes') -> None:
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader, Dict],
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
+        budget: str = 'passes',
+    ) -> None:
         require_count('train_cfg.max_iters', max_iters)
         require_validation(val_begin, val_interval, dynamic_intervals)
         # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
@@ -174,10 +180,12 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
         if hasattr(self.dataloader.dataset, 'metainfo'):
             runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
-            self.val_interval, dynamic_intervals)
+            self.val_interval, dynamic_intervals
+        )
         self.sampler = take_sampler(self.dataloader, type(self).__name__)
-        self.schedule = PassSchedule(self._max_iters, len(self.dataloader), budget,
-                                     self.sampler.delta)
+        self.schedule = PassSchedule(
+            self._max_iters, len(self.dataloader), budget, self.sampler.delta
+        )
 
     @property
     def max_iters(self) -> int:
@@ -209,8 +217,11 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
             self.runner.model.train()
             self.run_iter(data_batch)
             self._decide_current_val_interval()
-            if (self.runner.val_loop is not None and self._iter >= self.val_begin
-                    and (self._iter % self.val_interval == 0 or self.schedule.done)):
+            if (
+                self.runner.val_loop is not None
+                and self._iter >= self.val_begin
+                and (self._iter % self.val_interval == 0 or self.schedule.done)
+            ):
                 self.runner.val_loop.run()
             if self.schedule.done or self.stop_training:
                 return

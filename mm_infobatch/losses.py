@@ -1,4 +1,5 @@
 """The loss wrapper: scores of the samples out, weights of the samples in."""
+
 import inspect
 from typing import Any, Dict, List, Optional, Union
 
@@ -50,14 +51,15 @@ class InfoBatchLoss(nn.Module):
 
     loss: Any
 
-    def __init__(self,
-                 loss: Union[dict, nn.Module],
-                 score: bool = True,
-                 per_image: bool = False) -> None:
+    def __init__(
+        self, loss: Union[dict, nn.Module], score: bool = True, per_image: bool = False
+    ) -> None:
         super().__init__()
         if not isinstance(loss, (dict, nn.Module)):
-            raise TypeError(f'loss={loss!r} is neither a config nor a module; write '
-                            "InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))")
+            raise TypeError(
+                f'loss={loss!r} is neither a config nor a module; write '
+                "InfoBatchLoss(loss=dict(type='CrossEntropyLoss', ...))"
+            )
         line = "dict(type='InfoBatchLoss', loss=dict(...), score=True, per_image=False)"
         require_bool('score', score, line)
         require_bool('per_image', per_image, line)
@@ -120,8 +122,7 @@ class InfoBatchLoss(nn.Module):
                 loss turns out to be no sum over samples.
         """
         call = Call(self._signature, self._names, args, kwargs)
-        if (self._weights is None or not self.training
-                or call.get('reduction_override') == 'none'):
+        if self._weights is None or not self.training or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         own = self._uniform and not self._decomposition.exact
         if own:
@@ -138,8 +139,7 @@ class InfoBatchLoss(nn.Module):
             value = self.loss(*args, **kwargs)
             self._verify_once(value, parts)
         if not own:
-            value = parts.reduce(
-                parts.values * reductions.expand_like(self._weights, parts.values))
+            value = parts.reduce(parts.values * reductions.expand_like(self._weights, parts.values))
         if counts:
             self._given.append(value.detach())
         return value
@@ -153,7 +153,8 @@ class InfoBatchLoss(nn.Module):
                 'samples: each row of the loss has to belong to one sample of the dataset, so '
                 'repeated augmentation, several crops an image and heads that merge images and '
                 'positions cannot be weighted; leave this loss unwrapped or remove what changes '
-                'the batch')
+                'the batch'
+            )
 
     def _verify_once(self, value: Tensor, parts: Parts) -> None:
         """Compare a loss that nobody knows with its parts, in the first batch."""
@@ -165,7 +166,8 @@ class InfoBatchLoss(nn.Module):
                     f'InfoBatchLoss cannot wrap {type(self.loss).__name__}: {wrong}, so it is no '
                     'mean over samples. To train the mean of its values for each image alone, '
                     "which is another loss, write dict(type='InfoBatchLoss', loss=..., "
-                    'per_image=True)')
+                    'per_image=True)'
+                )
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
         """Take the state of the wrapped loss (the counts of SeesawLoss) from a checkpoint of a run
@@ -173,7 +175,7 @@ class InfoBatchLoss(nn.Module):
         inner = f'{prefix}loss.'
         for key in list(state_dict):
             if key.startswith(prefix) and not key.startswith(inner):
-                state_dict[inner + key[len(prefix):]] = state_dict.pop(key)
+                state_dict[inner + key[len(prefix) :]] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

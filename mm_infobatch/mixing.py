@@ -11,6 +11,7 @@ and that of a row that was not mixed at w(own). The partner has to be known: bat
 not hand it out, but they are linear in the rows of the targets, so an identity matrix that is mixed
 along beside the targets comes back as the mixing matrix.
 """
+
 from typing import Any, Callable, Tuple
 
 import torch
@@ -30,7 +31,7 @@ def mixed_weights(weights: Tensor, matrix: Tensor, kept_share: float) -> Tensor:
     """
     members = matrix != 0
     product = torch.where(members, weights, torch.ones_like(weights)).prod(dim=1)
-    return product * kept_share**(members.sum(1) - 1).clamp(min=0)
+    return product * kept_share ** (members.sum(1) - 1).clamp(min=0)
 
 
 class MixingRecorder:
@@ -59,7 +60,8 @@ class MixingRecorder:
             raise ValueError(
                 f'the batch augmentation {self.augment!r} makes targets of shape '
                 f'{tuple(beside.shape)} from {(count, columns + count)}, so that its partners '
-                'cannot be known; remove it from model.train_cfg.augments')
+                'cannot be known; remove it from model.train_cfg.augments'
+            )
         mixed, matrix = beside.split([columns, count], dim=1)
         self.on_mix(matrix)
         return inputs, mixed

@@ -1,4 +1,5 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
+
 import math
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -49,10 +50,12 @@ def unweighted(total: float, ours: float) -> Optional[str]:
     """
     if not math.isfinite(total) or math.isclose(total, ours, rel_tol=1e-3, abs_tol=1e-6):
         return None
-    return (f'the model trains a loss of {total:.6g}, of which {ours:.6g} comes from '
-            'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
-            f'every loss that the model trains ({checks.LOSS_LINE}); if a head scales its '
-            'losses after it has evaluated them, this is of no concern')
+    return (
+        f'the model trains a loss of {total:.6g}, of which {ours:.6g} comes from '
+        'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
+        f'every loss that the model trains ({checks.LOSS_LINE}); if a head scales its '
+        'losses after it has evaluated them, this is of no concern'
+    )
 
 
 class ModelLosses:
@@ -90,8 +93,9 @@ class ModelLosses:
             assert self._preprocessor is not None
             self._preprocessor.batch_augments = self._augment
 
-    def begin_batch(self, weights: Tensor, uniform: bool, kept_share: float,
-                    data_batch: Any) -> None:
+    def begin_batch(
+        self, weights: Tensor, uniform: bool, kept_share: float, data_batch: Any
+    ) -> None:
         """Hand out the weights of the batch that comes next.
 
         Args:
@@ -149,18 +153,20 @@ class ModelLosses:
             raise ValueError(
                 'the model never called an InfoBatchLoss that gives scores in this iteration, '
                 f'though it has {len(self.losses)}; wrap a loss that the model uses in training: '
-                f'{checks.LOSS_LINE}')
+                f'{checks.LOSS_LINE}'
+            )
         return total
 
     def _of_all_rows(self, loss: InfoBatchLoss, scores: Tensor) -> Tensor:
         """Place the scores of a task's samples into the batch, with 0 for the others."""
         rows = self._rows.get(loss)
-        return scores if rows is None else torch.zeros_like(self._weights).index_copy(
-            0, rows, scores)
+        return (
+            scores if rows is None else torch.zeros_like(self._weights).index_copy(0, rows, scores)
+        )
 
     def _without_unseen(self, total: Optional[Tensor]) -> Tensor:
         """Take the scores of samples that no task has away."""
         seen = torch.zeros_like(self._weights, dtype=torch.bool)
         for loss in self.losses:
             seen[self._rows.get(loss, slice(None))] = True
-        return torch.where(seen, 0. if total is None else total, float('nan'))
+        return torch.where(seen, 0.0 if total is None else total, float('nan'))

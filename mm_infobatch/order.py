@@ -1,11 +1,11 @@
 """In what order a pass is trained: permutations, as pure functions."""
+
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def shuffled(num_samples: int, seed: int, epoch: int,
-             dtype: torch.dtype = torch.int64) -> Tensor:
+def shuffled(num_samples: int, seed: int, epoch: int, dtype: torch.dtype = torch.int64) -> Tensor:
     """The permutation that mmengine's ``DefaultSampler`` uses in that epoch, [N].
 
     PyTorch swaps the same places whatever the type of the numbers, so int32 gives the same

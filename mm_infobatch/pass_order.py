@@ -1,4 +1,5 @@
 """The samples of a pass, in the order in which they are trained, in few bytes."""
+
 import itertools
 import math
 from typing import Any, Callable, Iterator, List, Optional, Tuple
@@ -63,8 +64,11 @@ class Weights:
         if self._marks is None:
             return self._values[:1].expand(self._length)[begin:end]
         marks = self._marks[begin:end]
-        return torch.where(marks, self._values[1], self._values[0]) if (
-            marks.dtype == torch.bool) else marks
+        return (
+            torch.where(marks, self._values[1], self._values[0])
+            if (marks.dtype == torch.bool)
+            else marks
+        )
 
 
 class PassOrder:
@@ -80,11 +84,9 @@ class PassOrder:
         threshold (float, optional): That of the plan. Defaults to None.
     """
 
-    def __init__(self,
-                 order: Tensor,
-                 weights: Weights,
-                 num_samples: int,
-                 threshold: Optional[float] = None) -> None:
+    def __init__(
+        self, order: Tensor, weights: Weights, num_samples: int, threshold: Optional[float] = None
+    ) -> None:
         self._order = order.to(index_type(num_samples))
         self._weights = weights
         self.num_samples = num_samples
@@ -118,10 +120,14 @@ class PassOrder:
             return torch.from_numpy(found > 1 if two else found)
 
         kept: List[Any] = []
-        weights = (weights if not weights.uniform else Weights(
-            torch.zeros(plan.kept, dtype=torch.bool), plan.kept, torch.ones(2))).apply(reordered)
+        weights = (
+            weights
+            if not weights.uniform
+            else Weights(torch.zeros(plan.kept, dtype=torch.bool), plan.kept, torch.ones(2))
+        ).apply(reordered)
         return cls(
-            torch.from_numpy(np.compress(kept[0], numbers)), weights, num_samples, plan.threshold)
+            torch.from_numpy(np.compress(kept[0], numbers)), weights, num_samples, plan.threshold
+        )
 
     @property
     def kept(self) -> int:
@@ -135,8 +141,12 @@ class PassOrder:
 
     def rearranged(self, places: Tensor) -> 'PassOrder':
         """The same samples in another order, int64 [K] places of this one."""
-        return PassOrder(self._order[places], self._weights.apply(lambda marks: marks[places]),
-                         self.num_samples, self.threshold)
+        return PassOrder(
+            self._order[places],
+            self._weights.apply(lambda marks: marks[places]),
+            self.num_samples,
+            self.threshold,
+        )
 
     def indices(self, begin: int = 0, end: Optional[int] = None) -> Tensor:
         """A piece of the order, int64."""

@@ -1,4 +1,5 @@
 """Asks the policy for plans, and tells it what it wants to know of the run."""
+
 import inspect
 from typing import Any, Callable, Dict, Optional, Union
 
@@ -19,14 +20,17 @@ def build_policy(config: Dict[str, Any]) -> Any:
         ValueError: If no policy has the name.
     """
     if 'type' not in config:
-        raise TypeError(f"policy={config!r} has no type; write policy=dict(type='SoftPruning', "
-                        'prune_ratio=0.5)')
+        raise TypeError(
+            f"policy={config!r} has no type; write policy=dict(type='SoftPruning', prune_ratio=0.5)"
+        )
     kind = config.get('type')
     found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
     if not callable(found):
-        raise ValueError(f'policy type {kind!r} is not in the registry of pruning policies, which '
-                         f'has {sorted(PRUNING_POLICIES.module_dict)}; write '
-                         "policy=dict(type='SoftPruning', prune_ratio=0.5)")
+        raise ValueError(
+            f'policy type {kind!r} is not in the registry of pruning policies, which '
+            f'has {sorted(PRUNING_POLICIES.module_dict)}; write '
+            "policy=dict(type='SoftPruning', prune_ratio=0.5)"
+        )
     taken = inspect.signature(found).parameters.values()
     strange = sorted(config.keys() - {'type'} - {each.name for each in taken})
     if strange and not any(each.kind is each.VAR_KEYWORD for each in taken):
@@ -34,7 +38,8 @@ def build_policy(config: Dict[str, Any]) -> Any:
             f'{found.__name__} does not take {", ".join(strange)}, only '
             f'{", ".join(each.name for each in taken)}. If the config inherits from one with '
             'another policy, the arguments of that one are merged in: write '
-            f'policy=dict(_delete_=True, type={found.__name__!r}, ...)')
+            f'policy=dict(_delete_=True, type={found.__name__!r}, ...)'
+        )
     # Not PRUNING_POLICIES.build, which warns that no toolbox has such a registry.
     return found(**{key: value for key, value in config.items() if key != 'type'})
 
@@ -63,8 +68,13 @@ class Planner:
         ValueError: If ``warmup_passes`` is below 0.
     """
 
-    def __init__(self, policy: Union[dict, Any, None], delta: float, num_passes: Optional[int],
-                 warmup_passes: int) -> None:
+    def __init__(
+        self,
+        policy: Union[dict, Any, None],
+        delta: float,
+        num_passes: Optional[int],
+        warmup_passes: int,
+    ) -> None:
         if policy is None:
             policy = dict(type='SoftPruning', prune_ratio=0.5)
         self.policy = build_policy(policy) if isinstance(policy, dict) else policy
@@ -72,12 +82,15 @@ class Planner:
             raise TypeError(
                 f'policy={policy!r} has no method plan(scores, generator); write '
                 "policy=dict(type='SoftPruning', prune_ratio=0.5) or register one of your own in "
-                'PRUNING_POLICIES')
+                'PRUNING_POLICIES'
+            )
         if isinstance(warmup_passes, bool) or not isinstance(warmup_passes, int):
             raise TypeError(f'warmup_passes has to be an integer, but is {warmup_passes!r}')
         if warmup_passes < 0:
-            raise ValueError(f'warmup_passes={warmup_passes} has to be 0 or more: it is the number '
-                             'of passes at the start that prune nothing')
+            raise ValueError(
+                f'warmup_passes={warmup_passes} has to be 0 or more: it is the number '
+                'of passes at the start that prune nothing'
+            )
         self._delta, self._num_passes, self._warmup = delta, num_passes, warmup_passes
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
         self._schedule: Optional[PassSchedule] = None
@@ -89,8 +102,14 @@ class Planner:
         """callable, optional: The policy's ``observe``, where it has one."""
         return getattr(self.policy, 'observe', None)
 
-    def begin_run(self, schedule: PassSchedule, num_samples: int, batch_size: int, world_size: int,
-                  drop_last: bool) -> None:
+    def begin_run(
+        self,
+        schedule: PassSchedule,
+        num_samples: int,
+        batch_size: int,
+        world_size: int,
+        drop_last: bool,
+    ) -> None:
         """Learn what run this is; see :meth:`InfoBatchSampler.begin_run`."""
         self._schedule, self._drop_last = schedule, drop_last
         self._batch_size, self._world_size = batch_size, world_size
@@ -127,7 +146,8 @@ class Planner:
             skipped=self._skipped,
             by_iterations=schedule is not None and schedule.budget == 'iterations',
             batch=self._batch_size * self._world_size,
-            drop_last=self._drop_last)
+            drop_last=self._drop_last,
+        )
 
     def plan(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Optional[Plan]:
         """Plan pass ``epoch``; None in the warm-up, which trains everything.
@@ -140,11 +160,15 @@ class Planner:
         more = dict(run=self.run(len(scores), epoch)) if self._wants_run else {}
         plan = self.policy.plan(scores, generator, **more)
         if not isinstance(plan, Plan):
-            raise TypeError(f'{self.policy!r}.plan(scores, generator) gave {plan!r}; it has to '
-                            'return a mm_infobatch.policies.Plan(indices, weights, N)')
+            raise TypeError(
+                f'{self.policy!r}.plan(scores, generator) gave {plan!r}; it has to '
+                'return a mm_infobatch.policies.Plan(indices, weights, N)'
+            )
         if plan.num_samples != len(scores):
-            raise ValueError(f'{self.policy!r} planned for {plan.num_samples} samples, but '
-                             f'the dataset has {len(scores)}')
+            raise ValueError(
+                f'{self.policy!r} planned for {plan.num_samples} samples, but '
+                f'the dataset has {len(scores)}'
+            )
         return plan
 
     def end_pass(self, kept: Optional[int], num_samples: int, began_again: bool) -> None:

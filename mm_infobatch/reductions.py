@@ -7,6 +7,7 @@ The rules are those of mmseg's and mmpretrain's own modules, so that with weight
 the wrapped loss's own, operation for operation. Where those read a count back to the host
 (``.item()``), the count stays on the device here.
 """
+
 import functools
 import sys
 from typing import Any, FrozenSet, Optional, Tuple, Union
@@ -42,8 +43,9 @@ def inherits(loss: nn.Module, *names: str) -> bool:
     return not lineage(kind)[1].isdisjoint(names)
 
 
-def valid_positions(loss: Any, pred: Tensor, target: Tensor,
-                    ignore_index: Optional[int]) -> Optional[Tensor]:
+def valid_positions(
+    loss: Any, pred: Tensor, target: Tensor, ignore_index: Optional[int]
+) -> Optional[Tensor]:
     """Which positions of the target count.
 
     Args:
@@ -75,8 +77,14 @@ def counts_ignored_classes() -> bool:
     return digit_version(sys.modules['mmseg'].__version__) <= digit_version('1.2.2')
 
 
-def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], values: Tensor,
-            avg_factor: Divisor) -> Divisor:
+def divisor(
+    loss: Any,
+    pred: Tensor,
+    target: Tensor,
+    valid: Optional[Tensor],
+    values: Tensor,
+    avg_factor: Divisor,
+) -> Divisor:
     """What the wrapped loss would divide the sum of its map by.
 
     Args:
@@ -91,8 +99,11 @@ def divisor(loss: Any, pred: Tensor, target: Tensor, valid: Optional[Tensor], va
     Returns:
         int, float or Tensor, optional: The divisor; None where it is the number of values.
     """
-    if avg_factor is not None or toolbox_of(loss) != 'mmseg' or not inherits(
-            loss, 'CrossEntropyLoss'):
+    if (
+        avg_factor is not None
+        or toolbox_of(loss) != 'mmseg'
+        or not inherits(loss, 'CrossEntropyLoss')
+    ):
         return avg_factor
     class_weight, avg_non_ignore = loss.class_weight, loss.avg_non_ignore
     if loss.use_sigmoid:
@@ -139,8 +150,7 @@ def reduce_map(loss: nn.Module, values: Tensor, reduction: str, divide_by: Divis
     return values.mean() if divide_by is None else values.sum() / divide_by
 
 
-def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor],
-               divide_by: Divisor) -> Tensor:
+def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor], divide_by: Divisor) -> Tensor:
     """The loss of each sample, as if it were alone.
 
     For a map over pixels it is the mean over the sample's valid pixels (and the classes, where the
@@ -182,4 +192,3 @@ def expand_like(weights: Tensor, values: Tensor) -> Tensor:
     """View weights of samples, [B], so that they multiply a map, [B, ...]."""
     weights = weights.to(values.dtype)
     return weights if values.ndim == 1 else weights.view(-1, *[1] * (values.ndim - 1))
-

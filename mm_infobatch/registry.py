@@ -1,4 +1,5 @@
 """The registry of pruning policies."""
+
 from mmengine.registry import Registry
 
 PRUNING_POLICIES = Registry('pruning policy', locations=['mm_infobatch.policies'])

@@ -1,4 +1,5 @@
 """What a run trained and saved, as records: the log lines and ``infobatch.json``."""
+
 import json
 import os
 from typing import Any, Dict, List, Optional
@@ -26,9 +27,20 @@ class RunReport:
         self.finished = False
         self._warned = False
 
-    def begin_pass(self, *, index: int, begin_iter: int, kept: int, pruned: int, annealing: bool,
-                   threshold: Optional[float], mean_score: Optional[float], seconds: float,
-                   will_train: int, full: int) -> Dict[str, Any]:
+    def begin_pass(
+        self,
+        *,
+        index: int,
+        begin_iter: int,
+        kept: int,
+        pruned: int,
+        annealing: bool,
+        threshold: Optional[float],
+        mean_score: Optional[float],
+        seconds: float,
+        will_train: int,
+        full: int,
+    ) -> Dict[str, Any]:
         """Open the record of a pass.
 
         Args:
@@ -49,21 +61,23 @@ class RunReport:
         """
         trained_before = sum(record['trained'] for record in self.passes)
         full_before = sum(record['full'] for record in self.passes)
-        self.passes.append({
-            'pass': index,
-            'begin_iter': begin_iter,
-            'iterations': 0,
-            'kept': kept,
-            'pruned': pruned,
-            'pruned_share': pruned / (kept + pruned),
-            'annealing': annealing,
-            'threshold': threshold,
-            'mean_score': mean_score,
-            'seconds': seconds,
-            'trained': 0,
-            'full': 0,
-            'saving': 1 - (trained_before + will_train) / (full_before + full),
-        })
+        self.passes.append(
+            {
+                'pass': index,
+                'begin_iter': begin_iter,
+                'iterations': 0,
+                'kept': kept,
+                'pruned': pruned,
+                'pruned_share': pruned / (kept + pruned),
+                'annealing': annealing,
+                'threshold': threshold,
+                'mean_score': mean_score,
+                'seconds': seconds,
+                'trained': 0,
+                'full': 0,
+                'saving': 1 - (trained_before + will_train) / (full_before + full),
+            }
+        )
         return self.passes[-1]
 
     def update_pass(self, iterations: int, trained: int, full: int) -> None:
@@ -84,36 +98,42 @@ class RunReport:
             samples_full=full,
             saving=1 - trained / full if full else 0.0,
             seconds_choosing=sum(record['seconds'] for record in self.passes),
-            finished=self.finished)
+            finished=self.finished,
+        )
 
     def pass_line(self) -> str:
         """str: The log line of the pass that begins."""
         record = self.passes[-1]
-        scores = ('no scores yet' if record['mean_score'] is None else
-                  f'mean score {record["mean_score"]:.4f}')
+        scores = (
+            'no scores yet'
+            if record['mean_score'] is None
+            else f'mean score {record["mean_score"]:.4f}'
+        )
         if record['threshold'] is not None:
             scores = f'threshold {record["threshold"]:.4f}, {scores}'
-        return (f'InfoBatch pass {record["pass"] + 1}: kept {record["kept"]} of '
-                f'{record["kept"] + record["pruned"]} samples, pruned {record["pruned"]} '
-                f'({record["pruned_share"]:.1%}){", annealing" if record["annealing"] else ""}, '
-                f'saving so far {record["saving"]:.1%}, {scores}, '
-                f'chosen in {record["seconds"]:.3f} s')
+        return (
+            f'InfoBatch pass {record["pass"] + 1}: kept {record["kept"]} of '
+            f'{record["kept"] + record["pruned"]} samples, pruned {record["pruned"]} '
+            f'({record["pruned_share"]:.1%}){", annealing" if record["annealing"] else ""}, '
+            f'saving so far {record["saving"]:.1%}, {scores}, '
+            f'chosen in {record["seconds"]:.3f} s'
+        )
 
     def last_line(self) -> str:
         """str: The log line at the end of the run."""
         totals = self.totals()
-        return (f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} '
-                f'samples in {totals["iterations"]} iterations of a schedule of '
-                f'{totals["schedule_iterations"]}: saving {totals["saving"]:.1%}, '
-                f'{totals["seconds_choosing"]:.3f} s spent choosing')
+        return (
+            f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} '
+            f'samples in {totals["iterations"]} iterations of a schedule of '
+            f'{totals["schedule_iterations"]}: saving {totals["saving"]:.1%}, '
+            f'{totals["seconds_choosing"]:.3f} s spent choosing'
+        )
 
     def write(self, path: str) -> None:
         """Write the report as JSON, so that a reader sees the old or the new one, never a part."""
         content = dict(
-            version=FORMAT_VERSION,
-            settings=self.settings,
-            passes=self.passes,
-            totals=self.totals())
+            version=FORMAT_VERSION, settings=self.settings, passes=self.passes, totals=self.totals()
+        )
         with open(path + '.tmp', 'w') as file:
             json.dump(content, file, indent=1)
         os.replace(path + '.tmp', path)
@@ -130,6 +150,8 @@ class RunReport:
         except OSError as error:
             if not self._warned:
                 self._warned = True
-                return (f'InfoBatch: {path} cannot be written ({error}); training goes on without '
-                        'it, and the records of the passes are in the checkpoints')
+                return (
+                    f'InfoBatch: {path} cannot be written ({error}); training goes on without '
+                    'it, and the records of the passes are in the checkpoints'
+                )
         return None

@@ -1,4 +1,5 @@
 """The pass that is being trained: this rank's weights and losses on the device."""
+
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -30,11 +31,13 @@ class RunningPass:
             on: a run that is resumed behind the last other weight goes on as before.
     """
 
-    def __init__(self,
-                 sampler: InfoBatchSampler,
-                 device: torch.device,
-                 merged: int = 0,
-                 earlier: Optional[Tensor] = None) -> None:
+    def __init__(
+        self,
+        sampler: InfoBatchSampler,
+        device: torch.device,
+        merged: int = 0,
+        earlier: Optional[Tensor] = None,
+    ) -> None:
         self.sampler = sampler
         self._order = sampler.order
         indices, weights = sampler.small_share()
@@ -43,7 +46,7 @@ class RunningPass:
         self.uniform = self._order.uniform
         self._weights = weights.to(device)
         self._block, self._block_begin, self._block_end = self._weights.cut(0, 0), 0, 0
-        self._losses = torch.full((len(weights), ), float('nan'), device=device)
+        self._losses = torch.full((len(weights),), float('nan'), device=device)
         self.kept_share = self._order.kept / self._order.num_samples
         self.done = 0
         self._merged = merged
@@ -67,22 +70,22 @@ class RunningPass:
         if not self._block_begin <= self.done <= end <= self._block_end:
             self._block_begin, self._block_end = self.done, self.done + 64 * batch_size
             self._block = self._weights.cut(self._block_begin, self._block_end)
-        return self._block[self.done - self._block_begin:end - self._block_begin]
+        return self._block[self.done - self._block_begin : end - self._block_begin]
 
     def indices(self, batch_size: int) -> List[int]:
         """The samples of the next batch."""
-        return self._indices[self.done:self.done + batch_size].tolist()
+        return self._indices[self.done : self.done + batch_size].tolist()
 
     def add(self, losses: Tensor) -> None:
         """Take the losses of the batch, float32 [B] on the device."""
-        self._losses[self.done:self.done + len(losses)] = losses
+        self._losses[self.done : self.done + len(losses)] = losses
         self.done += len(losses)
         self._gathered = None
 
     def gather(self) -> None:
         """Collect what all ranks have seen since the last merge; a collective."""
         if self._gathered is None:
-            seen = gather_in_order(self._losses[self._merged_at:self.done])
+            seen = gather_in_order(self._losses[self._merged_at : self.done])
             self._gathered = torch.cat([self._earlier, seen])
 
     def merge(self) -> None:
@@ -93,7 +96,7 @@ class RunningPass:
         assert self._gathered is not None
         # A sample that fills up the last round has been seen before, so it is left out.
         indices = self._order.indices(self._merged, self.consumed)
-        self.sampler.scores.update(indices, self._gathered[:len(indices)])
+        self.sampler.scores.update(indices, self._gathered[: len(indices)])
         self._merged, self._merged_at = self.consumed, self.done
         self._earlier = self._gathered = torch.empty(0)
 
@@ -112,18 +115,20 @@ class RunningPass:
         """
         losses = self._gathered
         if losses is None:
-            mine = self._losses[self._merged_at:self.done].cpu()
+            mine = self._losses[self._merged_at : self.done].cpu()
             seen = torch.full((len(mine), self.sampler.world_size), float('nan'))
             seen[:, self.sampler.rank] = mine
             losses = torch.cat([self._earlier, seen.reshape(-1)])
         return dict(
             sampler=self.sampler.state_dict(self.consumed),
             merged=self._merged,
-            losses=losses.clone())
+            losses=losses.clone(),
+        )
 
     @classmethod
-    def resume(cls, sampler: InfoBatchSampler, device: torch.device,
-               state_dict: Dict[str, Any]) -> 'RunningPass':
+    def resume(
+        cls, sampler: InfoBatchSampler, device: torch.device, state_dict: Dict[str, Any]
+    ) -> 'RunningPass':
         """Take up the pass of a checkpoint, on this number of ranks.
 
         Args:

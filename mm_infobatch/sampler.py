@@ -1,4 +1,5 @@
 """Hands out this rank's share of the plan of a pass."""
+
 import math
 import time
 from typing import Any, Dict, Iterator, Optional, Sized, Tuple, Union
@@ -67,22 +68,29 @@ class InfoBatchSampler(Sampler):
         ValueError: If ``delta`` or ``num_passes`` is out of range, or the dataset is empty.
     """
 
-    def __init__(self,
-                 dataset: Sized,
-                 policy: Union[dict, Any, None] = None,
-                 delta: float = 0.875,
-                 num_passes: Optional[int] = None,
-                 shuffle: bool = True,
-                 seed: Optional[int] = None,
-                 rank: Optional[int] = None,
-                 world_size: Optional[int] = None,
-                 warmup_passes: int = 0,
-                 score_smoothing: float = 0.0,
-                 stratify: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: Sized,
+        policy: Union[dict, Any, None] = None,
+        delta: float = 0.875,
+        num_passes: Optional[int] = None,
+        shuffle: bool = True,
+        seed: Optional[int] = None,
+        rank: Optional[int] = None,
+        world_size: Optional[int] = None,
+        warmup_passes: int = 0,
+        score_smoothing: float = 0.0,
+        stratify: bool = False,
+    ) -> None:
         arguments.require_dataset(dataset)
         delta = arguments.require_share(
-            'delta', delta, "sampler=dict(type='InfoBatchSampler', delta=0.875)", zero=True,
-            one=True, why='it is the share of the run in which passes may prune')
+            'delta',
+            delta,
+            "sampler=dict(type='InfoBatchSampler', delta=0.875)",
+            zero=True,
+            one=True,
+            why='it is the share of the run in which passes may prune',
+        )
         if num_passes is not None:
             arguments.require_count('num_passes', num_passes)
         line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False)"
@@ -95,8 +103,10 @@ class InfoBatchSampler(Sampler):
             line = f"sampler=dict(type='InfoBatchSampler') without {name}"
             arguments.require_integer(name, value, line)
         if not 0 <= self.rank < self.world_size:
-            raise ValueError(f'rank={self.rank} is none of the {self.world_size} ranks '
-                             f'0 to {self.world_size - 1} of world_size')
+            raise ValueError(
+                f'rank={self.rank} is none of the {self.world_size} ranks '
+                f'0 to {self.world_size - 1} of world_size'
+            )
         self.dataset = dataset
         self.delta = delta
         self.num_passes = num_passes
@@ -139,8 +149,11 @@ class InfoBatchSampler(Sampler):
         if same and self._planned_from == self.scores.version:
             return
         if epoch != self.epoch:
-            self._planner.end_pass(None if self._order is None else self._order.kept,
-                                   len(self.scores), began_again=epoch < self.epoch)
+            self._planner.end_pass(
+                None if self._order is None else self._order.kept,
+                len(self.scores),
+                began_again=epoch < self.epoch,
+            )
         self._waits = self._waits and progress is None
         self.epoch, self._progress = epoch, progress
         self._order, self._start = None, 0
@@ -194,18 +207,23 @@ class InfoBatchSampler(Sampler):
     def _make_order(self) -> PassOrder:
         num_samples, plan = len(self.scores), None
         if not (self.annealing or self._waits):
-            plan = self._planner.plan(self.scores.values, self.epoch,
-                                      policy_generator(self.seed, self.epoch))
+            plan = self._planner.plan(
+                self.scores.values, self.epoch, policy_generator(self.seed, self.epoch)
+            )
             if plan is not None and plan.kept < self.min_kept:
                 plan = None
         dtype = index_type(num_samples)
-        order = PassOrder.of(plan, shuffled(num_samples, self.seed, self.epoch, dtype)
-                             if self.shuffle else torch.arange(num_samples, dtype=dtype))
+        order = PassOrder.of(
+            plan,
+            shuffled(num_samples, self.seed, self.epoch, dtype)
+            if self.shuffle
+            else torch.arange(num_samples, dtype=dtype),
+        )
         if self.stratify and order.kept < num_samples:
             scores = self.scores.values
             order = order.rearranged(
-                spread_evenly(below(scores, mean_score(scores))[order.indices()],
-                              self.world_size))
+                spread_evenly(below(scores, mean_score(scores))[order.indices()], self.world_size)
+            )
         return order
 
     def pass_order(self) -> Tuple[Tensor, Tensor]:
@@ -276,7 +294,8 @@ class InfoBatchSampler(Sampler):
             scores=self.scores.state_dict()['values'],
             order=order.clone(),
             weights=weights.clone(),
-            **self._planner.state_dict())
+            **self._planner.state_dict(),
+        )
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Go on with the pass of a checkpoint, on this number of ranks.
@@ -292,8 +311,11 @@ class InfoBatchSampler(Sampler):
         self._progress = state_dict['progress']
         self._planner.load_state_dict(state_dict)
         self._waits = False
-        self._order = PassOrder(state_dict['order'].cpu().clone(),
-                                Weights.of(state_dict['weights'].cpu().clone()),
-                                len(self.scores), state_dict['threshold'])
+        self._order = PassOrder(
+            state_dict['order'].cpu().clone(),
+            Weights.of(state_dict['weights'].cpu().clone()),
+            len(self.scores),
+            state_dict['threshold'],
+        )
         self._planned_from = self.scores.version
         self._start = int(state_dict['consumed'])

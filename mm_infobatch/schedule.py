@@ -1,4 +1,5 @@
 """Passes, progress and the end of a run, as arithmetic on integers."""
+
 import math
 from typing import Any, Dict, Optional
 
@@ -35,17 +36,20 @@ class PassSchedule:
         ValueError: If ``budget`` is neither of the two.
     """
 
-    def __init__(self,
-                 total: Optional[int],
-                 pass_length: int,
-                 budget: str = 'passes',
-                 delta: float = 0.875,
-                 passes: Optional[int] = None) -> None:
+    def __init__(
+        self,
+        total: Optional[int],
+        pass_length: int,
+        budget: str = 'passes',
+        delta: float = 0.875,
+        passes: Optional[int] = None,
+    ) -> None:
         if budget not in BUDGETS:
             raise ValueError(
-                f'budget={budget!r} is neither of {BUDGETS}: with budget=\'passes\' max_iters is '
-                'the unpruned schedule and the run ends earlier, with budget=\'iterations\' the '
-                'run makes max_iters iterations; change train_cfg.budget')
+                f"budget={budget!r} is neither of {BUDGETS}: with budget='passes' max_iters is "
+                "the unpruned schedule and the run ends earlier, with budget='iterations' the "
+                'run makes max_iters iterations; change train_cfg.budget'
+            )
         self._total, self._passes = total, passes
         self.pass_length, self.budget, self.delta = pass_length, budget, delta
         self.pass_index, self.iters, self.walked = -1, 0, 0
@@ -153,7 +157,8 @@ class PassSchedule:
             step=self.step,
             steps=self.steps,
             taken_up_at=self._from,
-            ends_at=self._to)
+            ends_at=self._to,
+        )
 
     def load_state_dict(self, state_dict: Dict[str, Any], steps_left: int) -> None:
         """Go on from a checkpoint.

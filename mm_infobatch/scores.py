@@ -1,4 +1,5 @@
 """The score table: the latest loss of every sample, and how the ranks' losses reach it."""
+
 import math
 from typing import Callable, Dict, Optional
 
@@ -29,17 +30,23 @@ class ScoreTable:
         ValueError: If ``num_samples`` is below 1, or ``smoothing`` outside [0, 1).
     """
 
-    def __init__(self,
-                 num_samples: int,
-                 smoothing: float = 0.0,
-                 observer: Optional[Callable[[Tensor, Tensor, int], None]] = None) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        smoothing: float = 0.0,
+        observer: Optional[Callable[[Tensor, Tensor, int], None]] = None,
+    ) -> None:
         require_integer('num_samples', num_samples, 'ScoreTable(len(dataset))')
         require_count('num_samples', num_samples)
         self.smoothing = require_share(
-            'score_smoothing', smoothing, "sampler=dict(type='InfoBatchSampler', "
-            'score_smoothing=0.0)', zero=True, why='it is how much of the old score stays')
+            'score_smoothing',
+            smoothing,
+            "sampler=dict(type='InfoBatchSampler', score_smoothing=0.0)",
+            zero=True,
+            why='it is how much of the old score stays',
+        )
         self._observer = observer
-        self.values = torch.full((num_samples, ), float('nan'))
+        self.values = torch.full((num_samples,), float('nan'))
         self.version = 0
 
     def __len__(self) -> int:
@@ -64,20 +71,24 @@ class ScoreTable:
         if indices.dtype != torch.int64:
             raise TypeError(
                 f'the indices of scores have to be int64, but are {indices.dtype}: smaller types '
-                'cannot name every sample')
+                'cannot name every sample'
+            )
         if not values.is_floating_point():
             raise TypeError(f'scores have to be floating-point numbers, but are {values.dtype}')
         if indices.ndim != 1 or indices.shape != values.shape:
             raise ValueError(
                 'indices and values have to be of one shape [M], but are of shapes '
-                f'{tuple(indices.shape)} and {tuple(values.shape)}')
+                f'{tuple(indices.shape)} and {tuple(values.shape)}'
+            )
         values = values.detach().to(device='cpu', dtype=torch.float32)
         indices = indices.cpu()
         if len(indices):
             least, greatest = (int(end) for end in torch.aminmax(indices))
             if not 0 <= least <= greatest < len(self):
-                raise ValueError(f'indices from {least} to {greatest} do not fit a dataset of '
-                                 f'{len(self)} samples')
+                raise ValueError(
+                    f'indices from {least} to {greatest} do not fit a dataset of '
+                    f'{len(self)} samples'
+                )
         if not all_finite(values):
             finite = torch.isfinite(values)
             indices, values = indices[finite], values[finite]
@@ -109,7 +120,8 @@ class ScoreTable:
                 f'the checkpoint holds scores of {len(values)} samples, but the training dataset '
                 f'has {len(self)}: scores are kept by index, so they would name other samples. '
                 'Resume with the dataset of the checkpoint, or start a new run from its weights '
-                'with load_from=CHECKPOINT and resume=False')
+                'with load_from=CHECKPOINT and resume=False'
+            )
         self.values = values.detach().to(device='cpu', dtype=torch.float32, copy=True)
         self.version += 1
 

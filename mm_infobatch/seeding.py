@@ -1,4 +1,5 @@
 """Augmentation that is a function of seed, pass and index."""
+
 import contextlib
 import random
 from typing import Any, Dict, Iterator, List, Tuple, Union
@@ -8,8 +9,10 @@ import torch
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset, IterableDataset
 
-SEEDED_LINE = ("train_dataloader=dict(dataset=dict(_delete_=True, type='SeededDataset', "
-               'dataset={{_base_.train_dataloader.dataset}}))')
+SEEDED_LINE = (
+    "train_dataloader=dict(dataset=dict(_delete_=True, type='SeededDataset', "
+    'dataset={{_base_.train_dataloader.dataset}}))'
+)
 
 
 class PassIndex(int):
@@ -96,12 +99,16 @@ class SeededDataset(Dataset):
 
     def __init__(self, dataset: Union[dict, Dataset], lazy_init: bool = False) -> None:
         built: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        if (isinstance(built, (str, IterableDataset)) or not hasattr(built, '__getitem__')
-                or not hasattr(built, '__len__')):
+        if (
+            isinstance(built, (str, IterableDataset))
+            or not hasattr(built, '__getitem__')
+            or not hasattr(built, '__len__')
+        ):
             raise TypeError(
                 f'SeededDataset(dataset={dataset!r}): samples are seeded by their index, but '
                 f'{type(built).__name__} has none, or no length; write {SEEDED_LINE} with a '
-                'map-style dataset')
+                'map-style dataset'
+            )
         self.dataset = built
         if not lazy_init:
             self.full_init()
@@ -154,9 +161,10 @@ class SeededDataset(Dataset):
             raise TypeError(
                 f'SeededDataset got the index {index!r}, which does not say to which pass it '
                 'belongs: it has to be the outermost dataset, and its sampler the '
-                f"InfoBatchSampler; write {SEEDED_LINE} and train_dataloader=dict(sampler=dict("
+                f'InfoBatchSampler; write {SEEDED_LINE} and train_dataloader=dict(sampler=dict('
                 "_delete_=True, type='InfoBatchSampler')). To look at single samples, use "
-                'SeededDataset.dataset')
+                'SeededDataset.dataset'
+            )
         with seeded(index.seed, index.epoch, index):
             return self.dataset[int(index)]
 

@@ -3,6 +3,7 @@
 A state that is wrong in one place cannot be trusted in the others, and pruning by wrong scores
 would look like training. So whatever is not as it was saved is refused, before anything is trained.
 """
+
 import math
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -13,11 +14,28 @@ from .report import FORMAT_VERSION
 from .schedule import BUDGETS
 
 STATE_KEYS = ('version', 'schedule', 'records', 'sampler', 'merged', 'losses')
-SCHEDULE_KEYS = ('pass_length', 'pass_index', 'iters', 'walked', 'step', 'steps', 'taken_up_at',
-                 'ends_at')
+SCHEDULE_KEYS = (
+    'pass_length',
+    'pass_index',
+    'iters',
+    'walked',
+    'step',
+    'steps',
+    'taken_up_at',
+    'ends_at',
+)
 SAMPLER_KEYS = ('epoch', 'seed', 'progress', 'consumed', 'threshold', 'scores', 'order', 'weights')
-RECORD_NUMBERS = ('pass', 'begin_iter', 'iterations', 'kept', 'pruned', 'seconds', 'trained',
-                  'full', 'saving')
+RECORD_NUMBERS = (
+    'pass',
+    'begin_iter',
+    'iterations',
+    'kept',
+    'pruned',
+    'seconds',
+    'trained',
+    'full',
+    'saving',
+)
 # Settings that a resumed run may change, and from when on its own ones hold.
 FROM_NEXT_PASS = ('policy', 'delta')
 AT_ONCE = ('batch_size', 'world_size', 'budget')
@@ -33,7 +51,8 @@ def _require(true: bool, reason: str) -> None:
         raise ValueError(
             f'the state of InfoBatch in the checkpoint cannot be gone on from: {reason}. Resume '
             'from another checkpoint, or start a new run from the weights of this one with '
-            'load_from=CHECKPOINT and resume=False')
+            'load_from=CHECKPOINT and resume=False'
+        )
 
 
 def _require_keys(name: str, node: Any, keys: Any) -> None:
@@ -45,22 +64,30 @@ def _require_keys(name: str, node: Any, keys: Any) -> None:
 def _require_int(name: str, value: Any, low: int = 0) -> None:
     _require(
         isinstance(value, int) and not isinstance(value, bool) and value >= low,
-        f'{name}={value!r} is not an integer from {low} on')
+        f'{name}={value!r} is not an integer from {low} on',
+    )
 
 
 def _require_number(name: str, value: Any) -> None:
     _require(
         isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
-        f'{name}={value!r} is not a finite number')
+        f'{name}={value!r} is not a finite number',
+    )
 
 
 def _require_tensor(name: str, value: Any, dtype: torch.dtype, length: Optional[int]) -> None:
-    found = (f'{value.dtype} of shape {list(value.shape)}'
-             if torch.is_tensor(value) else f'a {type(value).__name__}')
+    found = (
+        f'{value.dtype} of shape {list(value.shape)}'
+        if torch.is_tensor(value)
+        else f'a {type(value).__name__}'
+    )
     _require(
-        torch.is_tensor(value) and value.dtype == dtype and value.ndim == 1
+        torch.is_tensor(value)
+        and value.dtype == dtype
+        and value.ndim == 1
         and length in (None, len(value)),
-        f'{name} has to be {dtype} of shape [{"N" if length is None else length}], but is {found}')
+        f'{name} has to be {dtype} of shape [{"N" if length is None else length}], but is {found}',
+    )
 
 
 def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = None) -> None:
@@ -84,20 +111,24 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
     _require(
         version == FORMAT_VERSION and not isinstance(version, bool),
         f'it is of version {version!r}, and this mm_infobatch reads version {FORMAT_VERSION} (the '
-        'mm_infobatch that wrote it can go on)')
+        'mm_infobatch that wrote it can go on)',
+    )
     _require_keys('it', state, STATE_KEYS)
     _check_schedule(state['schedule'])
     _check_sampler(state['sampler'])
     _check_position(state)
     _check_records(state['records'], state['schedule']['pass_index'])
     schedule = state['schedule']
-    _require(iters is None or iters == schedule['iters'],
-             f'it is of iteration {schedule["iters"]}, but the checkpoint is of iteration {iters}')
+    _require(
+        iters is None or iters == schedule['iters'],
+        f'it is of iteration {schedule["iters"]}, but the checkpoint is of iteration {iters}',
+    )
     # A checkpoint after an epoch holds the finished pass, one within an epoch the running one.
     _require(
         epoch is None or epoch - 1 <= schedule['pass_index'] <= epoch,
         f'it is of pass {schedule["pass_index"] + 1}, but the checkpoint is of epoch {epoch}: was '
-        'it trained by InfoBatchIterLoop? Then go on with that loop')
+        'it trained by InfoBatchIterLoop? Then go on with that loop',
+    )
 
 
 def _check_schedule(schedule: Any) -> None:
@@ -107,13 +138,17 @@ def _check_schedule(schedule: Any) -> None:
     # An earlier mm_infobatch did not save the budget.
     _require(
         schedule.get('budget', BUDGETS[0]) in BUDGETS,
-        f'schedule.budget={schedule.get("budget")!r} is neither of {BUDGETS}')
-    _require(schedule['step'] <= schedule['steps'],
-             f'schedule.step={schedule["step"]} is beyond schedule.steps={schedule["steps"]}')
+        f'schedule.budget={schedule.get("budget")!r} is neither of {BUDGETS}',
+    )
+    _require(
+        schedule['step'] <= schedule['steps'],
+        f'schedule.step={schedule["step"]} is beyond schedule.steps={schedule["steps"]}',
+    )
     _require(
         schedule['taken_up_at'] <= schedule['walked'] <= schedule['ends_at'],
         f'schedule.walked={schedule["walked"]} lies outside its pass, from '
-        f'{schedule["taken_up_at"]} to {schedule["ends_at"]}')
+        f'{schedule["taken_up_at"]} to {schedule["ends_at"]}',
+    )
 
 
 def _check_sampler(sampler: Any) -> None:
@@ -122,13 +157,15 @@ def _check_sampler(sampler: Any) -> None:
         _require_int(f'sampler.{key}', sampler[key])
     _require(
         isinstance(sampler['seed'], int) and not isinstance(sampler['seed'], bool),
-        f'sampler.seed={sampler["seed"]!r} is not an integer')
+        f'sampler.seed={sampler["seed"]!r} is not an integer',
+    )
     for key in ('progress', 'threshold'):
         if sampler[key] is not None:
             _require_number(f'sampler.{key}', sampler[key])
     progress = sampler['progress']
-    _require(progress is None or 0 <= progress <= 1,
-             f'sampler.progress={progress!r} lies outside [0, 1]')
+    _require(
+        progress is None or 0 <= progress <= 1, f'sampler.progress={progress!r} lies outside [0, 1]'
+    )
     scores, order, weights = sampler['scores'], sampler['order'], sampler['weights']
     _require_tensor('sampler.scores', scores, torch.float32, None)
     _require(not bool(scores.isinf().any()), 'sampler.scores holds an infinite score')
@@ -137,7 +174,8 @@ def _check_sampler(sampler: Any) -> None:
     _require_tensor('sampler.weights', weights, torch.float32, len(order))
     _require(
         bool((weights.isfinite() & (weights > 0)).all()),
-        'sampler.weights holds a weight that is NaN, infinite or not above 0')
+        'sampler.weights holds a weight that is NaN, infinite or not above 0',
+    )
 
 
 def _check_order(order: Tensor, num_samples: int) -> None:
@@ -145,7 +183,8 @@ def _check_order(order: Tensor, num_samples: int) -> None:
     low, high = int(order.min()), int(order.max())
     _require(
         0 <= low and high < num_samples,
-        f'sampler.order goes from {low} to {high}, but there are scores of {num_samples} samples')
+        f'sampler.order goes from {low} to {high}, but there are scores of {num_samples} samples',
+    )
     _require(len(order.unique()) == len(order), 'sampler.order names a sample more than once')
 
 
@@ -158,13 +197,17 @@ def _check_position(state: Dict[str, Any]) -> None:
     _require_tensor('losses', state['losses'], torch.float32, consumed - merged)
     _require(
         sampler['epoch'] == schedule['pass_index'],
-        f'sampler.epoch={sampler["epoch"]} is not schedule.pass_index={schedule["pass_index"]}')
+        f'sampler.epoch={sampler["epoch"]} is not schedule.pass_index={schedule["pass_index"]}',
+    )
     _require(
         consumed < kept or schedule['step'] == schedule['steps'],
         f'sampler.consumed={consumed} is the whole pass of {kept} samples, but '
-        f'{schedule["step"]} of {schedule["steps"]} iterations have been made')
-    _require(consumed > 0 or schedule['step'] == 0,
-             f'sampler.consumed=0, but {schedule["step"]} iterations of the pass have been made')
+        f'{schedule["step"]} of {schedule["steps"]} iterations have been made',
+    )
+    _require(
+        consumed > 0 or schedule['step'] == 0,
+        f'sampler.consumed=0, but {schedule["step"]} iterations of the pass have been made',
+    )
 
 
 def _check_records(records: Any, pass_index: int) -> None:
@@ -175,7 +218,8 @@ def _check_records(records: Any, pass_index: int) -> None:
             _require_number(f'records[{index}].{key}', record[key])
     _require(
         records[-1]['pass'] == pass_index,
-        f'its last record is of pass {records[-1]["pass"]}, but its schedule of pass {pass_index}')
+        f'its last record is of pass {records[-1]["pass"]}, but its schedule of pass {pass_index}',
+    )
 
 
 def changed_settings(saved: Any, now: Dict[str, Any]) -> Optional[str]:
@@ -195,16 +239,23 @@ def changed_settings(saved: Any, now: Dict[str, Any]) -> Optional[str]:
     if saved.get('pass_length') == now['pass_length']:  # else it follows from the batch size
         at_once = (*AT_ONCE, 'schedule_iterations')
     groups: List[str] = []
-    for keys, when in ((FROM_NEXT_PASS, 'from the next pass on'), (at_once, 'at once'),
-                       (('seed', ), 'not at all: the seed of the checkpoint stays')):
+    for keys, when in (
+        (FROM_NEXT_PASS, 'from the next pass on'),
+        (at_once, 'at once'),
+        (('seed',), 'not at all: the seed of the checkpoint stays'),
+    ):
         changed = [
-            f'{key} {saved[key]} -> {now[key]}' for key in keys
+            f'{key} {saved[key]} -> {now[key]}'
+            for key in keys
             if key in saved and saved[key] != now[key]
         ]
         if changed:
             groups.append(f'{", ".join(changed)} ({when})')
     if not groups:
         return None
-    return ('InfoBatch: this run has other settings than the run of the checkpoint: ' +
-            '; '.join(groups) + '. What is still due in the pass of the checkpoint is trained with '
-            'the weights that it was chosen with')
+    return (
+        'InfoBatch: this run has other settings than the run of the checkpoint: '
+        + '; '.join(groups)
+        + '. What is still due in the pass of the checkpoint is trained with '
+        'the weights that it was chosen with'
+    )

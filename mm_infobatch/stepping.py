@@ -1,4 +1,5 @@
 """Learning rate schedulers that walk by progress."""
+
 from typing import Any, Dict, List, Optional, Union
 
 from mmengine.hooks import Hook, ParamSchedulerHook
@@ -25,11 +26,13 @@ class StepByProgress(ParamSchedulerHook):
         self.replaced = hook
         self.due = 0
 
-    def after_train_iter(self,
-                         runner: Any,
-                         batch_idx: int,
-                         data_batch: DATA_BATCH = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: Optional[dict] = None,
+    ) -> None:
         """Make the steps that are due: several in a pruned pass, and none where a pass takes more
         iterations than the schedule has steps for it, as on fewer ranks."""
         for _ in range(self.due):

@@ -1,4 +1,5 @@
 """Random augmentation, and what arrives of it: registered here, so that other processes have it."""
+
 import hashlib
 import json
 import random
@@ -55,13 +56,13 @@ def augmented(cfg, seeded=True):
         steps = [
             dict(type='RandomCrop', crop_size=(24, 24), cat_max_ratio=0.75),
             dict(type='RandomFlip', prob=0.5),
-            dict(type='PhotoMetricDistortion')
+            dict(type='PhotoMetricDistortion'),
         ]
     else:
         steps = [
             dict(type='RandomCrop', crop_size=16, padding=4),
             dict(type='RandomFlip', prob=0.5),
-            dict(type='ColorJitter', brightness=0.4, contrast=0.4, backend='cv2')
+            dict(type='ColorJitter', brightness=0.4, contrast=0.4, backend='cv2'),
         ]
     dataset.pipeline[-1:-1] = [*steps, dict(type='AllGenerators')]
     if seeded:

@@ -1,4 +1,5 @@
 """Tests run on the CPU, where a run is the same bit for bit; ``--gpu`` is for ``test_gpu.py``."""
+
 import os
 from types import SimpleNamespace
 
@@ -19,4 +20,5 @@ def pytest_configure(config):
 def no_pause(monkeypatch):
     """Take the pause of two seconds out of mmengine's loop over iterations."""
     from mmengine.runner import loops
+
     monkeypatch.setattr(loops, 'time', SimpleNamespace(sleep=lambda seconds: None))

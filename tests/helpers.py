@@ -1,4 +1,5 @@
 """What several tests need: data sets, mmengine's own order, a small run, and spies."""
+
 import contextlib
 import random
 import sys
@@ -39,7 +40,7 @@ def default_sampler(length, world_size, rank, **kwargs):
 def halves(length):
     """Scores [length] whose lower half is well-learned."""
     scores = torch.zeros(length)
-    scores[length // 2:] = 1
+    scores[length // 2 :] = 1
     return scores
 
 
@@ -55,8 +56,13 @@ def scored_sampler(length, scores=None, **kwargs):
 def rng_states():
     """The state of every global generator, to compare before and after."""
     kind, keys, *rest = np.random.get_state()
-    return (random.getstate(), kind, tuple(keys.tolist()), tuple(rest),
-            tuple(torch.get_rng_state().tolist()))
+    return (
+        random.getstate(),
+        kind,
+        tuple(keys.tolist()),
+        tuple(rest),
+        tuple(torch.get_rng_state().tolist()),
+    )
 
 
 # ---------------------------------------------------------------- a small run
@@ -69,7 +75,7 @@ class Points(Dataset):
         self.labels = torch.arange(length) % 3
         noise = torch.randn(length, 4, generator=torch.Generator().manual_seed(length))
         hard = (torch.arange(length) // 3 % 3 == 0)[:, None]
-        self.inputs = nn.functional.one_hot(self.labels, 4) * 2. + noise * (0.1 + 3 * hard)
+        self.inputs = nn.functional.one_hot(self.labels, 4) * 2.0 + noise * (0.1 + 3 * hard)
 
     def __len__(self):
         return len(self.labels)
@@ -113,21 +119,22 @@ def small_runner(work_dir, train_cfg, length=24, sampler=None, drop_last=False, 
             num_workers=0,
             drop_last=drop_last,
             sampler=dict(type='InfoBatchSampler', **(sampler or {})),
-            collate_fn=dict(type='default_collate')),
+            collate_fn=dict(type='default_collate'),
+        ),
         train_cfg=train_cfg,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
         custom_hooks=[dict(type='InfoBatchHook')],
         randomness=dict(seed=0),
         log_level='ERROR',
         experiment_name=uuid.uuid4().hex,
-        **kwargs)
+        **kwargs,
+    )
 
 
 # ---------------------------------------------------------------------- spies
 
 
 class _Waits(TorchDispatchMode):
-
     def __init__(self, found):
         super().__init__()
         self.found = found
@@ -137,8 +144,8 @@ class _Waits(TorchDispatchMode):
         if name in ('_local_scalar_dense', 'nonzero', 'masked_select', 'equal'):
             self.found.append(name)
         if name in ('index', 'index_put', 'index_put_') and any(
-                index is not None and index.dtype in (torch.bool, torch.uint8)
-                for index in args[1]):
+            index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
+        ):
             self.found.append('index by a mask')
         return func(*args, **(kwargs or {}))
 
@@ -169,9 +176,18 @@ def waits():
 
 
 COLLECTIVES = [
-    'all_gather', 'all_gather_object', 'all_reduce', 'all_reduce_dict', 'all_reduce_params',
-    'barrier', 'broadcast', 'broadcast_object_list', 'collect_results', 'gather', 'gather_object',
-    'sync_random_seed'
+    'all_gather',
+    'all_gather_object',
+    'all_reduce',
+    'all_reduce_dict',
+    'all_reduce_params',
+    'barrier',
+    'broadcast',
+    'broadcast_object_list',
+    'collect_results',
+    'gather',
+    'gather_object',
+    'sync_random_seed',
 ]
 
 

@@ -1,4 +1,5 @@
 """A run of several processes over gloo, started by ``tools/dist_train.sh``."""
+
 import os
 import socket
 import subprocess
@@ -35,11 +36,13 @@ def launch(cfg, processes=2, imports=(), gpu=False):
             OMP_NUM_THREADS='1',
             PYTHONPATH=str(ROOT / 'tests'),
             PYTHONWARNINGS='ignore',
-            **({} if gpu else dict(CUDA_VISIBLE_DEVICES=''))),
+            **({} if gpu else dict(CUDA_VISIBLE_DEVICES='')),
+        ),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=300,
-        check=False)
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-4000:]

@@ -3,6 +3,7 @@
 Criss-cross attention and point sampling are mmcv's own files, which need nothing compiled; the
 masks of PSANet are written anew.
 """
+
 import functools
 import importlib
 import importlib.util
@@ -52,11 +53,11 @@ def missing():
     Yields:
         tuple: The module, the name in it, and the value.
     """
-    for head, name, value in (('cc_head', 'CrissCrossAttention',
-                               lambda: own_file('cc_attention').CrissCrossAttention),
-                              ('point_head', 'point_sample',
-                               lambda: own_file('point_sample').point_sample),
-                              ('psa_head', 'PSAMask', lambda: PSAMask)):
+    for head, name, value in (
+        ('cc_head', 'CrissCrossAttention', lambda: own_file('cc_attention').CrissCrossAttention),
+        ('point_head', 'point_sample', lambda: own_file('point_sample').point_sample),
+        ('psa_head', 'PSAMask', lambda: PSAMask),
+    ):
         module = importlib.import_module(f'mmseg.models.decode_heads.{head}')
         if getattr(module, name) is None:
             yield module, name, value()

@@ -1,4 +1,5 @@
 """What the tests of policies share: a model's gradients, plans as weights, and the policies."""
+
 import numpy as np
 import torch
 from torch import nn
@@ -79,8 +80,10 @@ def model_gradients():
     generator = seeded(3)
     labels = torch.arange(LENGTH) % 3
     noise = torch.rand(LENGTH, 1, generator=generator).double() * 2
-    inputs = (nn.functional.one_hot(labels, 4).double() * 2
-              + noise * torch.randn(LENGTH, 4, generator=generator).double())
+    inputs = (
+        nn.functional.one_hot(labels, 4).double() * 2
+        + noise * torch.randn(LENGTH, 4, generator=generator).double()
+    )
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
@@ -90,10 +93,14 @@ def model_gradients():
         optimizer.step()
     losses = nn.functional.cross_entropy(model(inputs), labels, reduction='none')
     parameters = list(model.parameters())
-    gradients = torch.stack([
-        torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
-        for loss in losses
-    ])
+    gradients = torch.stack(
+        [
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)]
+            )
+            for loss in losses
+        ]
+    )
     return losses.detach().float(), gradients
 
 
@@ -108,7 +115,7 @@ def distances(weights, gradients, factor=1.0):
     errors of that mean, float64 [D]; 0 where both are the same but for rounding."""
     estimates = weights @ gradients / gradients.shape[0]
     difference = estimates.mean(0) - factor * gradients.mean(0)
-    error = estimates.std(0) / len(estimates)**0.5
+    error = estimates.std(0) / len(estimates) ** 0.5
     difference[difference.abs() < 1e-7] = 0
     return difference.abs() / error.clamp_min(1e-12)
 

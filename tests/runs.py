@@ -1,4 +1,5 @@
 """Tiny real runs of both toolboxes: data sets as files, configs, and a record of what a run did."""
+
 import functools
 import importlib
 import json
@@ -31,8 +32,15 @@ TOOLBOX_WARNINGS = (
     'ignore:``build_loss`` would be deprecated soon',
 )
 SEG_CLASSES = ('background', 'square', 'stripe', 'disc')
-META_KEYS = ('sample_idx', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
-             'flip_direction')
+META_KEYS = (
+    'sample_idx',
+    'img_path',
+    'ori_shape',
+    'img_shape',
+    'scale_factor',
+    'flip',
+    'flip_direction',
+)
 GN = dict(type='GN', num_groups=2)
 BN = dict(type='BN', requires_grad=True)
 
@@ -49,9 +57,9 @@ def write_segmentation_data(root, num_images=12, size=32, seed=0):
         for index in range(count):
             labels = np.zeros((size, size), np.uint8)
             top, left, radius = rng.integers(2, size // 2, 3)
-            labels[top:top + 10, left:left + 10] = 1
-            labels[:, left:left + 3] = 2
-            labels[(rows - top)**2 + (columns - left)**2 < (radius / 2)**2] = 3
+            labels[top : top + 10, left : left + 10] = 1
+            labels[:, left : left + 3] = 2
+            labels[(rows - top) ** 2 + (columns - left) ** 2 < (radius / 2) ** 2] = 3
             noise = rng.normal(0, 10 + 60 * (index % 3), (size, size, 3))
             image = np.stack([labels * 60, 255 - labels * 50, labels % 2 * 200], 2) + noise
             labels[-2:] = 255
@@ -67,7 +75,7 @@ def write_classification_data(root, num_images=16, size=16, seed=0):
         for index in range(count):
             label = index % 3
             image = np.zeros((size, size))
-            image[label * size // 3:(label + 1) * size // 3] = 200
+            image[label * size // 3 : (label + 1) * size // 3] = 200
             image += rng.normal(0, 5 + 50 * (index % 4), (size, size))
             folder = Path(root) / split / f'class{label}'
             folder.mkdir(parents=True, exist_ok=True)
@@ -92,38 +100,43 @@ def common(scope, work_dir, by_epoch):
             logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=by_epoch),
             param_scheduler=dict(type='ParamSchedulerHook'),
             checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch, interval=-1, save_last=False),
-            sampler_seed=dict(type='DistSamplerSeedHook')),
+            sampler_seed=dict(type='DistSamplerSeedHook'),
+        ),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
         env_cfg=dict(
             cudnn_benchmark=False,
             mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-            dist_cfg=dict(backend='gloo')),
+            dist_cfg=dict(backend='gloo'),
+        ),
         vis_backends=[dict(type='LocalVisBackend')],
         visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
         log_processor=dict(by_epoch=by_epoch),
         log_level='INFO',
         load_from=None,
         resume=False,
-        randomness=dict(seed=7))
+        randomness=dict(seed=7),
+    )
 
 
-def segmentation_config(data_root,
-                        work_dir,
-                        max_iters=18,
-                        batch_size=2,
-                        num_workers=0,
-                        drop_last=False,
-                        flip=False,
-                        dropout=0.,
-                        norm_cfg=GN,
-                        aux_weight=1.,
-                        val_interval=None,
-                        param_scheduler=None):
+def segmentation_config(
+    data_root,
+    work_dir,
+    max_iters=18,
+    batch_size=2,
+    num_workers=0,
+    drop_last=False,
+    flip=False,
+    dropout=0.0,
+    norm_cfg=GN,
+    aux_weight=1.0,
+    val_interval=None,
+    param_scheduler=None,
+):
     """A stock mmseg run of a slim UperNet, on a finite sampler."""
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='LoadAnnotations'),
-        dict(type='PackSegInputs', meta_keys=META_KEYS)
+        dict(type='PackSegInputs', meta_keys=META_KEYS),
     ]
     if flip:
         pipeline.insert(2, dict(type='RandomFlip', prob=0.5))
@@ -133,20 +146,23 @@ def segmentation_config(data_root,
         data_root=data_root,
         metainfo=dict(classes=SEG_CLASSES, palette=[[i, i, i] for i in range(4)]),
         data_prefix=dict(img_path='img_dir/train', seg_map_path='ann_dir/train'),
-        pipeline=pipeline)
+        pipeline=pipeline,
+    )
     head = dict(
-        num_classes=4, norm_cfg=norm_cfg, align_corners=False, dropout_ratio=dropout, channels=8)
+        num_classes=4, norm_cfg=norm_cfg, align_corners=False, dropout_ratio=dropout, channels=8
+    )
     cfg = common('mmseg', work_dir, by_epoch=False)
     cfg.update(
         model=dict(
             type='EncoderDecoder',
             data_preprocessor=dict(
                 type='SegDataPreProcessor',
-                mean=[127.] * 3,
-                std=[60.] * 3,
+                mean=[127.0] * 3,
+                std=[60.0] * 3,
                 size=(32, 32),
                 pad_val=0,
-                seg_pad_val=255),
+                seg_pad_val=255,
+            ),
             backbone=dict(
                 type='ResNetV1c',
                 depth=18,
@@ -155,14 +171,16 @@ def segmentation_config(data_root,
                 num_stages=4,
                 out_indices=(0, 1, 2, 3),
                 norm_cfg=norm_cfg,
-                norm_eval=False),
+                norm_eval=False,
+            ),
             decode_head=dict(
                 type='UPerHead',
                 in_channels=[4, 8, 16, 32],
                 in_index=[0, 1, 2, 3],
                 pool_scales=(1, 2),
-                loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.),
-                **head),
+                loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+                **head,
+            ),
             auxiliary_head=dict(
                 type='FCNHead',
                 in_channels=16,
@@ -170,58 +188,71 @@ def segmentation_config(data_root,
                 num_convs=1,
                 concat_input=False,
                 loss_decode=dict(
-                    type='CrossEntropyLoss', use_sigmoid=False, loss_weight=aux_weight),
-                **head),
+                    type='CrossEntropyLoss', use_sigmoid=False, loss_weight=aux_weight
+                ),
+                **head,
+            ),
             train_cfg=dict(),
-            test_cfg=dict(mode='whole')),
+            test_cfg=dict(mode='whole'),
+        ),
         train_dataloader=dict(
             batch_size=batch_size,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             drop_last=drop_last,
             sampler=dict(type='DefaultSampler', shuffle=True),
-            dataset=dataset),
+            dataset=dataset,
+        ),
         train_cfg=dict(
-            type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval or max_iters),
-        param_scheduler=param_scheduler or [
+            type='IterBasedTrainLoop', max_iters=max_iters, val_interval=val_interval or max_iters
+        ),
+        param_scheduler=param_scheduler
+        or [
             dict(type='LinearLR', start_factor=0.1, begin=0, end=4, by_epoch=False),
-            dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=4, end=max_iters, by_epoch=False)
-        ])
+            dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=4, end=max_iters, by_epoch=False),
+        ],
+    )
     if val_interval is not None:
         val_set = dict(
             dataset,
             data_prefix=dict(img_path='img_dir/val', seg_map_path='ann_dir/val'),
-            pipeline=pipeline[:2] + pipeline[-1:])
+            pipeline=pipeline[:2] + pipeline[-1:],
+        )
         cfg.update(
             val_dataloader=dict(
                 batch_size=2,
                 num_workers=0,
                 sampler=dict(type='DefaultSampler', shuffle=False),
-                dataset=val_set),
+                dataset=val_set,
+            ),
             val_cfg=dict(type='ValLoop'),
-            val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']))
+            val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']),
+        )
     return Config(cfg)
 
 
-def classification_config(data_root,
-                          work_dir,
-                          max_epochs=5,
-                          batch_size=4,
-                          num_workers=0,
-                          drop_last=False,
-                          flip=False,
-                          norm_cfg=GN,
-                          val_interval=None,
-                          param_scheduler=None):
+def classification_config(
+    data_root,
+    work_dir,
+    max_epochs=5,
+    batch_size=4,
+    num_workers=0,
+    drop_last=False,
+    flip=False,
+    norm_cfg=GN,
+    val_interval=None,
+    param_scheduler=None,
+):
     """A stock mmpretrain run of a slim ResNet on folders of images."""
     pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
     if flip:
         pipeline.insert(1, dict(type='RandomFlip', prob=0.5))
     dataset = dict(
-        type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=pipeline)
+        type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=pipeline
+    )
     cfg = common('mmpretrain', work_dir, by_epoch=True)
     cfg.update(
-        data_preprocessor=dict(num_classes=3, mean=[100.] * 3, std=[80.] * 3, to_rgb=True),
+        data_preprocessor=dict(num_classes=3, mean=[100.0] * 3, std=[80.0] * 3, to_rgb=True),
         model=dict(
             type='ImageClassifier',
             backbone=dict(
@@ -230,14 +261,17 @@ def classification_config(data_root,
                 stem_channels=4,
                 base_channels=4,
                 num_stages=4,
-                out_indices=(3, ),
-                norm_cfg=norm_cfg),
+                out_indices=(3,),
+                norm_cfg=norm_cfg,
+            ),
             neck=dict(type='GlobalAveragePooling'),
             head=dict(
                 type='LinearClsHead',
                 num_classes=3,
                 in_channels=32,
-                loss=dict(type='CrossEntropyLoss', loss_weight=1.0))),
+                loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+            ),
+        ),
         train_dataloader=dict(
             batch_size=batch_size,
             num_workers=num_workers,
@@ -245,18 +279,22 @@ def classification_config(data_root,
             drop_last=drop_last,
             collate_fn=dict(type='default_collate'),
             sampler=dict(type='DefaultSampler', shuffle=True),
-            dataset=dataset),
+            dataset=dataset,
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=max_epochs, val_interval=val_interval or 1),
-        param_scheduler=param_scheduler or [
+        param_scheduler=param_scheduler
+        or [
             dict(
                 type='LinearLR',
                 start_factor=0.1,
                 begin=0,
                 end=1,
                 by_epoch=True,
-                convert_to_iter_based=True),
-            dict(type='MultiStepLR', milestones=[2, 4], gamma=0.1, by_epoch=True)
-        ])
+                convert_to_iter_based=True,
+            ),
+            dict(type='MultiStepLR', milestones=[2, 4], gamma=0.1, by_epoch=True),
+        ],
+    )
     if val_interval is not None:
         cfg.update(
             val_dataloader=dict(
@@ -264,9 +302,11 @@ def classification_config(data_root,
                 num_workers=0,
                 collate_fn=dict(type='default_collate'),
                 sampler=dict(type='DefaultSampler', shuffle=False),
-                dataset=dict(dataset, data_prefix='val', pipeline=pipeline[:1] + pipeline[-1:])),
+                dataset=dict(dataset, data_prefix='val', pipeline=pipeline[:1] + pipeline[-1:]),
+            ),
             val_cfg=dict(),
-            val_evaluator=dict(type='Accuracy', topk=(1, )))
+            val_evaluator=dict(type='Accuracy', topk=(1,)),
+        )
     return Config(cfg)
 
 
@@ -277,19 +317,26 @@ def switch_on(cfg, prune_ratio=0.5, delta=0.875, budget=None):
     cfg.train_dataloader.sampler = dict(
         type='InfoBatchSampler',
         delta=delta,
-        policy=dict(type='SoftPruning', prune_ratio=prune_ratio))
+        policy=dict(type='SoftPruning', prune_ratio=prune_ratio),
+    )
     by_iteration = 'max_iters' in cfg.train_cfg
     cfg.train_cfg.pop('by_epoch', None)
     cfg.train_cfg.type = 'InfoBatchIterLoop' if by_iteration else 'InfoBatchEpochLoop'
     if budget is not None:
         cfg.train_cfg.budget = budget
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='InfoBatchHook')]
-    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'), ('head',
-                                                                                          'loss')):
+    for name, key in (
+        ('decode_head', 'loss_decode'),
+        ('auxiliary_head', 'loss_decode'),
+        ('head', 'loss'),
+    ):
         heads = cfg.model.get(name, [])
         for head in heads if isinstance(heads, list) else [heads]:
-            head[key] = ([wrapped(loss) for loss in head[key]]
-                         if isinstance(head[key], list) else wrapped(head[key]))
+            head[key] = (
+                [wrapped(loss) for loss in head[key]]
+                if isinstance(head[key], list)
+                else wrapped(head[key])
+            )
     return cfg
 
 
@@ -304,7 +351,8 @@ def copy_of(cfg):
 
 def checkpoints_every(cfg, interval, by_epoch=False, **kwargs):
     cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook', by_epoch=by_epoch, interval=interval, save_last=False, **kwargs)
+        type='CheckpointHook', by_epoch=by_epoch, interval=interval, save_last=False, **kwargs
+    )
     return cfg
 
 
@@ -333,8 +381,17 @@ class Recorder(Hook):
         if self.path is not None:
             self.path = self.path.format(rank=get_rank())
             self.collectives = []
-            for name in ('all_gather', 'all_gather_object', 'all_reduce', 'broadcast', 'barrier',
-                         'broadcast_object_list', 'gather', 'reduce', 'all_gather_into_tensor'):
+            for name in (
+                'all_gather',
+                'all_gather_object',
+                'all_reduce',
+                'broadcast',
+                'barrier',
+                'broadcast_object_list',
+                'gather',
+                'reduce',
+                'all_gather_into_tensor',
+            ):
                 self.count(name)
         self.losses = [m for m in runner.model.modules() if isinstance(m, InfoBatchLoss)]
         for loss in self.losses:
@@ -373,21 +430,23 @@ class Recorder(Hook):
             batch_idx=batch_idx,
             indices=[sample.sample_idx for sample in data_batch['data_samples']],
             weights=handed_out[0] if handed_out else None,
-            lr=runner.optim_wrapper.get_lr()['lr'][0])
+            lr=runner.optim_wrapper.get_lr()['lr'][0],
+        )
         if hasattr(loop, 'schedule'):
             index = loop.schedule.pass_index
-            self.row.update({
-                'pass': index,
-                'max_iters': loop.max_iters,
-                'scores': loop.sampler.scores.values.double().nansum().item()
-            })
+            self.row.update(
+                {
+                    'pass': index,
+                    'max_iters': loop.max_iters,
+                    'scores': loop.sampler.scores.values.double().nansum().item(),
+                }
+            )
             if not self.rows or self.rows[-1]['pass'] != index:
                 self.passes.append((loop.sampler.scores.values.clone(), loop.sampler.plan))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.row['loss'] = {
-            key: value.item()
-            for key, value in outputs.items() if torch.is_tensor(value)
+            key: value.item() for key, value in outputs.items() if torch.is_tensor(value)
         }
         self.rows.append(self.row)
         if self.path is not None:
@@ -406,8 +465,9 @@ class Recorder(Hook):
         """The values of a column, in one list a pass."""
         passes = {}
         for row in self.rows:
-            passes.setdefault(row['pass'],
-                              []).extend(row[key] if isinstance(row[key], list) else [row[key]])
+            passes.setdefault(row['pass'], []).extend(
+                row[key] if isinstance(row[key], list) else [row[key]]
+            )
         return [passes[index] for index in sorted(passes)]
 
     @property

@@ -1,5 +1,6 @@
 """mmseg's shipped configs made so small that they train on a CPU in tenths of a second, and the
 comparison of such a config with and without InfoBatch."""
+
 import contextlib
 import functools
 import random
@@ -27,7 +28,7 @@ CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 NUM_IMAGES, BATCH_SIZE, PASSES = 9, 2, 2  # one image a pass is left over, and dropped
 ITERS = NUM_IMAGES // BATCH_SIZE * PASSES
 RESNETS = ('ResNet', 'ResNetV1c')
-TRANSFORMS = ('GenerateEdge', )  # makes a label that a head needs
+TRANSFORMS = ('GenerateEdge',)  # makes a label that a head needs
 
 # ---------------------------------------------------------------------- data
 
@@ -50,10 +51,10 @@ def write_data(root, size, num_classes, ignored=True):
         (root / name / 'train').mkdir(parents=True)
     for index in range(NUM_IMAGES):
         labels = np.zeros((size, size), int)
-        labels[:size * (index + 1) // (NUM_IMAGES + 2)] = 1
+        labels[: size * (index + 1) // (NUM_IMAGES + 2)] = 1
         top, left = rng.integers(0, size - 8, 2)
-        labels[top:top + 8, left:left + 4] = 2 % num_classes
-        labels[top:top + 4, left + 4:left + 8] = 3 % num_classes
+        labels[top : top + 8, left : left + 4] = 2 % num_classes
+        labels[top : top + 4, left + 4 : left + 8] = 3 % num_classes
         image = np.stack([labels * 60, 255 - labels * 50, labels % 2 * 200], 2)
         image = image + rng.normal(0, 10 + 20 * (index % 3), image.shape)
         depth = (300 + 500 * labels) * (1 + index)
@@ -72,7 +73,7 @@ def write_data(root, size, num_classes, ignored=True):
 @functools.lru_cache(maxsize=None)
 def shipped(name):
     """The config of that name, or path, as mmseg ships it; nobody changes it."""
-    path, = CONFIGS.rglob(name)
+    (path,) = CONFIGS.rglob(name)
     return Config.fromfile(str(path))
 
 
@@ -96,7 +97,7 @@ def losses_of(cfg):
         found.add((model['type'], owner['type'], parameter, cls.__name__))
         return loss
 
-    replace_losses(model, 'mmseg', note, ('model', ))
+    replace_losses(model, 'mmseg', note, ('model',))
     return found
 
 
@@ -117,7 +118,8 @@ def sweep():
         text = path.read_text()
         models = tuple(sorted(re.findall(r'_base_/models/[\w.-]+', text)))
         if re.search(r'Head\b|Loss\b|loss|Entropy|Decoder\b|Estimator\b', text) or (
-                models and models not in seen):
+            models and models not in seen
+        ):
             seen.add(models)
             yield path.relative_to(CONFIGS).as_posix()
 
@@ -140,7 +142,8 @@ def slim(node, divide, key=''):
             # 18 layers of plain blocks that are as wide as bottlenecks four times wider
             wider = 4 if node['depth'] >= 50 else 1
             node.update(
-                depth=18, base_channels=64 * wider // divide, stem_channels=64 * wider // divide)
+                depth=18, base_channels=64 * wider // divide, stem_channels=64 * wider // divide
+            )
         return node
     if isinstance(node, (list, tuple)):
         return type(node)(slim(value, divide, key) for value in node)
@@ -172,8 +175,11 @@ def small_dataset(node, data_root):
     for key in ('dataset', 'datasets'):
         if key in node:
             inner = node[key]
-            inner = ([small_dataset(one, data_root)
-                      for one in inner] if key == 'datasets' else small_dataset(inner, data_root))
+            inner = (
+                [small_dataset(one, data_root) for one in inner]
+                if key == 'datasets'
+                else small_dataset(inner, data_root)
+            )
             return dict(node, **{key: inner}, **(dict(times=1) if 'times' in node else {}))
     if node['type'] == 'NYUDataset':
         kind = dict(type='NYUDataset', depth_map_suffix='.png')
@@ -190,9 +196,12 @@ def small_dataset(node, data_root):
         img_suffix='.png',
         serialize_data=False,
         pipeline=[
-            dict(type='LoadImageFromFile'), labels, *kept,
-            dict(type='PackSegInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape'))
-        ])
+            dict(type='LoadImageFromFile'),
+            labels,
+            *kept,
+            dict(type='PackSegInputs', meta_keys=('sample_idx', 'img_path', 'ori_shape')),
+        ],
+    )
 
 
 def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, ignored=True, change=None):
@@ -224,7 +233,8 @@ def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, ignored=True, 
     dataloader.update(
         batch_size=BATCH_SIZE,
         num_workers=0,
-        dataset=small_dataset(dataloader['dataset'], data(size, num_classes, ignored)))
+        dataset=small_dataset(dataloader['dataset'], data(size, num_classes, ignored)),
+    )
     optim = dict(cfg['optim_wrapper'])
     if optim.get('type') == 'AmpOptimWrapper':  # needs a device
         optim = dict(optim, type='OptimWrapper')
@@ -239,7 +249,8 @@ def shrink(cfg, data, work_dir, size=32, divide=8, num_classes=4, ignored=True, 
             dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=ITERS, by_epoch=False)
         ],
         custom_hooks=cfg.get('custom_hooks', []),
-        log_level='ERROR')
+        log_level='ERROR',
+    )
     return Config(small)
 
 
@@ -268,7 +279,8 @@ class StandIn(BaseModule):
         super().__init__()
         self.convs = nn.ModuleList(
             nn.Conv2d(3, count, 2 * stride + 1, stride, stride)
-            for count, stride in zip(channels, strides))
+            for count, stride in zip(channels, strides)
+        )
 
     def forward(self, inputs):
         return [conv(inputs).relu() for conv in self.convs]
@@ -299,13 +311,16 @@ class Watch(Hook):
         self.initial = {key: value.clone() for key, value in model.state_dict().items()}
         self.losses = {
             name: module
-            for name, module in model.named_modules() if isinstance(module, InfoBatchLoss)
+            for name, module in model.named_modules()
+            if isinstance(module, InfoBatchLoss)
         }
         for name, module in self.losses.items():
             module.register_forward_hook(
                 lambda module, args, kwargs, value, name=name: self.check_loss(
-                    name, module, args, kwargs, value),
-                with_kwargs=True)
+                    name, module, args, kwargs, value
+                ),
+                with_kwargs=True,
+            )
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         random.seed(runner.iter)
@@ -341,12 +356,13 @@ class Watch(Hook):
                 pred = args[0].detach().requires_grad_()
                 module.begin_batch(torch.eye(BATCH_SIZE)[row])
                 term = module.forward(pred, *args[1:], **kwargs)
-                grad, = torch.autograd.grad(term, pred)
+                (grad,) = torch.autograd.grad(term, pred)
             others = torch.arange(len(pred)) != row
             assert not grad[others].any(), f'the term of sample {row} of {name} is of others too'
             terms.append(term.detach())
         torch.testing.assert_close(
-            value.detach(), sum(w * t for w, t in zip(weights, terms)), rtol=1e-4, atol=1e-5)
+            value.detach(), sum(w * t for w, t in zip(weights, terms)), rtol=1e-4, atol=1e-5
+        )
         if self.own_value:
             with torch.no_grad():
                 own = module.loss(*args, **kwargs)
@@ -358,8 +374,9 @@ class Watch(Hook):
 def quiet():
     """Without the pause of two seconds in the stock loop, threads, and configs written nicely."""
     torch.set_num_threads(1)
-    with mock.patch('mmengine.runner.loops.time', SimpleNamespace(sleep=lambda seconds: None)), \
-            mock.patch.object(Config, 'pretty_text', ''):
+    with mock.patch(
+        'mmengine.runner.loops.time', SimpleNamespace(sleep=lambda seconds: None)
+    ), mock.patch.object(Config, 'pretty_text', ''):
         yield
 
 
@@ -394,7 +411,8 @@ def check(cfg, same=True, **options):
     kept = train(convert(cfg, prune_ratio=0, delta=1, **options), Watch(stock.initial))
     pruned = train(
         convert(cfg, prune_ratio=0.5, delta=1, **options),
-        Watch(stock.initial, take_apart=True, own_value=same))
+        Watch(stock.initial, take_apart=True, own_value=same),
+    )
     assert len(stock.rows) == cfg.train_cfg.max_iters
     if same:
         for index, rows in enumerate(zip(kept.rows, stock.rows)):

@@ -1,4 +1,5 @@
 """Configs that mmpretrain ships, shrunk until three runs of two passes take about a second."""
+
 import copy
 import json
 import random
@@ -21,7 +22,7 @@ SHRUNK_NORMS = {'SyncBN': 'BN', 'SparseSyncBatchNorm2d': 'SparseBatchNorm2d'}
 # Transforms that a model needs; all others are left out, for runs that see the same images.
 MASKS = ('BEiTMaskGenerator', 'SimMIMMaskGenerator')
 # Losses that another call changes.
-STATEFUL = ('SeesawLoss', )
+STATEFUL = ('SeesawLoss',)
 
 # ---------------------------------------------------------------------- data
 
@@ -31,8 +32,8 @@ def images(count=NUM_IMAGES, size=32, seed=0):
     rng = np.random.default_rng(seed)
     for index in range(count):
         label = index % NUM_CLASSES
-        image = np.full((size, size, 3), 60.)
-        image[label * size // 3:(label + 1) * size // 3] = 200
+        image = np.full((size, size, 3), 60.0)
+        image[label * size // 3 : (label + 1) * size // 3] = 200
         yield label, image + rng.normal(0, 5 + 40 * (index % 4), image.shape)
 
 
@@ -48,14 +49,18 @@ def write_folders(root, size=32):
 def write_voc(root, size=32):
     """The layout of Pascal VOC, with one or two objects an image."""
     from mmpretrain.datasets.categories import VOC2007_CATEGORIES as names
+
     for name in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
         (Path(root) / name).mkdir(parents=True)
     for index, (label, image) in enumerate(images(size=size)):
         save(Path(root) / 'JPEGImages' / f'{index:03}.jpg', image)
-        objects = ''.join(f'<object><name>{names[i]}</name><difficult>0</difficult></object>'
-                          for i in {label, index % 5})
+        objects = ''.join(
+            f'<object><name>{names[i]}</name><difficult>0</difficult></object>'
+            for i in {label, index % 5}
+        )
         (Path(root) / 'Annotations' / f'{index:03}.xml').write_text(
-            f'<annotation>{objects}</annotation>')
+            f'<annotation>{objects}</annotation>'
+        )
     lines = '\n'.join(f'{index:03}' for index in range(NUM_IMAGES))
     (Path(root) / 'ImageSets' / 'Main' / 'trainval.txt').write_text(lines)
     return dict(type='VOC', data_root=str(root), split='trainval')
@@ -95,6 +100,7 @@ def write_multi_task(root, size=32):
 def write_clip(path, patch_size=8, size=32, dims=16):
     """The weights of a tiny CLIP, as the target generators of MILAN and EVA load them."""
     from mmpretrain.models.utils.clip_generator_helper import CLIP
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = CLIP(dims, size, 1, 64, patch_size, 4, 8, 64, 1, 1, False, 1)
@@ -160,21 +166,23 @@ def shrink(cfg, dataset, work_dir, options=None, num_classes=NUM_CLASSES, max_ep
     pipeline = [
         dict(type='LoadImageFromFile'),
         *(step for step in cfg.train_dataloader.dataset.pipeline if step.type in MASKS),
-        dict(type='PackInputs')
+        dict(type='PackInputs'),
     ]
     loader = dict(
         batch_size=BATCH_SIZE,
         num_workers=0,
         drop_last=True,
         sampler=cfg.train_dataloader.sampler,
-        dataset=dict(dataset, pipeline=pipeline))
+        dataset=dict(dataset, pipeline=pipeline),
+    )
     if dataset['type'] != 'MultiTaskDataset':
         loader['dataset']['serialize_data'] = False  # it collects garbage, for half a second
     if 'collate_fn' in cfg.train_dataloader:
         loader['collate_fn'] = cfg.train_dataloader.collate_fn
     optim = {
         key: value
-        for key, value in cfg.optim_wrapper.items() if key not in ('loss_scale', 'dtype', 'type')
+        for key, value in cfg.optim_wrapper.items()
+        if key not in ('loss_scale', 'dtype', 'type')
     }
     optim['optimizer'] = dict(optim['optimizer'], lr=0.01)
     small.update(
@@ -186,7 +194,9 @@ def shrink(cfg, dataset, work_dir, options=None, num_classes=NUM_CLASSES, max_ep
             start_factor=0.5,
             end=max_epochs,
             by_epoch=True,
-            convert_to_iter_based=True))
+            convert_to_iter_based=True,
+        ),
+    )
     for path, value in (options or {}).items():
         put(small, path, value)
     return config_of(small)
@@ -223,7 +233,7 @@ def by_rows(loss, args, kwargs, weights):
     args = [arg for arg in args if arg is not None]
     masked = args[2].flatten(1).sum(1) if len(args) > 2 else torch.ones(len(weights))
     for i in masked.nonzero().flatten().tolist():
-        row = [arg[i:i + 1] for arg in args]
+        row = [arg[i : i + 1] for arg in args]
         total += weights[i] * loss(*row, **kwargs) * masked[i] / masked.sum()
     return total
 
@@ -261,7 +271,7 @@ class Watch(Hook):
         for key, value in model.state_dict().items():
             for name in wrapped:
                 if key.startswith(name):
-                    key = name + key[len(name) + len('loss.'):]
+                    key = name + key[len(name) + len('loss.') :]
             state[key] = value.clone()
         return state
 
@@ -291,13 +301,15 @@ class Watch(Hook):
             schedule, sampler = loop.schedule, loop.sampler
             here = slice(schedule.step * BATCH_SIZE, schedule.step * BATCH_SIZE + len(samples))
             indices, weights = (values[here] for values in sampler.pass_order())
-            self.row.update({
-                'pass': schedule.pass_index,
-                'indices': indices.tolist(),
-                'weights': weights,
-                'kept_share': sampler.plan.kept / sampler.plan.num_samples,
-                'pruned': sampler.plan.pruned
-            })
+            self.row.update(
+                {
+                    'pass': schedule.pass_index,
+                    'indices': indices.tolist(),
+                    'weights': weights,
+                    'kept_share': sampler.plan.kept / sampler.plan.num_samples,
+                    'pruned': sampler.plan.pruned,
+                }
+            )
         self.spy_on_losses(runner.model)
         self.augments = runner.model.data_preprocessor.__dict__.get('batch_augments')
         reseed(1000 + runner.iter)
@@ -325,8 +337,7 @@ class Watch(Hook):
         for spy in self.spies:
             spy.remove()
         self.row['log_vars'] = {
-            key: value.item() if torch.is_tensor(value) else value
-            for key, value in outputs.items()
+            key: value.item() if torch.is_tensor(value) else value for key, value in outputs.items()
         }
         self.row['inputs_shape'] = tuple(np.shape(data_batch['inputs'][0]))
         if self.augments is not None:
@@ -388,4 +399,3 @@ def expected_weights(row):
         product = row['weights'][members].prod()
         expected.append(product * row['kept_share'] if members.sum() == 2 else product)
     return torch.stack(expected)
-

@@ -1,4 +1,5 @@
 """Whatever a user gives that cannot work is one clear error; what can work at the edges, works."""
+
 import json
 import math
 import shutil
@@ -75,7 +76,7 @@ SETTINGS = [
     (f'{SAMPLER}.seed', True, TypeError, 'seed has to be an integer, but is True'),
     (f'{SAMPLER}.seed', 2**63, ValueError, 'seed=9223372036854775808 does not fit 64 bits'),
     (f'{SAMPLER}.rank', '0', TypeError, "rank has to be an integer, but is '0'"),
-    (f'{SAMPLER}.world_size', 1., TypeError, 'world_size has to be an integer, but is 1.0'),
+    (f'{SAMPLER}.world_size', 1.0, TypeError, 'world_size has to be an integer, but is 1.0'),
     (f'{SAMPLER}.num_passes', 2.5, ValueError, 'num_passes=2.5 has to be an integer above 0'),
     (f'{SAMPLER}.policy', dict(prune_ratio=0.5), TypeError, "'prune_ratio': 0.5} has no type"),
     ('train_cfg.val_interval', 0, ValueError, 'train_cfg.val_interval=0 has to be an integer'),
@@ -85,14 +86,15 @@ SETTINGS = [
     ('train_cfg.val_begin', -1, ValueError, 'val_begin=-1 has to be an integer from 0 on'),
     ('train_cfg.dynamic_intervals', 3, ValueError, 'train_cfg.dynamic_intervals=3 has to be'),
     ('train_cfg.dynamic_intervals', [(2, 0)], ValueError, '[(2, 0)] has to be a list of pairs'),
-    ('train_cfg.dynamic_intervals', [(2, )], ValueError, '[(2,)] has to be a list of pairs'),
+    ('train_cfg.dynamic_intervals', [(2,)], ValueError, '[(2,)] has to be a list of pairs'),
     (f'{LOADER}.batch_size', 0, ValueError, 'batch_size=0'),
     (f'{LOADER}.batch_size', None, ValueError, 'train_dataloader.batch_size=None'),
 ]
 
 
 @pytest.mark.parametrize(
-    'key, value, error, message', SETTINGS, ids=[f'{key}={value}' for key, value, *_ in SETTINGS])
+    'key, value, error, message', SETTINGS, ids=[f'{key}={value}' for key, value, *_ in SETTINGS]
+)
 def test_a_setting_that_cannot_work_is_named_before_training(cls, key, value, error, message):
     put(cls, key, value)
     refused(cls, error, message)
@@ -106,7 +108,7 @@ def test_a_length_that_is_no_count_is_refused(seg, cls, value):
 
 
 def test_a_length_that_is_a_whole_float_works(seg):
-    seg.train_cfg.max_iters = 6.
+    seg.train_cfg.max_iters = 6.0
     assert len(runs.train(seg).rows) == 6
 
 
@@ -118,10 +120,10 @@ def test_an_iteration_loop_refuses_what_would_fail_at_the_first_validation(seg, 
 
 MISSPELT = [
     (f'{SAMPLER}.dlta', 0.5, ('InfoBatchSampler', "'dlta'")),
-    (f'{SAMPLER}.policy.prune_ration', 0.5, ('SoftPruning does not take prune_ration, only', )),
+    (f'{SAMPLER}.policy.prune_ration', 0.5, ('SoftPruning does not take prune_ration, only',)),
     ('custom_hooks.0.interval', 3, ('InfoBatchHook', "'interval'")),
     ('model.head.loss.scor', False, ('InfoBatchLoss', "'scor'")),
-    ('model.head.loss.loss.loss_weigth', 1., ('CrossEntropyLoss', "'loss_weigth'")),
+    ('model.head.loss.loss.loss_weigth', 1.0, ('CrossEntropyLoss', "'loss_weigth'")),
     ('train_cfg.max_epoch', 3, ('InfoBatchEpochLoop', "'max_epoch'")),
     ('train_cfg.budget', 'passes', ('InfoBatchEpochLoop', "'budget'")),
 ]
@@ -158,14 +160,17 @@ def test_the_policy_is_built_without_a_warning_of_other_registries(cls):
 # -------------------------------------------------------------------- arguments in Python
 
 
-@pytest.mark.parametrize('arguments, error, message', [
-    (([0], torch.ones(1), 1), TypeError, 'Plan.indices has to be a tensor, but is a list'),
-    ((torch.arange(1), [1.], 1), TypeError, 'Plan.weights has to be a tensor, but is a list'),
-    ((torch.arange(1), torch.ones(1), '1'), TypeError, "num_samples has to be an integer.*'1'"),
-    ((torch.arange(1), torch.ones(1), 1.), TypeError, 'num_samples has to be an integer.*1.0'),
-    ((torch.arange(1), torch.ones(1), 0), ValueError, 'dataset of 0 samples'),
-    ((torch.arange(1), torch.ones(1), 1, 'x'), TypeError, "threshold has to be None or a.*'x'"),
-])
+@pytest.mark.parametrize(
+    'arguments, error, message',
+    [
+        (([0], torch.ones(1), 1), TypeError, 'Plan.indices has to be a tensor, but is a list'),
+        ((torch.arange(1), [1.0], 1), TypeError, 'Plan.weights has to be a tensor, but is a list'),
+        ((torch.arange(1), torch.ones(1), '1'), TypeError, "num_samples has to be an integer.*'1'"),
+        ((torch.arange(1), torch.ones(1), 1.0), TypeError, 'num_samples has to be an integer.*1.0'),
+        ((torch.arange(1), torch.ones(1), 0), ValueError, 'dataset of 0 samples'),
+        ((torch.arange(1), torch.ones(1), 1, 'x'), TypeError, "threshold has to be None or a.*'x'"),
+    ],
+)
 def test_what_is_no_plan_is_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         Plan(*arguments)
@@ -186,7 +191,7 @@ def test_scores_that_are_no_numbers_are_refused():
             ScoreTable(3).update(torch.tensor([0]), values)
 
 
-@pytest.mark.parametrize('scores', [None, [1., 2.], torch.ones(3, 3), torch.arange(3)])
+@pytest.mark.parametrize('scores', [None, [1.0, 2.0], torch.ones(3, 3), torch.arange(3)])
 def test_a_policy_refuses_what_are_no_scores(scores):
     with pytest.raises(TypeError, match='scores has to be a float32 tensor'):
         SoftPruning().plan(scores, torch.Generator())
@@ -194,7 +199,7 @@ def test_a_policy_refuses_what_are_no_scores(scores):
 
 def test_a_policy_does_not_fall_back_to_the_global_generator():
     with pytest.raises(TypeError, match='generator has to be a torch.Generator, but is None'):
-        SoftPruning().plan(torch.tensor([0., 1.]), None)
+        SoftPruning().plan(torch.tensor([0.0, 1.0]), None)
 
 
 @pytest.mark.parametrize('epoch', ['a', 1.5, -1, None, True])
@@ -252,9 +257,10 @@ def test_two_losses_of_different_batch_size_are_refused_by_the_one_that_differs(
     runner, recorder = runs.build(seg)
     twice(runner)
     with pytest.raises(
-            ValueError,
-            match=r'InfoBatchLoss\(CrossEntropyLoss\) got a batch of shape \(4, 32, 32\), but this '
-            'iteration trains 2 samples.*leave this loss unwrapped'):
+        ValueError,
+        match=r'InfoBatchLoss\(CrossEntropyLoss\) got a batch of shape \(4, 32, 32\), but this '
+        'iteration trains 2 samples.*leave this loss unwrapped',
+    ):
         runner.train()
     assert not recorder.rows
 
@@ -282,7 +288,7 @@ def test_a_dataset_of_one_sample_is_trained_in_every_pass(tmp_path, toolbox):
         cfg = runs.classification_config(data, tmp_path / 'run', 5)
         cfg.model.head.num_classes = 1
     ours = runs.train(runs.switch_on(cfg))
-    assert ours.column('indices') == [[0]] * 5 and ours.column('weights') == [[1.]] * 5
+    assert ours.column('indices') == [[0]] * 5 and ours.column('weights') == [[1.0]] * 5
 
 
 def test_samples_that_are_all_equal_are_all_trained(tmp_path):
@@ -292,12 +298,12 @@ def test_samples_that_are_all_equal_are_all_trained(tmp_path):
     for index in range(1, 8):
         shutil.copy(path, path.with_name(f'{index:03}.png'))
     cfg = runs.switch_on(runs.classification_config(data, tmp_path / 'run', 4), delta=1)
-    cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler = 0., None
+    cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler = 0.0, None
     ours = runs.train(cfg)
     scores = ours.runner.train_loop.sampler.scores.values
     assert len(set(scores.tolist())) == 1
     assert [plan.kept for _, plan in ours.passes] == [8] * 4
-    assert ours.column('weights') == [[1.] * 4] * 8
+    assert ours.column('weights') == [[1.0] * 4] * 8
 
 
 @PRUNING_POLICIES.register_module(force=True)
@@ -320,7 +326,8 @@ def test_a_pass_of_which_one_sample_is_left_trains_that_one(request, toolbox, nu
         cfg.train_cfg.max_iters = 9
     cfg.train_dataloader.update(num_workers=num_workers, persistent_workers=num_workers > 0)
     cfg.train_dataloader.sampler = dict(
-        type='InfoBatchSampler', policy=dict(type='KeepOne'), delta=1)
+        type='InfoBatchSampler', policy=dict(type='KeepOne'), delta=1
+    )
     ours = runs.train(cfg)
     assert [plan.kept for _, plan in ours.passes] == [length, 1, 1]
     assert ours.by_pass('weights')[1:] == [[float(length)]] * 2
@@ -332,7 +339,8 @@ def test_a_pass_of_which_one_sample_is_left_trains_that_one(request, toolbox, nu
 def test_a_pass_of_which_less_than_a_batch_is_left_trains_all_with_drop_last(cls):
     cls.train_dataloader.drop_last = True
     cls.train_dataloader.sampler = dict(
-        type='InfoBatchSampler', policy=dict(type='KeepOne'), delta=1)
+        type='InfoBatchSampler', policy=dict(type='KeepOne'), delta=1
+    )
     ours = runs.train(cls)
     assert [plan.kept for _, plan in ours.passes] == [8] * 3
 
@@ -390,8 +398,9 @@ def test_options_of_a_config_that_are_no_pairs_are_refused(monkeypatch, capsys, 
 
 
 def test_options_that_do_not_fit_the_config_are_refused(monkeypatch, capsys, config_file):
-    error = command(monkeypatch, capsys, train_tool, config_file, '--cfg-options',
-                    'custom_hooks.7.type=X')
+    error = command(
+        monkeypatch, capsys, train_tool, config_file, '--cfg-options', 'custom_hooks.7.type=X'
+    )
     assert '--cfg-options' in error and 'custom_hooks.7.type' in error
 
 
@@ -402,16 +411,20 @@ def test_a_config_that_cannot_be_read_is_refused(monkeypatch, capsys, tmp_path, 
     assert f'config {str(tmp_path / name)!r} cannot be read' in error
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--resume', 'nowhere.pth'], "checkpoint 'nowhere.pth' does not exist"),
-    (['--launcher', 'ssh'], "invalid choice: 'ssh'"),
-    (['--local-rank', 'one'], "invalid int value: 'one'"),
-    (['--epochs', '3'], 'unrecognized arguments: --epochs 3'),
-    (['--auto-scale-lr'], 'auto_scale_lr = dict(base_batch_size='),
-    (['--amp'], '--amp: needs an accelerator'),
-])
-def test_arguments_of_train_that_cannot_work_are_refused(monkeypatch, capsys, config_file,
-                                                         tmp_path, arguments, message):
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--resume', 'nowhere.pth'], "checkpoint 'nowhere.pth' does not exist"),
+        (['--launcher', 'ssh'], "invalid choice: 'ssh'"),
+        (['--local-rank', 'one'], "invalid int value: 'one'"),
+        (['--epochs', '3'], 'unrecognized arguments: --epochs 3'),
+        (['--auto-scale-lr'], 'auto_scale_lr = dict(base_batch_size='),
+        (['--amp'], '--amp: needs an accelerator'),
+    ],
+)
+def test_arguments_of_train_that_cannot_work_are_refused(
+    monkeypatch, capsys, config_file, tmp_path, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_tool, 'get_device', lambda: 'cpu')
     assert message in command(monkeypatch, capsys, train_tool, config_file, *arguments)
@@ -419,8 +432,9 @@ def test_arguments_of_train_that_cannot_work_are_refused(monkeypatch, capsys, co
 
 
 @pytest.mark.parametrize('tool', [train_tool, test_tool])
-def test_a_work_dir_that_cannot_be_written_is_refused(monkeypatch, capsys, config_file, tmp_path,
-                                                      tool):
+def test_a_work_dir_that_cannot_be_written_is_refused(
+    monkeypatch, capsys, config_file, tmp_path, tool
+):
     (tmp_path / 'weights.pth').write_bytes(b'')
     work_dir = below_a_file(tmp_path)
     checkpoint = [tmp_path / 'weights.pth'] if tool is test_tool else []
@@ -435,16 +449,23 @@ def test_a_work_dir_is_checked_and_not_made(config_file, tmp_path):
     assert not (tmp_path / 'a').exists()
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['nowhere.pth'], "checkpoint 'nowhere.pth' does not exist"),
-    (['weights.pth', '--out-item', 'all'], "invalid choice: 'all'"),
-    (['weights.pth', '--out', 'result.txt'], "--out 'result.txt': with --out-item pred"),
-    (['weights.pth', '--out', 'a.csv', '--out-item', 'metrics'], "'a.csv': with --out-item metr"),
-    (['weights.pth', '--out', 'file/folder/a.pkl'], "--out 'file/folder' cannot be written"),
-    (['weights.pth', '--tta'], None),
-])
-def test_arguments_of_test_that_cannot_work_are_refused(monkeypatch, capsys, config_file,
-                                                        tmp_path, arguments, message):
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['nowhere.pth'], "checkpoint 'nowhere.pth' does not exist"),
+        (['weights.pth', '--out-item', 'all'], "invalid choice: 'all'"),
+        (['weights.pth', '--out', 'result.txt'], "--out 'result.txt': with --out-item pred"),
+        (
+            ['weights.pth', '--out', 'a.csv', '--out-item', 'metrics'],
+            "'a.csv': with --out-item metr",
+        ),
+        (['weights.pth', '--out', 'file/folder/a.pkl'], "--out 'file/folder' cannot be written"),
+        (['weights.pth', '--tta'], None),
+    ],
+)
+def test_arguments_of_test_that_cannot_work_are_refused(
+    monkeypatch, capsys, config_file, tmp_path, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'weights.pth').write_bytes(b'')
     below_a_file(tmp_path)
@@ -459,14 +480,25 @@ def a_run(tmp_path):
     work_dir = tmp_path / 'run'
     (work_dir / '1' / 'vis_data').mkdir(parents=True)
     (work_dir / '1' / 'vis_data' / 'scalars.json').write_text(
-        ''.join(json.dumps(dict(iter=step, loss=1.)) + '\n' for step in (1, 2)))
+        ''.join(json.dumps(dict(iter=step, loss=1.0)) + '\n' for step in (1, 2))
+    )
     return work_dir
 
 
-@pytest.mark.parametrize('content', ['', '[]', '3', '{"version": 1}', '{"version": 2}',
-                                     '{"version": 1, "totals": {}, "passes": [1]}'])
-def test_a_foreign_report_is_refused_by_the_tools_that_read_runs(monkeypatch, capsys, tmp_path,
-                                                                 content):
+@pytest.mark.parametrize(
+    'content',
+    [
+        '',
+        '[]',
+        '3',
+        '{"version": 1}',
+        '{"version": 2}',
+        '{"version": 1, "totals": {}, "passes": [1]}',
+    ],
+)
+def test_a_foreign_report_is_refused_by_the_tools_that_read_runs(
+    monkeypatch, capsys, tmp_path, content
+):
     work_dir = a_run(tmp_path)
     (work_dir / 'infobatch.json').write_text(content)
     for tool, more in ((summarize, []), (plot_curves, ['--out', tmp_path / 'a.png'])):
@@ -488,7 +520,8 @@ def test_a_figure_that_cannot_be_written_is_refused(monkeypatch, capsys, tmp_pat
     out = tmp_path / 'a.xyz'
     assert 'xyz' in command(monkeypatch, capsys, plot_curves, work_dir, '--out', out)
     assert "invalid choice: 'days'" in command(
-        monkeypatch, capsys, plot_curves, work_dir, '--out', out, '--x', 'days')
+        monkeypatch, capsys, plot_curves, work_dir, '--out', out, '--x', 'days'
+    )
 
 
 def test_a_record_never_replaces_what_is_no_record(monkeypatch, capsys, tmp_path):
@@ -503,7 +536,8 @@ def test_a_record_never_replaces_what_is_no_record(monkeypatch, capsys, tmp_path
         error = command(monkeypatch, capsys, make_record, work_dir, out)
         assert 'is no record that this tool wrote' in error
     assert sorted(tmp_path.rglob('*')) == sorted(
-        [*before, tmp_path / 'other', tmp_path / 'other' / 'precious'])
+        [*before, tmp_path / 'other', tmp_path / 'other' / 'precious']
+    )
     make_record.make_record(work_dir, tmp_path / 'record')
     make_record.make_record(work_dir, tmp_path / 'record')  # its own it does replace
     assert 'file' in command(monkeypatch, capsys, make_record, work_dir, below_a_file(tmp_path))
@@ -513,18 +547,22 @@ def test_a_document_that_is_not_there_is_refused(monkeypatch, capsys, tmp_path):
     assert 'nowhere.md' in command(monkeypatch, capsys, render_docs, tmp_path / 'nowhere.md')
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--train', 'many'], "invalid int value: 'many'"),
-    (['--size', '64'], 'expected 2 arguments'),
-    (['--seed', '-1'], '--seed is -1, but must be at least 0'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--train', 'many'], "invalid int value: 'many'"),
+        (['--size', '64'], 'expected 2 arguments'),
+        (['--seed', '-1'], '--seed is -1, but must be at least 0'),
+    ],
+)
 def test_arguments_of_the_data_maker_that_cannot_work_are_refused(
-        monkeypatch, capsys, tmp_path, arguments, message):
-    assert message in command(monkeypatch, capsys, make_segmentation_data, tmp_path / 'data',
-                              *arguments)
+    monkeypatch, capsys, tmp_path, arguments, message
+):
+    assert message in command(
+        monkeypatch, capsys, make_segmentation_data, tmp_path / 'data', *arguments
+    )
 
 
 def test_data_that_cannot_be_written_is_refused(monkeypatch, capsys, tmp_path):
     out = below_a_file(tmp_path)
     assert 'file' in command(monkeypatch, capsys, make_segmentation_data, out)
-

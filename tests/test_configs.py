@@ -1,4 +1,5 @@
 """The configs: each one loads and builds, each infobatch one is its baseline and the delta."""
+
 import copy
 import importlib
 import struct
@@ -18,8 +19,9 @@ from mm_infobatch import InfoBatchSampler
 from mm_infobatch.schedule import PassSchedule
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-NAMES = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py')
-               if '_base_' not in path.parts)
+NAMES = sorted(
+    str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts
+)
 INFOBATCH = [name for name in NAMES if 'infobatch' in name]
 BASELINES = [name for name in NAMES if 'infobatch' not in name]
 # Those meant for a machine without a GPU.
@@ -75,8 +77,13 @@ def data_preprocessor_of(cfg):
 def differences(left, right, path=''):
     """Where two configs differ, as 'a.b.c: left -> right' lines."""
     if isinstance(left, dict) and isinstance(right, dict):
-        return [line for key in sorted(left.keys() | right.keys()) for line in differences(
-            left.get(key, '(absent)'), right.get(key, '(absent)'), f'{path}.{key}'.lstrip('.'))]
+        return [
+            line
+            for key in sorted(left.keys() | right.keys())
+            for line in differences(
+                left.get(key, '(absent)'), right.get(key, '(absent)'), f'{path}.{key}'.lstrip('.')
+            )
+        ]
     same = type(left) is type(right) and left == right
     return [] if same else [f'{path}: {left!r} -> {right!r}']
 
@@ -111,10 +118,12 @@ def test_an_infobatch_config_is_its_baseline_and_the_delta(name):
     expected['custom_imports'] = dict(imports=['mm_infobatch'], allow_failed_imports=False)
     expected['custom_hooks'] = expected.get('custom_hooks', []) + [dict(type='InfoBatchHook')]
     expected['train_dataloader']['sampler'] = dict(
-        type='InfoBatchSampler', delta=0.875, policy=dict(type='SoftPruning', prune_ratio=0.5))
+        type='InfoBatchSampler', delta=0.875, policy=dict(type='SoftPruning', prune_ratio=0.5)
+    )
     if '-quantile' in name:
         expected['train_dataloader']['sampler']['policy'] = dict(
-            type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5])
+            type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5]
+        )
     if name in NO_BATCH_OF_ONE:
         expected['train_dataloader']['drop_last'] = True
     by_iteration = 'max_iters' in expected['train_cfg']
@@ -129,14 +138,17 @@ def test_an_infobatch_config_is_its_baseline_and_the_delta(name):
 
 
 def test_the_quantiles_on_ade20k_save_40_percent():
-    name, = (name for name in NAMES if '-quantile' in name)
+    (name,) = (name for name in NAMES if '-quantile' in name)
     cfg = load(name)
     num_images, batch = 20210, 16
     sampler = InfoBatchSampler(
-        range(num_images), dict(cfg.train_dataloader.sampler.policy),
-        delta=cfg.train_dataloader.sampler.delta, seed=0)
+        range(num_images),
+        dict(cfg.train_dataloader.sampler.policy),
+        delta=cfg.train_dataloader.sampler.delta,
+        seed=0,
+    )
     schedule = PassSchedule(cfg.train_cfg.max_iters, num_images // batch, delta=sampler.delta)
-    trained = full = 0.
+    trained = full = 0.0
     while not schedule.done:
         begin = schedule.walked
         sampler.start_pass(schedule.pass_index + 1, schedule.progress)
@@ -169,12 +181,14 @@ def test_a_baseline_equals_the_config_that_the_toolbox_ships(name):
 def test_the_control_of_64k_is_the_80k_config_with_another_length():
     lines = differences(
         load('upernet/upernet_r50_4xb4-80k_ade20k-512x512.py').to_dict(),
-        load('upernet/upernet_r50_4xb4-64k_ade20k-512x512.py').to_dict())
+        load('upernet/upernet_r50_4xb4-64k_ade20k-512x512.py').to_dict(),
+    )
     assert [line.split(':')[0] for line in lines] == ['param_scheduler', 'train_cfg.max_iters']
     control = load('upernet/upernet_r50_4xb4-64k_ade20k-512x512.py')
     assert control.train_cfg.max_iters == 64000 == 0.8 * 80000
     assert control.param_scheduler == [
-        dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=64000, by_epoch=False)]
+        dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=64000, by_epoch=False)
+    ]
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -205,7 +219,7 @@ def test_every_optimizer_and_its_schedule_take_steps(name):
     model = torch.nn.Linear(2, 2)
     with scope_of(cfg):
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    (scheduler, ) = schedulers_of(cfg)
+    (scheduler,) = schedulers_of(cfg)
     scheduler = dict(scheduler)
     convert = scheduler.pop('convert_to_iter_based', False)
     peak = scheduler.get('eta_max', wrapper.get_lr()['lr'][0])
@@ -257,25 +271,32 @@ def write_image(path, array):
 
 def write_data(root, rng):
     """A few images of noise in each layout that a small config reads."""
+
     def noise(*shape):
         return rng.integers(0, 256, shape, dtype=np.uint8)
 
     for index in range(9):
         for split in ('train', 'test'):
             write_image(root / f'camvid/img_dir/{split}/{index}.jpg', noise(240, 320, 3))
-            write_image(root / f'camvid/ann_dir/{split}/{index}.png',
-                        rng.integers(0, 12, (240, 320), dtype=np.uint8))
+            write_image(
+                root / f'camvid/ann_dir/{split}/{index}.png',
+                rng.integers(0, 12, (240, 320), dtype=np.uint8),
+            )
             write_image(root / f'cifar10/{split}/class_{index}/{index}.png', noise(32, 32, 3))
         for split in ('training', 'validation'):
             write_image(root / f'shapes/images/{split}/{index}.jpg', noise(64, 64, 3))
-            write_image(root / f'shapes/annotations/{split}/{index}.png',
-                        rng.integers(0, 9, (64, 64), dtype=np.uint8))
+            write_image(
+                root / f'shapes/annotations/{split}/{index}.png',
+                rng.integers(0, 9, (64, 64), dtype=np.uint8),
+            )
     (root / 'fashion_mnist').mkdir()
     for prefix in ('train', 't10k'):
         (root / f'fashion_mnist/{prefix}-images-idx3-ubyte').write_bytes(
-            struct.pack('>IIII', 2051, 9, 28, 28) + noise(9, 28, 28).tobytes())
+            struct.pack('>IIII', 2051, 9, 28, 28) + noise(9, 28, 28).tobytes()
+        )
         (root / f'fashion_mnist/{prefix}-labels-idx1-ubyte').write_bytes(
-            struct.pack('>II', 2049, 9) + bytes(range(9)))
+            struct.pack('>II', 2049, 9) + bytes(range(9))
+        )
 
 
 @pytest.mark.parametrize('name', [name for name in SMALL if 'infobatch' not in name])

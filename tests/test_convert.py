@@ -1,4 +1,5 @@
 """InfoBatch switched on in any config: what changes, what stays, what is refused and why."""
+
 import copy
 import functools
 import json
@@ -36,8 +37,9 @@ def differences(old, new, path=()):
     """The paths at which two configs differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
-            found for key in {**old, **new}
-            for found in differences(old.get(key), new.get(key), path + (key, ))
+            found
+            for key in {**old, **new}
+            for found in differences(old.get(key), new.get(key), path + (key,))
         ]
     return [] if old == new else ['.'.join(path)]
 
@@ -49,13 +51,20 @@ def differences(old, new, path=()):
 def test_only_sampler_loop_hook_import_and_losses_change(make):
     cfg = make()
     changed = set(differences(cfg.to_dict(), convert(cfg).to_dict()))
-    losses = ({'model.decode_head.loss_decode', 'model.auxiliary_head.loss_decode'}
-              if make is segmentation else {'model.head.loss'})
+    losses = (
+        {'model.decode_head.loss_decode', 'model.auxiliary_head.loss_decode'}
+        if make is segmentation
+        else {'model.head.loss'}
+    )
     assert {path.rsplit('.', 1)[0] for path in changed if '.loss' in path} == losses
     assert {path for path in changed if '.loss' not in path} <= {
-        'train_dataloader.sampler.type', 'train_dataloader.sampler.delta',
-        'train_dataloader.sampler.policy', 'train_cfg.type', 'train_cfg.by_epoch', 'custom_hooks',
-        'custom_imports'
+        'train_dataloader.sampler.type',
+        'train_dataloader.sampler.delta',
+        'train_dataloader.sampler.policy',
+        'train_cfg.type',
+        'train_cfg.by_epoch',
+        'custom_hooks',
+        'custom_imports',
     }
 
 
@@ -76,7 +85,8 @@ def test_converting_twice_changes_nothing(make):
     assert convert(once).to_dict() == once.to_dict()
     assert convert(once, prune_ratio=0.3, delta=0.9).to_dict() == once.to_dict()
     assert convert(once, delta=0.8).train_dataloader.sampler == dict(
-        once.train_dataloader.sampler, delta=0.8)
+        once.train_dataloader.sampler, delta=0.8
+    )
 
 
 @BOTH
@@ -109,37 +119,64 @@ def test_an_endless_sampler_never_made_a_short_batch_and_so_it_stays():
     assert convert(cfg).train_dataloader.drop_last is False
 
 
-@pytest.mark.parametrize('imports, expected', [
-    (None, ['mm_infobatch']),
-    (dict(imports='my.package'), ['my.package', 'mm_infobatch']),
-    (dict(imports=['mine', 'mm_infobatch'], allow_failed_imports=True), ['mine', 'mm_infobatch']),
-])
+@pytest.mark.parametrize(
+    'imports, expected',
+    [
+        (None, ['mm_infobatch']),
+        (dict(imports='my.package'), ['my.package', 'mm_infobatch']),
+        (
+            dict(imports=['mine', 'mm_infobatch'], allow_failed_imports=True),
+            ['mine', 'mm_infobatch'],
+        ),
+    ],
+)
 def test_the_package_is_imported_with_what_was_imported(imports, expected):
     cfg = segmentation()
     cfg.custom_imports = copy.deepcopy(imports)
     after = convert(cfg).custom_imports
     assert after['imports'] == expected
     assert after.get('allow_failed_imports') == (imports or {'allow_failed_imports': False}).get(
-        'allow_failed_imports')
+        'allow_failed_imports'
+    )
 
 
 def test_what_a_training_may_have_stays():
-    dataset = dict(type='RepeatDataset', times=2, dataset=dict(
-        type='ClassBalancedDataset', oversample_thr=0.1, dataset=dict(
-            type='ConcatDataset', datasets=[segmentation().train_dataloader.dataset] * 2)))
+    dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(
+            type='ClassBalancedDataset',
+            oversample_thr=0.1,
+            dataset=dict(
+                type='ConcatDataset', datasets=[segmentation().train_dataloader.dataset] * 2
+            ),
+        ),
+    )
     cfg = segmentation(
         optim_wrapper=dict(
-            type='AmpOptimWrapper', accumulative_counts=4, loss_scale='dynamic',
-            optimizer=dict(type='SGD', lr=0.05, momentum=0.9), clip_grad=dict(max_norm=1)),
+            type='AmpOptimWrapper',
+            accumulative_counts=4,
+            loss_scale='dynamic',
+            optimizer=dict(type='SGD', lr=0.05, momentum=0.9),
+            clip_grad=dict(max_norm=1),
+        ),
         custom_hooks=[dict(type='EMAHook', momentum=1e-4)],
         sync_bn='torch',
         find_unused_parameters=True,
         compile=dict(backend='inductor'),
-        auto_scale_lr=dict(enable=False, base_batch_size=16))
+        auto_scale_lr=dict(enable=False, base_batch_size=16),
+    )
     cfg.train_dataloader.dataset = dataset
     converted = convert(cfg)
-    for key in ('optim_wrapper', 'sync_bn', 'find_unused_parameters', 'compile', 'auto_scale_lr',
-                'param_scheduler', 'default_hooks'):
+    for key in (
+        'optim_wrapper',
+        'sync_bn',
+        'find_unused_parameters',
+        'compile',
+        'auto_scale_lr',
+        'param_scheduler',
+        'default_hooks',
+    ):
         assert converted[key] == cfg[key], key
     assert converted.train_dataloader.dataset == dataset
     assert converted.custom_hooks == [*cfg.custom_hooks, dict(type='InfoBatchHook')]
@@ -174,18 +211,25 @@ def test_a_loss_of_another_scope_is_found():
     cfg = segmentation(**{'model.decode_head.loss_decode': other})
     cfg.model.decode_head.loss_decode = other
     assert convert(cfg).model.decode_head.loss_decode == wrapped(other)
-    head = dict(type='LinearClsHead', _scope_='mmpretrain', num_classes=3, in_channels=8,
-                loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1))
+    head = dict(
+        type='LinearClsHead',
+        _scope_='mmpretrain',
+        num_classes=3,
+        in_channels=8,
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+    )
     cfg.model.extra_head = head
     assert convert(cfg).model.extra_head.loss == wrapped(head['loss'])
 
 
 def test_a_loss_that_is_a_class_is_found():
     import mmseg.models
+
     cfg = segmentation().to_dict()
     cfg['model']['decode_head']['loss_decode'] = dict(type=mmseg.models.CrossEntropyLoss)
     assert convert(Config(cfg)).model.decode_head.loss_decode == wrapped(
-        dict(type=mmseg.models.CrossEntropyLoss))
+        dict(type=mmseg.models.CrossEntropyLoss)
+    )
 
 
 def test_the_loss_that_a_head_has_by_default_is_written_out():
@@ -197,7 +241,8 @@ def test_the_loss_that_a_head_has_by_default_is_written_out():
     assert convert(cfg).model.decode_head.loss_decode.loss.type == 'CrossEntropyLoss'
     cfg.model.decode_head.type = 'EncHead'
     assert convert(cfg).model.decode_head.loss_se_decode == wrapped(
-        dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.2))
+        dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.2)
+    )
 
 
 def test_a_default_that_a_head_does_not_take_is_not_written():
@@ -210,6 +255,7 @@ def test_a_default_that_a_head_does_not_take_is_not_written():
 @MODELS.register_module()
 class FocalOfAUser(nn.Module):
     """A loss that neither its name nor its module gives away."""
+
     reduction = 'mean'
 
     def forward(self, pred, target, reduction_override=None, **kwargs):
@@ -261,13 +307,24 @@ def test_a_loss_over_the_batch_is_evaluated_by_image_only_where_it_is_asked_for(
     assert decoded == [wrapped(CE), wrapped(lovasz, per_image=True)]
 
 
-@pytest.mark.parametrize('options, error, message', [
-    (dict(prune_ratio=1.5), ValueError, 'prune_ratio=1.5'),
-    (dict(policy=dict(type='SoftPrunning')), ValueError, 'SoftPrunning.*is not in the registry'),
-    (dict(prune_ratio=0.5, policy=dict(type='SoftPruning')), ValueError, 'both say what to prune'),
-    (dict(score=['DiceLoss']), ValueError, 'names none of the losses.*CrossEntropyLoss'),
-    (dict(prune_ration=0.5), TypeError, 'prune_ration'),
-])
+@pytest.mark.parametrize(
+    'options, error, message',
+    [
+        (dict(prune_ratio=1.5), ValueError, 'prune_ratio=1.5'),
+        (
+            dict(policy=dict(type='SoftPrunning')),
+            ValueError,
+            'SoftPrunning.*is not in the registry',
+        ),
+        (
+            dict(prune_ratio=0.5, policy=dict(type='SoftPruning')),
+            ValueError,
+            'both say what to prune',
+        ),
+        (dict(score=['DiceLoss']), ValueError, 'names none of the losses.*CrossEntropyLoss'),
+        (dict(prune_ration=0.5), TypeError, 'prune_ration'),
+    ],
+)
 def test_a_wrong_option_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         convert(segmentation(), **options)
@@ -306,17 +363,23 @@ def with_head(**head):
 
 
 REFUSED = {
-    'repeated augmentation': (with_sampler(type='RepeatAugSampler', shuffle=True),
-                              "train_dataloader.sampler.type='RepeatAugSampler'; write sampler="),
+    'repeated augmentation': (
+        with_sampler(type='RepeatAugSampler', shuffle=True),
+        "train_dataloader.sampler.type='RepeatAugSampler'; write sampler=",
+    ),
     'a sampler of its own': (with_sampler(type='MySampler'), "sampler.type='MySampler'"),
     'unequal shares': (with_sampler(type='DefaultSampler', round_up=False), 'remove it'),
-    'a batch sampler': (classification(**{'train_dataloader.batch_sampler': dict(type='Mine')}),
-                        'train_dataloader.batch_sampler='),
+    'a batch sampler': (
+        classification(**{'train_dataloader.batch_sampler': dict(type='Mine')}),
+        'train_dataloader.batch_sampler=',
+    ),
     'views': (with_dataset_type('MultiView'), "dataset.pipeline.1.type='MultiView'"),
     'a contrastive head': (with_head(type='ContrastiveHead', loss=CE), 'no sample has a loss'),
     'tokens': (with_head(type='BEiTV1Head', embed_dims=8, num_embed=8, loss=CE), 'merges the tok'),
-    'a set loss': (segmentation(**{'model.decode_head.train_cfg': dict(assigner=dict(type='X'))}),
-                   'has an assigner'),
+    'a set loss': (
+        segmentation(**{'model.decode_head.train_cfg': dict(assigner=dict(type='X'))}),
+        'has an assigner',
+    ),
     'a mask head': (segmentation(**{'model.decode_head.type': 'Mask2FormerHead'}), 'set loss'),
     'text': (classification(**{'model.type': 'BlipCaption'}), 'tokens of texts'),
     'no loss': (with_head(type='Sequential'), 'nothing to wrap.*register its loss in MODELS'),
@@ -333,7 +396,8 @@ def test_what_cannot_work_is_refused_with_the_reason_and_the_place(case):
     with pytest.raises(CannotConvert, match=message) as error:
         convert(cfg)
     assert error.value.reason in str(error.value) and len(str(error.value)) > len(
-        error.value.reason)
+        error.value.reason
+    )
 
 
 # ---------------------------------------------------------- all shipped configs
@@ -351,7 +415,8 @@ def test_nearly_every_shipped_config_converts_and_the_others_say_why():
     assert sweep_configs.share(groups['supervised']) >= 0.95
     both = dict(
         converted=groups['supervised']['converted'],
-        refused={**groups['supervised']['refused'], **groups['texts']['refused']})
+        refused={**groups['supervised']['refused'], **groups['texts']['refused']},
+    )
     assert sweep_configs.share(both) >= 0.95
     assert groups['mmseg']['converted'] > 600 and groups['supervised']['converted'] > 400
 

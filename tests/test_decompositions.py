@@ -1,4 +1,5 @@
 """Losses other than cross entropy, taken apart into their samples, against their own values."""
+
 import importlib
 import warnings
 
@@ -39,7 +40,7 @@ def masked(*shape):
     """A mask of other lengths in other samples."""
     mask = torch.zeros(*shape)
     for row in range(shape[0]):
-        mask[row].flatten()[:3 + 2 * row] = 1
+        mask[row].flatten()[: 3 + 2 * row] = 1
     return mask
 
 
@@ -55,32 +56,50 @@ def ohem(**kwargs):
 
 SEESAW = dict(type='mmpretrain.SeesawLoss', num_classes=C)
 RECONSTRUCTION = 'mmpretrain.PixelReconstructionLoss'
-COSINE = dict(type='mmpretrain.CosineSimilarityLoss', shift_factor=1., scale_factor=2.)
+COSINE = dict(type='mmpretrain.CosineSimilarityLoss', shift_factor=1.0, scale_factor=2.0)
 # name: (config, prediction, target and further arguments)
 CASES = {
     'ohem': (ohem(), pixels(), [labels()]),
     'ohem, ignored': (ohem(loss_weight=0.4), pixels(), [labels(ignore=0.3)]),
-    'ohem, class weight': (ohem(class_weight=[0.5, 2., 1.]), pixels(), [labels(ignore=0.1)]),
-    'ohem, kept by count': (dict(ohem(), thres=0.), pixels(), [labels()]),
-    'boundary': (dict(type='mmseg.BoundaryLoss', loss_weight=20.), randn(B, 1, H, W),
-                 [(labels() == 1).long()]),
-    'dice': (dict(type='mmseg.DiceLoss', loss_weight=3.), pixels(), [labels(ignore=0.2)]),
+    'ohem, class weight': (ohem(class_weight=[0.5, 2.0, 1.0]), pixels(), [labels(ignore=0.1)]),
+    'ohem, kept by count': (dict(ohem(), thres=0.0), pixels(), [labels()]),
+    'boundary': (
+        dict(type='mmseg.BoundaryLoss', loss_weight=20.0),
+        randn(B, 1, H, W),
+        [(labels() == 1).long()],
+    ),
+    'dice': (dict(type='mmseg.DiceLoss', loss_weight=3.0), pixels(), [labels(ignore=0.2)]),
     'dice, softmax': (dict(type='mmseg.DiceLoss', use_sigmoid=False), pixels(), [labels()]),
-    'lovasz': (dict(type='mmseg.LovaszLoss', per_image=True, reduction='mean'), pixels(),
-               [labels(ignore=0.2)]),
+    'lovasz': (
+        dict(type='mmseg.LovaszLoss', per_image=True, reduction='mean'),
+        pixels(),
+        [labels(ignore=0.2)],
+    ),
     'tversky': (dict(type='mmseg.TverskyLoss', loss_weight=0.5), pixels(), [labels(ignore=0.2)]),
     'huasdorff': (dict(type='mmseg.HuasdorffDisstanceLoss'), pixels(), [labels()]),
-    'silog': (dict(type='mmseg.SiLogLoss', loss_weight=2.), randn(B, 1, H, W).exp(),
-              [randn(B, 1, H, W, seed=2).exp()]),
+    'silog': (
+        dict(type='mmseg.SiLogLoss', loss_weight=2.0),
+        randn(B, 1, H, W).exp(),
+        [randn(B, 1, H, W, seed=2).exp()],
+    ),
     'kl divergence': (dict(type='mmseg.KLDivLoss'), pixels(), [pixels(seed=3)]),
-    'asymmetric': (dict(type='mmpretrain.AsymmetricLoss', loss_weight=0.7), randn(B, C),
-                   [(randn(B, C, seed=1) > 0).long()]),
+    'asymmetric': (
+        dict(type='mmpretrain.AsymmetricLoss', loss_weight=0.7),
+        randn(B, C),
+        [(randn(B, C, seed=1) > 0).long()],
+    ),
     'seesaw': (SEESAW, randn(B, C), [torch.tensor([0, 1, 1, 2])]),
     'pixels': (dict(type=RECONSTRUCTION, criterion='L2'), randn(B, 9, 5), [randn(B, 9, 5, seed=1)]),
-    'masked patches': (dict(type=RECONSTRUCTION, criterion='L2'), randn(B, 16, 5),
-                       [randn(B, 16, 5, seed=1), masked(B, 16)]),
-    'masked pixels': (dict(type=RECONSTRUCTION, criterion='L1', channel=3), randn(B, 3, 6, 6),
-                      [randn(B, 3, 6, 6, seed=1), masked(B, 1, 6, 6)]),
+    'masked patches': (
+        dict(type=RECONSTRUCTION, criterion='L2'),
+        randn(B, 16, 5),
+        [randn(B, 16, 5, seed=1), masked(B, 16)],
+    ),
+    'masked pixels': (
+        dict(type=RECONSTRUCTION, criterion='L1', channel=3),
+        randn(B, 3, 6, 6),
+        [randn(B, 3, 6, 6, seed=1), masked(B, 1, 6, 6)],
+    ),
     'cosine': (COSINE, randn(B, 9, 5), [randn(B, 9, 5, seed=1)]),
     'masked cosine': (COSINE, randn(B, 16, 5), [randn(B, 16, 5, seed=1), masked(B, 16)]),
 }
@@ -124,7 +143,7 @@ def test_scores_are_the_same_whether_or_not_something_is_pruned(name):
         loss = wrapper(name, torch.ones(B), uniform)
         evaluate(loss, name)
         scores.append(loss.end_batch())
-    assert torch.equal(*scores) and scores[0].shape == (B, ) and not scores[0].requires_grad
+    assert torch.equal(*scores) and scores[0].shape == (B,) and not scores[0].requires_grad
     assert scores[0].isfinite().all() and len(scores[0].unique()) == B
 
 
@@ -132,7 +151,7 @@ def test_scores_are_the_same_whether_or_not_something_is_pruned(name):
 def test_the_loss_is_a_sum_of_its_samples_times_their_weights(name):
     """Each sample's part, from a batch in which it alone has a weight, times the weights."""
     parts = torch.stack([evaluate(wrapper(name, row), name)[0].sum() for row in torch.eye(B)])
-    weights = torch.tensor([1., 2., 1.5, 3.])
+    weights = torch.tensor([1.0, 2.0, 1.5, 3.0])
     value, gradient = evaluate(wrapper(name, weights), name)
     assert torch.allclose(value.sum(), (parts * weights).sum(), rtol=1e-5)
     for row in range(B):
@@ -160,17 +179,18 @@ def test_the_score_of_a_masked_sample_is_its_loss_alone(name):
     evaluate(loss, name)
     toolbox = MODELS.build(config)
     alone = torch.stack(
-        [toolbox(pred[row:row + 1], *(a[row:row + 1] for a in arguments)) for row in range(B)])
+        [toolbox(pred[row : row + 1], *(a[row : row + 1] for a in arguments)) for row in range(B)]
+    )
     assert torch.allclose(loss.end_batch(), alone, rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['ohem, ignored', 'tversky', 'dice'])
 def test_images_without_a_valid_pixel_harm_no_other(name):
-    config, pred, (target, ) = CASES[name]
+    config, pred, (target,) = CASES[name]
     target = target.clone()
     target[1] = 255
     loss = InfoBatchLoss(config)
-    loss.begin_batch(torch.full((B, ), 2.))
+    loss.begin_batch(torch.full((B,), 2.0))
     value = loss(pred, target)
     scores = loss.end_batch()
     assert value.isfinite() and scores[[0, 2, 3]].isfinite().all()
@@ -179,7 +199,7 @@ def test_images_without_a_valid_pixel_harm_no_other(name):
 
 def test_a_batch_without_any_valid_pixel_costs_nothing():
     loss = InfoBatchLoss(ohem())
-    loss.begin_batch(torch.full((B, ), 2.))
+    loss.begin_batch(torch.full((B,), 2.0))
     assert loss(pixels(), torch.full((B, H, W), 255)) == 0
     assert loss.end_batch().isnan().all()
 
@@ -208,24 +228,29 @@ def test_a_loss_that_ranks_the_pixels_of_a_batch_is_refused_with_both_ways_out()
 @pytest.mark.parametrize('uniform', [False, True])
 def test_asked_for_it_is_evaluated_image_by_image(uniform):
     loss = InfoBatchLoss(lovasz(), per_image=True)
-    weights = torch.ones(B) if uniform else torch.tensor([1., 2., 1.5, 3.])
+    weights = torch.ones(B) if uniform else torch.tensor([1.0, 2.0, 1.5, 3.0])
     loss.begin_batch(weights, uniform)
     value = loss(pixels(), labels(ignore=0.2), weight=None, ignore_index=255)
     alone = MODELS.build(lovasz())
-    images = torch.stack([
-        alone(pixels()[row:row + 1], labels(ignore=0.2)[row:row + 1], ignore_index=255)
-        for row in range(B)
-    ])
+    images = torch.stack(
+        [
+            alone(pixels()[row : row + 1], labels(ignore=0.2)[row : row + 1], ignore_index=255)
+            for row in range(B)
+        ]
+    )
     assert torch.allclose(value, (images * weights).mean())
     assert torch.allclose(loss.end_batch(), images)
     assert 'per_image=True' in repr(loss)
 
 
-@pytest.mark.parametrize('config, reason', [
-    (dict(type='mmpretrain.CrossCorrelationLoss'), 'compares all samples'),
-    (dict(type='mmpretrain.SwAVLoss', feat_dim=4), 'assigns all samples'),
-    (dict(type='mmpretrain.CAELoss', lambd=2), 'merges the masked patches'),
-])
+@pytest.mark.parametrize(
+    'config, reason',
+    [
+        (dict(type='mmpretrain.CrossCorrelationLoss'), 'compares all samples'),
+        (dict(type='mmpretrain.SwAVLoss', feat_dim=4), 'assigns all samples'),
+        (dict(type='mmpretrain.CAELoss', lambd=2), 'merges the masked patches'),
+    ],
+)
 @pytest.mark.parametrize('per_image', [False, True])
 def test_losses_of_no_single_sample_are_refused_whatever_is_asked_for(config, reason, per_image):
     with pytest.raises(TypeError, match=f'{reason}.*no sample has a loss of its own'):
@@ -237,6 +262,7 @@ def test_losses_of_no_single_sample_are_refused_whatever_is_asked_for(config, re
 
 class WithOverride(nn.Module):
     """As OpenMMLab's losses: a map with 'none', of which its value is the mean."""
+
     reduction = 'mean'
 
     def __init__(self, power=1):
@@ -251,7 +277,6 @@ class WithOverride(nn.Module):
 
 
 class WithoutOverride(nn.Module):
-
     def forward(self, pred, target):
         return F.cross_entropy(pred, target)
 
@@ -260,7 +285,7 @@ class WithoutOverride(nn.Module):
 @pytest.mark.parametrize('uniform', [False, True])
 def test_a_users_loss_of_the_same_convention_is_weighted(avg_factor, uniform):
     loss, target = InfoBatchLoss(WithOverride()), torch.tensor([0, 1, 1, 2])
-    weights = torch.ones(B) if uniform else torch.tensor([1., 2., 1.5, 3.])
+    weights = torch.ones(B) if uniform else torch.tensor([1.0, 2.0, 1.5, 3.0])
     for _ in range(2):
         loss.begin_batch(weights, uniform)
         value = loss(randn(B, C), target, avg_factor=avg_factor)
@@ -280,11 +305,12 @@ def test_a_users_loss_without_the_convention_is_refused_with_both_ways_out():
         InfoBatchLoss(WithoutOverride())
     assert "dict(type='InfoBatchLoss', loss=..., per_image=True)" in str(error.value)
     loss = InfoBatchLoss(WithoutOverride(), per_image=True)
-    loss.begin_batch(torch.tensor([1., 2., 1.5, 3.]))
+    loss.begin_batch(torch.tensor([1.0, 2.0, 1.5, 3.0]))
     target = torch.tensor([0, 1, 1, 2])
     values = F.cross_entropy(randn(B, C), target, reduction='none')
     assert torch.allclose(
-        loss(randn(B, C), target), (values * torch.tensor([1., 2., 1.5, 3.])).mean())
+        loss(randn(B, C), target), (values * torch.tensor([1.0, 2.0, 1.5, 3.0])).mean()
+    )
 
 
 def test_per_image_has_to_be_a_flag():

@@ -1,4 +1,5 @@
 """Two real processes over gloo, started by ``tools/dist_train.sh``."""
+
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ def command(cfg, *args, stall_at=None):
     cfg.custom_imports = dict(imports=['mm_infobatch', 'runs'], allow_failed_imports=False)
     cfg.custom_hooks = [
         *cfg.custom_hooks,
-        dict(type='Recorder', path=str(work_dir / 'rank{rank}.jsonl'), stall_at=stall_at)
+        dict(type='Recorder', path=str(work_dir / 'rank{rank}.jsonl'), stall_at=stall_at),
     ]
     cfg.dump(work_dir / 'config.py')
     env = dict(
@@ -38,18 +39,23 @@ def command(cfg, *args, stall_at=None):
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='',
         PYTHONPATH=str(ROOT / 'tests'),
-        PYTHONWARNINGS='ignore')
+        PYTHONWARNINGS='ignore',
+    )
     return dict(
         args=[
             'bash',
             str(ROOT / 'tools' / 'dist_train.sh'),
-            str(work_dir / 'config.py'), '2', '--work-dir',
-            str(work_dir), *args
+            str(work_dir / 'config.py'),
+            '2',
+            '--work-dir',
+            str(work_dir),
+            *args,
         ],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True)
+        text=True,
+    )
 
 
 def launch(cfg, *args):
@@ -64,7 +70,8 @@ def records(work_dir):
     return SimpleNamespace(
         work_dir=Path(work_dir),
         ranks=[[json.loads(line) for line in path.read_text().splitlines()] for path in paths],
-        states=[torch.load(f'{path}.pth', weights_only=False) for path in paths])
+        states=[torch.load(f'{path}.pth', weights_only=False) for path in paths],
+    )
 
 
 def launch_and_kill(cfg, at):
@@ -175,7 +182,7 @@ def test_the_shares_are_disjoint_but_for_the_last_round(whole):
         order = interleaved(whole.ranks, 'indices', index)
         assert len(order) == count + count % 2
         assert len(set(order[:count])) == count
-        assert order[count:] == order[:count % 2]
+        assert order[count:] == order[: count % 2]
 
 
 def test_the_weights_of_both_processes_together_sum_to_the_number_of_samples(whole):
@@ -183,8 +190,8 @@ def test_the_weights_of_both_processes_together_sum_to_the_number_of_samples(who
         index, count = record['pass'], record['kept']
         weights = interleaved(whole.ranks, 'weights', index)
         assert sum(weights[:count]) == pytest.approx(NUM_SAMPLES, rel=1e-6)
-        assert weights[count:] == weights[:count % 2]
-        assert (set(weights) == {1.}) == (record['pruned'] == 0)
+        assert weights[count:] == weights[: count % 2]
+        assert (set(weights) == {1.0}) == (record['pruned'] == 0)
 
 
 def test_the_losses_are_merged_in_one_collective_a_pass_and_one_a_checkpoint(whole):
@@ -253,11 +260,13 @@ def test_a_run_that_was_killed_in_mid_pass_resumes_bit_for_bit(seg_run, seg_conf
     assert runs.report_of(tmp_path)['totals']['finished'] is False
     resumed = launch(cfg, '--resume')
     assert_goes_on(resumed, seg_run, done)
-    passes = [[{
-        key: value
-        for key, value in record.items() if key != 'seconds'
-    } for record in runs.report_of(work_dir)['passes']]
-              for work_dir in (tmp_path, seg_run.work_dir)]
+    passes = [
+        [
+            {key: value for key, value in record.items() if key != 'seconds'}
+            for record in runs.report_of(work_dir)['passes']
+        ]
+        for work_dir in (tmp_path, seg_run.work_dir)
+    ]
     assert passes[0] == passes[1]
 
 
@@ -273,8 +282,8 @@ def test_one_process_goes_on_from_two_and_trains_what_was_due_once(whole, tmp_pa
     done, index = moment_in_a_pruned_pass(whole.ranks[0])
     alone = runs.train(runs.resumed(whole.cfg, whole.work_dir / f'iter_{done}.pth', tmp_path))
     record = runs.report_of(whole.work_dir)['passes'][index]
-    order = interleaved(whole.ranks, 'indices', index)[:record['kept']]
-    weights = interleaved(whole.ranks, 'weights', index)[:record['kept']]
+    order = interleaved(whole.ranks, 'indices', index)[: record['kept']]
+    weights = interleaved(whole.ranks, 'weights', index)[: record['kept']]
     trained = 4 * sum(row['pass'] == index and row['iter'] < done for row in whole.ranks[0])
     due = [row for row in alone.rows if row['pass'] == index]
     assert flat(due, 'indices') == order[trained:]
@@ -312,7 +321,7 @@ def test_two_processes_go_on_from_one_and_train_what_was_due_once(seg_config, tm
     both = launch(cfg, '--resume', str(tmp_path / 'one' / f'iter_{done}.pth'))
     due = flat([row for row in alone.rows if row['iter'] >= done], 'indices', index)
     order = interleaved(both.ranks, 'indices', index)
-    assert order[:len(due)] == due
+    assert order[: len(due)] == due
     assert len(order) == len(due) + len(due) % 2
     assert [row['lr'] for row in both.ranks[0]] == [row['lr'] for row in both.ranks[1]]
     report = runs.report_of(tmp_path / 'two')

@@ -1,4 +1,5 @@
 """What the documents say is what the repository has."""
+
 import json
 import re
 from pathlib import Path
@@ -15,8 +16,13 @@ from mm_infobatch import InfoBatchLoss
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text()
-DOCUMENTS = ('README.md', 'configs/README.md', 'docs/faults.md', 'docs/results.md',
-             'docs/ade20k.md')
+DOCUMENTS = (
+    'README.md',
+    'configs/README.md',
+    'docs/faults.md',
+    'docs/results.md',
+    'docs/ade20k.md',
+)
 
 
 def test_every_table_of_the_readme_is_what_the_records_say():
@@ -27,7 +33,7 @@ def test_every_table_of_the_readme_is_what_the_records_say():
 def test_a_number_that_was_changed_by_hand_is_found():
     place = render_docs.PLACE.search(README)
     digit = place.start(4) - 1 - re.search(r'\d', place.group(0)[::-1]).start()
-    table = README[place.end(1):place.start(4)]
+    table = README[place.end(1) : place.start(4)]
     changed = README.replace(table, re.sub(r'\d', '7', table, count=3), 1)
     assert digit and changed != README
     assert render_docs.render(changed, ROOT) == README
@@ -42,13 +48,17 @@ def test_every_link_to_a_file_leads_to_one(document):
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize('own, base, scope', [
-    ('./my_upernet.py', 'configs/demo/upernet_r18-slim_1xb8-1.2k_shapes-64x64.py', 'mmseg'),
-    ('./my_resnet.py', 'configs/resnet/resnet18-slim_1xb128_cifar10-png.py', 'mmpretrain'),
-])
+@pytest.mark.parametrize(
+    'own, base, scope',
+    [
+        ('./my_upernet.py', 'configs/demo/upernet_r18-slim_1xb8-1.2k_shapes-64x64.py', 'mmseg'),
+        ('./my_resnet.py', 'configs/resnet/resnet18-slim_1xb128_cifar10-png.py', 'mmpretrain'),
+    ],
+)
 def test_the_lines_that_the_readme_adds_to_a_config_turn_infobatch_on(own, base, scope, tmp_path):
-    block = next(code for code in re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-                 if own in code)
+    block = next(
+        code for code in re.findall(r'```python\n(.*?)```', README, re.DOTALL) if own in code
+    )
     config = tmp_path / 'mine.py'
     config.write_text(block.replace(own, str(ROOT / base)))
     before, after = Config.fromfile(str(ROOT / base)), Config.fromfile(str(config))
@@ -70,7 +80,8 @@ def test_a_record_has_no_place_of_the_machine_and_says_what_it_ran_on(tmp_path):
     (session / f'{session.name}.log').write_text(
         f'    GPU number: 1\n    Python: {tmp_path}/bin\n'
         f'date - mmengine - INFO - Auto resumed from the checkpoint {tmp_path}/epoch_1.pth.\n'
-        'date - mmengine - INFO - Epoch(train) [1][1/2]  loss: 1.0\n')
+        'date - mmengine - INFO - Epoch(train) [1][1/2]  loss: 1.0\n'
+    )
     make_record.make_record(tmp_path / 'run', tmp_path / 'record')
     kept = (tmp_path / 'record' / session.name / f'{session.name}.log').read_text()
     assert 'GPU number: 1' in kept and 'Epoch(train) [1][1/2]' in kept
@@ -84,12 +95,18 @@ def test_a_record_of_a_folder_without_logs_is_refused(tmp_path):
         make_record.make_record(tmp_path, tmp_path / 'record')
 
 
-@pytest.mark.parametrize('place, reason', [
-    ('experiment: none_of_ours', "experiment 'none_of_ours': .* does not exist; there are: ade20k"),
-    ('experiment: camvid, long', 'write <!-- experiment: NAME -->'),
-    ('sweep: records/sweep/none_of_ours.json', 'there is no such file'),
-    ('policies: records/policies/none_of_ours.json', 'there is no such file'),
-])
+@pytest.mark.parametrize(
+    'place, reason',
+    [
+        (
+            'experiment: none_of_ours',
+            "experiment 'none_of_ours': .* does not exist; there are: ade20k",
+        ),
+        ('experiment: camvid, long', 'write <!-- experiment: NAME -->'),
+        ('sweep: records/sweep/none_of_ours.json', 'there is no such file'),
+        ('policies: records/policies/none_of_ours.json', 'there is no such file'),
+    ],
+)
 def test_a_place_that_names_no_record_is_an_error(place, reason):
     text = f'<!-- {place} -->\n<!-- end of table -->'
     with pytest.raises(ValueError, match=reason):

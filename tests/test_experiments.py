@@ -1,4 +1,5 @@
 """Experiments: what their files say, runs that are made, interrupted and resumed, and reports."""
+
 import json
 import math
 import os
@@ -52,14 +53,20 @@ def test_every_arm_of_the_repository_is_a_config_that_train_would_take(name):
             assert set(policy) <= set(cfg.train_dataloader.sampler.policy)
         length = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs
         schedulers = cfg.param_scheduler
-        ends = [each.get('end') for each in
-                (schedulers if isinstance(schedulers, list) else [schedulers]) if each.get('end')]
+        ends = [
+            each.get('end')
+            for each in (schedulers if isinstance(schedulers, list) else [schedulers])
+            if each.get('end')
+        ]
         assert not ends or max(ends) == length
 
 
 def test_the_page_of_results_has_a_place_for_every_experiment():
-    places = [match.group(3).partition(', ')[0]
-              for match in render_docs.PLACE.finditer(RESULTS) if match.group(2) == 'experiment']
+    places = [
+        match.group(3).partition(', ')[0]
+        for match in render_docs.PLACE.finditer(RESULTS)
+        if match.group(2) == 'experiment'
+    ]
     assert sorted(places) == NAMES
 
 
@@ -75,8 +82,12 @@ def test_every_figure_is_drawn_from_the_records_as_they_are():
 
 
 def test_what_was_run_is_in_the_report_and_the_rest_says_not_run():
-    for part in ('records/fashion_mnist/infobatch_seed*', 'records/fashion_mnist_lr0.2/all_seed*',
-                 'records/camvid/control_seed', 'records/cifar10_slim/infobatch_seed'):
+    for part in (
+        'records/fashion_mnist/infobatch_seed*',
+        'records/fashion_mnist_lr0.2/all_seed*',
+        'records/camvid/control_seed',
+        'records/cifar10_slim/infobatch_seed',
+    ):
         assert f'`{part}' in RESULTS
     table = _results.text('table6', ROOT)
     rows = table.splitlines()[2:12]
@@ -87,9 +98,10 @@ def test_what_was_run_is_in_the_report_and_the_rest_says_not_run():
 # ----------------------------------------------------------------- statistics
 
 
-@pytest.mark.parametrize('freedom, quantile', [
-    (1, 12.706205), (2, 4.302653), (4, 2.776445), (10, 2.228139), (30, 2.042272),
-    (1e6, 1.959966)])
+@pytest.mark.parametrize(
+    'freedom, quantile',
+    [(1, 12.706205), (2, 4.302653), (4, 2.776445), (10, 2.228139), (30, 2.042272), (1e6, 1.959966)],
+)
 def test_the_quantiles_of_student_are_those_of_the_tables(freedom, quantile):
     assert _welch.t_quantile(0.975, freedom) == pytest.approx(quantile, abs=1e-5)
     assert _welch.t_cdf(quantile, freedom) == pytest.approx(0.975, abs=1e-7)
@@ -139,20 +151,26 @@ def experiment_of(tmp_path, arms, name='small', **more):
     return _experiments.load_experiment(name, tmp_path)
 
 
-@pytest.mark.parametrize('arms, more, message', [
-    ([dict(name='all', colour=1)], {}, "arm 'all': colour is none of label, config"),
-    ([dict(name='All')], {}, "arm 'All': a name has small letters"),
-    ([dict(name='all'), dict(name='all')], {}, "two arms are called 'all'"),
-    ([dict(name='all', control_of='x')], {}, "control_of: 'x' is none of the arms above it"),
-    ([dict(name='all', samples=0.5)], {}, 'samples and like belong together'),
-    ([dict(name='all', config='nowhere.py')], {}, "config 'nowhere.py' does not exist"),
-    ([dict(name='all', seeds=3)], {}, 'seeds=3 has the wrong type'),
-    ([dict(label='all')], {}, 'an arm is a dict with a name or same_as'),
-    ([dict(same_as='small2/all')], {}, "experiment 'small2'"),
-    ([dict(name='all')], dict(figures=[dict(kind='curves', arms=['b'])]),
-     "'b' is none of the arms"),
-    ([dict(name='all')], dict(seed=3), 'seed is none of title'),
-])
+@pytest.mark.parametrize(
+    'arms, more, message',
+    [
+        ([dict(name='all', colour=1)], {}, "arm 'all': colour is none of label, config"),
+        ([dict(name='All')], {}, "arm 'All': a name has small letters"),
+        ([dict(name='all'), dict(name='all')], {}, "two arms are called 'all'"),
+        ([dict(name='all', control_of='x')], {}, "control_of: 'x' is none of the arms above it"),
+        ([dict(name='all', samples=0.5)], {}, 'samples and like belong together'),
+        ([dict(name='all', config='nowhere.py')], {}, "config 'nowhere.py' does not exist"),
+        ([dict(name='all', seeds=3)], {}, 'seeds=3 has the wrong type'),
+        ([dict(label='all')], {}, 'an arm is a dict with a name or same_as'),
+        ([dict(same_as='small2/all')], {}, "experiment 'small2'"),
+        (
+            [dict(name='all')],
+            dict(figures=[dict(kind='curves', arms=['b'])]),
+            "'b' is none of the arms",
+        ),
+        ([dict(name='all')], dict(seed=3), 'seed is none of title'),
+    ],
+)
 def test_an_experiment_that_cannot_be_is_refused_with_the_reason(tmp_path, arms, more, message):
     with pytest.raises(ValueError) as error:
         experiment_of(tmp_path, arms, **more)
@@ -169,12 +187,16 @@ def test_an_unknown_experiment_and_an_unknown_run_are_refused(tmp_path):
 
 
 def test_a_shorter_schedule_shortens_all_that_speaks_of_time():
-    cfg = Config(dict(
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=1000),
-        param_scheduler=[
-            dict(type='LinearLR', begin=0, end=100, by_epoch=False),
-            dict(type='PolyLR', begin=100, end=1000, by_epoch=False),
-            dict(type='MultiStepLR', milestones=[300, 900], by_epoch=False)]))
+    cfg = Config(
+        dict(
+            train_cfg=dict(type='IterBasedTrainLoop', max_iters=1000),
+            param_scheduler=[
+                dict(type='LinearLR', begin=0, end=100, by_epoch=False),
+                dict(type='PolyLR', begin=100, end=1000, by_epoch=False),
+                dict(type='MultiStepLR', milestones=[300, 900], by_epoch=False),
+            ],
+        )
+    )
     cfg.merge_from_dict(_experiments.shortened(cfg, 700))
     first, second, third = cfg.param_scheduler
     assert cfg.train_cfg.max_iters == 700
@@ -186,8 +208,11 @@ ARMS = [
     dict(name='all'),
     dict(name='infobatch', infobatch={}, expected_saving=0.3),
     dict(name='control', control_of='infobatch'),
-    dict(name='random', saving_of='infobatch',
-         infobatch=dict(delta=1, policy=dict(type='RandomPruning', prune_ratio=0.3))),
+    dict(
+        name='random',
+        saving_of='infobatch',
+        infobatch=dict(delta=1, policy=dict(type='RandomPruning', prune_ratio=0.3)),
+    ),
     dict(name='half', like='infobatch', samples=0.5, infobatch={}),
 ]
 
@@ -196,8 +221,15 @@ def record_of(records, arm, seed, iterations, saving):
     path = arm.record(seed, records)
     path.mkdir(parents=True)
     (path / 'environment.json').write_text('{}')
-    (path / 'infobatch.json').write_text(json.dumps(dict(totals=dict(
-        finished=True, iterations=iterations, schedule_iterations=4680, saving=saving))))
+    (path / 'infobatch.json').write_text(
+        json.dumps(
+            dict(
+                totals=dict(
+                    finished=True, iterations=iterations, schedule_iterations=4680, saving=saving
+                )
+            )
+        )
+    )
 
 
 def test_arms_that_go_by_another_one_are_planned_first_and_then_follow_its_record(tmp_path):
@@ -224,8 +256,7 @@ def test_arms_that_go_by_another_one_are_planned_first_and_then_follow_its_recor
 
 def test_a_batch_is_divided_among_processes_or_refused(tmp_path):
     arm = experiment_of(tmp_path, [dict(name='all')], batch=16, gpus=4).arms[0]
-    assert _experiments.settings(arm, 0, tmp_path, 8)['options'][
-        'train_dataloader.batch_size'] == 2
+    assert _experiments.settings(arm, 0, tmp_path, 8)['options']['train_dataloader.batch_size'] == 2
     with pytest.raises(ValueError, match='a batch of 16 cannot be divided among 3 processes'):
         _experiments.settings(arm, 0, tmp_path, 3)
 
@@ -292,14 +323,26 @@ def tiny(tmp_path_factory):
     cfg.dump(str(root / 'config.py'))
     (root / 'breaks.py').write_text(BREAKS)
     (root / 'tiny.py').write_text(TINY.format(config=str(root / 'config.py')))
-    command = ['tiny', '--experiments', str(root), '--records', str(root / 'records'),
-               '--work-dirs', str(root / 'work'), '--poll', '0.1']
+    command = [
+        'tiny',
+        '--experiments',
+        str(root),
+        '--records',
+        str(root / 'records'),
+        '--work-dirs',
+        str(root / 'work'),
+        '--poll',
+        '0.1',
+    ]
     outputs = []
     environment = dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1')
     for _ in range(2):
         found = subprocess.run(
             [sys.executable, str(ROOT / 'tools' / 'run_experiment.py'), *command],
-            capture_output=True, text=True, env=environment)
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
         outputs.append((found.returncode, found.stdout + found.stderr))
     return root, outputs
 
@@ -325,16 +368,35 @@ def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, tmp_path, monkeyp
     root = tiny[0]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
     found = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'run_experiment.py'), 'tiny', '--experiments',
-         str(root), '--records', str(tmp_path / 'records'), '--work-dirs', str(tmp_path / 'work'),
-         '--runs', 'infobatch', '--gpus', '2', '--port', str(free_port()), '--poll', '0.1'],
-        capture_output=True, text=True, timeout=300,
-        env=dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1'))
+        [
+            sys.executable,
+            str(ROOT / 'tools' / 'run_experiment.py'),
+            'tiny',
+            '--experiments',
+            str(root),
+            '--records',
+            str(tmp_path / 'records'),
+            '--work-dirs',
+            str(tmp_path / 'work'),
+            '--runs',
+            'infobatch',
+            '--gpus',
+            '2',
+            '--port',
+            str(free_port()),
+            '--poll',
+            '0.1',
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1'),
+    )
     output = tmp_path / 'work' / 'tiny' / 'infobatch_seed0' / 'output.txt'
     assert found.returncode == 0, found.stdout + found.stderr + output.read_text()[-4000:]
     arm = _experiments.load_experiment('tiny', root).arm('infobatch')
-    one, = _experiments.recorded(arm, root / 'records').values()
-    two, = _experiments.recorded(arm, tmp_path / 'records').values()
+    (one,) = _experiments.recorded(arm, root / 'records').values()
+    (two,) = _experiments.recorded(arm, tmp_path / 'records').values()
     assert two.infobatch['totals']['finished'] and two.infobatch['totals']['saving'] > 0
     assert two.infobatch['settings']['num_samples'] == one.infobatch['settings']['num_samples']
     assert two.iterations < 0.7 * one.iterations, 'each process takes a half of the samples'
@@ -347,8 +409,14 @@ def test_a_record_is_small_and_says_what_was_run_on_what(tiny):
     root = tiny[0]
     record = root / 'records' / 'tiny' / 'infobatch_seed0'
     files = {path.name for path in record.rglob('*') if path.is_file()}
-    assert {'scalars.json', 'config.py', 'infobatch.json', 'environment.json', 'run.json',
-            'losses.json'} <= files
+    assert {
+        'scalars.json',
+        'config.py',
+        'infobatch.json',
+        'environment.json',
+        'run.json',
+        'losses.json',
+    } <= files
     assert not [name for name in files if name.endswith('.pth')]
     assert sum(path.stat().st_size for path in record.rglob('*') if path.is_file()) < 200_000
     note = json.loads((record / 'run.json').read_text())
@@ -373,16 +441,22 @@ def test_the_control_trains_as_many_epochs_as_the_pruned_run_took_iterations(tin
 def test_the_table_has_the_numbers_of_the_records(tiny):
     root = tiny[0]
     text = _results.text('tiny, figures', root, root)
-    rows = [[cell.strip() for cell in line.strip('|').split('|')]
-            for line in text.splitlines() if line.startswith('|')]
+    rows = [
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in text.splitlines()
+        if line.startswith('|')
+    ]
     table = {row[0]: dict(zip(rows[0], row)) for row in rows}
     full, pruned = table['all data'], table['InfoBatch']
-    run = _experiments.recorded(_experiments.load_experiment('tiny', root).arm('infobatch'),
-                                root / 'records')[0]
+    run = _experiments.recorded(
+        _experiments.load_experiment('tiny', root).arm('infobatch'), root / 'records'
+    )[0]
     assert full['n'] == '1 of 1' and full['iterations'] == '32' and full['paper'] == '33.0'
     assert float(pruned['accuracy/top1']) == round(run.metric()[2][-1], 2)
-    assert pruned['difference [95 %]'] == \
-        f'{float(pruned["accuracy/top1"]) - float(full["accuracy/top1"]):+.2f} (too few runs)'
+    assert (
+        pruned['difference [95 %]']
+        == f'{float(pruned["accuracy/top1"]) - float(full["accuracy/top1"]):+.2f} (too few runs)'
+    )
     assert pruned['saving'] == f'{100 * run.infobatch["totals"]["saving"]:.1f} %'
     assert pruned['log'] == '`records/tiny/infobatch_seed0`'
     assert 'cores' in pruned['hardware'] or 'x ' in pruned['hardware']
@@ -414,15 +488,28 @@ def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, 
 
 
 @pytest.mark.slow
-def test_a_dry_run_prints_commands_and_builds_but_trains_nothing(tiny, tmp_path, capsys,
-                                                                 monkeypatch):
+def test_a_dry_run_prints_commands_and_builds_but_trains_nothing(
+    tiny, tmp_path, capsys, monkeypatch
+):
     root = tiny[0]
     monkeypatch.syspath_prepend(str(root))
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:
-        run_experiment.main(['tiny', '--experiments', str(root), '--dry-run', '--records',
-                             str(tmp_path / 'records'), '--work-dirs', str(tmp_path / 'work'),
-                             '--runs', 'all', 'infobatch'])
+        run_experiment.main(
+            [
+                'tiny',
+                '--experiments',
+                str(root),
+                '--dry-run',
+                '--records',
+                str(tmp_path / 'records'),
+                '--work-dirs',
+                str(tmp_path / 'work'),
+                '--runs',
+                'all',
+                'infobatch',
+            ]
+        )
     text = capsys.readouterr().out
     assert ended.value.code == 0, text
     assert 'tiny/all_seed0: missing' in text and 'all can be built' in text
@@ -433,14 +520,31 @@ def test_a_dry_run_prints_commands_and_builds_but_trains_nothing(tiny, tmp_path,
 def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
     experiment_of(tmp_path, [dict(name='all')])
     fake = tmp_path / 'python'
-    fake.write_text(f'#!/bin/bash\necho $$ > {tmp_path}/pid.part\n'
-                    f'mv {tmp_path}/pid.part {tmp_path}/pid\nexec sleep 600\n')
+    fake.write_text(
+        f'#!/bin/bash\necho $$ > {tmp_path}/pid.part\n'
+        f'mv {tmp_path}/pid.part {tmp_path}/pid\nexec sleep 600\n'
+    )
     fake.chmod(0o755)
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / 'tools' / 'run_experiment.py'), 'small', '--experiments',
-         str(tmp_path), '--records', str(tmp_path / 'records'), '--work-dirs',
-         str(tmp_path / 'work'), '--python', str(fake), '--poll', '0.1'],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [
+            sys.executable,
+            str(ROOT / 'tools' / 'run_experiment.py'),
+            'small',
+            '--experiments',
+            str(tmp_path),
+            '--records',
+            str(tmp_path / 'records'),
+            '--work-dirs',
+            str(tmp_path / 'work'),
+            '--python',
+            str(fake),
+            '--poll',
+            '0.1',
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     deadline = time.time() + 120
     while not (tmp_path / 'pid').exists() and time.time() < deadline and process.poll() is None:
         time.sleep(0.1)

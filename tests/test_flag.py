@@ -1,4 +1,5 @@
 """``tools/train.py CONFIG --infobatch`` on configs as users have them, each a process."""
+
 import importlib
 import json
 import os
@@ -107,24 +108,34 @@ def run_tool(tool, *arguments, cwd, packages=()):
     env = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', MPLBACKEND='agg')
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', str(tool), *map(str, arguments)],
-        cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+        cwd=cwd,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 
 
 def logged(work_dir):
     """Each iteration's losses and learning rate, as logged."""
-    return [{key: line[key] for key in line if 'loss' in key or key == 'lr'}
-            for line in runs.scalars_of(work_dir) if 'loss' in line]
+    return [
+        {key: line[key] for key in line if 'loss' in key or key == 'lr'}
+        for line in runs.scalars_of(work_dir)
+        if 'loss' in line
+    ]
 
 
 def write_stripes(path, count, seed):
     import numpy as np
+
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     images = np.zeros((count, 16, 16, 3))
     for image, label in zip(images, labels):
-        image[label * 5:label * 5 + 5] = 200
+        image[label * 5 : label * 5 + 5] = 200
     noise = rng.normal(0, 1, images.shape) * (5 + 60 * (np.arange(count) % 2))[:, None, None, None]
     np.savez(path, images=np.clip(images + noise, 0, 255).astype(np.uint8), labels=labels)
 
@@ -135,8 +146,15 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
     write_stripes(tmp_path / 'first.npz', 10, 0)
     write_stripes(tmp_path / 'second.npz', 9, 1)
     options = ['--infobatch', '--infobatch-options', 'delta=1', 'prune_ratio=0.5']
-    printed = run_tool(ROOT / 'tools' / 'train.py', 'mine.py', '--work-dir', 'run', *options,
-                       cwd=tmp_path, packages=[tmp_path])
+    printed = run_tool(
+        ROOT / 'tools' / 'train.py',
+        'mine.py',
+        '--work-dir',
+        'run',
+        *options,
+        cwd=tmp_path,
+        packages=[tmp_path],
+    )
     report = runs.report_of(tmp_path / 'run')
     assert report['settings']['num_samples'] == 19 and len(report['passes']) == 3
     assert report['passes'][0]['pruned'] == 0 < report['passes'][1]['pruned']
@@ -144,15 +162,25 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
     dumped = Config.fromfile(str(tmp_path / 'run' / 'mine.py'), import_custom_modules=False)
     assert [loss.type for loss in dumped.model.head.objectives] == ['InfoBatchLoss'] * 2
     # ... and resumes, by the flag, where it was killed
-    again = run_tool(ROOT / 'tools' / 'train.py', 'mine.py', '--work-dir', 'run', '--resume',
-                     *options, '--cfg-options', 'train_cfg.max_epochs=4', cwd=tmp_path,
-                     packages=[tmp_path])
+    again = run_tool(
+        ROOT / 'tools' / 'train.py',
+        'mine.py',
+        '--work-dir',
+        'run',
+        '--resume',
+        *options,
+        '--cfg-options',
+        'train_cfg.max_epochs=4',
+        cwd=tmp_path,
+        packages=[tmp_path],
+    )
     assert 'InfoBatch pass 4' in again and 'InfoBatch pass 3' not in again
 
 
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own_tool(
-        toolbox, tmp_path):
+    toolbox, tmp_path
+):
     """The flag, the file that convert_config.py writes, and the dumped config without the flag."""
     if toolbox == 'mmseg':
         data = runs.write_segmentation_data(tmp_path / 'data', num_images=8)
@@ -164,10 +192,18 @@ def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own
         cfg.pop(key, None)
     cfg.dump(str(tmp_path / 'stock.py'))
     options = ['--infobatch-options', 'delta=1.0']
-    run_tool(ROOT / 'tools' / 'train.py', 'stock.py', '--work-dir', 'flag', '--infobatch',
-             *options, cwd=tmp_path)
-    run_tool(ROOT / 'tools' / 'convert_config.py', 'stock.py', '-o', 'written.py', *options,
-             cwd=tmp_path)
+    run_tool(
+        ROOT / 'tools' / 'train.py',
+        'stock.py',
+        '--work-dir',
+        'flag',
+        '--infobatch',
+        *options,
+        cwd=tmp_path,
+    )
+    run_tool(
+        ROOT / 'tools' / 'convert_config.py', 'stock.py', '-o', 'written.py', *options, cwd=tmp_path
+    )
     own_tool = Path(importlib.import_module(toolbox).__file__).parent / '.mim/tools/train.py'
     run_tool(own_tool, 'written.py', '--work-dir', 'written', cwd=tmp_path)
     run_tool(own_tool, 'flag/stock.py', '--work-dir', 'dumped', cwd=tmp_path)
@@ -182,9 +218,21 @@ def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own
 def test_options_without_the_flag_are_a_users_error(tmp_path):
     runs.segmentation_config('data', 'work').dump(str(tmp_path / 'a.py'))
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / 'train.py'), 'a.py',
-         '--infobatch-options', 'delta=1'], cwd=tmp_path, text=True, capture_output=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)), timeout=600)
+        [
+            sys.executable,
+            '-W',
+            'ignore',
+            str(ROOT / 'tools' / 'train.py'),
+            'a.py',
+            '--infobatch-options',
+            'delta=1',
+        ],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        timeout=600,
+    )
     assert done.returncode == 2 and 'has no effect without --infobatch' in done.stderr
 
 

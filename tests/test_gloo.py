@@ -1,4 +1,5 @@
 """Processes are started only after gloo's threads have come to rest."""
+
 import multiprocessing
 from types import SimpleNamespace
 
@@ -17,8 +18,11 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS
 def pauses(monkeypatch):
     """Of each pause: how many seconds, and how many processes there were before it."""
     found = []
-    monkeypatch.setattr(gloo.time, 'sleep', lambda seconds: found.append(
-        (seconds, len(multiprocessing.active_children()))))
+    monkeypatch.setattr(
+        gloo.time,
+        'sleep',
+        lambda seconds: found.append((seconds, len(multiprocessing.active_children()))),
+    )
     return found
 
 
@@ -28,8 +32,11 @@ def group(monkeypatch):
 
     def start(backend):
         told = SimpleNamespace(
-            is_available=lambda: True, is_initialized=lambda: True, get_backend=lambda: backend,
-            destroy_process_group=lambda: left.append(backend))
+            is_available=lambda: True,
+            is_initialized=lambda: True,
+            get_backend=lambda: backend,
+            destroy_process_group=lambda: left.append(backend),
+        )
         for module in (gloo, _common):
             monkeypatch.setattr(module, 'dist', told)
 
@@ -38,10 +45,14 @@ def group(monkeypatch):
 
 
 def loader(num_workers, persistent=False):
-    data = TensorDataset(torch.arange(4.))
+    data = TensorDataset(torch.arange(4.0))
     # forked, as mmengine's default has it
-    return DataLoader(data, num_workers=num_workers, persistent_workers=persistent,
-                      multiprocessing_context='fork' if num_workers else None)
+    return DataLoader(
+        data,
+        num_workers=num_workers,
+        persistent_workers=persistent,
+        multiprocessing_context='fork' if num_workers else None,
+    )
 
 
 @pytest.mark.parametrize('backend, waits', [('gloo', 1), ('cpu:gloo,cuda:nccl', 1), ('nccl', 0)])
@@ -74,8 +85,9 @@ def test_the_pause_is_before_workers_start_and_where_none_do_there_is_none(pause
 def test_a_run_pauses_before_each_start_of_its_workers(tmp_path, pauses, group):
     group('gloo')
     data = runs.write_classification_data(tmp_path / 'data', num_images=12)
-    cfg = runs.classification_config(data, tmp_path / 'run', max_epochs=3, num_workers=1,
-                                     val_interval=2)
+    cfg = runs.classification_config(
+        data, tmp_path / 'run', max_epochs=3, num_workers=1, val_interval=2
+    )
     cfg.train_dataloader.persistent_workers = False
     cfg.val_dataloader.update(num_workers=1, persistent_workers=False)
     runs.train(runs.switch_on(cfg))

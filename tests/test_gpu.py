@@ -4,6 +4,7 @@
 there everything is equal bit for bit, and half precision is bfloat16. On a GPU sums are rounded in
 another order from run to run, so that values are compared within ``TOLERANCE``.
 """
+
 import copy
 import os
 from pathlib import Path
@@ -31,8 +32,10 @@ NEEDS_A_GPU = pytest.mark.skipif(not ON_GPU, reason='needs a GPU and --gpu')
 def on_device(case):
     case = copy.copy(case)
     case.pred, case.target = case.pred.to(DEVICE), case.target.to(DEVICE)
-    case.kwargs = {key: value.to(DEVICE) if torch.is_tensor(value) else value
-                   for key, value in case.kwargs.items()}
+    case.kwargs = {
+        key: value.to(DEVICE) if torch.is_tensor(value) else value
+        for key, value in case.kwargs.items()
+    }
     return case
 
 
@@ -66,12 +69,20 @@ def test_a_wrapped_loss_is_the_toolboxes_own_and_scores_as_on_the_cpu(case):
     assert_close(scores.cpu(), on_cpu.end_batch(), equal_nan=True)
 
 
-@pytest.mark.parametrize('name', [
-    'mmseg softmax, ignored pixels', 'mmseg softmax, ignored pixels, avg_non_ignore',
-    'mmseg sigmoid, ignored pixels', 'mmseg focal, one-hot', 'mmpretrain softmax',
-    'mmpretrain sigmoid', 'mmpretrain label smooth, original',
-    'mmpretrain label smooth, multi_label', 'mmpretrain focal'
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmseg softmax, ignored pixels',
+        'mmseg softmax, ignored pixels, avg_non_ignore',
+        'mmseg sigmoid, ignored pixels',
+        'mmseg focal, one-hot',
+        'mmpretrain softmax',
+        'mmpretrain sigmoid',
+        'mmpretrain label smooth, original',
+        'mmpretrain label smooth, multi_label',
+        'mmpretrain focal',
+    ],
+)
 def test_under_autocast_scores_are_float32_and_the_loss_the_toolboxes_own(name):
     case = on_device(CASES[name])
 
@@ -94,7 +105,7 @@ def test_under_autocast_scores_are_float32_and_the_loss_the_toolboxes_own(name):
     assert_close(our_gradient, gradient, rtol=2e-2, atol=1e-3)
     scores = wrapper.end_batch()
     assert scores.dtype == torch.float32 and scores.isfinite().all()
-    doubled, _ = trained(wrapper, torch.full((B, ), 2., device=DEVICE))
+    doubled, _ = trained(wrapper, torch.full((B,), 2.0, device=DEVICE))
     assert_close(doubled, 2 * value, rtol=2e-2, atol=1e-3)
 
 
@@ -104,10 +115,12 @@ def test_under_autocast_scores_are_float32_and_the_loss_the_toolboxes_own(name):
 def config(task, tmp_path, amp=False):
     if task == 'segmentation':
         cfg = runs.segmentation_config(
-            runs.write_segmentation_data(tmp_path / 'data'), tmp_path / 'run', max_iters=30)
+            runs.write_segmentation_data(tmp_path / 'data'), tmp_path / 'run', max_iters=30
+        )
     else:
         cfg = runs.classification_config(
-            runs.write_classification_data(tmp_path / 'data'), tmp_path / 'run', max_epochs=6)
+            runs.write_classification_data(tmp_path / 'data'), tmp_path / 'run', max_epochs=6
+        )
     if amp:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     return cfg
@@ -115,8 +128,9 @@ def config(task, tmp_path, amp=False):
 
 TASKS = pytest.mark.parametrize('task', ['segmentation', 'classification'])
 # The CPU has no gradient scaler in mmengine.
-AMP = pytest.mark.parametrize('amp', [False, pytest.param(True, marks=NEEDS_A_GPU)],
-                              ids=['fp32', 'amp'])
+AMP = pytest.mark.parametrize(
+    'amp', [False, pytest.param(True, marks=NEEDS_A_GPU)], ids=['fp32', 'amp']
+)
 
 
 @TASKS
@@ -133,7 +147,8 @@ def test_with_nothing_to_prune_a_run_is_the_stock_one(task, amp, tmp_path, no_pa
     assert ours.column('lr') == stock.column('lr')
     for one, other in zip(ours.rows[:count], stock.rows[:count]):
         assert one['loss'] == pytest.approx(
-            other['loss'], rel=(5e-2 if amp else 1e-2) if ON_GPU else 0)
+            other['loss'], rel=(5e-2 if amp else 1e-2) if ON_GPU else 0
+        )
 
 
 @TASKS
@@ -149,8 +164,9 @@ def test_a_run_prunes_and_resumes_within_a_pass(task, amp, tmp_path):
     pruned = counts.index(min(counts))
     rows = [row for row in whole.rows if row['pass'] == whole.rows[0]['pass'] + pruned]
     middle = rows[len(rows) // 2]
-    again = runs.train(runs.resumed(
-        cfg, f'{cfg.work_dir}/iter_{middle["iter"]}.pth', tmp_path / 'again'))
+    again = runs.train(
+        runs.resumed(cfg, f'{cfg.work_dir}/iter_{middle["iter"]}.pth', tmp_path / 'again')
+    )
     rest = [row for row in again.rows if row['pass'] == middle['pass']]
     expected = [row for row in rows if row['iter'] >= middle['iter']]
     assert len(rest) == len(expected) > 0

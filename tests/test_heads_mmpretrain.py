@@ -4,6 +4,7 @@ InfoBatch, at a size for a CPU.
 Each case makes three runs of two passes from the same weights: the shipped config, the converted
 one that prunes nothing, which has to give the same numbers, and the converted one that prunes.
 """
+
 import importlib.util
 import logging
 import math
@@ -54,6 +55,7 @@ class Case(NamedTuple):
         size (int): Their height and width.
         num_classes (int): The number of classes.
     """
+
     config: str
     options: dict
     data: object = write_folders
@@ -66,25 +68,27 @@ VIT = {
     'model.backbone.arch': TRANSFORMER,
     'model.backbone.img_size': 32,
     'model.backbone.patch_size': 8,
-    'model.head.in_channels': 16
+    'model.head.in_channels': 16,
 }
 SLIM_RESNET = {
     'model.backbone': dict(
-        type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, out_indices=(3, )),
+        type='ResNet_CIFAR', depth=18, stem_channels=4, base_channels=4, out_indices=(3,)
+    ),
     'model.head.in_channels': 32,
 }
 CONVNEXT = {
     'model.backbone.arch': dict(depths=[1, 1, 1, 1], channels=[4, 8, 8, 16]),
-    'model.head.in_channels': 16
+    'model.head.in_channels': 16,
 }
 REPVGG = {
     'model.backbone.arch': dict(
         num_blocks=[1, 1, 1, 1],
         width_factor=[0.1, 0.1, 0.1, 0.1],
         group_layer_map=None,
-        se_cfg=None),
+        se_cfg=None,
+    ),
     'model.backbone.base_channels': 64,
-    'model.head.in_channels': 51
+    'model.head.in_channels': 51,
 }
 MAE = {
     'model.backbone.arch': TRANSFORMER,
@@ -119,31 +123,60 @@ CASES = [
     # LinearClsHead: hard labels, soft ones of Mixup and CutMix, sigmoid
     Case('resnet/resnet18_8xb16_cifar10.py', SLIM_RESNET),
     Case('resnet/resnet50_8xb256-rsb-a3-100e_in1k.py', SLIM_RESNET),
-    Case('xcit/xcit-nano-12-p16_8xb128_in1k.py', {
-        'model.backbone.img_size': 32, 'model.backbone.patch_size': 8,
-        'model.backbone.embed_dims': 16, 'model.backbone.depth': 1,
-        'model.backbone.num_heads': 2, 'model.backbone.cls_attn_layers': 1,
-        'model.head.in_channels': 16}),
-    Case('edgenext/edgenext-xxsmall_8xb256_in1k.py', {
-        'model.backbone.arch': dict(
-            channels=[8, 8, 8, 8], depths=[1, 1, 1, 2], num_heads=[2, 2, 2, 2]),
-        'model.head.in_channels': 8}),
-    Case('regnet/regnetx-400mf_8xb128_in1k.py', {
-        'model.backbone.arch': dict(w0=8, wa=10, wm=2.0, group_w=4, depth=6, bot_mul=1.0),
-        'model.backbone.stem_channels': 8, 'model.backbone.base_channels': 8,
-        'model.head.in_channels': 64}),
+    Case(
+        'xcit/xcit-nano-12-p16_8xb128_in1k.py',
+        {
+            'model.backbone.img_size': 32,
+            'model.backbone.patch_size': 8,
+            'model.backbone.embed_dims': 16,
+            'model.backbone.depth': 1,
+            'model.backbone.num_heads': 2,
+            'model.backbone.cls_attn_layers': 1,
+            'model.head.in_channels': 16,
+        },
+    ),
+    Case(
+        'edgenext/edgenext-xxsmall_8xb256_in1k.py',
+        {
+            'model.backbone.arch': dict(
+                channels=[8, 8, 8, 8], depths=[1, 1, 1, 2], num_heads=[2, 2, 2, 2]
+            ),
+            'model.head.in_channels': 8,
+        },
+    ),
+    Case(
+        'regnet/regnetx-400mf_8xb128_in1k.py',
+        {
+            'model.backbone.arch': dict(w0=8, wa=10, wm=2.0, group_w=4, depth=6, bot_mul=1.0),
+            'model.backbone.stem_channels': 8,
+            'model.backbone.base_channels': 8,
+            'model.head.in_channels': 64,
+        },
+    ),
     Case('resnet/resnet50_8xb32-lbs_in1k.py', SLIM_RESNET),
-    Case('spark/benchmarks/resnet50_8xb256-coslr-300e_in1k.py', {
-        'model.backbone': dict(
-            type='ResNet', depth=50, stem_channels=4, base_channels=4, out_indices=(3, )),
-        'model.head.in_channels': 128}),
+    Case(
+        'spark/benchmarks/resnet50_8xb256-coslr-300e_in1k.py',
+        {
+            'model.backbone': dict(
+                type='ResNet', depth=50, stem_channels=4, base_channels=4, out_indices=(3,)
+            ),
+            'model.head.in_channels': 128,
+        },
+    ),
     Case('repvgg/repvgg-B3_8xb32_in1k.py', REPVGG),
     Case('convnext_v2/convnext-v2-base_32xb32_in1k.py', CONVNEXT),
-    Case('mobileone/mobileone-s1_8xb32_in1k.py', {
-        'model.backbone.arch': dict(
-            num_blocks=[1, 1, 1, 1], width_factor=[.125] * 4,
-            num_conv_branches=[1, 1, 1, 1], num_se_blocks=[0, 0, 0, 0]),
-        'model.head.in_channels': 64}),
+    Case(
+        'mobileone/mobileone-s1_8xb32_in1k.py',
+        {
+            'model.backbone.arch': dict(
+                num_blocks=[1, 1, 1, 1],
+                width_factor=[0.125] * 4,
+                num_conv_branches=[1, 1, 1, 1],
+                num_se_blocks=[0, 0, 0, 0],
+            ),
+            'model.head.in_channels': 64,
+        },
+    ),
     # VisionTransformerClsHead and its kin
     Case('vision_transformer/vit-base-p32_64xb64_in1k.py', VIT),
     Case('vision_transformer/vit-base-p16_64xb64_in1k.py', VIT),
@@ -152,55 +185,117 @@ CASES = [
     # the other heads
     Case('lenet/lenet5_mnist.py', GRAY),
     Case('mobilenet_v3/mobilenet-v3-small_8xb16_cifar10.py', {'model.head.mid_channels': [16]}),
-    Case('conformer/conformer-tiny-p16_8xb128_in1k.py', {
-        'model.backbone.arch': dict(embed_dims=16, channel_ratio=1, num_heads=2, depths=3),
-        'model.backbone.base_channels': 8, 'model.head.in_channels': [32, 16]}),
+    Case(
+        'conformer/conformer-tiny-p16_8xb128_in1k.py',
+        {
+            'model.backbone.arch': dict(embed_dims=16, channel_ratio=1, num_heads=2, depths=3),
+            'model.backbone.base_channels': 8,
+            'model.head.in_channels': [32, 16],
+        },
+    ),
     # mmpretrain refuses to train these two with distillation, which the shipped configs have
-    Case('levit/levit-128s_8xb256_in1k.py', {
-        **SLIM_RESNET, 'model.neck': dict(type='GlobalAveragePooling'),
-        'model.head.distillation': False}),
-    Case('efficientformer/efficientformer-l1_8xb128_in1k.py', {
-        **SLIM_RESNET, 'model.neck': dict(type='GlobalAveragePooling'),
-        'model.head.distillation': False}),
+    Case(
+        'levit/levit-128s_8xb256_in1k.py',
+        {
+            **SLIM_RESNET,
+            'model.neck': dict(type='GlobalAveragePooling'),
+            'model.head.distillation': False,
+        },
+    ),
+    Case(
+        'efficientformer/efficientformer-l1_8xb128_in1k.py',
+        {
+            **SLIM_RESNET,
+            'model.neck': dict(type='GlobalAveragePooling'),
+            'model.head.distillation': False,
+        },
+    ),
     Case('vig/pvig-tiny_8xb128_in1k.py', {**SLIM_RESNET, 'model.head.hidden_dim': 16}),
     Case('csra/resnet101-csra_1xb16_voc07-448px.py', SLIM_RESNET, write_voc, 16, 20),
-    Case('vgg/vgg16_8xb16_voc.py', {
-        **GRAY, 'model.backbone': dict(type='LeNet5', num_classes=20),
-        'data_preprocessor.to_rgb': False, 'data_preprocessor.mean': [127.],
-        'data_preprocessor.std': [60.]}, write_voc, 32, 20),
+    Case(
+        'vgg/vgg16_8xb16_voc.py',
+        {
+            **GRAY,
+            'model.backbone': dict(type='LeNet5', num_classes=20),
+            'data_preprocessor.to_rgb': False,
+            'data_preprocessor.mean': [127.0],
+            'data_preprocessor.std': [60.0],
+        },
+        write_voc,
+        32,
+        20,
+    ),
     Case('resnet/resnet50_8xb16-mixup_cifar10.py', SLIM_RESNET),
-    Case('arcface/resnet50-arcface_8xb32_inshop.py', {
-        'model.image_encoder': [
-            SLIM_RESNET['model.backbone'],
-            dict(type='GlobalAveragePooling')],
-        'model.head.in_channels': 32}, write_inshop),
+    Case(
+        'arcface/resnet50-arcface_8xb32_inshop.py',
+        {
+            'model.image_encoder': [
+                SLIM_RESNET['model.backbone'],
+                dict(type='GlobalAveragePooling'),
+            ],
+            'model.head.in_channels': 32,
+        },
+        write_inshop,
+    ),
     # reconstruction
     Case('mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', MAE_HEAD),
     Case('mae/mae_hivit-base-p16_8xb512-amp-coslr-400e_in1k.py', HIVIT),
-    Case('mff/mff_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', {
-        **MAE_HEAD, 'model.backbone.out_indices': [0, 1]}),
-    Case('itpn/itpn-pixel_hivit-base-p16_8xb512-amp-coslr-400e_in1k.py', {
-        **HIVIT, 'model.neck.fpn_dim': 8, 'model.neck.fpn_depth': 1}),
-    Case('simmim/simmim_swin-base-w6_8xb256-amp-coslr-100e_in1k-192px.py', {
-        'model.backbone.arch': dict(
-            embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]),
-        'model.backbone.img_size': 64, 'model.backbone.stage_cfgs': dict(
-            block_cfgs=dict(window_size=2)),
-        'model.neck.in_channels': 64,
-        'train_dataloader.dataset.pipeline.1.input_size': 64}, size=64),
-    Case('spark/spark_sparse-resnet50_8xb512-amp-coslr-800e_in1k.py', {
-        **SPARK, 'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 4,
-        'model.enc_dec_norm_dim': 128}, size=64),
-    Case('maskfeat/maskfeat_vit-base-p16_8xb256-amp-coslr-300e_in1k.py', {
-        'model.backbone.arch': TRANSFORMER, 'model.backbone.img_size': 112,
-        'model.backbone.patch_size': 8, 'model.neck.in_channels': 16,
-        'model.neck.out_channels': 27}, size=112),
-    Case('milan/milan_vit-base-p16_16xb256-amp-coslr-400e_in1k.py', {
-        **MAE, 'model.neck.predict_feature_dim': 16,
-        'model.target_generator.tokenizer_path': write_clip}),
-    Case('eva/eva-mae-style_vit-base-p16_16xb256-coslr-400e_in1k.py', {
-        **MAE, 'model.neck.predict_feature_dim': 16,
-        'model.target_generator.tokenizer_path': write_clip}),
+    Case(
+        'mff/mff_vit-base-p16_8xb512-amp-coslr-300e_in1k.py',
+        {**MAE_HEAD, 'model.backbone.out_indices': [0, 1]},
+    ),
+    Case(
+        'itpn/itpn-pixel_hivit-base-p16_8xb512-amp-coslr-400e_in1k.py',
+        {**HIVIT, 'model.neck.fpn_dim': 8, 'model.neck.fpn_depth': 1},
+    ),
+    Case(
+        'simmim/simmim_swin-base-w6_8xb256-amp-coslr-100e_in1k-192px.py',
+        {
+            'model.backbone.arch': dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]),
+            'model.backbone.img_size': 64,
+            'model.backbone.stage_cfgs': dict(block_cfgs=dict(window_size=2)),
+            'model.neck.in_channels': 64,
+            'train_dataloader.dataset.pipeline.1.input_size': 64,
+        },
+        size=64,
+    ),
+    Case(
+        'spark/spark_sparse-resnet50_8xb512-amp-coslr-800e_in1k.py',
+        {
+            **SPARK,
+            'model.backbone.base_channels': 4,
+            'model.backbone.stem_channels': 4,
+            'model.enc_dec_norm_dim': 128,
+        },
+        size=64,
+    ),
+    Case(
+        'maskfeat/maskfeat_vit-base-p16_8xb256-amp-coslr-300e_in1k.py',
+        {
+            'model.backbone.arch': TRANSFORMER,
+            'model.backbone.img_size': 112,
+            'model.backbone.patch_size': 8,
+            'model.neck.in_channels': 16,
+            'model.neck.out_channels': 27,
+        },
+        size=112,
+    ),
+    Case(
+        'milan/milan_vit-base-p16_16xb256-amp-coslr-400e_in1k.py',
+        {
+            **MAE,
+            'model.neck.predict_feature_dim': 16,
+            'model.target_generator.tokenizer_path': write_clip,
+        },
+    ),
+    Case(
+        'eva/eva-mae-style_vit-base-p16_16xb256-coslr-400e_in1k.py',
+        {
+            **MAE,
+            'model.neck.predict_feature_dim': 16,
+            'model.target_generator.tokenizer_path': write_clip,
+        },
+    ),
 ]
 
 
@@ -221,12 +316,12 @@ def data(tmp_path_factory):
 def shrunk(case, data, work_dir):
     dataset = data(case.data, case.size)
     options = {
-        key: data(value) if callable(value) else value
-        for key, value in case.options.items()
+        key: data(value) if callable(value) else value for key, value in case.options.items()
     }
     if case.data is write_inshop:
         options['model.prototype.dataset'] = dict(
-            dataset, split='gallery', pipeline=[dict(type='LoadImageFromFile')])
+            dataset, split='gallery', pipeline=[dict(type='LoadImageFromFile')]
+        )
     return shrink(shipped(case.config), dataset, work_dir, options, case.num_classes)
 
 
@@ -263,7 +358,8 @@ def assert_prunes_and_weighs(run, passes=2):
 def mixed_and_weighted(run):
     """The rows whose mixing changed the weights, in pruned passes."""
     return [
-        row for row in run.rows
+        row
+        for row in run.rows
         if row['pruned'] and not torch.equal(expected_weights(row), row['weights'])
     ]
 
@@ -272,8 +368,8 @@ def three_runs(cfg, passes=2, **kwargs):
     """The config as it is, converted without pruning, and converted with it; the first two have to
     agree."""
     baseline = train(cfg, **kwargs)
-    off = train(convert(cfg, prune_ratio=0., delta=1.), baseline.begin, **kwargs)
-    on = train(convert(cfg, prune_ratio=0.5, delta=1.), baseline.begin, **kwargs)
+    off = train(convert(cfg, prune_ratio=0.0, delta=1.0), baseline.begin, **kwargs)
+    on = train(convert(cfg, prune_ratio=0.5, delta=1.0), baseline.begin, **kwargs)
     assert len(baseline.rows) == passes * (NUM_IMAGES // BATCH_SIZE)
     assert_same_numbers(off, baseline)
     assert not any(row['pruned'] for row in off.rows)
@@ -282,7 +378,8 @@ def three_runs(cfg, passes=2, **kwargs):
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.config.split('/')[-1][:-3])
 def test_a_shipped_config_trains_as_before_where_nothing_is_pruned_and_weighted_where_it_is(
-        case, data, tmp_path):
+    case, data, tmp_path
+):
     cfg = shrunk(case, data, tmp_path)
     _, off, on = three_runs(cfg)
     assert torch.isfinite(off.runner.train_loop.sampler.scores.values).all()
@@ -298,8 +395,14 @@ def kind(model):
     the loss."""
     head = model.get('head') or {}
     loss = head.get('loss') or {}
-    return (model.type, head.get('type'), loss.get('type'), loss.get('mode'),
-            bool(loss.get('use_sigmoid')), bool(loss.get('use_soft')))
+    return (
+        model.type,
+        head.get('type'),
+        loss.get('type'),
+        loss.get('mode'),
+        bool(loss.get('use_sigmoid')),
+        bool(loss.get('use_soft')),
+    )
 
 
 @pytest.mark.slow
@@ -335,8 +438,13 @@ def test_the_cases_cover_each_kind_of_head_and_loss_that_mmpretrain_ships():
 def slim(data, work_dir, head=None, write=write_folders, num_classes=NUM_CLASSES, **kwargs):
     """A slim ResNet with any head."""
     cfg = shrink(
-        shipped('resnet/resnet18_8xb16_cifar10.py'), data(write, 16), work_dir, SLIM_RESNET,
-        num_classes, **kwargs)
+        shipped('resnet/resnet18_8xb16_cifar10.py'),
+        data(write, 16),
+        work_dir,
+        SLIM_RESNET,
+        num_classes,
+        **kwargs,
+    )
     if head is not None:
         cfg.model.head = dict(dict(in_channels=32, num_classes=num_classes), **head)
     if write is write_voc:
@@ -347,16 +455,31 @@ def slim(data, work_dir, head=None, write=write_folders, num_classes=NUM_CLASSES
 LOSSES = {
     'asymmetric': (dict(type='AsymmetricLoss'), 'MultiLabelLinearClsHead'),
     'focal': (dict(type='FocalLoss'), 'MultiLabelLinearClsHead'),
-    'multi-label smoothing': (dict(
-        type='LabelSmoothLoss', label_smooth_val=0.1, mode='multi_label', use_sigmoid=True,
-        loss_weight=0.5), 'MultiLabelLinearClsHead'),
-    'weighted classes': (dict(
-        type='CrossEntropyLoss', use_sigmoid=True, class_weight=[0.5 + i / 20 for i in range(20)],
-        pos_weight=2.), 'MultiLabelLinearClsHead'),
+    'multi-label smoothing': (
+        dict(
+            type='LabelSmoothLoss',
+            label_smooth_val=0.1,
+            mode='multi_label',
+            use_sigmoid=True,
+            loss_weight=0.5,
+        ),
+        'MultiLabelLinearClsHead',
+    ),
+    'weighted classes': (
+        dict(
+            type='CrossEntropyLoss',
+            use_sigmoid=True,
+            class_weight=[0.5 + i / 20 for i in range(20)],
+            pos_weight=2.0,
+        ),
+        'MultiLabelLinearClsHead',
+    ),
     'seesaw': (dict(type='SeesawLoss', num_classes=NUM_CLASSES), 'LinearClsHead'),
     'L1 regression': (dict(type='RegressionLoss', loss_type='L1Loss'), 'LinearRegressionHead'),
-    'L2 regression': (dict(
-        type='RegressionLoss', loss_type='L2Loss', loss_weight=0.3), 'LinearRegressionHead'),
+    'L2 regression': (
+        dict(type='RegressionLoss', loss_type='L2Loss', loss_weight=0.3),
+        'LinearRegressionHead',
+    ),
 }
 
 
@@ -372,7 +495,8 @@ def test_a_loss_that_no_shipped_config_has_is_weighted(name, data, tmp_path):
         tmp_path,
         dict(type=head, loss=loss),
         write=write_voc if multi_label else write_folders,
-        num_classes=20 if multi_label else NUM_CLASSES)
+        num_classes=20 if multi_label else NUM_CLASSES,
+    )
     if head == 'LinearRegressionHead':
         cfg.data_preprocessor.to_onehot = True  # regresses the scores of the classes
     baseline, _, on = three_runs(cfg)
@@ -387,10 +511,11 @@ def test_the_state_of_a_loss_is_taken_from_a_checkpoint_of_a_run_without(begins,
     loss = dict(type='SeesawLoss', num_classes=NUM_CLASSES)
     cfg = saving(
         slim(data, tmp_path / 'run', dict(type='LinearClsHead', loss=loss)),
-        tmp_path / 'checkpoints')
+        tmp_path / 'checkpoints',
+    )
     train(cfg)
     path = next((tmp_path / 'checkpoints').glob('*/iter_3.pth'))
-    going_on = resuming(convert(cfg, prune_ratio=0., delta=1.), path)
+    going_on = resuming(convert(cfg, prune_ratio=0.0, delta=1.0), path)
     going_on.resume = begins == 'resume'
     run = train(going_on)
     counts = 'head.loss_module.cum_samples'
@@ -402,15 +527,17 @@ AUGMENTS = {
     'mixup': dict(augments=dict(type='Mixup', alpha=0.8)),
     'cutmix': dict(augments=[dict(type='CutMix', alpha=1.0)]),
     'cutmix between bounds': dict(
-        augments=[dict(type='CutMix', alpha=1.0, cutmix_minmax=[0.2, 0.8])]),
+        augments=[dict(type='CutMix', alpha=1.0, cutmix_minmax=[0.2, 0.8])]
+    ),
     'resizemix': dict(augments=[dict(type='ResizeMix', alpha=1.0)]),
     'one of them, or none': dict(
         augments=[
             dict(type='Mixup', alpha=0.2),
             dict(type='CutMix', alpha=1.0),
-            dict(type='ResizeMix', alpha=1.0)
+            dict(type='ResizeMix', alpha=1.0),
         ],
-        probs=[0.3, 0.2, 0.2]),
+        probs=[0.3, 0.2, 0.2],
+    ),
 }
 
 
@@ -434,14 +561,16 @@ def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data
     cfg = slim(data, tmp_path, write=write_multi_task, max_epochs=3)
     cfg.train_dataloader.dataset.pipeline = [
         dict(type='LoadImageFromFile'),
-        dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label', ))
+        dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label',)),
     ]
     heads = dict(
         shape=dict(type='LinearClsHead', num_classes=3),
         parity=dict(
             type='LinearClsHead',
             num_classes=2,
-            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, loss_weight=0.5)))
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, loss_weight=0.5),
+        ),
+    )
     if share_head == 'a task that is rare':
         heads['rare'] = dict(type='LinearClsHead', num_classes=2)
     cfg.model.head = dict(type='MultiTaskHead', task_heads=heads, in_channels=32)
@@ -481,11 +610,13 @@ def switching(data, work_dir):
                 dict(
                     action_epoch=2,
                     train_pipeline=flipped,
-                    loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1)),
-                dict(action_epoch=3, batch_augments=dict(augments=dict(type='CutMix', alpha=1.))),
+                    loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1),
+                ),
+                dict(action_epoch=3, batch_augments=dict(augments=dict(type='CutMix', alpha=1.0))),
                 dict(action_epoch=4, batch_augments=None),
                 dict(action_epoch=5, batch_augments=AUGMENTS['mixup']),
-            ])
+            ],
+        )
     ]
     return cfg
 
@@ -520,7 +651,8 @@ def assert_goes_on(resumed, whole, iteration):
 def saving(cfg, directory):
     """A config that keeps a checkpoint of each iteration."""
     cfg.default_hooks.checkpoint = dict(
-        type='CheckpointHook', by_epoch=False, interval=1, out_dir=str(directory))
+        type='CheckpointHook', by_epoch=False, interval=1, out_dir=str(directory)
+    )
     return cfg
 
 
@@ -541,14 +673,19 @@ def test_a_run_with_switches_and_mixing_resumes_digit_for_digit(iteration, data,
     assert_goes_on(resumed, whole, iteration)
 
 
-@pytest.mark.parametrize('name', [
-    'convnext_v2/convnext-v2-base_32xb32_in1k.py', 'regnet/regnetx-400mf_8xb128_in1k.py',
-    'mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'convnext_v2/convnext-v2-base_32xb32_in1k.py',
+        'regnet/regnetx-400mf_8xb128_in1k.py',
+        'mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py',
+    ],
+)
 def test_a_shipped_config_resumes_digit_for_digit_in_the_middle_of_a_pruned_pass(
-        name, data, tmp_path):
+    name, data, tmp_path
+):
     case = next(case for case in CASES if case.config == name)
-    cfg = saving(convert(shrunk(case, data, tmp_path / 'run'), delta=1.), tmp_path / 'checkpoints')
+    cfg = saving(convert(shrunk(case, data, tmp_path / 'run'), delta=1.0), tmp_path / 'checkpoints')
     whole = train(cfg)
     path = next((tmp_path / 'checkpoints').glob('*/iter_4.pth'))
     resumed = train(resuming(cfg, path))
@@ -576,8 +713,8 @@ def test_a_wrapped_dataset_is_pruned_by_the_index_into_the_outermost(name, data,
     cfg = slim(data, tmp_path)
     cfg.train_dataloader.dataset = WRAPPERS[name](cfg.train_dataloader.dataset)
     baseline = train(cfg)
-    off = train(convert(cfg, prune_ratio=0., delta=1.), baseline.begin)
-    on = train(convert(cfg, prune_ratio=0.5, delta=1.), baseline.begin)
+    off = train(convert(cfg, prune_ratio=0.0, delta=1.0), baseline.begin)
+    on = train(convert(cfg, prune_ratio=0.5, delta=1.0), baseline.begin)
     assert_same_numbers(off, baseline)
     assert_prunes_and_weighs(on)
     length = len(on.runner.train_loop.dataloader.dataset)
@@ -602,7 +739,7 @@ def test_a_flexible_runner_trains_as_before_where_nothing_is_pruned(data, tmp_pa
 
 
 def test_a_flexible_runner_resumes_digit_for_digit(data, tmp_path):
-    cfg = on_flexible_runner(convert(slim(data, tmp_path / 'run'), delta=1.))
+    cfg = on_flexible_runner(convert(slim(data, tmp_path / 'run'), delta=1.0))
     cfg.model.train_cfg = AUGMENTS['mixup']
     saving(cfg, tmp_path / 'checkpoints')
     whole = train(cfg, runner_type=FlexibleRunner)
@@ -613,16 +750,22 @@ def test_a_flexible_runner_resumes_digit_for_digit(data, tmp_path):
 # --------------------------------------- models of packages that may be missing
 
 
-@pytest.mark.parametrize('package, model', [
-    ('timm', dict(type='TimmClassifier', model_name='resnet10t', pretrained=False)),
-    ('transformers', dict(type='HuggingFaceClassifier', model_name='microsoft/resnet-18',
-                          pretrained=False)),
-])
+@pytest.mark.parametrize(
+    'package, model',
+    [
+        ('timm', dict(type='TimmClassifier', model_name='resnet10t', pretrained=False)),
+        (
+            'transformers',
+            dict(type='HuggingFaceClassifier', model_name='microsoft/resnet-18', pretrained=False),
+        ),
+    ],
+)
 def test_a_classifier_of_another_package_is_weighted(package, model, data, tmp_path):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f'{package} is not installed')
     cfg = slim(data, tmp_path)
     cfg.model = dict(
-        model, num_classes=NUM_CLASSES, loss=dict(type='CrossEntropyLoss', loss_weight=1.0))
+        model, num_classes=NUM_CLASSES, loss=dict(type='CrossEntropyLoss', loss_weight=1.0)
+    )
     _, _, on = three_runs(cfg)
     assert_prunes_and_weighs(on)

@@ -1,5 +1,6 @@
 """Every head and loss of mmseg's shipped configs: the same numbers where nothing is pruned, and
 weights that reach the right samples where something is."""
+
 import functools
 
 import mmcv_ops
@@ -45,7 +46,7 @@ def ops(monkeypatch):
 
 def stand_in_for_diffusion(model):
     """VPD's backbone is a Stable Diffusion; its head takes these."""
-    model['backbone'] = dict(type='StandIn', channels=(16, ) * 4, strides=(4, 8, 16, 32))
+    model['backbone'] = dict(type='StandIn', channels=(16,) * 4, strides=(4, 8, 16, 32))
     model['decode_head'].update(in_channels=[16] * 4, embed_dim=2, feature_dim=16)
 
 
@@ -80,7 +81,8 @@ CASES = {
     'knet-s3_r50-d8_pspnet_8xb2-adamw-80k_ade20k-512x512.py': {},
     'knet-s3_r50-d8_upernet_8xb2-adamw-80k_ade20k-512x512.py': {},
     'mobilenet-v3-d8-s_lraspp_4xb4-320k_cityscapes-512x1024.py': dict(
-        size=64, change=stand_in_of_full_size),
+        size=64, change=stand_in_of_full_size
+    ),
     'nonlocal_r50-d8_4xb2-40k_cityscapes-512x1024.py': {},
     'ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py': {},
     'pidnet-s_2xb6-120k_1024x1024-cityscapes.py': dict(size=64, ignored=CLASS_WEIGHTS_IGNORE),
@@ -98,19 +100,20 @@ CASES = {
     'unet-s5-d16_fcn_4xb4-ce-1.0-dice-3.0-40k_chase-db1-128x128.py': dict(num_classes=2),
     'unet-s5-d16_pspnet_4xb4-ce-1.0-dice-3.0-40k_chase-db1-128x128.py': dict(num_classes=2),
     'upernet_r50_4xb2-40k_cityscapes-512x1024.py': {},
-    'vpd_sd_4xb8-25k_nyu-480x480.py': dict(
-        size=64, num_classes=2, change=stand_in_for_diffusion),
+    'vpd_sd_4xb8-25k_nyu-480x480.py': dict(size=64, num_classes=2, change=stand_in_for_diffusion),
 }
 
 # What mmseg itself cannot train on a CPU, InfoBatch or not.
 FAILING = {}
 if digit_version(torch.__version__) < digit_version('2.2'):
     FAILING['dnl_r50-d8_4xb2-40k_cityscapes-512x1024.py'] = pytest.mark.xfail(
-        raises=RuntimeError, reason='torch 2.1 has no gradient of what its block does in place')
+        raises=RuntimeError, reason='torch 2.1 has no gradient of what its block does in place'
+    )
 
 
-@pytest.mark.parametrize('name',
-                         [pytest.param(name, marks=FAILING.get(name, ())) for name in CASES])
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=FAILING.get(name, ())) for name in CASES]
+)
 def test_it_trains_the_same_numbers_without_pruning_and_prunes(name, data, tmp_path):
     cfg = shrink.shrink(shrink.shipped(name), data, tmp_path, **CASES[name])
     shrink.check(cfg)
@@ -135,17 +138,14 @@ def test_the_cases_have_every_head_and_loss_of_the_shipped_configs_that_convert(
 # ----------------------------------------------- what mmseg has but no config of it uses
 
 
-def slim_run(data,
-             work_dir,
-             *losses,
-             dataset=None,
-             length=shrink.NUM_IMAGES,
-             ignored=True,
-             **changes):
+def slim_run(
+    data, work_dir, *losses, dataset=None, length=shrink.NUM_IMAGES, ignored=True, **changes
+):
     """A slim UperNet with these losses in its decode head, two passes over a data set."""
     iters = 2 * (length // shrink.BATCH_SIZE)
     cfg = runs.segmentation_config(
-        data(32, 4, ignored), work_dir, max_iters=iters, drop_last=True, dropout=0.1)
+        data(32, 4, ignored), work_dir, max_iters=iters, drop_last=True, dropout=0.1
+    )
     if losses:
         cfg.model.decode_head.loss_decode = list(losses) if len(losses) > 1 else losses[0]
     if dataset is not None:
@@ -190,18 +190,21 @@ def test_a_lovasz_loss_over_the_batch_becomes_the_one_for_each_image(data, tmp_p
         convert(cfg)
     stock, kept, _ = shrink.check(cfg, same=False, per_image=True)
     per_image = shrink.train(
-        shrink.baseline_of(slim_run(data, tmp_path, LOVASZ)), shrink.Watch(stock.initial))
+        shrink.baseline_of(slim_run(data, tmp_path, LOVASZ)), shrink.Watch(stock.initial)
+    )
     column = 'decode.loss_lovasz'
     assert kept.rows[0][column] != stock.rows[0][column]
-    torch.testing.assert_close([row[column] for row in kept.rows],
-                               [row[column] for row in per_image.rows])
+    torch.testing.assert_close(
+        [row[column] for row in kept.rows], [row[column] for row in per_image.rows]
+    )
 
 
 def test_the_score_can_come_from_the_cross_entropy_while_both_are_weighted(data, tmp_path):
     cfg = slim_run(data, tmp_path, CE, DICE)
     _, _, pruned = shrink.check(cfg, score=['CrossEntropyLoss'])
-    assert [name for name, loss in pruned.losses.items() if not loss.score
-            ] == ['decode_head.loss_decode.1']
+    assert [name for name, loss in pruned.losses.items() if not loss.score] == [
+        'decode_head.loss_decode.1'
+    ]
     assert set(pruned.scores_of) == {'decode_head.loss_decode.0', 'auxiliary_head.loss_decode'}
     assert all('decode_head.loss_decode.1' in called for called in pruned.called)
 
@@ -213,7 +216,8 @@ def test_accumulated_gradients_and_an_average_of_the_weights(data, tmp_path):
         CE,
         DICE,
         optim_wrapper=dict(accumulative_counts=2),
-        custom_hooks=[dict(type='EMAHook', momentum=0.1)])
+        custom_hooks=[dict(type='EMAHook', momentum=0.1)],
+    )
     stock, kept, _ = shrink.check(cfg)
     averages = [
         next(hook for hook in run.runner.hooks if hasattr(hook, 'ema_model')).ema_model.state_dict()
@@ -228,7 +232,8 @@ def test_a_repeated_dataset(data, tmp_path):
         data,
         tmp_path,
         dataset=lambda inner: dict(type='RepeatDataset', times=2, dataset=dict(inner, indices=5)),
-        length=10)
+        length=10,
+    )
     _, _, pruned = shrink.check(cfg)
     assert len(pruned.scores.values) == 10
 
@@ -238,7 +243,9 @@ def test_datasets_one_after_the_other(data, tmp_path):
         data,
         tmp_path,
         dataset=lambda inner: dict(
-            type='ConcatDataset', datasets=[dict(inner, indices=4), dict(inner, indices=5)]))
+            type='ConcatDataset', datasets=[dict(inner, indices=4), dict(inner, indices=5)]
+        ),
+    )
     _, _, pruned = shrink.check(cfg)
     assert len(pruned.scores.values) == 9
 
@@ -258,7 +265,8 @@ def test_a_dataset_that_balances_classes(data, tmp_path):
         return dict(
             type='ClassBalancedDataset',
             oversample_thr=0.5,
-            dataset=dict(inner, type='WithCategories'))
+            dataset=dict(inner, type='WithCategories'),
+        )
 
     length = len(DATASETS.build(balanced(slim_run(data, tmp_path).train_dataloader.dataset)))
     assert length > shrink.NUM_IMAGES
@@ -281,7 +289,9 @@ def test_a_loss_of_ones_own_that_takes_the_reduction_among_others(sampler, data,
     stock, _, pruned = shrink.check(cfg)
     cfg.model.decode_head.loss_decode.type = 'CrossEntropyLoss'
     cross_entropy = shrink.train(
-        convert(cfg, prune_ratio=0.5, delta=1), shrink.Watch(stock.initial))
+        convert(cfg, prune_ratio=0.5, delta=1), shrink.Watch(stock.initial)
+    )
     assert cross_entropy.rows == pruned.rows
     torch.testing.assert_close(
-        cross_entropy.scores.values, pruned.scores.values, rtol=0, atol=0, equal_nan=True)
+        cross_entropy.scores.values, pruned.scores.values, rtol=0, atol=0, equal_nan=True
+    )

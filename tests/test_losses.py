@@ -3,6 +3,7 @@
 The oracle calls the wrapped loss, in float64, on one image at a time with the reduction 'sum': that
 gives the parts. What the wrapped loss divides by follows from its own sum and mean of the batch.
 """
+
 import importlib
 import warnings
 from unittest import mock
@@ -90,7 +91,7 @@ class Case:
                 if len(self.kwargs[key]) == B:
                     value = value[:1]
             kwargs[key] = value
-        return self.pred[index:index + 1], self.target[index:index + 1], kwargs
+        return self.pred[index : index + 1], self.target[index : index + 1], kwargs
 
 
 def seg(**loss):
@@ -116,67 +117,161 @@ def seg_cases():
     for name, avg in (('', False), (', avg_non_ignore', True)):
         loss = seg(avg_non_ignore=avg)
         yield 'softmax' + name, Case(loss, MAP, LABELS)
-        yield 'softmax, ignored pixels' + name, Case(
-            loss, MAP, IGNORED, IGNORED != 255, ignore_index=255)
-        yield 'softmax, a class is ignored' + name, Case(
-            loss, MAP, LABELS, LABELS != 1, ignore_index=1)
-        yield 'softmax, the default ignore_index' + name, Case(
-            loss, MAP, torch.where(IGNORED == 255, -100, IGNORED), IGNORED != 255)
-        yield 'softmax, pixel weights' + name, Case(
-            loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, ignore_index=255)
-        yield 'softmax, avg_factor' + name, Case(
-            loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, avg_factor=17., ignore_index=255)
-        yield 'softmax, avg_factor is a tensor' + name, Case(
-            loss, MAP, LABELS, avg_factor=torch.tensor(17.))
+        yield (
+            'softmax, ignored pixels' + name,
+            Case(loss, MAP, IGNORED, IGNORED != 255, ignore_index=255),
+        )
+        yield (
+            'softmax, a class is ignored' + name,
+            Case(loss, MAP, LABELS, LABELS != 1, ignore_index=1),
+        )
+        yield (
+            'softmax, the default ignore_index' + name,
+            Case(loss, MAP, torch.where(IGNORED == 255, -100, IGNORED), IGNORED != 255),
+        )
+        yield (
+            'softmax, pixel weights' + name,
+            Case(loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, ignore_index=255),
+        )
+        yield (
+            'softmax, avg_factor' + name,
+            Case(
+                loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, avg_factor=17.0, ignore_index=255
+            ),
+        )
+        yield (
+            'softmax, avg_factor is a tensor' + name,
+            Case(loss, MAP, LABELS, avg_factor=torch.tensor(17.0)),
+        )
         # Where it counts the class weights, onedl's loss masks what it has already masked if
         # avg_non_ignore is set, and stock's looks up the weight of class 255.
-        yield 'softmax, class_weight' + name, Case(
-            seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg), MAP, LABELS, crashes=IndexError)
-        yield 'softmax, class_weight, ignored pixels' + name, Case(
-            seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg), MAP, IGNORED, IGNORED != 255,
-            crashes=IndexError, ignore_index=255)
-        yield 'softmax, class_weight, a class is ignored' + name, Case(
-            seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg), MAP, LABELS, LABELS != 1,
-            crashes=IndexError, ignore_index=1)
-        yield 'softmax, class_weight, avg_factor' + name, Case(
-            seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg), MAP, IGNORED, IGNORED != 255,
-            weight=PIXELS, avg_factor=17., ignore_index=255)
+        yield (
+            'softmax, class_weight' + name,
+            Case(
+                seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg), MAP, LABELS, crashes=IndexError
+            ),
+        )
+        yield (
+            'softmax, class_weight, ignored pixels' + name,
+            Case(
+                seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg),
+                MAP,
+                IGNORED,
+                IGNORED != 255,
+                crashes=IndexError,
+                ignore_index=255,
+            ),
+        )
+        yield (
+            'softmax, class_weight, a class is ignored' + name,
+            Case(
+                seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg),
+                MAP,
+                LABELS,
+                LABELS != 1,
+                crashes=IndexError,
+                ignore_index=1,
+            ),
+        )
+        yield (
+            'softmax, class_weight, avg_factor' + name,
+            Case(
+                seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg),
+                MAP,
+                IGNORED,
+                IGNORED != 255,
+                weight=PIXELS,
+                avg_factor=17.0,
+                ignore_index=255,
+            ),
+        )
         yield 'softmax, soft labels' + name, Case(loss, MAP, MAP.flip(1).softmax(1))
-        yield 'softmax, no pixels' + name, Case(
-            loss, SCORES, classes(B, ignore=255), classes(B, ignore=255) != 255, ignore_index=255)
+        yield (
+            'softmax, no pixels' + name,
+            Case(
+                loss,
+                SCORES,
+                classes(B, ignore=255),
+                classes(B, ignore=255) != 255,
+                ignore_index=255,
+            ),
+        )
         loss = seg(use_sigmoid=True, avg_non_ignore=avg)
         yield 'sigmoid' + name, Case(loss, MAP, LABELS)
-        yield 'sigmoid, ignored pixels' + name, Case(
-            loss, MAP, IGNORED, IGNORED != 255, ignore_index=255)
-        yield 'sigmoid, negative labels' + name, Case(
-            loss, MAP, torch.where(IGNORED == 255, -1, IGNORED), IGNORED != 255)
-        yield 'sigmoid, pixel weights' + name, Case(
-            loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, ignore_index=255)
-        yield 'sigmoid, avg_factor' + name, Case(
-            loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, avg_factor=17., ignore_index=255)
-        yield 'sigmoid, class_weight' + name, Case(
-            seg(use_sigmoid=True, class_weight=[[[w]] for w in CLASS_WEIGHT], avg_non_ignore=avg),
-            MAP, IGNORED, IGNORED != 255, ignore_index=255)
+        yield (
+            'sigmoid, ignored pixels' + name,
+            Case(loss, MAP, IGNORED, IGNORED != 255, ignore_index=255),
+        )
+        yield (
+            'sigmoid, negative labels' + name,
+            Case(loss, MAP, torch.where(IGNORED == 255, -1, IGNORED), IGNORED != 255),
+        )
+        yield (
+            'sigmoid, pixel weights' + name,
+            Case(loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, ignore_index=255),
+        )
+        yield (
+            'sigmoid, avg_factor' + name,
+            Case(
+                loss, MAP, IGNORED, IGNORED != 255, weight=PIXELS, avg_factor=17.0, ignore_index=255
+            ),
+        )
+        yield (
+            'sigmoid, class_weight' + name,
+            Case(
+                seg(
+                    use_sigmoid=True, class_weight=[[[w]] for w in CLASS_WEIGHT], avg_non_ignore=avg
+                ),
+                MAP,
+                IGNORED,
+                IGNORED != 255,
+                ignore_index=255,
+            ),
+        )
         yield 'sigmoid, soft labels' + name, Case(loss, MAP, MAP.flip(1).sigmoid())
-        yield 'sigmoid, one channel' + name, Case(
-            loss, MAP[:, :1], BINARY_IGNORED, BINARY_IGNORED != 255, ignore_index=255)
-        yield 'sigmoid, one channel, pixel weights' + name, Case(
-            loss, MAP[:, :1], BINARY_IGNORED, BINARY_IGNORED != 255, weight=PIXELS,
-            ignore_index=255)
-        yield 'sigmoid, no pixels' + name, Case(
-            loss, SCORES, classes(B, ignore=255), classes(B, ignore=255) != 255, ignore_index=255)
+        yield (
+            'sigmoid, one channel' + name,
+            Case(loss, MAP[:, :1], BINARY_IGNORED, BINARY_IGNORED != 255, ignore_index=255),
+        )
+        yield (
+            'sigmoid, one channel, pixel weights' + name,
+            Case(
+                loss,
+                MAP[:, :1],
+                BINARY_IGNORED,
+                BINARY_IGNORED != 255,
+                weight=PIXELS,
+                ignore_index=255,
+            ),
+        )
+        yield (
+            'sigmoid, no pixels' + name,
+            Case(
+                loss,
+                SCORES,
+                classes(B, ignore=255),
+                classes(B, ignore=255) != 255,
+                ignore_index=255,
+            ),
+        )
     one_hots = one_hot(LABELS)
     weights = PIXELS.view(-1)
     yield 'focal, one-hot', Case(FOCAL, MAP, one_hots)
     yield 'focal, one-hot, weights', Case(FOCAL, MAP, one_hots, weight=weights)
-    yield 'focal, one-hot, avg_factor', Case(FOCAL, MAP, one_hots, weight=weights, avg_factor=17.)
-    yield 'focal, one-hot, settings', Case(
-        dict(FOCAL, gamma=1.5, alpha=[0.2, 0.5, 0.7], class_weight=CLASS_WEIGHT), MAP, one_hots)
+    yield 'focal, one-hot, avg_factor', Case(FOCAL, MAP, one_hots, weight=weights, avg_factor=17.0)
+    yield (
+        'focal, one-hot, settings',
+        Case(
+            dict(FOCAL, gamma=1.5, alpha=[0.2, 0.5, 0.7], class_weight=CLASS_WEIGHT), MAP, one_hots
+        ),
+    )
     yield 'focal, soft labels', Case(FOCAL, MAP, MAP.flip(1).softmax(1))
     # Without a GPU it takes one column of one-hot labels for all of them.
     yield 'focal, indices', Case(FOCAL, MAP, LABELS, crashes=(RuntimeError, ValueError))
-    yield 'focal, indices, one channel', Case(
-        FOCAL, MAP[:, :1], BINARY, crashes=(RuntimeError, ValueError))
+    yield (
+        'focal, indices, one channel',
+        Case(FOCAL, MAP[:, :1], BINARY, crashes=(RuntimeError, ValueError)),
+    )
     yield 'focal, no pixels', Case(FOCAL, SCORES, one_hot(LABEL))
 
 
@@ -185,10 +280,12 @@ def cls_cases():
     yield 'softmax', Case(cls(), SCORES, LABEL)
     yield 'softmax, the default ignore_index', Case(cls(), SCORES, hard, hard != -100)
     yield 'softmax, weights', Case(cls(), SCORES, LABEL, weight=ROWS)
-    yield 'softmax, avg_factor', Case(cls(), SCORES, LABEL, weight=ROWS, avg_factor=3.)
+    yield 'softmax, avg_factor', Case(cls(), SCORES, LABEL, weight=ROWS, avg_factor=3.0)
     yield 'softmax, avg_factor is a number of samples', Case(cls(), SCORES, LABEL, avg_factor=B)
-    yield 'softmax, avg_factor is a tensor', Case(
-        cls(), SCORES, LABEL, avg_factor=torch.tensor(3.))
+    yield (
+        'softmax, avg_factor is a tensor',
+        Case(cls(), SCORES, LABEL, avg_factor=torch.tensor(3.0)),
+    )
     yield 'softmax, class_weight', Case(cls(class_weight=CLASS_WEIGHT), SCORES, LABEL)
     yield 'softmax, probabilities', Case(cls(), SCORES, SOFT)
     yield 'softmax, a map', Case(cls(), MAP, LABELS)
@@ -196,39 +293,59 @@ def cls_cases():
     yield 'soft, weights', Case(cls(use_soft=True), SCORES, SOFT, weight=ROWS, avg_factor=3)
     yield 'soft, class_weight', Case(cls(use_soft=True, class_weight=CLASS_WEIGHT), SCORES, SOFT)
     yield 'sigmoid', Case(cls(use_sigmoid=True), SCORES, MULTI)
-    yield 'sigmoid, weights', Case(
-        cls(use_sigmoid=True), SCORES, MULTI, weight=ROWS, avg_factor=3)
-    yield 'sigmoid, class_weight and pos_weight', Case(
-        cls(use_sigmoid=True, class_weight=CLASS_WEIGHT, pos_weight=[2., 0.5, 1.1]), SCORES, MULTI)
+    yield 'sigmoid, weights', Case(cls(use_sigmoid=True), SCORES, MULTI, weight=ROWS, avg_factor=3)
+    yield (
+        'sigmoid, class_weight and pos_weight',
+        Case(
+            cls(use_sigmoid=True, class_weight=CLASS_WEIGHT, pos_weight=[2.0, 0.5, 1.1]),
+            SCORES,
+            MULTI,
+        ),
+    )
     for mode in ('original', 'classy_vision', 'multi_label'):
         loss = dict(
-            type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, num_classes=C, mode=mode)
+            type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, num_classes=C, mode=mode
+        )
         if mode == 'multi_label':
             loss['use_sigmoid'] = True
-            yield 'label smooth, multi_label, pos_weight', Case(
-                dict(loss, pos_weight=[2., 0.5, 1.1]), SCORES, MULTI)
-            yield 'label smooth, multi_label, softmax', Case(
-                dict(loss, use_sigmoid=False), SCORES, MULTI)
+            yield (
+                'label smooth, multi_label, pos_weight',
+                Case(dict(loss, pos_weight=[2.0, 0.5, 1.1]), SCORES, MULTI),
+            )
+            yield (
+                'label smooth, multi_label, softmax',
+                Case(dict(loss, use_sigmoid=False), SCORES, MULTI),
+            )
             target = MULTI
         else:
             yield f'label smooth, {mode}, one-hot', Case(loss, SCORES, one_hot(LABEL))
-            yield f'label smooth, {mode}, sigmoid', Case(
-                dict(loss, use_sigmoid=True), SCORES, LABEL)
+            yield (
+                f'label smooth, {mode}, sigmoid',
+                Case(dict(loss, use_sigmoid=True), SCORES, LABEL),
+            )
             yield f'label smooth, {mode}, mixed labels', Case(loss, SCORES, SOFT)
-            yield f'label smooth, {mode}, num_classes unknown', Case(
-                dict(loss, num_classes=None), SCORES, LABEL)
+            yield (
+                f'label smooth, {mode}, num_classes unknown',
+                Case(dict(loss, num_classes=None), SCORES, LABEL),
+            )
             target = LABEL
         yield f'label smooth, {mode}', Case(loss, SCORES, target)
-        yield f'label smooth, {mode}, weights', Case(
-            loss, SCORES, target, weight=ROWS, avg_factor=3.)
-        yield f'label smooth, {mode}, class_weight', Case(
-            dict(loss, class_weight=CLASS_WEIGHT), SCORES, target)
+        yield (
+            f'label smooth, {mode}, weights',
+            Case(loss, SCORES, target, weight=ROWS, avg_factor=3.0),
+        )
+        yield (
+            f'label smooth, {mode}, class_weight',
+            Case(dict(loss, class_weight=CLASS_WEIGHT), SCORES, target),
+        )
     focal = dict(type='mmpretrain.FocalLoss')
     yield 'focal', Case(focal, SCORES, MULTI)
     yield 'focal, indices', Case(focal, SCORES, LABEL)
     yield 'focal, columns of indices', Case(focal, SCORES, LABEL[:, None])
-    yield 'focal, settings', Case(
-        dict(focal, gamma=1.5, alpha=0.6), SCORES, MULTI, weight=ROWS, avg_factor=3.)
+    yield (
+        'focal, settings',
+        Case(dict(focal, gamma=1.5, alpha=0.6), SCORES, MULTI, weight=ROWS, avg_factor=3.0),
+    )
 
 
 CASES = {
@@ -260,9 +377,12 @@ def call(loss, case, weights=None, reduction_override=None):
     pred = case.pred.clone().requires_grad_()
     if weights is not None:
         loss.begin_batch(weights)
-    value = loss(pred, case.target, **case.kwargs,
-                 **({} if reduction_override is None else
-                    dict(reduction_override=reduction_override)))
+    value = loss(
+        pred,
+        case.target,
+        **case.kwargs,
+        **({} if reduction_override is None else dict(reduction_override=reduction_override)),
+    )
     value.sum().backward()
     return value.detach(), pred.grad
 
@@ -283,24 +403,31 @@ def in_float64(loss, *args, **kwargs):
 def sums_of_images(case, **changes):
     """The part of each image, float64 [B]: its sum, by the wrapped loss."""
     loss, images = case.wrapped(**changes), [case.without('avg_factor').image(i) for i in range(B)]
-    return torch.stack([
-        in_float64(loss, pred, target, reduction_override='sum', **kwargs)
-        for pred, target, kwargs in images
-    ])
+    return torch.stack(
+        [
+            in_float64(loss, pred, target, reduction_override='sum', **kwargs)
+            for pred, target, kwargs in images
+        ]
+    )
 
 
 def divisor_of(case, **changes):
     """What the wrapped loss divides the sum of the batch by, float64."""
     loss, args = case.wrapped(**changes), (case.pred, case.target)
     mean = in_float64(loss, *args, reduction_override='mean', **case.kwargs)
-    return in_float64(
-        loss, *args, reduction_override='sum', **case.without('avg_factor').kwargs) / mean
+    return (
+        in_float64(loss, *args, reduction_override='sum', **case.without('avg_factor').kwargs)
+        / mean
+    )
 
 
 def each(*names, but='?'):
     """Cases by a part of their names, all of them without one; but not those."""
-    chosen = [name for name in CASES
-              if but not in name and (not names or any(part in name for part in names))]
+    chosen = [
+        name
+        for name in CASES
+        if but not in name and (not names or any(part in name for part in names))
+    ]
     assert chosen
     return pytest.mark.parametrize('case', [pytest.param(CASES[name], id=name) for name in chosen])
 
@@ -344,9 +471,10 @@ def test_an_override_to_mean_is_the_wrapped_losss_mean(case):
     assert torch.equal(call(case.wrapper(reduction='sum'), case, torch.ones(B), 'mean')[0], value)
 
 
-@pytest.mark.parametrize('loss, pred, target', [
-    (seg(), MAP, LABELS), (cls(), SCORES, LABEL), (cls(use_sigmoid=True), SCORES, MULTI)
-])
+@pytest.mark.parametrize(
+    'loss, pred, target',
+    [(seg(), MAP, LABELS), (cls(), SCORES, LABEL), (cls(use_sigmoid=True), SCORES, MULTI)],
+)
 def test_avg_factor_with_sum_is_refused_as_by_the_wrapped_loss(loss, pred, target):
     wrapper = InfoBatchLoss(dict(loss, reduction='sum'))
     wrapper.begin_batch(torch.ones(B))
@@ -360,10 +488,17 @@ def crowd_of_pixels(seed):
     return randn(2, C, 64, 96, seed=seed), labels
 
 
-@pytest.mark.parametrize('settings', [
-    dict(), dict(avg_non_ignore=True), dict(use_sigmoid=True),
-    dict(use_sigmoid=True, avg_non_ignore=True), dict(class_weight=CLASS_WEIGHT)
-], ids=str)
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(),
+        dict(avg_non_ignore=True),
+        dict(use_sigmoid=True),
+        dict(use_sigmoid=True, avg_non_ignore=True),
+        dict(class_weight=CLASS_WEIGHT),
+    ],
+    ids=str,
+)
 def test_it_is_bit_for_bit_on_large_maps_too(settings):
     # Float32 sums of many numbers depend on the order in which they are taken.
     for seed in range(3):
@@ -388,7 +523,8 @@ def test_a_focal_loss_is_bit_for_bit_on_large_maps_too(reduction):
 
 @pytest.mark.parametrize('avg_non_ignore', [False, True])
 def test_class_weights_of_ignored_pixels_do_not_count_even_where_the_toolbox_crashes(
-        avg_non_ignore):
+    avg_non_ignore,
+):
     # Stock mmseg cannot do this at all, onedl's not with avg_non_ignore. What both aim at is the
     # mean that torch has: over the class weights of the valid pixels.
     wrapper = InfoBatchLoss(seg(class_weight=CLASS_WEIGHT, avg_non_ignore=avg_non_ignore))
@@ -396,13 +532,16 @@ def test_class_weights_of_ignored_pixels_do_not_count_even_where_the_toolbox_cra
     weight = torch.tensor(CLASS_WEIGHT)
     assert torch.allclose(
         wrapper(MAP, IGNORED, ignore_index=255),
-        F.cross_entropy(MAP, IGNORED, weight, ignore_index=255), rtol=1e-6)
+        F.cross_entropy(MAP, IGNORED, weight, ignore_index=255),
+        rtol=1e-6,
+    )
 
 
 def test_with_no_valid_pixel_at_all_it_is_the_wrapped_loss():
     for avg_non_ignore in (False, True):
-        case = Case(seg(avg_non_ignore=avg_non_ignore), MAP, torch.full_like(LABELS, 255),
-                    ignore_index=255)
+        case = Case(
+            seg(avg_non_ignore=avg_non_ignore), MAP, torch.full_like(LABELS, 255), ignore_index=255
+        )
         value, gradient = call(case.wrapped(), case)
         ours, our_gradient = call(case.wrapper(), case, torch.ones(B))
         assert torch.equal(ours, value) and torch.equal(our_gradient, gradient)
@@ -412,7 +551,7 @@ def test_with_no_valid_pixel_at_all_it_is_the_wrapped_loss():
 # ------------------------------------------------------------ other weights
 
 
-@pytest.mark.parametrize('loss_weight', [1., 0.4])
+@pytest.mark.parametrize('loss_weight', [1.0, 0.4])
 @each()
 def test_a_weighted_batch_is_the_weighted_sum_of_its_images_over_that_divisor(case, loss_weight):
     skip_if_the_toolbox_cannot(case)
@@ -446,7 +585,7 @@ def test_the_gradient_of_an_image_grows_with_its_weight(case):
     assert torch.allclose(weighted, plain * by_image, rtol=1e-5, atol=1e-9)
     assert float(plain.abs().sum()) > 0
     # Powers of two leave nothing to round.
-    weights = torch.tensor([1., 2., 0.5, 4.])
+    weights = torch.tensor([1.0, 2.0, 0.5, 4.0])
     _, weighted = call(case.wrapper(), case, weights)
     assert torch.equal(weighted, plain * weights.view_as(by_image))
 
@@ -454,22 +593,23 @@ def test_the_gradient_of_an_image_grows_with_its_weight(case):
 def test_an_image_with_weight_two_counts_as_if_it_were_there_twice():
     # What unbiasedness rests on, for a divisor that does not depend on the samples.
     wrapper = InfoBatchLoss(seg(reduction='sum'))
-    wrapper.begin_batch(torch.tensor([1., 2., 1., 1.]))
+    wrapper.begin_batch(torch.tensor([1.0, 2.0, 1.0, 1.0]))
     twice = [0, 1, 1, 2, 3]
     assert torch.allclose(
-        wrapper(MAP, LABELS), MODELS.build(seg(reduction='sum'))(MAP[twice], LABELS[twice]))
+        wrapper(MAP, LABELS), MODELS.build(seg(reduction='sum'))(MAP[twice], LABELS[twice])
+    )
 
 
 def test_the_divisor_does_not_follow_the_weights():
     wrapper = InfoBatchLoss(cls())
-    wrapper.begin_batch(torch.full((B, ), 2.))
+    wrapper.begin_batch(torch.full((B,), 2.0))
     assert torch.allclose(wrapper(SCORES, LABEL), 2 * F.cross_entropy(SCORES, LABEL))
 
 
 # ------------------------------------------------------------------- scores
 
 
-@pytest.mark.parametrize('loss_weight', [1., 0.4])
+@pytest.mark.parametrize('loss_weight', [1.0, 0.4])
 @each('mmseg', but='no pixels')
 def test_the_score_of_an_image_is_the_mean_over_its_valid_pixels(case, loss_weight):
     skip_if_the_toolbox_cannot(case)
@@ -486,7 +626,7 @@ def test_the_score_of_an_image_is_the_mean_over_its_valid_pixels(case, loss_weig
     assert torch.allclose(scores.double(), expected, rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize('loss_weight', [1., 0.4])
+@pytest.mark.parametrize('loss_weight', [1.0, 0.4])
 @each('mmpretrain', 'no pixels')
 def test_the_scores_of_a_classification_average_to_the_loss_of_the_batch(case, loss_weight):
     skip_if_the_toolbox_cannot(case)
@@ -502,10 +642,16 @@ def test_the_scores_of_a_classification_average_to_the_loss_of_the_batch(case, l
 
 
 @pytest.mark.parametrize('channels', [1, C])
-@pytest.mark.parametrize('settings', [
-    dict(), dict(avg_non_ignore=True), dict(use_sigmoid=True),
-    dict(use_sigmoid=True, avg_non_ignore=True)
-], ids=str)
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(),
+        dict(avg_non_ignore=True),
+        dict(use_sigmoid=True),
+        dict(use_sigmoid=True, avg_non_ignore=True),
+    ],
+    ids=str,
+)
 def test_an_image_without_a_valid_pixel_has_no_score_and_harms_no_other(settings, channels):
     labels = BINARY_IGNORED.clone() if settings.get('use_sigmoid') else IGNORED % channels
     labels[IGNORED == 255] = 255
@@ -522,8 +668,16 @@ def test_an_image_without_a_valid_pixel_has_no_score_and_harms_no_other(settings
 class FocalOfIndices(type(MODELS.build(FOCAL))):
     """What mmseg's FocalLoss does with indices on a GPU, and means to do without one."""
 
-    def forward(self, pred, target, weight=None, avg_factor=None, reduction_override=None,
-                ignore_index=255, **kwargs):
+    def forward(
+        self,
+        pred,
+        target,
+        weight=None,
+        avg_factor=None,
+        reduction_override=None,
+        ignore_index=255,
+        **kwargs,
+    ):
         valid = (target != ignore_index)[:, None]
         target = one_hot(torch.where(valid[:, 0], target, 0), pred.shape[1] + 1)[:, :-1]
         values = super().forward(pred, target, weight, reduction_override='none') * valid
@@ -551,7 +705,7 @@ def test_the_scores_of_a_focal_loss_of_indices_leave_out_what_it_ignores(ignore_
 
 def test_score_false_weighs_and_does_not_score():
     case = CASES['mmpretrain softmax']
-    weights = torch.tensor([1., 2., 3., 4.])
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0])
     silent = InfoBatchLoss(case.loss, score=False)
     assert torch.equal(call(silent, case, weights)[0], call(case.wrapper(), case, weights)[0])
     assert silent.end_batch() is None and silent.score is False
@@ -604,14 +758,14 @@ def untouched(wrapper, case, **kwargs):
 @each('mmseg softmax, ignored', 'mmpretrain softmax, weights', 'mmseg focal, one-hot, weights')
 def test_a_call_without_reduction_is_that_of_the_wrapped_loss_and_not_recorded(case):
     wrapper = case.wrapper()
-    wrapper.begin_batch(torch.full((B, ), 3.))
+    wrapper.begin_batch(torch.full((B,), 3.0))
     assert untouched(wrapper, case, reduction_override='none')
 
 
 def test_a_call_without_reduction_may_have_any_number_of_rows():
     # OHEM's pixel sampler calls the loss a second time; others call it for a part of the pixels.
     wrapper = InfoBatchLoss(seg())
-    wrapper.begin_batch(torch.full((7, ), 3.))
+    wrapper.begin_batch(torch.full((7,), 3.0))
     assert wrapper(MAP, LABELS, reduction_override='none').shape == (B, H, W)
     assert wrapper.end_batch() is None
 
@@ -619,7 +773,7 @@ def test_a_call_without_reduction_may_have_any_number_of_rows():
 @each('mmseg softmax, ignored', 'mmpretrain softmax, weights')
 def test_in_evaluation_it_is_the_wrapped_loss(case):
     wrapper = case.wrapper().eval()
-    wrapper.begin_batch(torch.full((B, ), 3.))
+    wrapper.begin_batch(torch.full((B,), 3.0))
     assert untouched(wrapper, case)
 
 
@@ -627,20 +781,23 @@ def test_in_evaluation_it_is_the_wrapped_loss(case):
 def test_without_weights_it_is_the_wrapped_loss(case):
     wrapper = case.wrapper()
     assert untouched(wrapper, case)
-    call(wrapper, case, torch.full((B, ), 3.))
+    call(wrapper, case, torch.full((B,), 3.0))
     wrapper.end_batch()
     assert untouched(wrapper, case)  # between two steps
 
 
-@pytest.mark.parametrize('name, function', [
-    ('mmseg softmax, ignored pixels, avg_non_ignore', 'cross_entropy'),
-    ('mmseg sigmoid, ignored pixels', 'binary_cross_entropy_with_logits'),
-    ('mmseg focal, one-hot', 'binary_cross_entropy_with_logits'),
-    ('mmpretrain softmax', 'cross_entropy'),
-    ('mmpretrain sigmoid', 'binary_cross_entropy_with_logits'),
-    ('mmpretrain label smooth, original', 'log_softmax'),
-    ('mmpretrain focal', 'binary_cross_entropy_with_logits'),
-])
+@pytest.mark.parametrize(
+    'name, function',
+    [
+        ('mmseg softmax, ignored pixels, avg_non_ignore', 'cross_entropy'),
+        ('mmseg sigmoid, ignored pixels', 'binary_cross_entropy_with_logits'),
+        ('mmseg focal, one-hot', 'binary_cross_entropy_with_logits'),
+        ('mmpretrain softmax', 'cross_entropy'),
+        ('mmpretrain sigmoid', 'binary_cross_entropy_with_logits'),
+        ('mmpretrain label smooth, original', 'log_softmax'),
+        ('mmpretrain focal', 'binary_cross_entropy_with_logits'),
+    ],
+)
 def test_the_wrapped_loss_is_evaluated_once(monkeypatch, name, function):
     case, calls = CASES[name], []
     original = getattr(F, function)
@@ -660,10 +817,12 @@ def test_the_wrapped_loss_is_evaluated_once(monkeypatch, name, function):
 def test_arguments_may_be_given_in_any_way_the_wrapped_loss_takes(arguments):
     wrapper, wrapped = InfoBatchLoss(seg()), MODELS.build(seg())
     calls = {
-        'positional': ((MAP, IGNORED, PIXELS, 17., None, 255), {}),
-        'keywords': ((MAP, IGNORED), dict(weight=PIXELS, avg_factor=17., ignore_index=255)),
-        'all keywords': ((), dict(ignore_index=255, avg_factor=17., label=IGNORED, weight=PIXELS,
-                                  cls_score=MAP)),
+        'positional': ((MAP, IGNORED, PIXELS, 17.0, None, 255), {}),
+        'keywords': ((MAP, IGNORED), dict(weight=PIXELS, avg_factor=17.0, ignore_index=255)),
+        'all keywords': (
+            (),
+            dict(ignore_index=255, avg_factor=17.0, label=IGNORED, weight=PIXELS, cls_score=MAP),
+        ),
     }
     args, kwargs = calls[arguments]
     wrapper.begin_batch(torch.ones(B))
@@ -712,7 +871,8 @@ def test_a_config_builds_it_in_the_scope_of_a_toolbox():
     for scope, module in (('mmseg', 'mmseg.models'), ('mmpretrain', 'mmpretrain.models')):
         registry = importlib.import_module(f'{scope}.registry').MODELS
         wrapper = registry.build(
-            dict(type='InfoBatchLoss', loss=dict(type=f'{scope}.CrossEntropyLoss')))
+            dict(type='InfoBatchLoss', loss=dict(type=f'{scope}.CrossEntropyLoss'))
+        )
         assert isinstance(wrapper, InfoBatchLoss)
         assert type(wrapper.loss).__module__.startswith(module)
 
@@ -733,9 +893,10 @@ def test_a_users_subclass_of_a_toolboxs_loss_follows_its_toolbox():
     assert torch.equal(wrapper(MAP, IGNORED, ignore_index=255), theirs)
 
 
-@pytest.mark.parametrize('loss, name', [
-    (seg(), 'loss_ce'), (seg(loss_name='loss_mine'), 'loss_mine'), (FOCAL, 'loss_focal')
-])
+@pytest.mark.parametrize(
+    'loss, name',
+    [(seg(), 'loss_ce'), (seg(loss_name='loss_mine'), 'loss_mine'), (FOCAL, 'loss_focal')],
+)
 def test_it_is_logged_under_the_name_of_the_wrapped_loss(loss, name):
     wrapper = InfoBatchLoss(loss)
     assert wrapper.loss_name == name
@@ -757,7 +918,8 @@ def test_nothing_is_in_the_state_dict():
 
 def test_its_repr_shows_the_wrapped_loss():
     assert 'CrossEntropyLoss' in repr(InfoBatchLoss(cls())) and 'score=True' in repr(
-        InfoBatchLoss(cls()))
+        InfoBatchLoss(cls())
+    )
 
 
 # ------------------------------------------------------------ mixed precision
@@ -783,16 +945,30 @@ def test_it_waits_for_the_device_no_more_often_than_the_wrapped_loss(case):
     assert len(waits_of(case.wrapper(), case, torch.ones(B))) <= len(theirs)
 
 
-@pytest.mark.parametrize('name', [
-    'mmseg softmax', 'mmseg softmax, ignored pixels', 'mmseg softmax, pixel weights',
-    'mmseg softmax, ignored pixels, avg_non_ignore', 'mmseg softmax, pixel weights, avg_non_ignore',
-    'mmseg softmax, avg_factor', 'mmseg softmax, class_weight, avg_factor', 'mmseg focal, one-hot',
-    'mmseg sigmoid, soft labels', 'mmseg sigmoid, soft labels, avg_non_ignore',
-    'mmpretrain softmax', 'mmpretrain softmax, weights', 'mmpretrain softmax, class_weight',
-    'mmpretrain softmax, avg_factor is a tensor', 'mmpretrain soft, weights', 'mmpretrain sigmoid',
-    'mmpretrain label smooth, original, one-hot', 'mmpretrain label smooth, multi_label',
-    'mmpretrain focal'
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'mmseg softmax',
+        'mmseg softmax, ignored pixels',
+        'mmseg softmax, pixel weights',
+        'mmseg softmax, ignored pixels, avg_non_ignore',
+        'mmseg softmax, pixel weights, avg_non_ignore',
+        'mmseg softmax, avg_factor',
+        'mmseg softmax, class_weight, avg_factor',
+        'mmseg focal, one-hot',
+        'mmseg sigmoid, soft labels',
+        'mmseg sigmoid, soft labels, avg_non_ignore',
+        'mmpretrain softmax',
+        'mmpretrain softmax, weights',
+        'mmpretrain softmax, class_weight',
+        'mmpretrain softmax, avg_factor is a tensor',
+        'mmpretrain soft, weights',
+        'mmpretrain sigmoid',
+        'mmpretrain label smooth, original, one-hot',
+        'mmpretrain label smooth, multi_label',
+        'mmpretrain focal',
+    ],
+)
 def test_where_the_toolbox_gives_a_map_without_a_wait_there_is_none(name):
     # The others wait inside the toolbox: it selects valid pixels, or looks at the greatest label.
     # mmseg's weights of classes are added up over the valid pixels, which are selected by a mask.

@@ -1,4 +1,5 @@
 """Mixup, CutMix and ResizeMix: who was mixed with whom, and what the mixed rows weigh."""
+
 import importlib
 import warnings
 
@@ -45,7 +46,7 @@ def recorder(augments, seen, **kwargs):
 def test_the_matrix_says_of_whom_the_targets_are_made(augment):
     targets, seen = torch.eye(6)[torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])], []
     _, mixed = recorder(augment, seen)(torch.randn(8, 3, 16, 16), targets)
-    (matrix, ) = seen
+    (matrix,) = seen
     assert torch.allclose(matrix @ targets, mixed) and torch.allclose(matrix.sum(1), torch.ones(8))
     assert (matrix.diagonal() > 0).all() and ((matrix != 0).sum(1) <= 2).all()
     assert ((matrix != 0).sum(1) == 2).any()
@@ -54,7 +55,7 @@ def test_the_matrix_says_of_whom_the_targets_are_made(augment):
 @pytest.mark.parametrize('augment', AUGMENTS, ids=lambda cfg: cfg['type'])
 @pytest.mark.parametrize('probs', [None, 0.4])
 def test_images_and_targets_are_those_without_the_recorder_bit_for_bit(augment, probs):
-    images, targets = torch.randn(8, 3, 16, 16), torch.eye(6)[torch.randint(6, (8, ))].long()
+    images, targets = torch.randn(8, 3, 16, 16), torch.eye(6)[torch.randint(6, (8,))].long()
     both = []
     for wrap in (lambda aug: aug, lambda aug: MixingRecorder(aug, lambda matrix: None)):
         np.random.seed(3)
@@ -68,7 +69,7 @@ def test_images_and_targets_are_those_without_the_recorder_bit_for_bit(augment, 
 
 def test_a_batch_that_is_not_mixed_has_the_identity():
     seen = []
-    recorder(AUGMENTS[0], seen, probs=[0.])(torch.randn(4, 3, 8, 8), torch.eye(4))
+    recorder(AUGMENTS[0], seen, probs=[0.0])(torch.randn(4, 3, 8, 8), torch.eye(4))
     assert torch.equal(seen[0], torch.eye(4))
 
 
@@ -82,15 +83,15 @@ def test_an_augmentation_that_changes_the_rows_is_refused():
 
 
 def test_a_mixed_row_weighs_the_product_times_the_kept_share():
-    weights = torch.tensor([1., 2., 4., 2.])
+    weights = torch.tensor([1.0, 2.0, 4.0, 2.0])
     matrix = torch.tensor([[0.7, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 0.5, 0.5], [0.4, 0, 0, 0.6]])
     expected = torch.tensor([2 * 0.75, 2, 8 * 0.75, 2 * 0.75])
     assert torch.allclose(mixed_weights(weights, matrix, 0.75), expected)
 
 
 def test_more_than_two_members_are_as_many_chances_to_be_pruned():
-    weights, matrix = torch.tensor([2., 3., 1.]), torch.tensor([[0.2, 0.3, 0.5]] * 3)
-    assert torch.allclose(mixed_weights(weights, matrix, 0.5), torch.full((3, ), 6 * 0.25))
+    weights, matrix = torch.tensor([2.0, 3.0, 1.0]), torch.tensor([[0.2, 0.3, 0.5]] * 3)
+    assert torch.allclose(mixed_weights(weights, matrix, 0.5), torch.full((3,), 6 * 0.25))
 
 
 def test_a_pass_that_prunes_nothing_has_weights_of_one():
@@ -104,6 +105,7 @@ class Problem:
     Well-learned samples have other inputs than the rest, so that a partner that comes from too few
     of them shows.
     """
+
     N, D, C, B = 400, 4, 3, 40
 
     def __init__(self):
@@ -112,7 +114,7 @@ class Problem:
         self.scores[:250] *= 0.2
         self.x = torch.randn(self.N, self.D, 1, 1, generator=rng)
         self.x[:250] += 1.5
-        self.targets = torch.eye(self.C)[torch.randint(self.C, (self.N, ), generator=rng)]
+        self.targets = torch.eye(self.C)[torch.randint(self.C, (self.N,), generator=rng)]
         self.model = torch.randn(self.D, self.C, generator=rng)
 
     def gradient(self, plan, weigh):

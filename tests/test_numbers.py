@@ -1,4 +1,5 @@
 """Scores and weights stay right under what real runs do with numbers."""
+
 import json
 import math
 import warnings
@@ -61,7 +62,7 @@ def assert_plans_are_right(recorder, num_samples=12):
             assert index in kept or score < plan.threshold
 
 
-def assert_same_choices(left, right, rel=0.):
+def assert_same_choices(left, right, rel=0.0):
     """The same samples at the same weights, and the same scores in each pass."""
     assert left.column('indices') == right.column('indices')
     assert left.column('weights') == right.column('weights')
@@ -113,8 +114,7 @@ def test_a_sample_whose_loss_is_no_number_keeps_the_score_that_it_had(either, va
     first = ours.passes[1][0]
     for number, (scores, _) in enumerate([*ours.passes[1:], (final_scores(ours), None)]):
         for index in range(12):
-            expected = (first[index].item()
-                        if index in samples else poison.passes[number][index])
+            expected = first[index].item() if index in samples else poison.passes[number][index]
             assert scores[index].item() == pytest.approx(expected, rel=1e-5)
     assert all(torch.isfinite(values).all() for values in ours.state.values())
 
@@ -165,8 +165,12 @@ class PlainScaler:
         return loss * self.value
 
     def step(self, optimizer):
-        grads = [p.grad for group in optimizer.param_groups for p in group['params']
-                 if p.grad is not None]
+        grads = [
+            p.grad
+            for group in optimizer.param_groups
+            for p in group['params']
+            if p.grad is not None
+        ]
         for grad in grads:
             grad /= self.value
         self.found = not all(torch.isfinite(grad).all() for grad in grads)
@@ -191,7 +195,7 @@ def make_scaler(init_scale):
 class AmpOnCpu(AmpOptimWrapper):
     """mmengine's mixed precision, which it allows on accelerators alone, on the CPU."""
 
-    def __init__(self, dtype, init_scale=1., **kwargs):
+    def __init__(self, dtype, init_scale=1.0, **kwargs):
         OptimWrapper.__init__(self, **kwargs)
         self.loss_scaler = make_scaler(init_scale)
         self._scale_update_param = None
@@ -212,8 +216,8 @@ def cpu_takes(dtype):
 
 HALVES = [
     pytest.param(
-        dtype,
-        marks=pytest.mark.skipif(not cpu_takes(dtype), reason='this torch cannot on the CPU'))
+        dtype, marks=pytest.mark.skipif(not cpu_takes(dtype), reason='this torch cannot on the CPU')
+    )
     for dtype in ('bfloat16', 'float16')
 ]
 
@@ -226,26 +230,25 @@ class InfiniteGradients(Hook):
 
     def before_train(self, runner):
         parameter = next(runner.model.parameters())
-        parameter.register_hook(
-            lambda grad: grad * (math.inf if runner.iter in self.at else 1))
+        parameter.register_hook(lambda grad: grad * (math.inf if runner.iter in self.at else 1))
 
 
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 @pytest.mark.parametrize('skipped', [set(), {0, 1, 7, 8}], ids=['no step', 'four steps'])
 @pytest.mark.parametrize('dtype', HALVES)
 def test_mixed_precision_that_skips_steps_leaves_scores_and_weights_right(either, dtype, skipped):
-    either.optim_wrapper.update(type='AmpOnCpu', dtype=dtype, init_scale=1024.)
+    either.optim_wrapper.update(type='AmpOnCpu', dtype=dtype, init_scale=1024.0)
     by_hand, updates = LossesByHand(), Updates()
     ours = runs.train(either, by_hand, updates, InfiniteGradients(skipped))
     assert updates.at == [index for index in range(len(ours.rows)) if index not in skipped]
-    assert ours.runner.optim_wrapper.loss_scaler.get_scale() == 1024. / 2**len(skipped)
+    assert ours.runner.optim_wrapper.loss_scaler.get_scale() == 1024.0 / 2 ** len(skipped)
     assert_scores_are(by_hand, ours)
 
 
 @pytest.mark.skipif(not cpu_takes('float16'), reason='this torch cannot on the CPU')
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 def test_a_loss_scale_that_overflows_float16_leaves_scores_and_weights_right(either):
-    either.optim_wrapper.update(type='AmpOnCpu', dtype='float16', init_scale=2.**24)
+    either.optim_wrapper.update(type='AmpOnCpu', dtype='float16', init_scale=2.0**24)
     by_hand, updates = LossesByHand(), Updates()
     ours = runs.train(either, by_hand, updates)
     assert 0 < len(updates.at) < len(ours.rows) - 2
@@ -342,8 +345,13 @@ def test_sync_bn_on_one_process_is_batch_norm(seg_data, tmp_path, sync):
 
     def config(kind):
         cfg = runs.segmentation_config(
-            seg_data, tmp_path, 24, batch_size=4, drop_last=True,
-            norm_cfg=dict(type=kind, requires_grad=True))
+            seg_data,
+            tmp_path,
+            24,
+            batch_size=4,
+            drop_last=True,
+            norm_cfg=dict(type=kind, requires_grad=True),
+        )
         return runs.switch_on(cfg, delta=1)
 
     plain = runs.train(config('BN'))
@@ -358,13 +366,15 @@ def test_sync_bn_on_one_process_is_batch_norm(seg_data, tmp_path, sync):
 
 def test_two_processes_train_a_model_with_unused_parameters(cls, tmp_path):
     """A backbone of four stages of which the head reads the third."""
-    cls.model.backbone.out_indices = (2, )
+    cls.model.backbone.out_indices = (2,)
     cls.model.head.in_channels = 16
     cls.find_unused_parameters = True
     cls.custom_hooks.append(dict(type='Recorder', path=str(tmp_path / 'rank{rank}')))
     launch(cls)
-    ranks = [[json.loads(line) for line in (tmp_path / f'rank{rank}').read_text().splitlines()]
-             for rank in range(2)]
+    ranks = [
+        [json.loads(line) for line in (tmp_path / f'rank{rank}').read_text().splitlines()]
+        for rank in range(2)
+    ]
     states = [torch.load(tmp_path / f'rank{rank}.pth', weights_only=True) for rank in range(2)]
     for key in ('scores', 'pass', 'lr'):
         assert [row[key] for row in ranks[0]] == [row[key] for row in ranks[1]]
@@ -372,8 +382,7 @@ def test_two_processes_train_a_model_with_unused_parameters(cls, tmp_path):
     for index in range(4):
         rows = [row for rank in ranks for row in rank if row['pass'] == index]
         weights = {
-            sample: weight
-            for row in rows for sample, weight in zip(row['indices'], row['weights'])
+            sample: weight for row in rows for sample, weight in zip(row['indices'], row['weights'])
         }
         assert sum(weights.values()) == pytest.approx(12)
         assert (len(weights) < 12) == (index > 0)
@@ -421,7 +430,8 @@ class Checkpointed(Hook):
                 return tuple(results)
 
             results = checkpoint(
-                run, torch.ones((), requires_grad=True), *leaves, use_reentrant=self.use_reentrant)
+                run, torch.ones((), requires_grad=True), *leaves, use_reentrant=self.use_reentrant
+            )
             return tree_unflatten(list(results), *result_spec)
 
         return evaluate
@@ -430,7 +440,8 @@ class Checkpointed(Hook):
 @pytest.mark.parametrize('use_reentrant', [False, True], ids=['not reentrant', 'reentrant'])
 @pytest.mark.parametrize('part', ['backbone', 'head', 'loss'])
 def test_a_loss_that_is_computed_anew_for_the_backward_pass_counts_once(
-        either, part, use_reentrant):
+    either, part, use_reentrant
+):
     plain = runs.train(either)
     again = Checkpointed(part, use_reentrant)
     ours = runs.train(either, again)

@@ -1,4 +1,5 @@
 """The tool that measures overhead runs, and a sharded plan has the statistics of a whole one."""
+
 import json
 import math
 from pathlib import Path
@@ -36,8 +37,21 @@ def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
     reference = tmp_path / 'reference' / 'infobatch'
     reference.mkdir(parents=True)
     (reference / 'infobatch.py').write_text(REFERENCE)
-    found = tool(tmp_path, '--sections', 'planning', 'step', 'cuda', '--repeats', '2', '--steps',
-                 '60', '--num-samples', '1000', '--reference', str(reference.parent))
+    found = tool(
+        tmp_path,
+        '--sections',
+        'planning',
+        'step',
+        'cuda',
+        '--repeats',
+        '2',
+        '--steps',
+        '60',
+        '--num-samples',
+        '1000',
+        '--reference',
+        str(reference.parent),
+    )
     assert [row['world_size'] for row in found['planning']['rows']] == [1, 8]
     assert all(0.5 < row['kept'] < 1 for row in found['planning']['rows'])
     assert found['planning']['faster_than_reference'] > 0
@@ -52,8 +66,24 @@ def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
 @pytest.mark.slow
 def test_the_tool_measures_sizes_losses_and_whole_runs_in_processes_of_their_own(tmp_path):
     tool(tmp_path, '--sections', 'scaling', '--sizes', '1000', '2000', '--repeats', '1')
-    found = tool(tmp_path, '--sections', 'loss', 'efficiency', '--repeats', '1', '--shape', '2',
-                 '3', '8', '8', '--iterations', '24', '--runs', '1', '--small')
+    found = tool(
+        tmp_path,
+        '--sections',
+        'loss',
+        'efficiency',
+        '--repeats',
+        '1',
+        '--shape',
+        '2',
+        '3',
+        '8',
+        '8',
+        '--iterations',
+        '24',
+        '--runs',
+        '1',
+        '--small',
+    )
     assert [row['num_samples'] for row in found['scaling']['rows']] == [1000, 2000]  # kept
     assert found['loss']['time_ratio'] > 0
     assert found['efficiency']['samples_saved'] > 0
@@ -84,7 +114,9 @@ def test_integers_are_made_in_blocks_and_in_order():
     assert found == numbers.tolist() and type(found[0]) is int
 
 
-@pytest.mark.parametrize('weights', [[1., 1., 1.], [2., 1., 2.], [3., 1., 2.], [2., 2., 2.]])
+@pytest.mark.parametrize(
+    'weights', [[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 2.0], [2.0, 2.0, 2.0]]
+)
 def test_weights_are_what_they_were_in_however_few_bytes(weights):
     weights = torch.tensor(weights)
     small = Weights.of(weights)
@@ -93,7 +125,7 @@ def test_weights_are_what_they_were_in_however_few_bytes(weights):
     assert torch.equal(small.apply(lambda marks: marks[1:]).cut(), weights[1:])
 
 
-@pytest.mark.parametrize('weights', [[1., 1., 1.], [2., 1., 2.], [3., 1., 2.]])
+@pytest.mark.parametrize('weights', [[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 2.0]])
 def test_a_plan_comes_back_from_its_order(weights):
     plan = Plan(torch.tensor([0, 2, 5]), torch.tensor(weights), 6, 0.5)
     order = PassOrder.of(plan, torch.tensor([5, 4, 2, 1, 0, 3], dtype=torch.int32))
@@ -164,7 +196,7 @@ def test_a_sharded_plan_has_the_threshold_weights_and_expectations_of_a_whole_on
 
 def test_a_plan_whose_shards_use_their_own_means_would_be_another_one():
     # The control: sorted scores in shards, each pruned by its own mean.
-    scores = torch.arange(4000.)
+    scores = torch.arange(4000.0)
     _, weights = sharded_plan(scores, 16, 0.5, 0)
     own = torch.cat([sharded_plan(shard, 1, 0.5, 0)[1] for shard in scores.chunk(16)])
     assert (weights[2000:] == 1).all() and (own[2000:] != 1).any()

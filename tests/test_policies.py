@@ -1,4 +1,5 @@
 """Policies: which samples a plan keeps, and what they weigh."""
+
 import math
 
 import numpy as np
@@ -42,12 +43,13 @@ def test_weights_sum_to_the_length_of_the_dataset(length, prune_ratio):
     # A weight is n/k to float32 rounding (half of 2^-23 of itself), so their sum is n to that.
     assert abs(total - length) <= n * 2**-24
     learned = plan.weights[marked[plan.indices]]
-    assert torch.equal(learned, torch.full_like(learned, n / k if k else 1.))
+    assert torch.equal(learned, torch.full_like(learned, n / k if k else 1.0))
     others = plan.weights[~marked[plan.indices]]
     assert torch.equal(others, torch.ones_like(others))
     assert len(others) == length - n  # nothing else is skipped
     assert float(plan.weights.max()) <= np.nextafter(
-        np.float32(1 / (1 - prune_ratio)), np.float32(math.inf))
+        np.float32(1 / (1 - prune_ratio)), np.float32(math.inf)
+    )
 
 
 def test_a_threshold_is_the_mean_of_the_scores():
@@ -75,7 +77,7 @@ def test_unseen_samples_are_never_pruned():
 
 
 def test_without_scores_nothing_is_pruned():
-    plan = SoftPruning(0.9).plan(torch.full((10, ), NAN), seeded())
+    plan = SoftPruning(0.9).plan(torch.full((10,), NAN), seeded())
     assert plan.pruned == 0 and plan.threshold is None
     assert torch.equal(plan.weights, torch.ones(10))
 
@@ -83,7 +85,7 @@ def test_without_scores_nothing_is_pruned():
 @pytest.mark.parametrize('score', [0.1, 1 / 3, 2.3, 1e-20, 1e20])
 @pytest.mark.parametrize('length', [1, 3, 1000, 99_999])
 def test_equal_scores_prune_nothing(length, score):
-    plan = SoftPruning(0.5).plan(torch.full((length, ), score), seeded())
+    plan = SoftPruning(0.5).plan(torch.full((length,), score), seeded())
     assert plan.pruned == 0
     assert torch.equal(plan.weights, torch.ones(length))
 
@@ -91,7 +93,7 @@ def test_equal_scores_prune_nothing(length, score):
 def test_six_million_equal_scores_prune_nothing():
     above = []
     for score in [0.1, 0.3, 0.7, 1.1]:
-        scores = torch.full((6_000_001, ), score)
+        scores = torch.full((6_000_001,), score)
         above += [bool(scores.mean() > scores[0]), bool(scores.numpy().mean() > scores[0].numpy())]
         plan = SoftPruning(0.5).plan(scores, seeded())
         assert plan.pruned == 0
@@ -101,20 +103,24 @@ def test_six_million_equal_scores_prune_nothing():
 
 
 def test_a_score_at_the_mean_is_not_well_learned():
-    scores = torch.tensor([1., 2., 2., 2., 3.])
-    pruned = [set(range(5)) - set(SoftPruning(0.99).plan(scores, seeded(seed)).indices.tolist())
-              for seed in range(20)]
+    scores = torch.tensor([1.0, 2.0, 2.0, 2.0, 3.0])
+    pruned = [
+        set(range(5)) - set(SoftPruning(0.99).plan(scores, seeded(seed)).indices.tolist())
+        for seed in range(20)
+    ]
     assert set().union(*pruned) == set()  # one below the mean: floor(1 * 0.99) = 0 are skipped
-    scores = torch.tensor([1., 1., 2., 3., 3.])
-    pruned = [set(range(5)) - set(SoftPruning(0.99).plan(scores, seeded(seed)).indices.tolist())
-              for seed in range(20)]
+    scores = torch.tensor([1.0, 1.0, 2.0, 3.0, 3.0])
+    pruned = [
+        set(range(5)) - set(SoftPruning(0.99).plan(scores, seeded(seed)).indices.tolist())
+        for seed in range(20)
+    ]
     assert set().union(*pruned) == {0, 1}  # both, one at a time: not so with probability 2^-19
     assert all(len(each) == 1 for each in pruned)
 
 
 def test_a_mean_between_two_neighbouring_float32_is_not_rounded_before_comparing():
     low = torch.tensor(0.7)
-    high = torch.nextafter(low, torch.tensor(1.))
+    high = torch.nextafter(low, torch.tensor(1.0))
     scores = torch.stack([low, low, high, high])
     plan = SoftPruning(0.5).plan(scores, seeded())
     assert float(low) < plan.threshold < float(high)
@@ -127,7 +133,7 @@ def test_a_mean_between_two_neighbouring_float32_is_not_rounded_before_comparing
 
 
 def test_negative_scores_are_compared_like_others():
-    scores = torch.tensor([-3., -3., -1., -1.])
+    scores = torch.tensor([-3.0, -3.0, -1.0, -1.0])
     plan = SoftPruning(0.5).plan(scores, seeded())
     assert plan.threshold == -2 and plan.pruned == 1 and {2, 3} < set(plan.indices.tolist())
 
@@ -198,10 +204,14 @@ def test_the_expected_weighted_gradient_is_the_gradient_of_all_data():
     inputs, labels = torch.randn(length, 5).double(), torch.arange(length) % 3
     losses = nn.functional.cross_entropy(model(inputs), labels, reduction='none')
     parameters = list(model.parameters())
-    gradients = torch.stack([
-        torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)])
-        for loss in losses
-    ])  # [N, D]
+    gradients = torch.stack(
+        [
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(loss, parameters, retain_graph=True)]
+            )
+            for loss in losses
+        ]
+    )  # [N, D]
     full = gradients.mean(0)
     scores = losses.detach().float()
     marked = well_learned(scores)
@@ -232,32 +242,36 @@ def test_the_weighted_gradient_of_one_plan_is_that_of_the_weighted_loss():
     assert plan.pruned
     everything = torch.zeros(20).double()
     everything[plan.indices] = plan.weights.double()
-    one, = torch.autograd.grad((losses * everything).sum() / 20, model.weight)
+    (one,) = torch.autograd.grad((losses * everything).sum() / 20, model.weight)
     losses = nn.functional.cross_entropy(
-        model(inputs[plan.indices]), labels[plan.indices], reduction='none')
-    other, = torch.autograd.grad((losses * plan.weights).sum() / 20, model.weight)
+        model(inputs[plan.indices]), labels[plan.indices], reduction='none'
+    )
+    (other,) = torch.autograd.grad((losses * plan.weights).sum() / 20, model.weight)
     assert torch.allclose(one, other, rtol=1e-12, atol=0)
 
 
 INDICES, WEIGHTS = torch.tensor([0, 2]), torch.ones(2)
 
 
-@pytest.mark.parametrize('indices, weights, words', [
-    (INDICES.int(), WEIGHTS, 'int64'),
-    (INDICES.half(), WEIGHTS, 'float16'),
-    (INDICES[:0], WEIGHTS[:0], 'non-empty'),
-    (INDICES[None], WEIGHTS[None], r'shape \(1, 2\)'),
-    (INDICES, WEIGHTS.double(), 'float32'),
-    (INDICES, WEIGHTS[:1], r'shape \(2,\)'),
-    (torch.tensor([2, 0]), WEIGHTS, 'ascending'),
-    (torch.tensor([2, 2]), WEIGHTS, 'ascending'),
-    (torch.tensor([0, 3]), WEIGHTS, '3 samples'),
-    (torch.tensor([-1, 2]), WEIGHTS, '-1 to 2'),
-    (INDICES, torch.tensor([1., 0.]), 'above 0'),
-    (INDICES, torch.tensor([1., -1.]), 'above 0'),
-    (INDICES, torch.tensor([1., NAN]), 'finite'),
-    (INDICES, torch.tensor([1., math.inf]), 'finite'),
-])
+@pytest.mark.parametrize(
+    'indices, weights, words',
+    [
+        (INDICES.int(), WEIGHTS, 'int64'),
+        (INDICES.half(), WEIGHTS, 'float16'),
+        (INDICES[:0], WEIGHTS[:0], 'non-empty'),
+        (INDICES[None], WEIGHTS[None], r'shape \(1, 2\)'),
+        (INDICES, WEIGHTS.double(), 'float32'),
+        (INDICES, WEIGHTS[:1], r'shape \(2,\)'),
+        (torch.tensor([2, 0]), WEIGHTS, 'ascending'),
+        (torch.tensor([2, 2]), WEIGHTS, 'ascending'),
+        (torch.tensor([0, 3]), WEIGHTS, '3 samples'),
+        (torch.tensor([-1, 2]), WEIGHTS, '-1 to 2'),
+        (INDICES, torch.tensor([1.0, 0.0]), 'above 0'),
+        (INDICES, torch.tensor([1.0, -1.0]), 'above 0'),
+        (INDICES, torch.tensor([1.0, NAN]), 'finite'),
+        (INDICES, torch.tensor([1.0, math.inf]), 'finite'),
+    ],
+)
 def test_a_plan_that_is_none_is_refused(indices, weights, words):
     with pytest.raises(ValueError, match=words):
         Plan(indices, weights, 3)
@@ -277,7 +291,7 @@ class EverySecond:
 
     def plan(self, scores, generator):
         indices = torch.arange(self.begin, len(scores), 2)
-        return Plan(indices, torch.full((len(indices), ), 2.), len(scores))
+        return Plan(indices, torch.full((len(indices),), 2.0), len(scores))
 
 
 @pytest.fixture
@@ -289,7 +303,8 @@ def registered():
 
 def test_a_users_policy_is_named_by_a_config(registered):
     sampler = InfoBatchSampler(
-        Numbered(6), policy=dict(type='EverySecond', begin=1), shuffle=False, seed=0)
+        Numbered(6), policy=dict(type='EverySecond', begin=1), shuffle=False, seed=0
+    )
     sampler.set_epoch(1)
     assert isinstance(sampler.policy, EverySecond)
     assert list(sampler) == [1, 3, 5]
@@ -308,7 +323,6 @@ def test_the_policies_are_found_without_importing_them():
 def test_a_policy_that_plans_for_another_length_is_refused():
 
     class TooShort(EverySecond):
-
         def plan(self, scores, generator):
             return Plan.full(len(scores) - 1)
 

@@ -1,4 +1,5 @@
 """Policies with a state on two real processes over gloo."""
+
 import json
 
 import pytest
@@ -13,18 +14,24 @@ NUM_IMAGES = 25
 def config(folder, data, policy):
     cfg = runs.switch_on(
         runs.checkpoints_every(
-            runs.classification_config(data, str(folder), max_epochs=7, batch_size=2), 4),
-        delta=0.9)
+            runs.classification_config(data, str(folder), max_epochs=7, batch_size=2), 4
+        ),
+        delta=0.9,
+    )
     sampler = cfg.train_dataloader.sampler
     sampler.policy, sampler.stratify, sampler.score_smoothing = policy, True, 0.3
     return cfg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('policy', [
-    dict(type='UCB', prune_ratio=0.4, rescale=True),
-    dict(type='TargetSaving', saving=0.35),
-], ids=lambda policy: policy['type'])
+@pytest.mark.parametrize(
+    'policy',
+    [
+        dict(type='UCB', prune_ratio=0.4, rescale=True),
+        dict(type='TargetSaving', saving=0.35),
+    ],
+    ids=lambda policy: policy['type'],
+)
 def test_two_processes_make_one_plan_and_resume_it(tmp_path, policy):
     data = runs.write_classification_data(tmp_path / 'data', num_images=NUM_IMAGES)
     whole = launch(config(tmp_path / 'whole', data, policy))
@@ -56,6 +63,6 @@ def test_two_processes_make_one_plan_and_resume_it(tmp_path, policy):
     for rank, rows in zip(resumed.ranks, whole.ranks):
         assert rank[0]['iter'] == at - 1
         for key in ('indices', 'weights', 'lr', 'loss'):
-            assert [row[key] for row in rank] == [row[key] for row in rows[at - 1:]], key
+            assert [row[key] for row in rank] == [row[key] for row in rows[at - 1 :]], key
     runs.assert_same_state(resumed.states[0], whole.states[0])
     assert torch.is_tensor(next(iter(whole.states[0].values())))

@@ -1,4 +1,5 @@
 """Each policy's expected weighted gradient: that of all data, or, for the biased ones, not."""
+
 import math
 
 import policies
@@ -105,10 +106,10 @@ def test_a_plan_is_a_function_of_scores_and_generator(name):
 
 
 @pytest.mark.parametrize('name', UNBIASED)
-@pytest.mark.parametrize('score', [0., 0.7, 1e20, -3.])
+@pytest.mark.parametrize('score', [0.0, 0.7, 1e20, -3.0])
 def test_equal_scores_keep_the_weights_unbiased(name, score):
     """Some prune nothing then; those that name how much to prune choose at random."""
-    scores = torch.full((LENGTH, ), score)
+    scores = torch.full((LENGTH,), score)
     weights = policies.weights_of_plans(UNBIASED[name](), scores, 400)
     assert torch.allclose(weights.sum(1), torch.tensor(float(LENGTH)).double(), rtol=1e-6)
     # A sample's weight is at most 5, so its mean over 400 plans lies within 1 +- 0.7 but with a
@@ -132,7 +133,7 @@ def test_no_weight_of_target_saving_exceeds_the_largest():
 def test_the_keep_probabilities_are_the_best_of_their_sum_and_range():
     norms = gradient_norms(skewed(400)).double()
     ones = torch.ones(400).double()
-    best = keep_probabilities(norms, ones, 200., 0.2)
+    best = keep_probabilities(norms, ones, 200.0, 0.2)
     assert float(best.sum()) == pytest.approx(200, abs=1e-6)
     assert float(best.min()) >= 0.2 and float(best.max()) <= 1
 
@@ -142,13 +143,13 @@ def test_the_keep_probabilities_are_the_best_of_their_sum_and_range():
     # Moving a bit of probability from one sample to another never makes it smaller.
     generator = seeded(2)
     for _ in range(300):
-        one, other = torch.randint(400, (2, ), generator=generator).tolist()
+        one, other = torch.randint(400, (2,), generator=generator).tolist()
         moved = best.clone()
         moved[one] -= 1e-3
         moved[other] += 1e-3
         if float(moved.min()) >= 0.2 and float(moved.max()) <= 1:
             assert variance(moved) >= variance(best) - 1e-9
-    assert variance(torch.full((400, ), 0.5).double()) > 1.2 * variance(best)  # control
+    assert variance(torch.full((400,), 0.5).double()) > 1.2 * variance(best)  # control
 
 
 def test_at_equal_saving_target_saving_has_the_least_variance(model):
@@ -172,8 +173,9 @@ def test_at_equal_saving_target_saving_has_the_least_variance(model):
     assert min(spread, key=spread.get) == 'TargetSaving', spread
 
 
-NUMBERS = st.one_of(st.floats(allow_infinity=False, width=32), st.just(0.0), st.just(0.7),
-                    st.floats(0, 5, width=32))
+NUMBERS = st.one_of(
+    st.floats(allow_infinity=False, width=32), st.just(0.0), st.just(0.7), st.floats(0, 5, width=32)
+)
 
 
 @pytest.mark.parametrize('name', [*UNBIASED, 'EpsilonGreedy', 'RandomPruning'])

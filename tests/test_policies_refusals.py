@@ -1,4 +1,5 @@
 """What a policy refuses, with what was given and the line to change."""
+
 import numpy as np
 import pytest
 from helpers import Numbered
@@ -9,49 +10,56 @@ from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
 NAN = float('nan')
 
 
-@pytest.mark.parametrize('kind, arguments, error, words', [
-    ('SoftPruning', dict(threshold='max'), ValueError, "threshold='max'"),
-    ('SoftPruning', dict(threshold=1.0), ValueError, 'threshold=1.0'),
-    ('SoftPruning', dict(threshold=None), TypeError, 'None'),
-    ('SoftPruning', dict(reverse=1), TypeError, 'reverse'),
-    ('SoftPruning', dict(rescale='yes'), ValueError, "rescale='yes'"),
-    ('SoftPruning', dict(rescale=1), ValueError, 'rescale=1'),
-    ('QuantilePruning', dict(quantiles=[0.5]), ValueError, 'of one length'),
-    ('QuantilePruning', dict(quantiles=[], keep=[]), ValueError, 'of one length'),
-    ('QuantilePruning', dict(quantiles=[0.8, 0.2]), ValueError, 'ascend'),
-    ('QuantilePruning', dict(quantiles=[0.2, 1]), ValueError, 'quantiles=1'),
-    ('QuantilePruning', dict(keep=[0, 0.5]), ValueError, 'keep=0'),
-    ('QuantilePruning', dict(keep=0.5), TypeError, 'a list'),
-    ('QuantilePruning', dict(keep=['a', 0.5]), TypeError, "'a'"),
-    ('TargetSaving', dict(saving=40), ValueError, 'saving=40'),
-    ('TargetSaving', dict(saving=0), ValueError, 'saving=0'),
-    ('TargetSaving', dict(saving='0.4'), TypeError, "'0.4'"),
-    ('TargetSaving', dict(max_weight=1), ValueError, 'max_weight=1'),
-    ('TargetSaving', dict(max_weight=NAN), ValueError, 'max_weight=nan'),
-    ('TargetSaving', dict(max_weight=True), TypeError, 'max_weight'),
-    ('RandomPruning', dict(prune_ratio=1), ValueError, 'prune_ratio=1'),
-    ('EpsilonGreedy', dict(epsilon=0), ValueError, 'epsilon=0'),
-    ('UCB', dict(confidence=-1), ValueError, 'confidence=-1'),
-    ('UCB', dict(confidence='1'), TypeError, "'1'"),
-    ('UCB', dict(smoothing=0), ValueError, 'smoothing=0'),
-    ('StaticRandom', dict(keep=0), ValueError, 'keep=0'),
-    ('StaticRandom', dict(seed=0.5), TypeError, 'seed'),
-    ('FromFile', dict(path=3), TypeError, 'path'),
-    ('FromFile', dict(path='nowhere.npy'), ValueError, 'nowhere.npy'),
-])
+@pytest.mark.parametrize(
+    'kind, arguments, error, words',
+    [
+        ('SoftPruning', dict(threshold='max'), ValueError, "threshold='max'"),
+        ('SoftPruning', dict(threshold=1.0), ValueError, 'threshold=1.0'),
+        ('SoftPruning', dict(threshold=None), TypeError, 'None'),
+        ('SoftPruning', dict(reverse=1), TypeError, 'reverse'),
+        ('SoftPruning', dict(rescale='yes'), ValueError, "rescale='yes'"),
+        ('SoftPruning', dict(rescale=1), ValueError, 'rescale=1'),
+        ('QuantilePruning', dict(quantiles=[0.5]), ValueError, 'of one length'),
+        ('QuantilePruning', dict(quantiles=[], keep=[]), ValueError, 'of one length'),
+        ('QuantilePruning', dict(quantiles=[0.8, 0.2]), ValueError, 'ascend'),
+        ('QuantilePruning', dict(quantiles=[0.2, 1]), ValueError, 'quantiles=1'),
+        ('QuantilePruning', dict(keep=[0, 0.5]), ValueError, 'keep=0'),
+        ('QuantilePruning', dict(keep=0.5), TypeError, 'a list'),
+        ('QuantilePruning', dict(keep=['a', 0.5]), TypeError, "'a'"),
+        ('TargetSaving', dict(saving=40), ValueError, 'saving=40'),
+        ('TargetSaving', dict(saving=0), ValueError, 'saving=0'),
+        ('TargetSaving', dict(saving='0.4'), TypeError, "'0.4'"),
+        ('TargetSaving', dict(max_weight=1), ValueError, 'max_weight=1'),
+        ('TargetSaving', dict(max_weight=NAN), ValueError, 'max_weight=nan'),
+        ('TargetSaving', dict(max_weight=True), TypeError, 'max_weight'),
+        ('RandomPruning', dict(prune_ratio=1), ValueError, 'prune_ratio=1'),
+        ('EpsilonGreedy', dict(epsilon=0), ValueError, 'epsilon=0'),
+        ('UCB', dict(confidence=-1), ValueError, 'confidence=-1'),
+        ('UCB', dict(confidence='1'), TypeError, "'1'"),
+        ('UCB', dict(smoothing=0), ValueError, 'smoothing=0'),
+        ('StaticRandom', dict(keep=0), ValueError, 'keep=0'),
+        ('StaticRandom', dict(seed=0.5), TypeError, 'seed'),
+        ('FromFile', dict(path=3), TypeError, 'path'),
+        ('FromFile', dict(path='nowhere.npy'), ValueError, 'nowhere.npy'),
+    ],
+)
 def test_an_argument_that_cannot_work_is_refused_with_the_line_to_change(
-        kind, arguments, error, words):
+    kind, arguments, error, words
+):
     with pytest.raises(error, match=words.replace('(', r'\(')) as caught:
         PRUNING_POLICIES.build(dict(type=kind, **arguments))
     assert f"type='{kind}'" in str(caught.value) or 'policy.path' in str(caught.value)
 
 
-@pytest.mark.parametrize('values, words', [
-    (np.zeros((3, 3)), r'\(3, 3\)'),
-    (np.array(['a', 'b']), '<U1'),
-    (np.array([1., NAN]), 'NaN'),
-    (np.array([1., np.inf]), 'infinite'),
-])
+@pytest.mark.parametrize(
+    'values, words',
+    [
+        (np.zeros((3, 3)), r'\(3, 3\)'),
+        (np.array(['a', 'b']), '<U1'),
+        (np.array([1.0, NAN]), 'NaN'),
+        (np.array([1.0, np.inf]), 'infinite'),
+    ],
+)
 def test_a_file_that_holds_no_scores_is_refused(tmp_path, values, words):
     path = tmp_path / 'scores.npy'
     np.save(path, values)
@@ -66,19 +74,22 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_file_for_another_dataset_is_refused(tmp_path):
-    np.save(tmp_path / 'scores.npy', np.arange(5.))
+    np.save(tmp_path / 'scores.npy', np.arange(5.0))
     policy = PRUNING_POLICIES.build(dict(type='FromFile', path=str(tmp_path / 'scores.npy')))
     with pytest.raises(ValueError, match='5 scores, but the training dataset has 6'):
         policy.plan(skewed(6), seeded())
 
 
-@pytest.mark.parametrize('arguments, error, words', [
-    (dict(warmup_passes=-1), ValueError, 'warmup_passes=-1'),
-    (dict(warmup_passes=1.5), TypeError, '1.5'),
-    (dict(score_smoothing=1), ValueError, 'score_smoothing=1'),
-    (dict(score_smoothing='no'), TypeError, "'no'"),
-    (dict(stratify='yes'), TypeError, "'yes'"),
-])
+@pytest.mark.parametrize(
+    'arguments, error, words',
+    [
+        (dict(warmup_passes=-1), ValueError, 'warmup_passes=-1'),
+        (dict(warmup_passes=1.5), TypeError, '1.5'),
+        (dict(score_smoothing=1), ValueError, 'score_smoothing=1'),
+        (dict(score_smoothing='no'), TypeError, "'no'"),
+        (dict(stratify='yes'), TypeError, "'yes'"),
+    ],
+)
 def test_a_switch_of_the_sampler_that_cannot_work_is_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         InfoBatchSampler(Numbered(6), seed=0, **arguments)
@@ -87,6 +98,9 @@ def test_a_switch_of_the_sampler_that_cannot_work_is_refused(arguments, error, w
 def test_arguments_that_were_inherited_from_another_policy_are_refused_with_the_way_out():
     with pytest.raises(TypeError) as error:
         InfoBatchSampler(Numbered(6), dict(type='TargetSaving', saving=0.4, prune_ratio=0.5))
-    for word in ('TargetSaving does not take prune_ratio', 'saving, max_weight, rescale',
-                 "policy=dict(_delete_=True, type='TargetSaving', ...)"):
+    for word in (
+        'TargetSaving does not take prune_ratio',
+        'saving, max_weight, rescale',
+        "policy=dict(_delete_=True, type='TargetSaving', ...)",
+    ):
         assert word in str(error.value)

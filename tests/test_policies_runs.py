@@ -1,4 +1,5 @@
 """Policies and the sampler's switches in real runs of both toolboxes."""
+
 import math
 import re
 from pathlib import Path
@@ -27,26 +28,37 @@ def seg_data(tmp_path_factory):
 
 
 def cls_config(data, work_dir, policy, max_epochs=8, sampler=(), **kwargs):
-    cfg = runs.switch_on(runs.classification_config(data, str(work_dir), max_epochs=max_epochs,
-                                                    **kwargs), delta=dict(sampler).get('delta', 1))
+    cfg = runs.switch_on(
+        runs.classification_config(data, str(work_dir), max_epochs=max_epochs, **kwargs),
+        delta=dict(sampler).get('delta', 1),
+    )
     cfg.train_dataloader.sampler.update(dict(sampler))
     cfg.train_dataloader.sampler.policy = policy
     return cfg
 
 
 def seg_config(data, work_dir, policy, delta, budget=None, **kwargs):
-    cfg = runs.switch_on(runs.segmentation_config(data, str(work_dir), **kwargs), delta=delta,
-                         budget=budget)
+    cfg = runs.switch_on(
+        runs.segmentation_config(data, str(work_dir), **kwargs), delta=delta, budget=budget
+    )
     cfg.train_dataloader.sampler.policy = policy
     return cfg
 
 
 @pytest.mark.parametrize('drop_last', [False, True])
 @pytest.mark.parametrize('saving, delta', [(0.4, 0.875), (0.25, 0.7)])
-def test_a_classification_run_saves_what_was_asked_for(cls_data, tmp_path, saving, delta,
-                                                       drop_last):
-    cfg = cls_config(cls_data, tmp_path, dict(type='TargetSaving', saving=saving), max_epochs=10,
-                     sampler=dict(delta=delta), drop_last=drop_last, batch_size=2)
+def test_a_classification_run_saves_what_was_asked_for(
+    cls_data, tmp_path, saving, delta, drop_last
+):
+    cfg = cls_config(
+        cls_data,
+        tmp_path,
+        dict(type='TargetSaving', saving=saving),
+        max_epochs=10,
+        sampler=dict(delta=delta),
+        drop_last=drop_last,
+        batch_size=2,
+    )
     recorder = runs.train(cfg)
     totals = runs.report_of(tmp_path)['totals']
     assert totals['saving'] == pytest.approx(saving, abs=0.01)
@@ -59,8 +71,16 @@ def test_a_classification_run_saves_what_was_asked_for(cls_data, tmp_path, savin
 
 @pytest.mark.parametrize('budget', ['passes', 'iterations'])
 def test_a_segmentation_run_saves_what_was_asked_for(seg_data, tmp_path, budget):
-    cfg = seg_config(seg_data, tmp_path, dict(type='TargetSaving', saving=0.3), delta=0.8,
-                     budget=budget, max_iters=120, batch_size=2, drop_last=True)
+    cfg = seg_config(
+        seg_data,
+        tmp_path,
+        dict(type='TargetSaving', saving=0.3),
+        delta=0.8,
+        budget=budget,
+        max_iters=120,
+        batch_size=2,
+        drop_last=True,
+    )
     recorder = runs.train(cfg)
     totals = runs.report_of(tmp_path)['totals']
     assert totals['saving'] == pytest.approx(0.3, abs=0.01)
@@ -72,8 +92,13 @@ def test_a_segmentation_run_saves_what_was_asked_for(seg_data, tmp_path, budget)
 
 
 def test_a_saving_out_of_reach_is_refused_when_training_starts(cls_data, tmp_path):
-    cfg = cls_config(cls_data, tmp_path, dict(type='TargetSaving', saving=0.7), max_epochs=4,
-                     sampler=dict(delta=0.75))
+    cfg = cls_config(
+        cls_data,
+        tmp_path,
+        dict(type='TargetSaving', saving=0.7),
+        max_epochs=4,
+        sampler=dict(delta=0.75),
+    )
     runner, recorder = runs.build(cfg)
     # Two of four passes may prune, and skip at most 0.8 of theirs.
     with pytest.raises(ValueError, match='saving=0.7 is out of reach.*at most 0.4,'):
@@ -81,14 +106,22 @@ def test_a_saving_out_of_reach_is_refused_when_training_starts(cls_data, tmp_pat
     assert recorder.rows == []
 
 
-@pytest.mark.parametrize('policy', [
-    dict(type='UCB', prune_ratio=0.4),
-    dict(type='TargetSaving', saving=0.3),
-    dict(type='EpsilonGreedy', prune_ratio=0.4),
-], ids=lambda policy: policy['type'])
+@pytest.mark.parametrize(
+    'policy',
+    [
+        dict(type='UCB', prune_ratio=0.4),
+        dict(type='TargetSaving', saving=0.3),
+        dict(type='EpsilonGreedy', prune_ratio=0.4),
+    ],
+    ids=lambda policy: policy['type'],
+)
 def test_a_run_resumed_in_mid_pass_or_at_its_end_goes_on_bit_for_bit(cls_data, tmp_path, policy):
-    cfg = cls_config(cls_data, tmp_path / 'whole', policy, sampler=dict(
-        delta=0.8, score_smoothing=0.3, stratify=True))
+    cfg = cls_config(
+        cls_data,
+        tmp_path / 'whole',
+        policy,
+        sampler=dict(delta=0.8, score_smoothing=0.3, stratify=True),
+    )
     whole = runs.train(runs.checkpoints_every(cfg, 1))
     ends = np.cumsum([len(lrs) for lrs in whole.by_pass('lr')]).tolist()
     assert ends[2] - ends[1] < ends[0]
@@ -107,7 +140,7 @@ def test_the_control_without_its_policys_state_a_run_goes_on_otherwise(cls_data,
     path = tmp_path / 'whole' / f'iter_{done}.pth'
     checkpoint = torch.load(path, weights_only=False)
     state = checkpoint['infobatch']['sampler'].pop('policy')
-    assert set(state) == {'mean', 'variance'} and state['mean'].shape == (NUM_IMAGES, )
+    assert set(state) == {'mean', 'variance'} and state['mean'].shape == (NUM_IMAGES,)
     torch.save(checkpoint, path)
     taken_up = runs.train(runs.resumed(cfg, path, tmp_path / 'again'))
     assert taken_up.column('indices') != whole.column('indices')[done:]
@@ -140,11 +173,19 @@ def test_warm_up_passes_of_a_run_prune_nothing(cls_data, tmp_path):
 
 
 def test_smoothed_scores_of_a_run_are_averages_of_its_losses(cls_data, tmp_path):
-    cfg = cls_config(cls_data, tmp_path, dict(type='SoftPruning', prune_ratio=0),
-                     sampler=dict(score_smoothing=0.5), max_epochs=3)
+    cfg = cls_config(
+        cls_data,
+        tmp_path,
+        dict(type='SoftPruning', prune_ratio=0),
+        sampler=dict(score_smoothing=0.5),
+        max_epochs=3,
+    )
     smoothed = runs.train(cfg)
-    plain = runs.train(cls_config(cls_data, tmp_path / 'plain',
-                                  dict(type='SoftPruning', prune_ratio=0), max_epochs=3))
+    plain = runs.train(
+        cls_config(
+            cls_data, tmp_path / 'plain', dict(type='SoftPruning', prune_ratio=0), max_epochs=3
+        )
+    )
     assert smoothed.column('loss') == plain.column('loss')  # nothing is pruned
     first, second = (plain.passes[index][0] for index in (1, 2))
     assert torch.allclose(smoothed.passes[1][0], first)
@@ -154,8 +195,13 @@ def test_smoothed_scores_of_a_run_are_averages_of_its_losses(cls_data, tmp_path)
 
 def test_stratified_with_nothing_to_prune_is_the_stock_run_bit_for_bit(cls_data, tmp_path):
     stock = runs.train(runs.classification_config(cls_data, str(tmp_path / 'stock'), max_epochs=3))
-    cfg = cls_config(cls_data, tmp_path / 'ours', dict(type='SoftPruning', prune_ratio=0),
-                     sampler=dict(stratify=True), max_epochs=3)
+    cfg = cls_config(
+        cls_data,
+        tmp_path / 'ours',
+        dict(type='SoftPruning', prune_ratio=0),
+        sampler=dict(stratify=True),
+        max_epochs=3,
+    )
     ours = runs.train(cfg)
     for key in ('indices', 'lr', 'loss'):
         assert ours.column(key) == stock.column(key)
@@ -167,8 +213,11 @@ def test_each_batch_of_a_stratified_run_has_its_share_of_well_learned_samples(cl
     recorder = runs.train(cfg)
     pruned = 0
     for index in range(1, 8):
-        light = [sum(weight > 1 for weight in row['weights']) for row in recorder.rows
-                 if row['pass'] == index and len(row['weights']) == 4]
+        light = [
+            sum(weight > 1 for weight in row['weights'])
+            for row in recorder.rows
+            if row['pass'] == index and len(row['weights']) == 4
+        ]
         pruned += sum(light)
         assert max(light) - min(light) <= 1
     assert pruned
@@ -184,16 +233,21 @@ def test_the_weights_of_a_run_are_as_rescale_says(cls_data, tmp_path, rescale):
         assert (set(weights) == {1.0}) == (rescale is False)
 
 
-def test_the_example_of_the_document_is_a_policy_that_a_config_names(cls_data, tmp_path,
-                                                                     monkeypatch):
+def test_the_example_of_the_document_is_a_policy_that_a_config_names(
+    cls_data, tmp_path, monkeypatch
+):
     python, config = re.findall(r'```python\n(.*?)```', DOCUMENT.read_text(), re.DOTALL)[:2]
     name = re.search(r'^class (\w+)', python, re.MULTILINE).group(1)
     module = re.search(r"'mm_infobatch', '(\w+)'", config).group(1)
     (tmp_path / f'{module}.py').write_text(python)
     assert len([line for line in python.splitlines() if line.strip()]) <= 16
     monkeypatch.syspath_prepend(tmp_path)
-    cfg = cls_config(cls_data, tmp_path / 'run', dict(type='SoftPruning', prune_ratio=0.5),
-                     sampler=dict(delta=0.7))
+    cfg = cls_config(
+        cls_data,
+        tmp_path / 'run',
+        dict(type='SoftPruning', prune_ratio=0.5),
+        sampler=dict(delta=0.7),
+    )
     cfg.dump(tmp_path / 'base.py')
     (tmp_path / 'mine.py').write_text(f"_base_ = './base.py'\n{config}")
     try:

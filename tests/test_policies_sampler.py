@@ -1,4 +1,5 @@
 """Policies inside the sampler: configs, ranks, states, and the sampler's own switches."""
+
 import math
 import pickle
 
@@ -117,7 +118,7 @@ def test_a_state_does_not_change_with_the_policy():
     sampler = trained(dict(type='UCB', prune_ratio=0.4))
     state = sampler.state_dict()
     before = {key: value.clone() for key, value in state['policy'].items()}
-    sampler.scores.update(torch.arange(N), torch.full((N, ), 9.))
+    sampler.scores.update(torch.arange(N), torch.full((N,), 9.0))
     assert all(torch.equal(state['policy'][key], before[key]) for key in before)
     assert not torch.equal(sampler.policy.state_dict()['mean'], before['mean'])  # control
 
@@ -151,8 +152,10 @@ def test_epsilon_greedy_keeps_the_highest_and_a_few_of_the_rest():
 
 
 def test_a_static_subset_is_the_same_in_every_pass_and_another_for_another_seed():
-    subsets = [trained(dict(type='StaticRandom', keep=0.6, seed=seed), passes).plan.indices
-               for seed, passes in ((0, 0), (0, 1), (0, 5), (1, 1))]
+    subsets = [
+        trained(dict(type='StaticRandom', keep=0.6, seed=seed), passes).plan.indices
+        for seed, passes in ((0, 0), (0, 1), (0, 5), (1, 1))
+    ]
     assert torch.equal(subsets[0], subsets[1]) and torch.equal(subsets[0], subsets[2])
     assert not torch.equal(subsets[0], subsets[3])
     assert len(subsets[0]) == math.ceil(0.6 * N)
@@ -163,7 +166,8 @@ def test_a_file_keeps_its_highest_scores_or_its_lowest(tmp_path, reverse):
     values = np.arange(10)
     np.save(tmp_path / 'scores.npy', values)
     policy = PRUNING_POLICIES.build(
-        dict(type='FromFile', path=str(tmp_path / 'scores.npy'), keep=0.3, reverse=reverse))
+        dict(type='FromFile', path=str(tmp_path / 'scores.npy'), keep=0.3, reverse=reverse)
+    )
     plan = policy.plan(skewed(10), seeded())
     assert plan.indices.tolist() == ([0, 1, 2] if reverse else [7, 8, 9])
     assert plan.weights.tolist() == [1, 1, 1]
@@ -171,9 +175,14 @@ def test_a_file_keeps_its_highest_scores_or_its_lowest(tmp_path, reverse):
 
 def test_equal_scores_of_a_file_are_kept_by_chance_and_in_the_right_number(tmp_path):
     np.save(tmp_path / 'scores.npy', np.array([3] + [1] * 50 + [0] * 49))
-    kept = [PRUNING_POLICIES.build(dict(type='FromFile', path=str(tmp_path / 'scores.npy'),
-                                        keep=0.2, seed=seed)).plan(skewed(100), seeded()).indices
-            for seed in range(3)]
+    kept = [
+        PRUNING_POLICIES.build(
+            dict(type='FromFile', path=str(tmp_path / 'scores.npy'), keep=0.2, seed=seed)
+        )
+        .plan(skewed(100), seeded())
+        .indices
+        for seed in range(3)
+    ]
     for indices in kept:
         assert len(indices) == 20 and 0 in indices and int(indices.max()) <= 50
     assert not torch.equal(kept[0], kept[1])
@@ -203,15 +212,15 @@ def test_warm_up_holds_for_static_policies_too():
 
 def test_a_smoothed_score_is_the_moving_average_of_the_losses():
     sampler = InfoBatchSampler(Numbered(3), seed=0, score_smoothing=0.75)
-    sampler.scores.update(torch.tensor([0, 1]), torch.tensor([2., 4.]))
+    sampler.scores.update(torch.tensor([0, 1]), torch.tensor([2.0, 4.0]))
     assert sampler.scores.values[:2].tolist() == [2, 4]  # the first loss as it is
-    sampler.scores.update(torch.tensor([0, 2]), torch.tensor([6., 1.]))
+    sampler.scores.update(torch.tensor([0, 2]), torch.tensor([6.0, 1.0]))
     assert sampler.scores.values.tolist() == [3, 4, 1]
     sampler.scores.update(torch.tensor([0]), torch.tensor([float('nan')]))
     assert sampler.scores.values.tolist() == [3, 4, 1]
     latest = InfoBatchSampler(Numbered(3), seed=0)  # control
-    latest.scores.update(torch.tensor([0, 1]), torch.tensor([2., 4.]))
-    latest.scores.update(torch.tensor([0]), torch.tensor([6.]))
+    latest.scores.update(torch.tensor([0, 1]), torch.tensor([2.0, 4.0]))
+    latest.scores.update(torch.tensor([0]), torch.tensor([6.0]))
     assert latest.scores.values[0] == 6
 
 
@@ -226,23 +235,26 @@ def test_stratified_batches_hold_equally_many_well_learned_samples(world_size, s
     shuffled = torch.zeros(0)
     for rank in range(world_size):
         mine = marked[order][rank::world_size]
-        batches = mine[:len(mine) // 16 * 16].view(-1, 16).sum(1)
+        batches = mine[: len(mine) // 16 * 16].view(-1, 16).sum(1)
         assert int(batches.max() - batches.min()) <= 1
         whole = marked[rank::world_size]
-        shuffled = torch.cat([shuffled, whole[:len(whole) // 16 * 16].view(-1, 16).sum(1).float()])
+        shuffled = torch.cat([shuffled, whole[: len(whole) // 16 * 16].view(-1, 16).sum(1).float()])
     assert float(shuffled.max() - shuffled.min()) > 1  # control: as they come
 
 
 @pytest.mark.parametrize('world_size', [1, 2])
 def test_a_stratified_pass_is_the_same_samples_and_weights(world_size):
     policy = dict(type='SoftPruning')
-    plain, spread = (trained(policy, stratify=stratify, world_size=world_size, rank=0)
-                     for stratify in (False, True))
+    plain, spread = (
+        trained(policy, stratify=stratify, world_size=world_size, rank=0)
+        for stratify in (False, True)
+    )
     assert torch.equal(plain.plan.indices, spread.plan.indices)
-    orders = [dict(zip(*map(torch.Tensor.tolist, sampler.pass_order())))
-              for sampler in (plain, spread)]
+    orders = [
+        dict(zip(*map(torch.Tensor.tolist, sampler.pass_order()))) for sampler in (plain, spread)
+    ]
     assert orders[0] == orders[1] and list(orders[0]) != list(orders[1])
-    light = spread.share()[1][:len(spread.share()[1]) // 8 * 8].view(-1, 8) > 1
+    light = spread.share()[1][: len(spread.share()[1]) // 8 * 8].view(-1, 8) > 1
     assert int(light.sum(1).max() - light.sum(1).min()) <= 1
 
 
@@ -275,8 +287,10 @@ def test_a_policy_that_asks_for_the_run_is_told():
     for index in range(4):
         sampler.set_epoch(index)
         sampler.plan  # noqa: B018
-    assert [(run.index, run.walked, run.total, run.full, run.delta, run.trained, run.skipped)
-            for run in policy.runs] == [(i, i, 4, N, 0.75, i * N, 0) for i in range(3)]
+    assert [
+        (run.index, run.walked, run.total, run.full, run.delta, run.trained, run.skipped)
+        for run in policy.runs
+    ] == [(i, i, 4, N, 0.75, i * N, 0) for i in range(3)]
     unknown = InfoBatchSampler(Numbered(N), Curious(), seed=0)
     unknown.plan  # noqa: B018
     assert unknown.policy.runs == [None]

@@ -1,4 +1,5 @@
 """TargetSaving: the whole run saves what was asked for, whatever the scores look like."""
+
 import math
 
 import pytest
@@ -15,21 +16,21 @@ NAN = float('nan')
 
 
 def bimodal(index, generator):
-    return torch.where(torch.rand(N, generator=generator) < 0.9, 0.001, 5.)
+    return torch.where(torch.rand(N, generator=generator) < 0.9, 0.001, 5.0)
 
 
 # What the scores of a pass look like, by pass and generator.
 DISTRIBUTIONS = {
     'exponential': lambda index, g: skewed(N, index),
     'shrinking': lambda index, g: skewed(N, index) * 0.5**index,
-    'all alike': lambda index, g: torch.full((N, ), 0.7),
+    'all alike': lambda index, g: torch.full((N,), 0.7),
     'all zero': lambda index, g: torch.zeros(N),
     'bimodal': bimodal,
     'most are zero': lambda index, g: (torch.rand(N, generator=g) < 0.02).float(),
-    'heavy tail': lambda index, g: torch.rand(N, generator=g).clamp_min(1e-6)**-2,
+    'heavy tail': lambda index, g: torch.rand(N, generator=g).clamp_min(1e-6) ** -2,
     'negative': lambda index, g: torch.randn(N, generator=g) - 5,
     'tiny': lambda index, g: skewed(N, index) * 1e-30,
-    'a few values': lambda index, g: torch.randint(3, (N, ), generator=g).float(),
+    'a few values': lambda index, g: torch.randint(3, (N,), generator=g).float(),
 }
 
 
@@ -48,12 +49,15 @@ def train(sampler, num_passes, scores_of, never=0):
     return 1 - trained / (num_passes * N)
 
 
-@pytest.mark.parametrize('saving, delta, num_passes', [(0.4, 0.875, 16), (0.1, 0.875, 10),
-                                                       (0.25, 0.5, 12), (0.6, 1., 30)])
+@pytest.mark.parametrize(
+    'saving, delta, num_passes',
+    [(0.4, 0.875, 16), (0.1, 0.875, 10), (0.25, 0.5, 12), (0.6, 1.0, 30)],
+)
 @pytest.mark.parametrize('name', DISTRIBUTIONS)
 def test_a_run_saves_what_was_asked_for(name, saving, delta, num_passes):
     sampler = InfoBatchSampler(
-        Numbered(N), TargetSaving(saving), delta=delta, num_passes=num_passes, seed=0)
+        Numbered(N), TargetSaving(saving), delta=delta, num_passes=num_passes, seed=0
+    )
     saved = train(sampler, num_passes, DISTRIBUTIONS[name])
     # To rounding of a sample a pass, where one point was asked for.
     assert saved == pytest.approx(saving, abs=1 / N)
@@ -61,7 +65,8 @@ def test_a_run_saves_what_was_asked_for(name, saving, delta, num_passes):
 
 def test_warm_up_is_a_part_of_the_saving():
     sampler = InfoBatchSampler(
-        Numbered(N), TargetSaving(0.3), num_passes=16, warmup_passes=5, seed=0)
+        Numbered(N), TargetSaving(0.3), num_passes=16, warmup_passes=5, seed=0
+    )
     saved = train(sampler, 16, DISTRIBUTIONS['exponential'])
     assert saved == pytest.approx(0.3, abs=1 / N)
 
@@ -90,20 +95,24 @@ def test_called_by_itself_a_plan_saves_that_share():
 @pytest.mark.parametrize('world_size', [1, 3])
 @pytest.mark.parametrize('budget', ['passes', 'iterations'])
 @pytest.mark.parametrize('drop_last', [False, True])
-@pytest.mark.parametrize('total, delta, saving', [(2000, 0.875, 0.4), (900, 0.875, 0.3),
-                                                  (450, 0.6, 0.2), (1210, 1., 0.5)])
-def test_a_schedule_in_iterations_saves_what_was_asked_for(total, delta, saving, drop_last, budget,
-                                                          world_size):
+@pytest.mark.parametrize(
+    'total, delta, saving',
+    [(2000, 0.875, 0.4), (900, 0.875, 0.3), (450, 0.6, 0.2), (1210, 1.0, 0.5)],
+)
+def test_a_schedule_in_iterations_saves_what_was_asked_for(
+    total, delta, saving, drop_last, budget, world_size
+):
     """As InfoBatchIterLoop walks; the schedules end in the middle of a pass."""
-    sampler = InfoBatchSampler(Numbered(N), TargetSaving(saving), delta=delta, seed=0, rank=0,
-                               world_size=world_size)
+    sampler = InfoBatchSampler(
+        Numbered(N), TargetSaving(saving), delta=delta, seed=0, rank=0, world_size=world_size
+    )
     batch_size = 16 // world_size
     batch = batch_size * world_size
     pass_length = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
     whole = min(N, pass_length * batch)
     schedule = PassSchedule(total, pass_length, budget, delta)
     sampler.begin_run(schedule, batch_size, drop_last)
-    trained = full = 0.
+    trained = full = 0.0
     while not schedule.done:
         sampler.start_pass(schedule.pass_index + 1, schedule.progress)
         kept = sampler.plan.kept
@@ -119,13 +128,16 @@ def test_a_schedule_in_iterations_saves_what_was_asked_for(total, delta, saving,
     assert 1 - trained / full == pytest.approx(saving, abs=0.01)
 
 
-@pytest.mark.parametrize('run, least', [
-    (Run(0, 0, 20, 1, N, 0.875), 0.2),
-    (Run(0, 0, 20, 1, N, 1.), 0.5),
-    (Run(0, 0, 20, 1, N, 0.875, first=6), 0.2),
-    (Run(0, 0, 1010, 100, N, 0.9, batch=10), 0.25),
-    (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, batch=10), 0.2),
-])
+@pytest.mark.parametrize(
+    'run, least',
+    [
+        (Run(0, 0, 20, 1, N, 0.875), 0.2),
+        (Run(0, 0, 20, 1, N, 1.0), 0.5),
+        (Run(0, 0, 20, 1, N, 0.875, first=6), 0.2),
+        (Run(0, 0, 1010, 100, N, 0.9, batch=10), 0.25),
+        (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, batch=10), 0.2),
+    ],
+)
 def test_what_is_out_of_reach_is_refused_with_what_is_within(run, least):
     most = run.most_saving(least)
     assert 0.3 < most < 0.9

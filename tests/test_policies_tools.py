@@ -1,4 +1,5 @@
 """The tools around policies, and the document that they write."""
+
 import json
 import math
 import re
@@ -30,7 +31,8 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('trained')
     data = runs.write_classification_data(folder / 'data', num_images=NUM_IMAGES)
     cfg = runs.switch_on(
-        runs.classification_config(data, str(folder / 'run'), flip=True, val_interval=5))
+        runs.classification_config(data, str(folder / 'run'), flip=True, val_interval=5)
+    )
     cfg = runs.checkpoints_every(cfg, 1, by_epoch=True)
     cfg.dump(folder / 'config.py')
     recorder = runs.train(cfg)
@@ -41,11 +43,12 @@ def test_el2n_scores_are_the_errors_of_the_predicted_probabilities(trained, tmp_
     folder, recorder = trained
     paths = [str(folder / 'run' / f'epoch_{index}.pth') for index in (4, 5)]
     out = tmp_path / 'el2n.npy'
-    score_samples.main(['el2n', str(folder / 'config.py'), *paths, '--out', str(out),
-                        '--batch-size', '5'])
+    score_samples.main(
+        ['el2n', str(folder / 'config.py'), *paths, '--out', str(out), '--batch-size', '5']
+    )
     assert f'{NUM_IMAGES} scores' in capsys.readouterr().out
     scores = np.load(out)
-    assert scores.shape == (NUM_IMAGES, ) and scores.dtype == np.float32
+    assert scores.shape == (NUM_IMAGES,) and scores.dtype == np.float32
     # By hand, an image at a time.
     model, expected = recorder.runner.model.eval(), np.zeros(NUM_IMAGES)
     dataset = recorder.runner.train_loop.dataloader.dataset
@@ -68,8 +71,14 @@ def test_el2n_scores_are_the_errors_of_the_predicted_probabilities(trained, tmp_
 
 def test_forgetting_counts_what_was_learned_and_then_not():
     high, low, nan = 1.0, 0.5, float('nan')
-    losses = np.array([[high, low, low, low, high, nan], [low, high, low, nan, high, nan],
-                       [high, low, low, low, high, nan], [low, high, low, low, high, nan]])
+    losses = np.array(
+        [
+            [high, low, low, low, high, nan],
+            [low, high, low, nan, high, nan],
+            [high, low, low, low, high, nan],
+            [low, high, low, low, high, nan],
+        ]
+    )
     assert low < math.log(2) < high
     assert score_samples.forgetting(losses).tolist() == [1, 2, 0, 1, 4, 4]
 
@@ -86,12 +95,15 @@ def test_forgetting_reads_the_scores_of_a_run_in_the_order_of_training(trained, 
     assert np.array_equal(np.load(out), score_samples.forgetting(losses))
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (['forgetting', 'nowhere.pth', '--out', 'x.npy'], 'no file nowhere.pth'),
-    (['forgetting', '{stock}', '{stock}', '--out', 'x.npy'], 'without InfoBatch'),
-    (['forgetting', '{stock}', '--out', 'x.npy'], 'two checkpoints'),
-    (['el2n', '{seg}', '{stock}', '--out', 'x.npy'], 'classification'),
-])
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['forgetting', 'nowhere.pth', '--out', 'x.npy'], 'no file nowhere.pth'),
+        (['forgetting', '{stock}', '{stock}', '--out', 'x.npy'], 'without InfoBatch'),
+        (['forgetting', '{stock}', '--out', 'x.npy'], 'two checkpoints'),
+        (['el2n', '{seg}', '{stock}', '--out', 'x.npy'], 'classification'),
+    ],
+)
 def test_what_cannot_be_scored_is_refused(tmp_path, arguments, words):
     torch.save(dict(state_dict={}), tmp_path / 'stock.pth')
     runs.segmentation_config('data', str(tmp_path)).dump(tmp_path / 'seg.py')
@@ -103,10 +115,23 @@ def test_what_cannot_be_scored_is_refused(tmp_path, arguments, words):
 def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):
     folder, _ = trained
     out = tmp_path / 'compare.json'
-    compare_policies.main([
-        str(folder / 'config.py'), str(folder / 'run' / 'epoch_2.pth'),
-        str(folder / 'run' / 'epoch_5.pth'), '--num-samples', '5000', '--repeats', '2',
-        '--plans', '300', '--saving', '0.3', '--json', str(out)])
+    compare_policies.main(
+        [
+            str(folder / 'config.py'),
+            str(folder / 'run' / 'epoch_2.pth'),
+            str(folder / 'run' / 'epoch_5.pth'),
+            '--num-samples',
+            '5000',
+            '--repeats',
+            '2',
+            '--plans',
+            '300',
+            '--saving',
+            '0.3',
+            '--json',
+            str(out),
+        ]
+    )
     printed = capsys.readouterr().out
     result = json.loads(out.read_text())
     assert compare_policies.text(result) in printed
@@ -153,12 +178,26 @@ def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):
 def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, capsys, monkeypatch):
     folder, _ = trained
     out = tmp_path / 'study.jsonl'
-    arguments = ['--config', str(folder / 'config.py'), '--out', str(out), '--epochs', '4',
-                 '--seeds', '0', '1', '--arms', 'all data', 'fewer epochs', 'TargetSaving']
+    arguments = [
+        '--config',
+        str(folder / 'config.py'),
+        '--out',
+        str(out),
+        '--epochs',
+        '4',
+        '--seeds',
+        '0',
+        '1',
+        '--arms',
+        'all data',
+        'fewer epochs',
+        'TargetSaving',
+    ]
     study_stability.main(arguments)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row['arm'], row['seed']) for row in rows] == [
-        (arm, seed) for seed in (0, 1) for arm in ('all data', 'fewer epochs', 'TargetSaving')]
+        (arm, seed) for seed in (0, 1) for arm in ('all data', 'fewer epochs', 'TargetSaving')
+    ]
     assert [row['epochs'] for row in rows[:3]] == [4, 3, 4]
     assert [round(row['saving'], 2) for row in rows[:3]] == [0, 0, 0.4]
     assert rows[0]['samples'] == 4 * NUM_IMAGES and 'TargetSaving' in rows[2]['settings']
@@ -166,8 +205,9 @@ def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, ca
     lines = out.read_text().splitlines(keepends=True)
     out.write_text(''.join(lines[:-1]) + lines[-1][:20] + '\n')
     again = []
-    monkeypatch.setattr(study_stability, 'train', lambda arm, seed, args: again.append(
-        (arm, seed)) or rows[-1])
+    monkeypatch.setattr(
+        study_stability, 'train', lambda arm, seed, args: again.append((arm, seed)) or rows[-1]
+    )
     study_stability.main(arguments)
     assert again == [('TargetSaving', 1)]
     study_stability.main([*arguments, '--cfg-options', 'param_scheduler=[]'])
@@ -177,40 +217,51 @@ def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, ca
     assert re.search(r'\| all data +\| 2 \|', table)
 
 
-@pytest.mark.parametrize('kind, settings', [
-    ('OneCycleLR', dict(eta_max=0.2, total_steps=4)),
-    ('CosineAnnealingLR', dict(T_max=4)),
-    ('PolyLR', dict(power=0.9)),
-    ('MultiStepLR', dict(milestones=[2])),
-    ('LinearLR', dict(start_factor=0.1)),
-    ('ReduceOnPlateauLR', dict(monitor='loss')),
-])
+@pytest.mark.parametrize(
+    'kind, settings',
+    [
+        ('OneCycleLR', dict(eta_max=0.2, total_steps=4)),
+        ('CosineAnnealingLR', dict(T_max=4)),
+        ('PolyLR', dict(power=0.9)),
+        ('MultiStepLR', dict(milestones=[2])),
+        ('LinearLR', dict(start_factor=0.1)),
+        ('ReduceOnPlateauLR', dict(monitor='loss')),
+    ],
+)
 def test_a_checkpoint_is_read_whatever_scheduler_it_has(tmp_path, kind, settings):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = getattr(mmengine.optim.scheduler, kind)(optimizer, **settings)
     torch.save(dict(param_schedulers=[scheduler.state_dict()]), tmp_path / 'epoch_1.pth')
-    state, = read_checkpoint(tmp_path / 'epoch_1.pth')['param_schedulers']
+    (state,) = read_checkpoint(tmp_path / 'epoch_1.pth')['param_schedulers']
     assert state['param_name'] == 'lr' and state.keys() == scheduler.state_dict().keys()
 
 
 def test_a_table_of_a_study_has_the_arms_of_the_papers():
-    rows = [dict(arm=arm, accuracy=accuracy, saving=0.3, iterations=7)
-            for arm in study_stability.ARMS for accuracy in (50., 52.)]
+    rows = [
+        dict(arm=arm, accuracy=accuracy, saving=0.3, iterations=7)
+        for arm in study_stability.ARMS
+        for accuracy in (50.0, 52.0)
+    ]
     lines = study_stability.table(rows, study_stability.TABLES['Table 4']).splitlines()
     assert [line.split('|')[1].strip() for line in lines[2:]] == [
-        'SoftPruning', 'SoftPruning, reverse', 'all data']
+        'SoftPruning',
+        'SoftPruning, reverse',
+        'all data',
+    ]
     # Two groups of the same two values: the standard error is 1 each, t(0.975, 2) = 4.303.
     assert '| +0.00 [-6.08, +6.08] |' in lines[2] and '| 51.00 ± 1.41 |' in lines[2]
     with pytest.raises(ValueError, match="no run of the arm 'SoftPruning, reverse'"):
-        study_stability.table([row for row in rows if 'reverse' not in row['arm']],
-                              study_stability.TABLES['Table 4'])
+        study_stability.table(
+            [row for row in rows if 'reverse' not in row['arm']], study_stability.TABLES['Table 4']
+        )
     for arms in study_stability.TABLES.values():
         assert set(arms) <= set(study_stability.ARMS)
 
 
 def test_every_arm_of_the_study_builds_its_sampler():
-    args = study_stability.parse_args([
-        '--config', str(ROOT / 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py')])
+    args = study_stability.parse_args(
+        ['--config', str(ROOT / 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py')]
+    )
     for arm in study_stability.ARMS:
         cfg = study_stability.config_of(arm, 0, args, 'nowhere')
         sampler = dict(cfg.train_dataloader.sampler)
@@ -223,6 +274,7 @@ def test_every_arm_of_the_study_builds_its_sampler():
 
 def study_stability_sampler(settings):
     from mm_infobatch import InfoBatchSampler
+
     return InfoBatchSampler(range(10), seed=0, **settings)
 
 
@@ -237,8 +289,11 @@ def test_every_table_of_the_document_is_what_the_records_say():
 def test_the_document_names_every_policy_and_every_switch():
     text = DOCUMENT.read_text()
     PRUNING_POLICIES.get('SoftPruning')
-    policies = [name for name, kind in PRUNING_POLICIES.module_dict.items()
-                if kind.__module__.startswith('mm_infobatch')]
+    policies = [
+        name
+        for name, kind in PRUNING_POLICIES.module_dict.items()
+        if kind.__module__.startswith('mm_infobatch')
+    ]
     assert len(policies) == 8
     for word in [*policies, 'warmup_passes', 'score_smoothing', 'stratify', 'delta', 'rescale']:
         assert f'`{word}' in text, word
@@ -248,6 +303,7 @@ def test_every_link_of_the_document_to_a_file_leads_to_one():
     links = re.findall(r'\]\(([^)#]+?)(?:#[^)]*)?\)', DOCUMENT.read_text())
     local = [link for link in links if '://' not in link]
     assert [link for link in local if not (DOCUMENT.parent / link).exists()] == []
-    for path in re.findall(r'`((?:tools|tests|configs|mm_infobatch)/[\w./-]+)`',
-                           DOCUMENT.read_text()):
+    for path in re.findall(
+        r'`((?:tools|tests|configs|mm_infobatch)/[\w./-]+)`', DOCUMENT.read_text()
+    ):
         assert (ROOT / path).exists(), path

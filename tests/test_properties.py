@@ -1,4 +1,5 @@
 """The contracts of sampler, policy and score table, for whatever they are given."""
+
 import io
 import math
 
@@ -21,16 +22,21 @@ def examples(count):
         deadline=None,
         derandomize=True,
         database=None,
-        suppress_health_check=list(hypothesis.HealthCheck))
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
 
 
 lengths = st.integers(1, 40)
 seeds = st.integers(-3, 2**62)
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 # What a model can give: often equal, sometimes tiny or huge, sometimes no number.
-losses = st.one_of(finite, st.floats(0, 4, width=32), st.sampled_from([0., 1., 2.3]),
-                   st.sampled_from([math.nan, math.inf, -math.inf]))
-ratios = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0., 0.5, 1 - 2**-53]))
+losses = st.one_of(
+    finite,
+    st.floats(0, 4, width=32),
+    st.sampled_from([0.0, 1.0, 2.3]),
+    st.sampled_from([math.nan, math.inf, -math.inf]),
+)
+ratios = st.one_of(st.floats(0, 1, exclude_max=True), st.sampled_from([0.0, 0.5, 1 - 2**-53]))
 
 
 @st.composite
@@ -54,7 +60,8 @@ def through_a_file(state):
 def same(left, right):
     """Whether two float tensors are equal, NaN where NaN."""
     return torch.equal(left.nan_to_num(7.5), right.nan_to_num(7.5)) and torch.equal(
-        left.isnan(), right.isnan())
+        left.isnan(), right.isnan()
+    )
 
 
 def samples_of(scores):
@@ -85,7 +92,8 @@ def test_a_table_holds_the_last_finite_loss_of_each_sample(data, length):
 
 @examples(100)
 @hypothesis.given(
-    length=lengths, values=st.lists(st.floats(), min_size=1, max_size=5), data=st.data())
+    length=lengths, values=st.lists(st.floats(), min_size=1, max_size=5), data=st.data()
+)
 def test_losses_of_float64_that_overflow_float32_are_no_scores(length, values, data):
     indices = torch.arange(len(values)) % length
     indices, values = indices[:length], torch.tensor(values[:length], dtype=torch.float64)
@@ -100,7 +108,8 @@ def test_losses_of_float64_that_overflow_float32_are_no_scores(length, values, d
 
 @examples(300)
 @hypothesis.given(
-    values=st.lists(losses, min_size=1, max_size=60), ratio=ratios, seed=st.integers(0, 2**62))
+    values=st.lists(losses, min_size=1, max_size=60), ratio=ratios, seed=st.integers(0, 2**62)
+)
 def test_a_plan_skips_below_the_mean_alone_and_its_weights_sum_to_n(values, ratio, seed):
     table = ScoreTable(len(values))
     put(table, (list(range(len(values))), values))
@@ -120,22 +129,28 @@ def test_a_plan_skips_below_the_mean_alone_and_its_weights_sum_to_n(values, rati
     surely = {index for index, score in enumerate(scores.tolist()) if score < mean - slack}
     assert set(range(len(values))) - below <= set(weights)  # the unseen ones among them
     assert all(weights[index] == 1 for index in weights if index not in below)
-    learned = [index for index in range(len(values))
-               if plan.threshold is not None and scores[index].double() < plan.threshold]
+    learned = [
+        index
+        for index in range(len(values))
+        if plan.threshold is not None and scores[index].double() < plan.threshold
+    ]
     assert surely <= set(learned) <= below
     kept = [index for index in learned if index in weights]
     assert len(learned) - len(kept) == math.floor(len(learned) * ratio)
     assert {weights[index] for index in kept} <= {
-        torch.tensor(len(learned) / max(len(kept), 1)).item()}
+        torch.tensor(len(learned) / max(len(kept), 1)).item()
+    }
     assert math.fsum(weights.values()) == pytest.approx(len(values), rel=1e-6)
 
 
 @examples(100)
 @hypothesis.given(
-    value=finite, length=st.integers(1, 300), ratio=ratios, seed=st.integers(0, 2**62))
+    value=finite, length=st.integers(1, 300), ratio=ratios, seed=st.integers(0, 2**62)
+)
 def test_equal_scores_prune_nothing(value, length, ratio, seed):
     plan = SoftPruning(ratio).plan(
-        torch.full((length, ), value), torch.Generator().manual_seed(seed))
+        torch.full((length,), value), torch.Generator().manual_seed(seed)
+    )
     assert plan.kept == length and plan.weights.tolist() == [1] * length
 
 
@@ -143,8 +158,10 @@ def test_equal_scores_prune_nothing(value, length, ratio, seed):
 
 
 def ranks_of(length, world_size, **kwargs):
-    return [InfoBatchSampler(Numbered(length), rank=rank, world_size=world_size, **kwargs)
-            for rank in range(world_size)]
+    return [
+        InfoBatchSampler(Numbered(length), rank=rank, world_size=world_size, **kwargs)
+        for rank in range(world_size)
+    ]
 
 
 def assert_shared(samplers, length):
@@ -169,8 +186,8 @@ def assert_shared(samplers, length):
     for sampler, share in zip(samplers, shares):
         assert sampler.share()[1].tolist() == [by_sample[index] for index in share]
     handed = [index for step in zip(*shares) for index in step]
-    due = order[first.start:].tolist()
-    assert handed[:len(due)] == due
+    due = order[first.start :].tolist()
+    assert handed[: len(due)] == due
     assert 0 <= len(handed) - len(due) < world_size
     return handed
 
@@ -182,10 +199,12 @@ def assert_shared(samplers, length):
     world_size=st.integers(1, 5),
     seed=seeds,
     ratio=ratios,
-    delta=st.one_of(st.floats(0, 1), st.sampled_from([0., 0.25, 0.5, 0.75, 1.])),
-    shuffle=st.booleans())
+    delta=st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])),
+    shuffle=st.booleans(),
+)
 def test_every_pass_is_shared_by_the_ranks_and_off_it_is_default_sampler(
-        data, length, world_size, seed, ratio, delta, shuffle):
+    data, length, world_size, seed, ratio, delta, shuffle
+):
     if shuffle:
         seed = abs(seed)  # torch takes none below 0 as a seed for the order
     samplers = ranks_of(
@@ -195,7 +214,8 @@ def test_every_pass_is_shared_by_the_ranks_and_off_it_is_default_sampler(
         delta=delta,
         shuffle=shuffle,
         num_passes=4,
-        policy=dict(type='SoftPruning', prune_ratio=ratio))
+        policy=dict(type='SoftPruning', prune_ratio=ratio),
+    )
     generators = rng_states()
     for epoch in range(4):
         update = data.draw(updates(length))
@@ -224,13 +244,16 @@ def test_every_pass_is_shared_by_the_ranks_and_off_it_is_default_sampler(
     length=lengths,
     seed=st.integers(0, 2**62),
     ratio=ratios,
-    worlds=st.lists(st.integers(1, 5), min_size=2, max_size=4))
+    worlds=st.lists(st.integers(1, 5), min_size=2, max_size=4),
+)
 def test_a_state_at_any_position_goes_on_with_what_is_due_on_any_number_of_ranks(
-        data, length, seed, ratio, worlds):
+    data, length, seed, ratio, worlds
+):
     policy = dict(type='SoftPruning', prune_ratio=ratio)
     update, later = data.draw(updates(length)), data.draw(updates(length))
-    uninterrupted = InfoBatchSampler(Numbered(length), policy=policy, seed=seed, rank=0,
-                                     world_size=1)
+    uninterrupted = InfoBatchSampler(
+        Numbered(length), policy=policy, seed=seed, rank=0, world_size=1
+    )
     put(uninterrupted.scores, update)
     uninterrupted.start_pass(2, 0.25)
     whole, handed = list(uninterrupted), []
@@ -248,14 +271,14 @@ def test_a_state_at_any_position_goes_on_with_what_is_due_on_any_number_of_ranks
         assert {len(sampler) for sampler in samplers} == {samplers[0].start // world_size + rounds}
         if stage < len(worlds) - 1:
             rounds = data.draw(st.integers(0, rounds))
-        handed += due[:rounds * world_size]
+        handed += due[: rounds * world_size]
         position = samplers[-1].start + rounds * world_size
         states = [sampler.state_dict(position) for sampler in samplers]
         for other in states:
             assert torch.equal(other['order'], states[0]['order'])
             assert same(other['scores'], states[0]['scores'])
         state = states[-1]
-    assert handed[:len(whole)] == whole and len(handed) - len(whole) < max(worlds)
+    assert handed[: len(whole)] == whole and len(handed) - len(whole) < max(worlds)
     for sampler in [*samplers, uninterrupted]:  # and the pass after it
         put(sampler.scores, later)
         sampler.start_pass(3, 0.5)
@@ -267,7 +290,8 @@ def test_a_state_at_any_position_goes_on_with_what_is_due_on_any_number_of_ranks
 
 @examples(60)
 @hypothesis.given(
-    data=st.data(), length=lengths, world_size=st.integers(1, 4), epoch=st.integers(0, 9))
+    data=st.data(), length=lengths, world_size=st.integers(1, 4), epoch=st.integers(0, 9)
+)
 def test_indices_that_name_their_pass_are_the_same_indices(data, length, world_size, epoch):
     update = data.draw(updates(length))
     for rank in range(world_size):
@@ -286,11 +310,10 @@ def test_indices_that_name_their_pass_are_the_same_indices(data, length, world_s
 def test_a_plan_never_keeps_less_than_a_batch_of_every_rank(data, length, ratio, batch):
     hypothesis.assume(batch <= length)
     sampler = InfoBatchSampler(
-        Numbered(length), seed=0, policy=dict(type='SoftPruning', prune_ratio=ratio))
+        Numbered(length), seed=0, policy=dict(type='SoftPruning', prune_ratio=ratio)
+    )
     sampler.min_kept = batch
     put(sampler.scores, data.draw(updates(length)))
     sampler.set_epoch(1)
     assert sampler.plan.kept >= batch
     assert sampler.plan.weights.double().sum().item() == pytest.approx(length, rel=1e-6)
-
-

@@ -1,4 +1,5 @@
 """How the reference implementation fails its users; one test a failure, numbered as in style.md."""
+
 import importlib
 import io
 import itertools
@@ -95,7 +96,7 @@ def test_2_annealing_has_weights_of_one_whether_or_not_epochs_times_delta_is_who
 
 
 def test_3_the_mean_of_six_million_equal_scores_does_not_exceed_them():
-    scores = torch.full((6_000_001, ), 0.3)
+    scores = torch.full((6_000_001,), 0.3)
     assert mean_score(scores) == float(scores[0])
     # That a plan from such scores keeps all of them, and that a float32 mean would not: see
     # test_policies.py, test_six_million_equal_scores_prune_nothing.
@@ -126,7 +127,7 @@ def test_4_one_nan_loss_does_not_end_pruning():
 
 def test_5_the_weights_of_the_kept_make_up_for_the_pruned():
     for n, prune_ratio in itertools.product(range(1, 60), (0.5, 0.3, 0.7, 0.9)):
-        scores = torch.cat([torch.zeros(n), torch.full((100, ), 5.)])
+        scores = torch.cat([torch.zeros(n), torch.full((100,), 5.0)])
         plan = SoftPruning(prune_ratio).plan(scores, torch.Generator().manual_seed(n))
         learned = plan.weights[plan.indices < n].double()
         assert float(learned.sum()) == pytest.approx(n, rel=2**-24)
@@ -150,7 +151,7 @@ def test_6_losses_in_half_precision_reach_the_samples_they_belong_to(dtype):
     running.merge()
     assert torch.equal(sampler.scores.values, expected)
     with pytest.raises(TypeError, match='int64'):
-        sampler.scores.update(torch.tensor([20209.]).half(), torch.ones(1))
+        sampler.scores.update(torch.tensor([20209.0]).half(), torch.ones(1))
 
 
 # ----------------------------------- 7. a checkpoint without what it goes on by
@@ -189,8 +190,15 @@ class Training:
                     return self.trained
                 iterations -= 1
                 indices, weights = self.running.indices(4), self.running.weights(4)
-                self.trained.append((self.sampler.epoch, self.schedule.progress,
-                                     self.sampler.annealing, indices, weights.tolist()))
+                self.trained.append(
+                    (
+                        self.sampler.epoch,
+                        self.schedule.progress,
+                        self.sampler.annealing,
+                        indices,
+                        weights.tolist(),
+                    )
+                )
                 self.running.add(losses_of(torch.tensor(indices), self.sampler.epoch))
                 self.schedule.advance()
             self.running.merge()
@@ -222,10 +230,11 @@ def test_7_a_resumed_run_prunes_and_anneals_as_the_uninterrupted_one():
 # -------------------------------- 8. a collective and a wait in every iteration
 
 
-@pytest.mark.parametrize('loop', [
-    dict(type='InfoBatchEpochLoop', max_epochs=4),
-    dict(type='InfoBatchIterLoop', max_iters=12)
-], ids=lambda loop: loop['type'])
+@pytest.mark.parametrize(
+    'loop',
+    [dict(type='InfoBatchEpochLoop', max_epochs=4), dict(type='InfoBatchIterLoop', max_iters=12)],
+    ids=lambda loop: loop['type'],
+)
 def test_8_a_step_calls_no_collective_and_does_not_wait_for_the_device(tmp_path, monkeypatch, loop):
     # Rank 0 of 2, alone: the other one is imagined to have seen the same losses.
     runner = small_runner(tmp_path, loop, sampler=dict(rank=0, world_size=2))
@@ -253,7 +262,10 @@ def test_8_a_step_calls_no_collective_and_does_not_wait_for_the_device(tmp_path,
     with collectives(dict(all_gather=lambda losses: [losses, losses])) as called:
         runner.train()
     assert len(in_steps) > 15 and {name for name, *_ in in_steps} == {
-        'before_train_iter', 'after_train_iter', 'forward'}
+        'before_train_iter',
+        'after_train_iter',
+        'forward',
+    }
     assert all(waited == [] and collective == [] for _, waited, collective in in_steps)
     assert per_pass == [['all_gather']] * 4 and called == ['all_gather'] * 4  # one a pass
 
@@ -265,6 +277,7 @@ def test_8_the_spies_of_the_test_above_tell_a_step_that_waits_and_one_that_gathe
         assert bool(losses.sum() > -1)
     assert waited == ['_local_scalar_dense', 'index by a mask', 'cpu', '_local_scalar_dense']
     from mm_infobatch import scores
+
     with collectives() as called:
         scores.all_gather(losses)
     assert called == ['all_gather']
@@ -287,7 +300,8 @@ def test_9_nothing_global_is_touched_and_a_custom_collate_works(num_workers):
         sampler=sampler,
         collate_fn=as_a_list,
         num_workers=num_workers,
-        generator=torch.Generator().manual_seed(0))
+        generator=torch.Generator().manual_seed(0),
+    )
     for epoch in range(3):
         sampler.set_epoch(epoch)
         expected = list(sampler)
@@ -299,8 +313,12 @@ def test_9_nothing_global_is_touched_and_a_custom_collate_works(num_workers):
 
 
 def test_9_the_dataloaders_of_the_process_are_torchs_own():
-    for name in ('DataLoader', '_BaseDataLoaderIter', '_SingleProcessDataLoaderIter',
-                 '_MultiProcessingDataLoaderIter'):
+    for name in (
+        'DataLoader',
+        '_BaseDataLoaderIter',
+        '_SingleProcessDataLoaderIter',
+        '_MultiProcessingDataLoaderIter',
+    ):
         cls = getattr(torch_dataloader, name)
         assert cls.__module__ == torch_dataloader.__name__
         for name, attribute in vars(cls).items():
@@ -329,8 +347,9 @@ def test_10_the_segmentation_configs_prune_and_have_a_control_on_full_data():
         for head in (cfg.model.decode_head, cfg.model.auxiliary_head):
             assert head.loss_decode.type == 'InfoBatchLoss'
     pruned = budgets['iterations']
-    controls = [Config.fromfile(path) for path in folder.glob('*ade20k*.py')
-                if 'infobatch' not in path.name]
+    controls = [
+        Config.fromfile(path) for path in folder.glob('*ade20k*.py') if 'infobatch' not in path.name
+    ]
     same = [cfg for cfg in controls if cfg.train_cfg.max_iters == pruned.train_cfg.max_iters]
     assert len(same) == 1
     assert same[0].train_cfg.type == 'IterBasedTrainLoop'

@@ -1,4 +1,5 @@
 """What cannot work is refused at the start: with what was given, why, and the line to change."""
+
 import inspect
 
 import pytest
@@ -61,27 +62,46 @@ def test_the_controls_train(either):
 
 def test_our_hook_with_the_stock_iteration_loop_is_refused(seg):
     seg.train_cfg.type = 'IterBasedTrainLoop'
-    assert_refused(seg, 'IterBasedTrainLoop', 'loop that knows passes',
-                   "train_cfg=dict(type='InfoBatchIterLoop')", "type='InfoBatchSampler'")
+    assert_refused(
+        seg,
+        'IterBasedTrainLoop',
+        'loop that knows passes',
+        "train_cfg=dict(type='InfoBatchIterLoop')",
+        "type='InfoBatchSampler'",
+    )
 
 
 def test_our_hook_with_the_stock_epoch_loop_is_refused(cls):
     cls.train_cfg = dict(by_epoch=True, max_epochs=3)
-    assert_refused(cls, 'EpochBasedTrainLoop', 'loop that knows passes',
-                   "train_cfg=dict(type='InfoBatchEpochLoop')", 'by_epoch')
+    assert_refused(
+        cls,
+        'EpochBasedTrainLoop',
+        'loop that knows passes',
+        "train_cfg=dict(type='InfoBatchEpochLoop')",
+        'by_epoch',
+    )
 
 
 @pytest.mark.parametrize('sampler', ['DefaultSampler', 'InfiniteSampler'])
 def test_our_loops_with_a_stock_sampler_are_refused(either, sampler):
     either.train_dataloader.sampler = dict(type=sampler, shuffle=True)
-    assert_refused(either, 'train_dataloader.sampler', sampler,
-                   "sampler=dict(_delete_=True, type='InfoBatchSampler')")
+    assert_refused(
+        either,
+        'train_dataloader.sampler',
+        sampler,
+        "sampler=dict(_delete_=True, type='InfoBatchSampler')",
+    )
 
 
 def test_our_loops_without_our_hook_are_refused(either):
     either.custom_hooks = []
-    assert_refused(either, either.train_cfg.type, 'InfoBatchHook', 'there are 0',
-                   "custom_hooks=[dict(type='InfoBatchHook')]")
+    assert_refused(
+        either,
+        either.train_cfg.type,
+        'InfoBatchHook',
+        'there are 0',
+        "custom_hooks=[dict(type='InfoBatchHook')]",
+    )
 
 
 def test_our_hook_twice_is_refused(either):
@@ -91,20 +111,34 @@ def test_our_hook_twice_is_refused(either):
 
 def test_our_hook_behind_the_checkpoint_hook_is_refused(either):
     either.custom_hooks = [dict(type='InfoBatchHook', priority='LOWEST')]
-    assert_refused(either, 'priority', 'LOWEST', 'CheckpointHook', 'state of the iteration before',
-                   "custom_hooks=[dict(type='InfoBatchHook')]")
+    assert_refused(
+        either,
+        'priority',
+        'LOWEST',
+        'CheckpointHook',
+        'state of the iteration before',
+        "custom_hooks=[dict(type='InfoBatchHook')]",
+    )
 
 
 # ------------------------------------------------------------------------------ losses
 
 
 def test_a_model_without_our_loss_is_refused(either):
-    for name, key in (('decode_head', 'loss_decode'), ('auxiliary_head', 'loss_decode'), ('head',
-                                                                                          'loss')):
+    for name, key in (
+        ('decode_head', 'loss_decode'),
+        ('auxiliary_head', 'loss_decode'),
+        ('head', 'loss'),
+    ):
         if name in either.model:
             either.model[name][key] = either.model[name][key].loss
-    assert_refused(either, either.model.type, 'is an InfoBatchLoss', 'weighted or scored',
-                   "type='InfoBatchLoss', loss=dict(...)")
+    assert_refused(
+        either,
+        either.model.type,
+        'is an InfoBatchLoss',
+        'weighted or scored',
+        "type='InfoBatchLoss', loss=dict(...)",
+    )
 
 
 def test_losses_of_which_none_gives_scores_are_refused(seg):
@@ -125,7 +159,8 @@ def test_a_loss_that_the_model_never_calls_is_refused(cls):
         'never called an InfoBatchLoss',
         'wrap a loss that the model uses',
         "type='InfoBatchLoss'",
-        change=add_unused)
+        change=add_unused,
+    )
 
 
 def test_a_loss_over_the_whole_batch_is_refused(seg_data, tmp_path):
@@ -158,7 +193,8 @@ def test_a_loss_that_gets_another_batch_than_was_planned_is_refused(cls):
         '(8,)',
         'trains 4 samples',
         'leave this loss unwrapped or remove what changes the batch',
-        change=twice)
+        change=twice,
+    )
 
 
 # ------------------------------------------------------------------- the order of samples
@@ -171,17 +207,23 @@ class Regrouping(BatchSampler):
 
 def test_a_batch_sampler_that_may_regroup_is_refused(either):
     either.train_dataloader.batch_sampler = dict(type='Regrouping', drop_last=False)
-    assert_refused(either, 'Regrouping', 'order of the sampler',
-                   'remove train_dataloader.batch_sampler')
+    assert_refused(
+        either, 'Regrouping', 'order of the sampler', 'remove train_dataloader.batch_sampler'
+    )
 
 
 @pytest.mark.skipif(
     'in_order' not in inspect.signature(DataLoader.__init__).parameters,
-    reason='this torch has no in_order')
+    reason='this torch has no in_order',
+)
 def test_batches_out_of_order_are_refused(either):
     either.train_dataloader.update(num_workers=2, persistent_workers=True, in_order=False)
-    assert_refused(either, 'in_order=False', 'weights would reach other samples',
-                   'remove train_dataloader.in_order')
+    assert_refused(
+        either,
+        'in_order=False',
+        'weights would reach other samples',
+        'remove train_dataloader.in_order',
+    )
 
 
 @DATASETS.register_module()
@@ -194,7 +236,6 @@ class Stream(IterableDataset):
 
 @DATASETS.register_module()
 class StreamOfKnownLength(Stream):
-
     def __len__(self):
         return 8
 
@@ -209,7 +250,8 @@ def test_an_iterable_data_set_is_refused(either, dataset):
         'index',
         'use a map-style dataset',
         'train_dataloader',
-        error=(ValueError, TypeError))
+        error=(ValueError, TypeError),
+    )
 
 
 def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
@@ -220,10 +262,11 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     cls.train_dataloader.dataset.pipeline[0].ignore_empty = True
     runner, recorder = runs.build(cls)
     with pytest.raises(
-            ValueError,
-            match=r'the batch holds the samples \[.*\], but the plan of '
-            r'this pass has \[.*\] here: weights would reach other samples.*'
-            'a file cannot be read.*train_dataloader'):
+        ValueError,
+        match=r'the batch holds the samples \[.*\], but the plan of '
+        r'this pass has \[.*\] here: weights would reach other samples.*'
+        'a file cannot be read.*train_dataloader',
+    ):
         runner.train()
     assert len(recorder.rows) < 2  # the pass has two batches
 
@@ -236,15 +279,27 @@ def reversed_collate(data_batch):
 
 def test_a_collate_function_that_changes_the_order_stops_the_run(cls):
     cls.train_dataloader.collate_fn = dict(type='reversed_collate')
-    assert_refused(cls, 'the batch holds the samples', 'weights would reach other samples',
-                   'a collate function', 'collate_fn')
+    assert_refused(
+        cls,
+        'the batch holds the samples',
+        'weights would reach other samples',
+        'a collate function',
+        'collate_fn',
+    )
 
 
 def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):
     either.train_dataloader.update(drop_last=True, batch_size=20)
     count = '6' if 'max_iters' in either.train_cfg else '8'
-    assert_refused(either, 'drop_last=True', f'{count} samples', 'batch of 20', '1 processes',
-                   'lower train_dataloader.batch_size', 'train_dataloader.drop_last=False')
+    assert_refused(
+        either,
+        'drop_last=True',
+        f'{count} samples',
+        'batch of 20',
+        '1 processes',
+        'lower train_dataloader.batch_size',
+        'train_dataloader.drop_last=False',
+    )
 
 
 # ----------------------------------------------------------------------------- settings
@@ -253,15 +308,25 @@ def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):
 @pytest.mark.parametrize('value', [-0.1, 1, 1.5, float('nan')])
 def test_a_prune_ratio_out_of_range_is_refused(either, value):
     either.train_dataloader.sampler.policy.prune_ratio = value
-    assert_refused(either, f'prune_ratio={value}', '[0, 1)', 'share of the well-learned samples',
-                   "policy=dict(type='SoftPruning', prune_ratio=0.5)")
+    assert_refused(
+        either,
+        f'prune_ratio={value}',
+        '[0, 1)',
+        'share of the well-learned samples',
+        "policy=dict(type='SoftPruning', prune_ratio=0.5)",
+    )
 
 
 @pytest.mark.parametrize('value', [-0.1, 1.1, float('nan')])
 def test_a_delta_out_of_range_is_refused(either, value):
     either.train_dataloader.sampler.delta = value
-    assert_refused(either, f'delta={value}', '[0, 1]', 'share of the run',
-                   "sampler=dict(type='InfoBatchSampler', delta=0.875)")
+    assert_refused(
+        either,
+        f'delta={value}',
+        '[0, 1]',
+        'share of the run',
+        "sampler=dict(type='InfoBatchSampler', delta=0.875)",
+    )
 
 
 @pytest.mark.parametrize('value', ['half', None, True])
@@ -276,7 +341,8 @@ def test_a_prune_ratio_or_delta_that_is_no_number_is_refused(either, value):
 def test_a_policy_that_cannot_plan_is_refused(either):
     either.train_dataloader.sampler.policy = 0.5
     assert_refused(
-        either, 'policy=0.5', 'plan(scores, generator)', 'PRUNING_POLICIES', error=TypeError)
+        either, 'policy=0.5', 'plan(scores, generator)', 'PRUNING_POLICIES', error=TypeError
+    )
 
 
 def test_an_unknown_budget_is_refused(seg):

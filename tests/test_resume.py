@@ -1,4 +1,5 @@
 """A resumed run goes on as if it had never stopped."""
+
 import shutil
 from types import SimpleNamespace
 
@@ -44,7 +45,8 @@ def whole_run(cfg):
         recorder=recorder,
         steps=steps,
         state=recorder.state,
-        count=len(recorder.rows))
+        count=len(recorder.rows),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -79,16 +81,33 @@ def moment(run, name):
     }[name]
 
 
-MOMENTS = ('after the first iteration', 'in the first pass', 'at the end of the first pass',
-           'at the start of a pruned pass', 'in a pruned pass', 'at the end of a pruned pass',
-           'one before the end of a pruned pass', 'at the start of annealing', 'in annealing',
-           'one before the end')
+MOMENTS = (
+    'after the first iteration',
+    'in the first pass',
+    'at the end of the first pass',
+    'at the start of a pruned pass',
+    'in a pruned pass',
+    'at the end of a pruned pass',
+    'one before the end of a pruned pass',
+    'at the start of annealing',
+    'in annealing',
+    'one before the end',
+)
 
 
 def assert_goes_on(resumed, run, done):
     assert len(resumed.rows) == run.count - done
-    for key in ('iter', 'pass', 'batch_idx', 'indices', 'weights', 'lr', 'loss', 'scores',
-                'max_iters'):
+    for key in (
+        'iter',
+        'pass',
+        'batch_idx',
+        'indices',
+        'weights',
+        'lr',
+        'loss',
+        'scores',
+        'max_iters',
+    ):
         assert resumed.column(key) == run.recorder.column(key)[done:], key
     runs.assert_same_state(resumed.state, run.state)
 
@@ -109,8 +128,8 @@ def test_a_run_resumed_at_an_epoch_goes_on_bit_for_bit(cls_run, tmp_path, epoch)
 
 
 @pytest.mark.parametrize(
-    'name',
-    ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing'])
+    'name', ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing']
+)
 def test_a_run_with_persistent_workers_resumes_as_one_without(whole, tmp_path, name):
     done = moment(whole, name)
     cfg = runs.resumed(whole.cfg, f'{whole.work_dir}/iter_{done}.pth', tmp_path)
@@ -162,34 +181,37 @@ def test_a_checkpoint_that_a_validation_saved_goes_on_with_the_pass(seg_data, tm
     cfg = seg_config(seg_data, str(tmp_path / 'whole'), val_interval=8)
     cfg.default_hooks.checkpoint.update(interval=-1, save_best='mIoU', rule='greater')
     whole = runs.train(cfg)
-    (best, ) = (tmp_path / 'whole').glob('best_mIoU_iter_*.pth')
+    (best,) = (tmp_path / 'whole').glob('best_mIoU_iter_*.pth')
     done = int(best.stem.rsplit('_', 1)[1])
     index = whole.rows[done]['pass']
     assert whole.rows[done - 1]['pass'] == index, 'choose another interval: it has to be mid-pass'
     state = torch.load(best, weights_only=False)['infobatch']
     assert state['losses'].isfinite().all()
     assert len(state['losses']) == sum(
-        len(row['indices']) for row in whole.rows[:done] if row['pass'] == index)
+        len(row['indices']) for row in whole.rows[:done] if row['pass'] == index
+    )
     resumed = runs.train(runs.resumed(cfg, best, tmp_path / 'resumed'))
     for key in ('indices', 'weights', 'scores', 'max_iters'):
         rest = [row[key] for row in whole.rows[done:] if row['pass'] == index]
-        assert resumed.column(key)[:len(rest)] == rest
+        assert resumed.column(key)[: len(rest)] == rest
 
 
 def test_a_checkpoint_that_a_validation_of_epochs_saved_goes_on_with_the_next_one(
-        cls_data, tmp_path):
+    cls_data, tmp_path
+):
     cfg = cls_config(cls_data, str(tmp_path / 'whole'), val_interval=2)
     cfg.default_hooks.checkpoint.update(
-        by_epoch=True, interval=-1, save_best='accuracy/top1', rule='less')
+        by_epoch=True, interval=-1, save_best='accuracy/top1', rule='less'
+    )
     whole = runs.train(cfg)
-    (best, ) = (tmp_path / 'whole').glob('best_*.pth')
+    (best,) = (tmp_path / 'whole').glob('best_*.pth')
     epoch = int(best.stem.rsplit('_', 1)[1])
     assert epoch < 6, 'choose another seed: the first is to be the best'
     resumed = runs.train(runs.resumed(cfg, best, tmp_path / 'resumed'))
     assert resumed.column('pass')[0] == epoch
     for key in ('indices', 'weights', 'scores'):
         expected = [row[key] for row in whole.rows if row['pass'] == epoch]
-        assert resumed.column(key)[:len(expected)] == expected
+        assert resumed.column(key)[: len(expected)] == expected
 
 
 @pytest.mark.parametrize('seed', [None, 99])
@@ -229,15 +251,16 @@ def test_the_control_without_its_state_goes_on_with_other_samples(whole, tmp_pat
     torch.save(checkpoint, tmp_path / 'control.pth')
     control = runs.train(runs.resumed(whole.cfg, tmp_path / 'control.pth', tmp_path / 'run'))
     assert control.column('iter')[0] == done
-    assert control.column('indices')[:4] != whole.recorder.column('indices')[done:done + 4]
+    assert control.column('indices')[:4] != whole.recorder.column('indices')[done : done + 4]
     assert 'holds no state of InfoBatch' in runs.log_of(tmp_path / 'run')
 
 
 # ------------------------------------------------------------- what resuming costs
 
 
-@pytest.mark.parametrize('name',
-                         ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass'])
+@pytest.mark.parametrize(
+    'name', ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass']
+)
 def test_the_skipped_part_of_a_pass_is_never_loaded(whole, tmp_path, monkeypatch, name):
     loaded, get = [], BaseDataset.__getitem__
 
@@ -268,9 +291,14 @@ def leaves(node):
 def test_the_state_is_tensors_and_plain_numbers(whole, tmp_path, name):
     path = f'{whole.work_dir}/iter_{moment(whole, name)}.pth'
     state = torch.load(path, weights_only=False)['infobatch']
-    assert {type(leaf)
-            for leaf in leaves(state)} <= {torch.Tensor, int, float, bool, str,
-                                           type(None)}
+    assert {type(leaf) for leaf in leaves(state)} <= {
+        torch.Tensor,
+        int,
+        float,
+        bool,
+        str,
+        type(None),
+    }
     assert all(leaf.device.type == 'cpu' for leaf in leaves(state) if torch.is_tensor(leaf))
     torch.save(state, tmp_path / 'state.pth')
     loaded = torch.load(tmp_path / 'state.pth', weights_only=True)
@@ -281,10 +309,11 @@ def test_the_state_does_not_change_after_it_was_saved(whole):
     """Each checkpoint holds the losses of its own moment: none is a view of what came later."""
     first, later = (
         torch.load(f'{whole.work_dir}/iter_{done}.pth', weights_only=False)['infobatch']
-        for done in (2, 3))
+        for done in (2, 3)
+    )
     batch = len(whole.recorder.rows[0]['indices'])
     assert len(first['losses']) == 2 * batch and len(later['losses']) == 3 * batch
-    assert torch.equal(first['losses'], later['losses'][:2 * batch])
+    assert torch.equal(first['losses'], later['losses'][: 2 * batch])
     assert torch.isfinite(later['losses']).all()
     assert torch.isnan(later['sampler']['scores']).all()
 
@@ -309,7 +338,7 @@ def test_a_checkpoint_of_a_stock_mmseg_run_warns_and_trains_on(seg_data, tmp_pat
     assert ours.rows[-1]['max_iters'] == len(ours.rows) + done
     unpruned = runs.train(runs.switch_on(cfg, prune_ratio=0))
     lrs = unpruned.column('lr')
-    assert ours.column('lr')[:6] == lrs[done:done + 6]
+    assert ours.column('lr')[:6] == lrs[done : done + 6]
     ends = [recorder.runner.optim_wrapper.get_lr()['lr'] for recorder in (ours, unpruned)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
@@ -348,13 +377,16 @@ def test_load_from_takes_the_weights_and_not_the_state(whole, tmp_path):
 def test_a_checkpoint_of_another_data_set_length_is_refused(whole, tmp_path):
     write = (
         runs.write_segmentation_data
-        if 'max_iters' in whole.cfg.train_cfg else runs.write_classification_data)
+        if 'max_iters' in whole.cfg.train_cfg
+        else runs.write_classification_data
+    )
     cfg = runs.resumed(whole.cfg, f'{whole.work_dir}/iter_9.pth', tmp_path / 'run')
     cfg.train_dataloader.dataset.data_root = write(tmp_path / 'data', num_images=10)
     with pytest.raises(
-            ValueError,
-            match=r'holds scores of 1[26] samples, but the training dataset '
-            r'has 10.*load_from=CHECKPOINT and resume=False'):
+        ValueError,
+        match=r'holds scores of 1[26] samples, but the training dataset '
+        r'has 10.*load_from=CHECKPOINT and resume=False',
+    ):
         runs.train(cfg)
 
 
@@ -365,17 +397,19 @@ def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path
     cfg.train_dataloader.batch_size = batch_size
     resumed = runs.train(cfg)
     index = whole.recorder.rows[done]['pass']
-    due, weights = ([
-        value for row in whole.recorder.rows[done:] if row['pass'] == index for value in row[key]
-    ] for key in ('indices', 'weights'))
+    due, weights = (
+        [value for row in whole.recorder.rows[done:] if row['pass'] == index for value in row[key]]
+        for key in ('indices', 'weights')
+    )
     first = [row for row in resumed.rows if row['pass'] == index]
     assert [value for row in first for value in row['indices']] == due
     assert [value for row in first for value in row['weights']] == weights
     assert {len(row['indices']) for row in first[:-1]} <= {batch_size}
     # As many passes as before, annealing at the same one, and every sample in each.
     assert [record['pass'] for record in runs.report_of(tmp_path)['passes']] == list(range(6))
-    assert [record['annealing']
-            for record in runs.report_of(tmp_path)['passes']] == [False] * 5 + [True]
+    assert [record['annealing'] for record in runs.report_of(tmp_path)['passes']] == [False] * 5 + [
+        True
+    ]
     for indices, (_, plan) in list(zip(resumed.by_pass('indices'), resumed.passes))[1:]:
         assert sorted(indices) == plan.indices.tolist()
     assert runs.report_of(tmp_path)['totals']['finished'] is True
@@ -387,16 +421,16 @@ def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path
 def without_times(report):
     report = {**report, 'totals': dict(report['totals'])}
     report['totals'].pop('seconds_choosing')
-    report['passes'] = [{
-        key: value
-        for key, value in record.items() if key != 'seconds'
-    } for record in report['passes']]
+    report['passes'] = [
+        {key: value for key, value in record.items() if key != 'seconds'}
+        for record in report['passes']
+    ]
     return report
 
 
 @pytest.mark.parametrize(
-    'name',
-    ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing'])
+    'name', ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing']
+)
 def test_the_report_of_a_resumed_run_goes_on(whole, tmp_path, name):
     done = moment(whole, name)
     runs.train(runs.resumed(whole.cfg, f'{whole.work_dir}/iter_{done}.pth', tmp_path))
@@ -412,5 +446,7 @@ def test_a_finished_run_that_is_resumed_trains_nothing_more(whole, tmp_path):
     log = runs.log_of(tmp_path)
     assert 'Saving checkpoint' not in log
     expected = runs.report_of(whole.work_dir)['totals']
-    assert (f'InfoBatch trained {expected["samples_trained"]} of {expected["samples_full"]} samples'
-            in log)
+    assert (
+        f'InfoBatch trained {expected["samples_trained"]} of {expected["samples_full"]} samples'
+        in log
+    )

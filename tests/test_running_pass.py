@@ -1,4 +1,5 @@
 """What one process knows of a pass, where the ranks' shares differ."""
+
 import torch
 from helpers import scored_sampler
 
@@ -8,7 +9,7 @@ CPU = torch.device('cpu')
 
 
 def pruned_pass(**kwargs):
-    sampler = scored_sampler(8, torch.arange(8.), **kwargs)
+    sampler = scored_sampler(8, torch.arange(8.0), **kwargs)
     sampler.set_epoch(1)
     return sampler, sampler.pass_order()[1]
 

@@ -1,4 +1,5 @@
 """The sampler: whose order it has, how the ranks share it, and how a pass goes on."""
+
 import io
 import itertools
 import random
@@ -14,8 +15,12 @@ from mm_infobatch import InfoBatchSampler
 from mm_infobatch.policies import SoftPruning
 from mm_infobatch.sampler import policy_generator, shuffled
 
-RANKS = [(length, world_size, rank) for length in (1, 2, 3, 5, 7, 8, 64, 101)
-         for world_size in (1, 2, 3, 4, 8) for rank in range(world_size)]
+RANKS = [
+    (length, world_size, rank)
+    for length in (1, 2, 3, 5, 7, 8, 64, 101)
+    for world_size in (1, 2, 3, 4, 8)
+    for rank in range(world_size)
+]
 
 
 def begin(sampler, epoch, progress=None):
@@ -42,9 +47,11 @@ OFF = {
 @pytest.mark.parametrize('why', OFF)
 def test_with_nothing_to_prune_the_order_is_that_of_default_sampler(why):
     for (length, world_size, rank), seed, epoch, shuffle in itertools.product(
-            RANKS, (0, 3, 2**31 - 1), (0, 1, 17), (True, False)):
+        RANKS, (0, 3, 2**31 - 1), (0, 1, 17), (True, False)
+    ):
         sampler = scored_sampler(
-            length, seed=seed, rank=rank, world_size=world_size, shuffle=shuffle, **OFF[why])
+            length, seed=seed, rank=rank, world_size=world_size, shuffle=shuffle, **OFF[why]
+        )
         if why == 'annealing':
             sampler.start_pass(epoch, 0.2)
         else:
@@ -101,10 +108,13 @@ def test_unshuffled_samples_come_in_ascending_order():
 
 
 def test_all_ranks_have_one_plan_and_share_it_evenly():
-    for length, world_size, epoch in itertools.product((1, 2, 7, 64, 101), (1, 2, 3, 4, 8),
-                                                       (0, 1, 2)):
-        ranks = [begin(scored_sampler(length, rank=rank, world_size=world_size), epoch)
-                 for rank in range(world_size)]
+    for length, world_size, epoch in itertools.product(
+        (1, 2, 7, 64, 101), (1, 2, 3, 4, 8), (0, 1, 2)
+    ):
+        ranks = [
+            begin(scored_sampler(length, rank=rank, world_size=world_size), epoch)
+            for rank in range(world_size)
+        ]
         plan = ranks[0].plan
         for other in ranks[1:]:
             assert torch.equal(other.plan.indices, plan.indices)
@@ -114,10 +124,11 @@ def test_all_ranks_have_one_plan_and_share_it_evenly():
         # Dealt round by round they are the pass, and then its beginning again.
         dealt = [index for round in zip(*shares) for index in round]
         order = ranks[0].pass_order()[0].tolist()
-        assert dealt[:plan.kept] == order
+        assert dealt[: plan.kept] == order
         assert sorted(order) == plan.indices.tolist()
-        assert dealt[plan.kept:] == list(
-            itertools.islice(itertools.cycle(order), len(dealt) - plan.kept))
+        assert dealt[plan.kept :] == list(
+            itertools.islice(itertools.cycle(order), len(dealt) - plan.kept)
+        )
         for rank, share in zip(ranks, shares):
             by_sample = weights_by_sample(rank)
             assert rank.share()[1].tolist() == [by_sample[index] for index in share]
@@ -157,7 +168,7 @@ def test_what_is_skipped_does_not_follow_from_the_shuffle():
     # Were the choice drawn with the shuffle's numbers, the first or the last half would stay. The
     # count is hypergeometric in each pass (15 of 30, 15 drawn): mean 7.5, variance 15/4 * 15/29.
     # 4.5 sigma fail with probability 7e-6.
-    sigma = (passes * 15 / 4 * 15 / 29)**0.5
+    sigma = (passes * 15 / 4 * 15 / 29) ** 0.5
     assert abs(first - passes * 7.5) < 4.5 * sigma
     assert passes * 7.5 > 4.5 * sigma  # control: the first half staying would be told
 
@@ -220,7 +231,6 @@ def test_nothing_is_drawn_until_a_plan_is_asked_for():
     asked = []
 
     class Watched(SoftPruning):
-
         def plan(self, scores, generator):
             asked.append(len(scores))
             return super().plan(scores, generator)
@@ -282,7 +292,7 @@ def test_delta_one_never_anneals():
 
 
 def test_a_plan_too_short_for_a_batch_of_every_rank_is_given_up():
-    scores = torch.tensor([0.] * 9 + [1.])
+    scores = torch.tensor([0.0] * 9 + [1.0])
     policy = SoftPruning(0.9)
     sampler = scored_sampler(10, scores, policy=policy)
     sampler.set_epoch(1)
@@ -310,13 +320,16 @@ def through_a_file(state):
 
 def test_a_pass_goes_on_where_the_checkpoint_left_it():
     for length, world_size, rounds in itertools.product((7, 64), (1, 2, 3), (0, 1, 2)):
-        ranks = [begin(scored_sampler(length, rank=rank, world_size=world_size, seed=4), 3, 0.25)
-                 for rank in range(world_size)]
+        ranks = [
+            begin(scored_sampler(length, rank=rank, world_size=world_size, seed=4), 3, 0.25)
+            for rank in range(world_size)
+        ]
         state = through_a_file(ranks[0].state_dict(rounds * world_size))
         for rank in ranks:
             # another seed, to be overruled
             resumed = InfoBatchSampler(
-                Numbered(length), rank=rank.rank, world_size=world_size, seed=99)
+                Numbered(length), rank=rank.rank, world_size=world_size, seed=99
+            )
             resumed.load_state_dict(state)
             for mine, theirs in zip(resumed.share(), rank.share()):
                 assert torch.equal(mine, theirs[rounds:])
@@ -354,7 +367,7 @@ def test_a_state_does_not_change_with_the_sampler():
     sampler = begin(scored_sampler(8, halves(8)), 1)
     state = sampler.state_dict()
     scores, order = state['scores'].clone(), state['order'].clone()
-    sampler.scores.update(torch.arange(8), torch.full((8, ), 5.))
+    sampler.scores.update(torch.arange(8), torch.full((8,), 5.0))
     begin(sampler, 2).plan  # noqa: B018
     assert torch.equal(state['scores'], scores) and torch.equal(state['order'], order)
 
@@ -419,7 +432,8 @@ def test_batch_k_of_a_dataloader_is_piece_k_of_the_share(num_workers, persistent
         sampler=sampler,
         num_workers=num_workers,
         persistent_workers=persistent,
-        drop_last=drop_last)
+        drop_last=drop_last,
+    )
     lengths = []
     for epoch in range(3):
         sampler.set_epoch(epoch)
@@ -454,25 +468,23 @@ def test_an_empty_dataset_is_refused():
 
 
 class Stream(IterableDataset):
-
     def __iter__(self):
         return iter(range(3))
 
 
 class CountedStream(Stream):
-
     def __len__(self):
         return 3
 
 
 class Endless:
-
     def __getitem__(self, index):
         return index
 
 
-@pytest.mark.parametrize('dataset', [Stream(), CountedStream(), Endless()],
-                         ids=lambda dataset: type(dataset).__name__)
+@pytest.mark.parametrize(
+    'dataset', [Stream(), CountedStream(), Endless()], ids=lambda dataset: type(dataset).__name__
+)
 def test_a_dataset_whose_samples_have_no_index_is_refused(dataset):
     with pytest.raises(TypeError, match=f'{type(dataset).__name__} .*no length'):
         InfoBatchSampler(dataset, seed=0)
@@ -520,7 +532,8 @@ def test_a_bad_prune_ratio_in_a_config_is_refused_by_its_name():
 def test_a_config_builds_the_sampler():
     sampler = DATA_SAMPLERS.build(
         dict(type='InfoBatchSampler', delta=0.5, policy=dict(type='SoftPruning', prune_ratio=0.3)),
-        default_args=dict(dataset=Numbered(4), seed=3))
+        default_args=dict(dataset=Numbered(4), seed=3),
+    )
     assert (sampler.delta, sampler.seed, sampler.policy.prune_ratio) == (0.5, 3, 0.3)
     default = InfoBatchSampler(Numbered(4), seed=0)
     assert (default.delta, default.policy.prune_ratio, default.shuffle) == (0.875, 0.5, True)
@@ -572,7 +585,8 @@ else:
             shares = []
             for rank in range(world_size):
                 sampler = InfoBatchSampler(
-                    Numbered(length), rank=rank, world_size=world_size, seed=0)
+                    Numbered(length), rank=rank, world_size=world_size, seed=0
+                )
                 sampler.load_state_dict(state)
                 shares.append(list(sampler))
             rounds = len(shares[0])
@@ -580,4 +594,4 @@ else:
                 rounds = data.draw(st.integers(0, rounds), label='rounds')
             handed += [share[step] for step in range(rounds) for share in shares]
             state = sampler.state_dict(sampler.start + rounds * world_size)
-        assert handed[:len(plan)] == list(first)
+        assert handed[: len(plan)] == list(first)

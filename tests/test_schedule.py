@@ -1,4 +1,5 @@
 """The schedule: how far a pruned run has walked, and when it is at its end."""
+
 import importlib
 import io
 import itertools
@@ -52,8 +53,11 @@ def kept_shares(schedule, delta, rng, least=1):
     return steps_of
 
 
-SCHEDULES = [(total, length) for total in (1, 2, 5, 10, 24, 25, 77, 160)
-             for length in (1, 2, 3, 7, 10, 24, 200)]
+SCHEDULES = [
+    (total, length)
+    for total in (1, 2, 5, 10, 24, 25, 77, 160)
+    for length in (1, 2, 3, 7, 10, 24, 200)
+]
 
 
 @pytest.mark.parametrize('budget', ['passes', 'iterations'])
@@ -171,10 +175,18 @@ def test_progress_is_done_over_all():
     assert schedule.progress == 0.25 and schedule.pass_done and not schedule.done
 
 
-@pytest.mark.parametrize('total, length, delta, anneals', [
-    (80, 10, 0.875, True), (80, 10, 0.8, True), (70, 10, 0.875, False), (75, 10, 0.9, True),
-    (5, 10, 0.875, False), (5, 10, 0, True), (80, 10, 1, False)
-])
+@pytest.mark.parametrize(
+    'total, length, delta, anneals',
+    [
+        (80, 10, 0.875, True),
+        (80, 10, 0.8, True),
+        (70, 10, 0.875, False),
+        (75, 10, 0.9, True),
+        (5, 10, 0.875, False),
+        (5, 10, 0, True),
+        (80, 10, 1, False),
+    ],
+)
 def test_a_run_in_which_no_pass_anneals_is_known_beforehand(total, length, delta, anneals):
     schedule = PassSchedule(total, length, delta=delta)
     assert schedule.will_anneal is anneals
@@ -207,8 +219,7 @@ def test_a_run_goes_on_from_any_iteration_as_if_never_interrupted(budget):
             torch.save(first.state_dict(), file)
             file.seek(0)
             second = PassSchedule(total, 10, budget, 0.8)
-            second.load_state_dict(
-                torch.load(file, weights_only=True), first.steps - first.step)
+            second.load_state_dict(torch.load(file, weights_only=True), first.steps - first.step)
             assert second.expected_iters == first.expected_iters
             assert second.is_last_pass == first.is_last_pass
             assert second.state_dict() == first.state_dict()
@@ -289,10 +300,14 @@ def test_an_epoch_run_keeps_its_progress_on_another_number_of_ranks(tmp_path, mo
     # 30 steps on 1 rank and 15 on 2. After 2 epochs 0.4 of the run is done on either.
     epochs = dict(type='InfoBatchEpochLoop', max_epochs=5)
     scheduler = dict(
-        type='LinearLR', start_factor=1., end_factor=0.2, end=5, convert_to_iter_based=True)
+        type='LinearLR', start_factor=1.0, end_factor=0.2, end=5, convert_to_iter_based=True
+    )
     first = small_runner(
-        tmp_path, epochs, param_scheduler=dict(scheduler),
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)))
+        tmp_path,
+        epochs,
+        param_scheduler=dict(scheduler),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+    )
     first.train()
     begun, start_pass = [], InfoBatchSampler.start_pass
 
@@ -304,10 +319,16 @@ def test_an_epoch_run_keeps_its_progress_on_another_number_of_ranks(tmp_path, mo
     monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
     # rank 0 of 2, as if the other had seen the same losses
     monkeypatch.setattr(
-        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2))
+        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2)
+    )
     second = small_runner(
-        tmp_path, epochs, sampler=dict(rank=0, world_size=2), param_scheduler=dict(scheduler),
-        load_from=str(tmp_path / 'epoch_2.pth'), resume=True)
+        tmp_path,
+        epochs,
+        sampler=dict(rank=0, world_size=2),
+        param_scheduler=dict(scheduler),
+        load_from=str(tmp_path / 'epoch_2.pth'),
+        resume=True,
+    )
     second.train()
     assert begun == [(2, 0.4), (3, 0.6), (4, 0.8)]
     assert second.train_loop.schedule.progress == 1
@@ -317,17 +338,25 @@ def test_an_epoch_run_keeps_its_progress_on_another_number_of_ranks(tmp_path, mo
     assert rates[0] == pytest.approx(0.02, rel=0.3)  # it is near the end of the ramp from 0.1
 
 
-@pytest.mark.parametrize('loop', [
-    dict(type='InfoBatchEpochLoop', max_epochs=3),
-    dict(type='InfoBatchIterLoop', max_iters=18, val_interval=100)
-], ids=lambda loop: loop['type'])
+@pytest.mark.parametrize(
+    'loop',
+    [
+        dict(type='InfoBatchEpochLoop', max_epochs=3),
+        dict(type='InfoBatchIterLoop', max_iters=18, val_interval=100),
+    ],
+    ids=lambda loop: loop['type'],
+)
 def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_nonetheless(
-        tmp_path, monkeypatch, loop):
+    tmp_path, monkeypatch, loop
+):
     # 24 samples in fours on 1 rank; after 5 of 6 iterations 4 are due, which make no batch of four
     # for each of 2 ranks. The losses of the other 20 were seen.
     first = small_runner(
-        tmp_path, loop, drop_last=True,
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)))
+        tmp_path,
+        loop,
+        drop_last=True,
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)),
+    )
     first.train()
     unseen, start_pass = {}, InfoBatchSampler.start_pass
 
@@ -338,10 +367,16 @@ def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_non
 
     monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
     monkeypatch.setattr(
-        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2))
+        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2)
+    )
     second = small_runner(
-        tmp_path, loop, drop_last=True, sampler=dict(rank=0, world_size=2),
-        load_from=str(tmp_path / 'iter_5.pth'), resume=True)
+        tmp_path,
+        loop,
+        drop_last=True,
+        sampler=dict(rank=0, world_size=2),
+        load_from=str(tmp_path / 'iter_5.pth'),
+        resume=True,
+    )
     second.train()
     assert unseen == {1: 4, 2: 0}
     assert second.train_loop.schedule.progress == 1
@@ -352,8 +387,10 @@ def test_a_schedule_written_in_passes_is_one_written_in_steps():
         in_steps = PassSchedule(total, length)
         in_passes = PassSchedule(None, length, passes=total // length)
         assert in_passes.total == total
-        records = [run(schedule, kept_shares(schedule, 0.875, random.Random(0)))
-                   for schedule in (in_steps, in_passes)]
+        records = [
+            run(schedule, kept_shares(schedule, 0.875, random.Random(0)))
+            for schedule in (in_steps, in_passes)
+        ]
         assert records[0] == records[1]
         assert in_steps.state_dict() == in_passes.state_dict()
 

@@ -1,4 +1,5 @@
 """The score table: what enters it, what does not, and what a checkpoint keeps."""
+
 import io
 import math
 
@@ -21,7 +22,8 @@ def table(*values):
 
 def same(one, other):
     return torch.equal(one.isnan(), other.isnan()) and torch.equal(
-        one.nan_to_num(0), other.nan_to_num(0))
+        one.nan_to_num(0), other.nan_to_num(0)
+    )
 
 
 def test_every_sample_begins_unseen():
@@ -32,16 +34,16 @@ def test_every_sample_begins_unseen():
 
 def test_an_update_names_samples_by_index():
     scores = ScoreTable(4)
-    scores.update(torch.tensor([3, 1]), torch.tensor([30., 10.]))
-    assert same(scores.values, torch.tensor([NAN, 10., NAN, 30.]))
-    scores.update(torch.tensor([1]), torch.tensor([11.]))
-    assert same(scores.values, torch.tensor([NAN, 11., NAN, 30.]))
+    scores.update(torch.tensor([3, 1]), torch.tensor([30.0, 10.0]))
+    assert same(scores.values, torch.tensor([NAN, 10.0, NAN, 30.0]))
+    scores.update(torch.tensor([1]), torch.tensor([11.0]))
+    assert same(scores.values, torch.tensor([NAN, 11.0, NAN, 30.0]))
 
 
 @pytest.mark.parametrize('bad', [NAN, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_never_enters(bad):
-    scores = table(0., 1., 2.)
-    scores.update(torch.tensor([0, 1]), torch.tensor([bad, 5.]))
+    scores = table(0.0, 1.0, 2.0)
+    scores.update(torch.tensor([0, 1]), torch.tensor([bad, 5.0]))
     assert scores.values.tolist() == [0, 5, 2]
     fresh = ScoreTable(2)
     fresh.update(torch.tensor([0]), torch.tensor([bad]))
@@ -49,15 +51,24 @@ def test_a_loss_that_is_not_finite_never_enters(bad):
 
 
 def test_a_loss_that_overflows_float32_never_enters():
-    scores = table(0., 1.)
+    scores = table(0.0, 1.0)
     scores.update(torch.tensor([0]), torch.tensor([1e300], dtype=torch.float64))
     assert scores.values.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize('dtype', [
-    torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int16,
-    torch.uint8, torch.bool
-])
+@pytest.mark.parametrize(
+    'dtype',
+    [
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.int32,
+        torch.int16,
+        torch.uint8,
+        torch.bool,
+    ],
+)
 def test_indices_that_are_not_int64_are_refused(dtype):
     scores = ScoreTable(4)
     with pytest.raises(TypeError, match=f'int64, but are {dtype}'):
@@ -68,14 +79,14 @@ def test_indices_that_are_not_int64_are_refused(dtype):
 def test_float16_could_not_have_told_two_samples_apart():
     assert int(torch.tensor(20209).half()) == 20208
     scores = ScoreTable(30_000)
-    scores.update(torch.tensor([20209]), torch.tensor([1.]).half())
+    scores.update(torch.tensor([20209]), torch.tensor([1.0]).half())
     assert scores.values.isnan().logical_not().nonzero().tolist() == [[20209]]
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_losses_of_any_float_type_are_kept_as_float32(dtype):
     scores = ScoreTable(2)
-    scores.update(torch.tensor([0, 1]), torch.tensor([0.5, 2.]).to(dtype))
+    scores.update(torch.tensor([0, 1]), torch.tensor([0.5, 2.0]).to(dtype))
     assert scores.values.dtype == torch.float32 and scores.values.tolist() == [0.5, 2]
 
 
@@ -87,15 +98,16 @@ def test_an_index_outside_the_dataset_is_refused(indices):
     assert scores.values.isnan().all()
 
 
-@pytest.mark.parametrize('indices, values', [((2, ), (3, )), ((2, ), (2, 1)), ((2, 1), (2, 1)),
-                                             ((), ())])
+@pytest.mark.parametrize(
+    'indices, values', [((2,), (3,)), ((2,), (2, 1)), ((2, 1), (2, 1)), ((), ())]
+)
 def test_indices_and_values_of_different_shapes_are_refused(indices, values):
     with pytest.raises(ValueError, match=r'one shape \[M\]'):
         ScoreTable(4).update(torch.zeros(indices, dtype=torch.int64), torch.ones(values))
 
 
 def test_an_update_of_no_sample_changes_none():
-    scores = table(1., 2.)
+    scores = table(1.0, 2.0)
     scores.update(torch.empty(0, dtype=torch.int64), torch.empty(0))
     assert scores.values.tolist() == [1, 2]
 
@@ -112,7 +124,7 @@ def test_the_table_keeps_no_graph_and_no_alias():
 def test_every_change_raises_the_version():
     scores = ScoreTable(2)
     versions = [scores.version]
-    scores.update(torch.tensor([0]), torch.tensor([1.]))
+    scores.update(torch.tensor([0]), torch.tensor([1.0]))
     versions.append(scores.version)
     scores.load_state_dict(scores.state_dict())
     versions.append(scores.version)
@@ -132,11 +144,11 @@ def test_the_state_survives_a_checkpoint_that_is_loaded_weights_only():
 
 
 def test_a_state_is_a_copy_both_ways():
-    scores = table(1., 2.)
+    scores = table(1.0, 2.0)
     state = scores.state_dict()
     loaded = ScoreTable(2)
     loaded.load_state_dict(state)
-    scores.update(torch.tensor([0]), torch.tensor([9.]))
+    scores.update(torch.tensor([0]), torch.tensor([9.0]))
     state['values'].fill_(7)
     assert loaded.values.tolist() == [1, 2]
     assert scores.values.tolist() == [9, 2]
@@ -144,7 +156,7 @@ def test_a_state_is_a_copy_both_ways():
 
 @pytest.mark.parametrize('length', [1, 3, 5])
 def test_a_state_of_another_dataset_is_refused_with_a_way_on(length):
-    scores = table(1., 2., 3., 4.)
+    scores = table(1.0, 2.0, 3.0, 4.0)
     with pytest.raises(ValueError) as error:
         scores.load_state_dict(ScoreTable(length).state_dict())
     assert f'scores of {length} samples' in str(error.value) and 'has 4' in str(error.value)
@@ -153,11 +165,15 @@ def test_a_state_of_another_dataset_is_refused_with_a_way_on(length):
 
 
 def test_losses_of_one_process_are_in_order_already():
-    assert gather_in_order(torch.tensor([1., 2.])).tolist() == [1, 2]
+    assert gather_in_order(torch.tensor([1.0, 2.0])).tolist() == [1, 2]
 
 
 def test_losses_of_several_ranks_come_together_in_the_order_of_the_pass(monkeypatch):
-    shares = [torch.tensor([0., 3., 6.]), torch.tensor([1., 4., 7.]), torch.tensor([2., 5., 8.])]
+    shares = [
+        torch.tensor([0.0, 3.0, 6.0]),
+        torch.tensor([1.0, 4.0, 7.0]),
+        torch.tensor([2.0, 5.0, 8.0]),
+    ]
     monkeypatch.setattr('mm_infobatch.scores.get_world_size', lambda: 3)
     monkeypatch.setattr('mm_infobatch.scores.all_gather', lambda mine: shares)
     assert gather_in_order(shares[1]).tolist() == list(range(9))
@@ -169,7 +185,7 @@ CPU = torch.device('cpu')
 
 
 def loss_of(indices):
-    return indices * 10. + 1
+    return indices * 10.0 + 1
 
 
 class Ranks:
@@ -183,7 +199,7 @@ class Ranks:
             kwargs = dict(rank=rank, world_size=world_size)
             if state is None:
                 sampler = scored_sampler(length, halves(length), **kwargs)
-                sampler.start_pass(1, 0.)
+                sampler.start_pass(1, 0.0)
                 self.passes.append(RunningPass(sampler, CPU))
             else:
                 sampler = InfoBatchSampler(Numbered(length), seed=9, **kwargs)
@@ -191,7 +207,7 @@ class Ranks:
 
     def gather(self, mine):
         assert len({one.done for one in self.passes}) == 1
-        losses = [one._losses[:one.done] for one in self.passes]
+        losses = [one._losses[: one.done] for one in self.passes]
         assert any(mine.data_ptr() == theirs.data_ptr() for theirs in losses)
         return torch.stack(losses).t().reshape(-1)
 
@@ -200,8 +216,9 @@ class Ranks:
             for one in self.passes:
                 indices, weights = one.indices(batch_size), one.weights(batch_size)
                 assert len(indices) == len(weights)
-                plan = dict(zip(one.sampler.plan.indices.tolist(),
-                                one.sampler.plan.weights.tolist()))
+                plan = dict(
+                    zip(one.sampler.plan.indices.tolist(), one.sampler.plan.weights.tolist())
+                )
                 assert weights.tolist() == [plan[index] for index in indices]
                 one.add(loss_of(torch.tensor(indices)))
             if len(indices) < batch_size:
@@ -238,14 +255,14 @@ def test_a_sample_that_fills_up_the_last_round_keeps_its_first_loss(monkeypatch)
     ranks = Ranks(monkeypatch, 4)
     ranks.train(5)  # 18 kept by 4 ranks: 20 handed out
     for one in ranks.passes[2:]:
-        one._losses[-1] = -1.  # the fillers, seen with another loss
+        one._losses[-1] = -1.0  # the fillers, seen with another loss
     assert torch.equal(ranks.merge(), expected_scores(ranks))
 
 
 def test_a_sample_whose_loss_was_not_finite_keeps_its_older_score(monkeypatch):
     ranks = Ranks(monkeypatch, 1)
-    only, = ranks.passes
-    index, = only.indices(1)
+    (only,) = ranks.passes
+    (index,) = only.indices(1)
     only.add(torch.tensor([NAN]))
     ranks.train(4)
     expected = expected_scores(ranks)
@@ -256,7 +273,8 @@ def test_a_sample_whose_loss_was_not_finite_keeps_its_older_score(monkeypatch):
 @pytest.mark.parametrize('worlds', [(2, 2), (1, 2, 4, 3, 1), (4, 1), (3, 5)])
 @pytest.mark.parametrize('merged', [False, True])  # a run that ends in a pass merges there
 def test_losses_seen_before_a_resume_reach_the_table_on_any_number_of_ranks(
-        monkeypatch, worlds, merged):
+    monkeypatch, worlds, merged
+):
     state = None
     for world_size in worlds:
         ranks = Ranks(monkeypatch, world_size, state=state)

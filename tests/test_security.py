@@ -1,4 +1,5 @@
 """Nothing of ours unpickles, or evaluates text of, a checkpoint or a JSON file."""
+
 import ast
 import contextlib
 import json
@@ -45,14 +46,23 @@ def findings(source):
             keywords = {word.arg: word.value for word in node.keywords}
             names = [name] if isinstance(function, ast.Name) and name in CALLS else []
             names += [name] if name in METHODS else []
-            names += [word for word in keywords if word in ('allow_pickle', 'shell')
-                      and not is_false(keywords[word])]
-            if name in ('load', 'torch_load') and not is_json(function) and not is_false(
-                    keywords.get('allow_pickle')):
+            names += [
+                word
+                for word in keywords
+                if word in ('allow_pickle', 'shell') and not is_false(keywords[word])
+            ]
+            if (
+                name in ('load', 'torch_load')
+                and not is_json(function)
+                and not is_false(keywords.get('allow_pickle'))
+            ):
                 safe = keywords.get('weights_only')
                 if not (isinstance(safe, ast.Constant) and safe.value is True):
-                    names.append(f'{ast.unparse(function)} without weights_only=True'
-                                 if hasattr(ast, 'unparse') else name)
+                    names.append(
+                        f'{ast.unparse(function)} without weights_only=True'
+                        if hasattr(ast, 'unparse')
+                        else name
+                    )
             if name in ('load_checkpoint', '_load_checkpoint'):
                 names.append(name)
         else:
@@ -88,9 +98,16 @@ def test_the_search_finds_what_it_looks_for(source):
     assert findings(source)
 
 
-@pytest.mark.parametrize('source', ['json.load(file)', 'np.load(path, allow_pickle=False)',
-                                    'torch.load(path, weights_only=True)',
-                                    'json.loads(text)', 'import json'])
+@pytest.mark.parametrize(
+    'source',
+    [
+        'json.load(file)',
+        'np.load(path, allow_pickle=False)',
+        'torch.load(path, weights_only=True)',
+        'json.loads(text)',
+        'import json',
+    ],
+)
 def test_the_search_finds_nothing_else(source):
     assert not findings(source)
 
@@ -138,7 +155,7 @@ def files(request, tmp_path_factory):
 def names_in(path):
     """The functions and classes that unpickling a checkpoint would call."""
     with zipfile.ZipFile(path) as file:
-        name, = [name for name in file.namelist() if name.endswith('data.pkl')]
+        (name,) = [name for name in file.namelist() if name.endswith('data.pkl')]
         opcodes = pickletools.genops(file.read(name))
         return {arg.replace(' ', '.', 1) for opcode, arg, _ in opcodes if opcode.name == 'GLOBAL'}
 
@@ -148,8 +165,10 @@ def test_our_state_adds_nothing_to_a_checkpoint_that_unpickling_would_call(files
         checkpoint = torch.load(path, weights_only=False)
         torch.save(checkpoint['infobatch'], tmp_path / 'state.pth')
         assert names_in(tmp_path / 'state.pth') <= {
-            'collections.OrderedDict', 'torch._utils._rebuild_tensor_v2', 'torch.FloatStorage',
-            'torch.LongStorage'
+            'collections.OrderedDict',
+            'torch._utils._rebuild_tensor_v2',
+            'torch.FloatStorage',
+            'torch.LongStorage',
         }
         assert not any(name.startswith('mm_infobatch') for name in names_in(path))
 
@@ -163,8 +182,10 @@ def test_a_whole_checkpoint_loads_weights_only_with_mmengines_own_classes_allowe
         with contextlib.suppress(ImportError), warnings.catch_warnings():
             warnings.simplefilter('ignore')
             module = __import__(name, fromlist=['_reconstruct'])
-            allowed += [(module._reconstruct, f'{name}._reconstruct'),
-                        (module.scalar, f'{name}.scalar')]
+            allowed += [
+                (module._reconstruct, f'{name}._reconstruct'),
+                (module.scalar, f'{name}.scalar'),
+            ]
     for path in files:
         with torch.serialization.safe_globals(allowed):
             checkpoint = torch.load(path, weights_only=True)

@@ -1,4 +1,5 @@
 """Augmentation as a function of seed, pass and index."""
+
 import json
 import pickle
 import random
@@ -39,7 +40,8 @@ def config(request, tmp_path):
         cfg = runs.segmentation_config(request.getfixturevalue('seg_data'), tmp_path, 24)
     else:
         cfg = runs.classification_config(
-            request.getfixturevalue('cls_data'), tmp_path, 4, batch_size=2)
+            request.getfixturevalue('cls_data'), tmp_path, 4, batch_size=2
+        )
     return runs.switch_on(cfg, delta=1)
 
 
@@ -165,7 +167,8 @@ def test_each_generator_draws_other_numbers_for_each_seed_pass_and_sample():
     for part in (1, 2):
         drawn = {
             dataset[PassIndex(index, seed, epoch)][part]
-            for seed in (0, 1, 2**31, 2**40) for epoch in range(4)
+            for seed in (0, 1, 2**31, 2**40)
+            for epoch in range(4)
             for index in (0, 1, 2, 4)
         }
         assert len(drawn) == 64
@@ -179,7 +182,7 @@ def test_the_numbers_of_samples_are_uniform():
     for index in range(4000):
         with seeded(5, 1, index):
             numbers.append((random.random(), np.random.rand(), torch.rand(()).item()))
-    assert np.abs(np.mean(numbers, axis=0) - 0.5).max() < 6 * (1 / 12 / 4000)**0.5
+    assert np.abs(np.mean(numbers, axis=0) - 0.5).max() < 6 * (1 / 12 / 4000) ** 0.5
     assert np.abs(np.corrcoef(np.array(numbers).T) - np.eye(3)).max() < 6 / 4000**0.5
 
 
@@ -202,9 +205,10 @@ def test_without_it_the_sampler_hands_out_plain_integers():
 
 
 def test_the_sampler_hands_out_its_seed_and_pass_in_the_same_order():
-    plain, ours = InfoBatchSampler(
-        Draws(), seed=3), InfoBatchSampler(
-            SeededDataset(Draws()), seed=3)
+    plain, ours = (
+        InfoBatchSampler(Draws(), seed=3),
+        InfoBatchSampler(SeededDataset(Draws()), seed=3),
+    )
     for epoch in (0, 1, 5):
         plain.set_epoch(epoch)
         ours.set_epoch(epoch)
@@ -215,7 +219,8 @@ def test_the_sampler_hands_out_its_seed_and_pass_in_the_same_order():
 def test_it_shows_what_the_toolboxes_ask_of_a_dataset(config):
     inner = config.train_dataloader.dataset
     dataset = DATASETS.build(
-        dict(type='SeededDataset', dataset=dict(inner, _scope_=config.default_scope)))
+        dict(type='SeededDataset', dataset=dict(inner, _scope_=config.default_scope))
+    )
     plain = dataset.dataset
     assert isinstance(plain, BaseDataset) and names_its_samples(dataset)
     assert dataset.metainfo == plain.metainfo and len(dataset) == len(plain) == 12
@@ -248,14 +253,16 @@ WRAPPERS = {
     'ConcatDataset': lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
     'RepeatDataset': lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
     'ClassBalancedDataset': lambda dataset: dict(
-        type='ClassBalancedDataset', oversample_thr=0.5, dataset=dataset),
+        type='ClassBalancedDataset', oversample_thr=0.5, dataset=dataset
+    ),
 }
 
 
 @pytest.mark.parametrize('name', WRAPPERS)
 def test_wrappers_of_datasets_work_inside_it(cls_data, tmp_path, name):
     cfg = augmented(
-        runs.switch_on(runs.classification_config(cls_data, tmp_path, 3), delta=1), seeded=False)
+        runs.switch_on(runs.classification_config(cls_data, tmp_path, 3), delta=1), seeded=False
+    )
     dataset = WRAPPERS[name](cfg.train_dataloader.dataset)
     cfg.train_dataloader.dataset = dict(type='SeededDataset', dataset=dataset)
     alone = runs.train(cfg)
@@ -268,7 +275,6 @@ def test_the_sample_that_mmengine_takes_for_a_broken_one_is_always_the_same():
     """Where a pipeline gives None, mmengine's datasets draw another sample."""
 
     class Breaks(BaseDataset):
-
         def load_data_list(self):
             return [dict(number=number) for number in range(50)]
 
@@ -299,7 +305,8 @@ def test_a_config_switches_it_on_by_the_line_of_the_messages(config, tmp_path):
     (tmp_path / 'seeded.py').write_text(f"_base_ = './base.py'\n{SEEDED_LINE}\n")
     cfg = Config.fromfile(tmp_path / 'seeded.py')
     assert cfg.train_dataloader.dataset == dict(
-        type='SeededDataset', dataset=config.train_dataloader.dataset)
+        type='SeededDataset', dataset=config.train_dataloader.dataset
+    )
     assert cfg.train_dataloader.sampler == config.train_dataloader.sampler
 
 
@@ -319,8 +326,13 @@ def refused(cfg, *parts, error=ValueError):
 def test_inside_another_wrapper_it_is_refused(config, name):
     inner = dict(type='SeededDataset', dataset=config.train_dataloader.dataset)
     config.train_dataloader.dataset = WRAPPERS[name](inner)
-    refused(config, 'SeededDataset', name, 'outermost dataset',
-            "dataset=dict(_delete_=True, type='SeededDataset'")
+    refused(
+        config,
+        'SeededDataset',
+        name,
+        'outermost dataset',
+        "dataset=dict(_delete_=True, type='SeededDataset'",
+    )
 
 
 def test_twice_it_is_refused(config):
@@ -335,11 +347,11 @@ def test_with_a_stock_sampler_it_is_refused(cls_data, tmp_path):
         'does not say to which pass',
         'InfoBatchSampler',
         'SeededDataset.dataset',
-        error=TypeError)
+        error=TypeError,
+    )
 
 
 class Stream(IterableDataset):
-
     def __iter__(self):
         yield 1
 

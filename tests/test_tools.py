@@ -1,4 +1,5 @@
 """The tools: data maker, table, figure, arguments, launchers. No network, seeded, on the CPU."""
+
 import importlib.util
 import json
 import os
@@ -74,21 +75,26 @@ def test_layout_and_labels_are_those_of_ade20k(tmp_path):
 
 
 def test_scenes_vary_in_difficulty_and_most_are_easy():
-    scenes = [make_segmentation_data.make_scene((48, 48), np.random.default_rng(i))
-              for i in range(100)]
+    scenes = [
+        make_segmentation_data.make_scene((48, 48), np.random.default_rng(i)) for i in range(100)
+    ]
     hardness = np.array([scene.hardness for scene in scenes])
-    noise = np.array([np.abs(np.diff(scene.image.astype(float), axis=0)).mean()
-                      for scene in scenes])
+    noise = np.array(
+        [np.abs(np.diff(scene.image.astype(float), axis=0)).mean() for scene in scenes]
+    )
     assert np.quantile(hardness, 0.1) < 0.05 and np.quantile(hardness, 0.9) > 0.6
     assert np.median(hardness) < hardness.mean()
     assert np.corrcoef(hardness, noise)[0, 1] > 0.8
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--train', '0'], '--train is 0, but must be at least 1'),
-    (['--size', '64', '8'], '--size is 8, but must be at least 16'),
-    (['--seed', '-1'], '--seed is -1, but must be at least 0'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--train', '0'], '--train is 0, but must be at least 1'),
+        (['--size', '64', '8'], '--size is 8, but must be at least 16'),
+        (['--seed', '-1'], '--seed is -1, but must be at least 0'),
+    ],
+)
 def test_data_maker_refuses_what_it_cannot_draw(tmp_path, arguments, message):
     with pytest.raises(SystemExit, match=message):
         make_segmentation_data.main([str(tmp_path / 'out'), *arguments])
@@ -111,7 +117,8 @@ def write_session(work_dir, rows, stamp='20260101_000000', log='', **settings):
         train_dataloader=dict(batch_size=4),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=60),
         default_hooks=dict(logger=dict(interval=10, log_metric_by_epoch=False)),
-        launcher='none')
+        launcher='none',
+    )
     config.update(settings)
     backend.add_config(Config(config))
     for row in rows:
@@ -133,16 +140,33 @@ def infobatch_passes(*passes):
     for index, (iterations, kept, annealing) in enumerate(passes):
         trained += kept
         saving = 1 - trained / (100 * (index + 1))
-        records.append({
-            'pass': index, 'begin_iter': begin, 'iterations': iterations, 'kept': kept,
-            'pruned': 100 - kept, 'pruned_share': 1 - kept / 100, 'annealing': annealing,
-            'threshold': None, 'mean_score': None, 'seconds': 0.25, 'trained': kept,
-            'saving': saving})
+        records.append(
+            {
+                'pass': index,
+                'begin_iter': begin,
+                'iterations': iterations,
+                'kept': kept,
+                'pruned': 100 - kept,
+                'pruned_share': 1 - kept / 100,
+                'annealing': annealing,
+                'threshold': None,
+                'mean_score': None,
+                'seconds': 0.25,
+                'trained': kept,
+                'saving': saving,
+            }
+        )
         begin += iterations
     totals = dict(
-        passes=len(passes), iterations=begin, schedule_iterations=25 * len(passes),
-        samples_trained=trained, samples_full=100 * len(passes), saving=saving,
-        seconds_choosing=0.25 * len(passes), finished=True)
+        passes=len(passes),
+        iterations=begin,
+        schedule_iterations=25 * len(passes),
+        samples_trained=trained,
+        samples_full=100 * len(passes),
+        saving=saving,
+        seconds_choosing=0.25 * len(passes),
+        finished=True,
+    )
     return {'version': 1, 'settings': {}, 'passes': records, 'totals': totals}
 
 
@@ -190,14 +214,28 @@ def test_infobatch_json_gives_samples_and_saving_and_the_choosing_is_in_the_cloc
 
 
 def test_a_resumed_run_is_merged_and_the_later_session_wins(tmp_path):
-    write_session(tmp_path, [train_row(i, loss=1.0) for i in (10, 20, 30, 40)]
-                  + [metric_row(20, mIoU=1.0), metric_row(40, mIoU=2.0)], '20260101_000000')
-    write_session(tmp_path, [train_row(i, loss=5.0) for i in (30, 40, 50, 60)]
-                  + [metric_row(40, mIoU=3.0)], '20260102_000000', '    GPU number: 2\n')
+    write_session(
+        tmp_path,
+        [train_row(i, loss=1.0) for i in (10, 20, 30, 40)]
+        + [metric_row(20, mIoU=1.0), metric_row(40, mIoU=2.0)],
+        '20260101_000000',
+    )
+    write_session(
+        tmp_path,
+        [train_row(i, loss=5.0) for i in (30, 40, 50, 60)] + [metric_row(40, mIoU=3.0)],
+        '20260102_000000',
+        '    GPU number: 2\n',
+    )
     write_session(tmp_path, [], '20260103_000000')  # a test, or a start that failed
     run = _runs.read_run(tmp_path)
     assert [(row['iter'], row['loss']) for row in run.train] == [
-        (10, 1.0), (20, 1.0), (30, 5.0), (40, 5.0), (50, 5.0), (60, 5.0)]
+        (10, 1.0),
+        (20, 1.0),
+        (30, 5.0),
+        (40, 5.0),
+        (50, 5.0),
+        (60, 5.0),
+    ]
     assert run.metric()[2].tolist() == [1.0, 3.0]
     assert run.samples == 20 * 4 + 40 * 8
 
@@ -212,11 +250,20 @@ def test_a_second_run_in_the_same_directory_replaces_the_first(tmp_path):
 
 
 def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
-    rows = [train_row(10, epoch=1), metric_row(1, **{'accuracy/top1': 50.0}),
-            train_row(22, epoch=2), metric_row(2, **{'accuracy/top1': 60.0})]
+    rows = [
+        train_row(10, epoch=1),
+        metric_row(1, **{'accuracy/top1': 50.0}),
+        train_row(22, epoch=2),
+        metric_row(2, **{'accuracy/top1': 60.0}),
+    ]
     log = 'Epoch(train)   [1][10/12]  lr: 1\nEpoch(train)   [2][10/12]  lr: 1\n'
-    write_session(tmp_path, rows, log=log, train_cfg=dict(max_epochs=2),
-                  default_hooks=dict(logger=dict(interval=10)))
+    write_session(
+        tmp_path,
+        rows,
+        log=log,
+        train_cfg=dict(max_epochs=2),
+        default_hooks=dict(logger=dict(interval=10)),
+    )
     run = _runs.read_run(tmp_path)
     name, steps, values = run.metric()
     assert (name, steps.tolist(), values.tolist()) == ('accuracy/top1', [12, 24], [50.0, 60.0])
@@ -238,17 +285,24 @@ def test_a_line_cut_off_by_a_kill_is_left_out(baseline):
 
 
 def test_time_that_is_only_sampled_is_called_an_estimate(tmp_path):
-    write_session(tmp_path, [train_row(50), train_row(100)], train_cfg=dict(max_iters=100),
-                  default_hooks=dict(logger=dict(interval=50)))
+    write_session(
+        tmp_path,
+        [train_row(50), train_row(100)],
+        train_cfg=dict(max_iters=100),
+        default_hooks=dict(logger=dict(interval=50)),
+    )
     run = _runs.read_run(tmp_path)
     assert run.seconds == 50.0
     assert run.notes == [
-        'time estimated: the log has the mean of the last 10 of every 50 iterations']
+        'time estimated: the log has the mean of the last 10 of every 50 iterations'
+    ]
 
 
 def test_a_log_with_hierarchy_reads_the_same(tmp_path):
-    rows = [{'train/loss': 1.0, 'train/time': 0.5, 'iter': 60, 'step': 60},
-            {'val/mIoU': 40.0, 'val/time': 1.0, 'step': 60}]
+    rows = [
+        {'train/loss': 1.0, 'train/time': 0.5, 'iter': 60, 'step': 60},
+        {'val/mIoU': 40.0, 'val/time': 1.0, 'step': 60},
+    ]
     write_session(tmp_path, rows)
     run = _runs.read_run(tmp_path)
     assert (run.seconds, run.metric()[0], run.metric()[2].tolist()) == (30.0, 'mIoU', [40.0])
@@ -272,21 +326,26 @@ def test_the_table_takes_a_metric_and_labels(baseline, capsys):
     assert '| all data | 60 ' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('seconds, text', [
-    (41.96, '42.0 s'), (185.2, '3 min 05 s'), (3599.7, '1 h 00 min'), (7621, '2 h 07 min')])
+@pytest.mark.parametrize(
+    'seconds, text',
+    [(41.96, '42.0 s'), (185.2, '3 min 05 s'), (3599.7, '1 h 00 min'), (7621, '2 h 07 min')],
+)
 def test_durations_are_written_for_people(seconds, text):
     assert summarize.duration(seconds) == text
 
 
 @pytest.mark.parametrize('tool', [summarize, plot_curves])
-@pytest.mark.parametrize('case, message', [
-    ('missing', 'is not a directory: give the work_dir of a run'),
-    ('empty', 'has no training logs: no <timestamp>/vis_data/scalars.json'),
-    ('metric', "metric 'mAP' is not in the logs of 'baseline', which have: aAcc, mIoU. Give"),
-    ('labels', '--labels has 2 names for 1 work directories'),
-    ('version', 'has version 2, but only version 1 can be read'),
-    ('broken', 'is not what InfoBatchHook writes'),
-])
+@pytest.mark.parametrize(
+    'case, message',
+    [
+        ('missing', 'is not a directory: give the work_dir of a run'),
+        ('empty', 'has no training logs: no <timestamp>/vis_data/scalars.json'),
+        ('metric', "metric 'mAP' is not in the logs of 'baseline', which have: aAcc, mIoU. Give"),
+        ('labels', '--labels has 2 names for 1 work directories'),
+        ('version', 'has version 2, but only version 1 can be read'),
+        ('broken', 'is not what InfoBatchHook writes'),
+    ],
+)
 def test_a_bad_input_is_one_clear_error(baseline, tmp_path, tool, case, message):
     arguments = [str(baseline)]
     if case == 'missing':
@@ -475,13 +534,22 @@ def test_without_a_launcher_or_with_an_accelerator_nothing_changes(config, on_cp
 
 
 def test_on_the_cpu_the_model_is_wrapped_without_device_ids(config, on_cpu):
-    cfg = train_config(config, '--launcher', 'pytorch', '--cfg-options',
-                       'model.backbone.norm_cfg.type=BN', 'model.heads.1.norm_cfg.type=BN',
-                       'find_unused_parameters=True')
+    cfg = train_config(
+        config,
+        '--launcher',
+        'pytorch',
+        '--cfg-options',
+        'model.backbone.norm_cfg.type=BN',
+        'model.heads.1.norm_cfg.type=BN',
+        'find_unused_parameters=True',
+    )
     _common.prepare_launch(cfg, training=True)
     assert cfg.model_wrapper_cfg == dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False, find_unused_parameters=True,
-        device_ids=None)
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=True,
+        device_ids=None,
+    )
     assert len(on_cpu) == 1
 
 
@@ -505,28 +573,61 @@ def test_a_launcher_without_its_environment_is_a_users_error(config, monkeypatch
         _common.prepare_launch(cfg, training=False)
 
 
-@pytest.mark.parametrize('script, arguments, expected', [
-    ('dist_train.sh', ['c.py', '4', '--cfg-options', 'a="[1, 2]"'],
-     ['-m torch.distributed.run', '--nnodes=2', '--node_rank=1', '--master_addr=10.0.0.1',
-      '--master_port=1234', '--nproc_per_node=4', '{root}/tools/train.py c.py --launcher pytorch '
-      '--cfg-options a="[1, 2]"']),
-    ('dist_test.sh', ['c.py', 'c.pth', '3', '--out', 'x'],
-     ['--nproc_per_node=3', '{root}/tools/test.py c.py c.pth --launcher pytorch --out x']),
-    ('slurm_train.sh', ['part', 'job', 'c.py', '--amp'],
-     ['-p part', '--job-name=job', '--gres=gpu:2', '--ntasks=8', '--exclusive --mem=0',
-      '{root}/tools/train.py c.py --launcher=slurm --amp']),
-])
+@pytest.mark.parametrize(
+    'script, arguments, expected',
+    [
+        (
+            'dist_train.sh',
+            ['c.py', '4', '--cfg-options', 'a="[1, 2]"'],
+            [
+                '-m torch.distributed.run',
+                '--nnodes=2',
+                '--node_rank=1',
+                '--master_addr=10.0.0.1',
+                '--master_port=1234',
+                '--nproc_per_node=4',
+                '{root}/tools/train.py c.py --launcher pytorch --cfg-options a="[1, 2]"',
+            ],
+        ),
+        (
+            'dist_test.sh',
+            ['c.py', 'c.pth', '3', '--out', 'x'],
+            ['--nproc_per_node=3', '{root}/tools/test.py c.py c.pth --launcher pytorch --out x'],
+        ),
+        (
+            'slurm_train.sh',
+            ['part', 'job', 'c.py', '--amp'],
+            [
+                '-p part',
+                '--job-name=job',
+                '--gres=gpu:2',
+                '--ntasks=8',
+                '--exclusive --mem=0',
+                '{root}/tools/train.py c.py --launcher=slurm --amp',
+            ],
+        ),
+    ],
+)
 def test_the_scripts_start_the_tools_from_any_directory(tmp_path, script, arguments, expected):
     for name in ('python', 'srun'):
         (tmp_path / name).write_text('#!/bin/sh\necho "$PYTHONPATH"\necho "$@"\n')
         (tmp_path / name).chmod(0o755)
     env = dict(
-        os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', PYTHON='python', NNODES='2',
-        NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1234', GPUS='8', GPUS_PER_NODE='2',
-        SRUN_ARGS='--exclusive --mem=0')
+        os.environ,
+        PATH=f'{tmp_path}:{os.environ["PATH"]}',
+        PYTHON='python',
+        NNODES='2',
+        NODE_RANK='1',
+        MASTER_ADDR='10.0.0.1',
+        PORT='1234',
+        GPUS='8',
+        GPUS_PER_NODE='2',
+        SRUN_ARGS='--exclusive --mem=0',
+    )
     command = ['bash', str(ROOT / 'tools' / script)]
-    done = subprocess.run([*command, *arguments], cwd=tmp_path, env=env, capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(
+        [*command, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
     path, line = done.stdout.splitlines()
     assert Path(path.split(':')[0]).resolve() == ROOT
     for part in expected:
@@ -538,13 +639,26 @@ def test_the_scripts_start_the_tools_from_any_directory(tmp_path, script, argume
 @pytest.mark.slow
 def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
     make_segmentation_data.write_set(
-        tmp_path / 'data' / 'shapes', {'training': 40, 'validation': 4}, (64, 64), seed=0)
-    options = ['--work-dir', 'run', '--cfg-options', 'default_hooks.logger.interval=1',
-               'train_dataloader.num_workers=0', 'val_dataloader.num_workers=0',
-               'train_cfg.val_interval=2']
+        tmp_path / 'data' / 'shapes', {'training': 40, 'validation': 4}, (64, 64), seed=0
+    )
+    options = [
+        '--work-dir',
+        'run',
+        '--cfg-options',
+        'default_hooks.logger.interval=1',
+        'train_dataloader.num_workers=0',
+        'val_dataloader.num_workers=0',
+        'train_cfg.val_interval=2',
+    ]
     config = str(ROOT / 'configs/demo/upernet_r18-slim_1xb8-1.2k_shapes-64x64.py')
-    env = dict(os.environ, PYTHON=sys.executable, PORT='29713', OMP_NUM_THREADS='1',
-               CUDA_VISIBLE_DEVICES='-1', PYTHONPATH=str(ROOT))
+    env = dict(
+        os.environ,
+        PYTHON=sys.executable,
+        PORT='29713',
+        OMP_NUM_THREADS='1',
+        CUDA_VISIBLE_DEVICES='-1',
+        PYTHONPATH=str(ROOT),
+    )
 
     def start(*command):
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
@@ -555,7 +669,14 @@ def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
     assert (run.iterations, run.samples, run.notes) == (4, 4 * 8 * 2, [])
     assert run.metric()[1].tolist() == [2, 4]
 
-    start(sys.executable, str(ROOT / 'tools/train.py'), config, '--resume', '--no-validate',
-          *options, 'train_cfg.max_iters=6')
+    start(
+        sys.executable,
+        str(ROOT / 'tools/train.py'),
+        config,
+        '--resume',
+        '--no-validate',
+        *options,
+        'train_cfg.max_iters=6',
+    )
     run = _runs.read_run(tmp_path / 'run')
     assert (run.iterations, run.samples, run.notes) == (6, 4 * 8 * 2 + 2 * 8, [])

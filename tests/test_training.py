@@ -1,4 +1,5 @@
 """Whole runs of both toolboxes: off means off, and what a pruned run does."""
+
 import functools
 import inspect
 import math
@@ -57,24 +58,30 @@ def initial_weights(cfg, path):
 
 
 @pytest.mark.parametrize(
-    'max_iters, on', [(16, dict(prune_ratio=0.)), (6, dict(prune_ratio=0.5)), (13, dict(delta=0.))],
-    ids=['prune_ratio=0', 'first pass', 'annealing from the start'])
-def test_without_pruning_an_mmseg_run_is_the_stock_run_bit_for_bit(seg_data, tmp_path, no_pause,
-                                                                   max_iters, on):
+    'max_iters, on',
+    [(16, dict(prune_ratio=0.0)), (6, dict(prune_ratio=0.5)), (13, dict(delta=0.0))],
+    ids=['prune_ratio=0', 'first pass', 'annealing from the start'],
+)
+def test_without_pruning_an_mmseg_run_is_the_stock_run_bit_for_bit(
+    seg_data, tmp_path, no_pause, max_iters, on
+):
     cfg = runs.segmentation_config(
-        seg_data, tmp_path / 'stock', max_iters, flip=True, norm_cfg=runs.BN)
+        seg_data, tmp_path / 'stock', max_iters, flip=True, norm_cfg=runs.BN
+    )
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
     stock = runs.train(cfg)
     ours = runs.train(runs.switch_on(cfg, **on))
     assert len(ours.rows) == max_iters
-    assert {weight for row in ours.column('weights') for weight in row} == {1.}
+    assert {weight for row in ours.column('weights') for weight in row} == {1.0}
     assert_same_run(ours, stock)
 
 
 @pytest.mark.skipif(
-    STOCK_LOOP_DRAWS_FIRST, reason='this mmengine opens the dataloader before it makes the weights')
+    STOCK_LOOP_DRAWS_FIRST, reason='this mmengine opens the dataloader before it makes the weights'
+)
 def test_without_pruning_an_mmseg_run_from_scratch_with_dropout_is_the_stock_run(
-        seg_data, tmp_path, no_pause):
+    seg_data, tmp_path, no_pause
+):
     cfg = runs.segmentation_config(
         seg_data,
         tmp_path,
@@ -83,25 +90,30 @@ def test_without_pruning_an_mmseg_run_from_scratch_with_dropout_is_the_stock_run
         flip=True,
         dropout=0.3,
         norm_cfg=runs.BN,
-        val_interval=4)
+        val_interval=4,
+    )
     ours, stock = runs.train(runs.switch_on(cfg, prune_ratio=0)), runs.train(cfg)
     assert {len(indices) for indices in stock.column('indices')} == {5, 2}
     assert_same_run(ours, stock)
 
 
 @pytest.mark.parametrize(
-    'loss', [
+    'loss',
+    [
         dict(type='CrossEntropyLoss', avg_non_ignore=True),
         pytest.param(
-            dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2., 1.5]),
+            dict(type='CrossEntropyLoss', class_weight=[0.5, 1.0, 2.0, 1.5]),
             marks=pytest.mark.skipif(
-                CLASS_WEIGHT_FAILS,
-                reason='this mmseg fails with class_weight and ignored labels')),
+                CLASS_WEIGHT_FAILS, reason='this mmseg fails with class_weight and ignored labels'
+            ),
+        ),
         dict(type='CrossEntropyLoss', use_sigmoid=True),
     ],
-    ids=['avg_non_ignore', 'class_weight', 'use_sigmoid'])
+    ids=['avg_non_ignore', 'class_weight', 'use_sigmoid'],
+)
 def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run(
-        seg_data, tmp_path, no_pause, loss):
+    seg_data, tmp_path, no_pause, loss
+):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 7)
     cfg.model.decode_head.loss_decode = loss
     cfg.model.auxiliary_head.loss_decode = dict(loss)
@@ -111,15 +123,18 @@ def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run
 
 
 @pytest.mark.parametrize(
-    'loss', [
-        dict(type='CrossEntropyLoss', class_weight=[0.5, 1., 2.]),
+    'loss',
+    [
+        dict(type='CrossEntropyLoss', class_weight=[0.5, 1.0, 2.0]),
         dict(type='FocalLoss'),
         dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3),
         dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3, mode='multi_label'),
     ],
-    ids=['class_weight', 'focal', 'label smoothing', 'smoothing with sigmoids'])
+    ids=['class_weight', 'focal', 'label smoothing', 'smoothing with sigmoids'],
+)
 def test_without_pruning_the_losses_of_mmpretrain_are_those_of_the_stock_run(
-        cls_data, tmp_path, loss):
+    cls_data, tmp_path, loss
+):
     cfg = runs.classification_config(cls_data, tmp_path, max_epochs=2)
     cfg.model.head.loss = loss
     stock = runs.train(cfg)
@@ -128,7 +143,8 @@ def test_without_pruning_the_losses_of_mmpretrain_are_those_of_the_stock_run(
 
 
 def test_without_pruning_other_loss_weights_equal_the_stock_run_to_rounding(
-        seg_data, tmp_path, no_pause):
+    seg_data, tmp_path, no_pause
+):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 8, aux_weight=0.4)
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
     stock, ours = runs.train(cfg), runs.train(runs.switch_on(cfg, prune_ratio=0))
@@ -137,23 +153,20 @@ def test_without_pruning_other_loss_weights_equal_the_stock_run_to_rounding(
 
 
 SCHEDULES = {
-    'by epoch and converted':
-    None,
+    'by epoch and converted': None,
     'by epoch': [dict(type='MultiStepLR', milestones=[1, 2], gamma=0.1, by_epoch=True)],
     'one cycle over iterations': [
         dict(
-            type='OneCycleLR',
-            eta_max=0.2,
-            total_steps=3,
-            by_epoch=True,
-            convert_to_iter_based=True)
+            type='OneCycleLR', eta_max=0.2, total_steps=3, by_epoch=True, convert_to_iter_based=True
+        )
     ],
 }
 
 
 @pytest.mark.parametrize('schedule', SCHEDULES)
 def test_without_pruning_an_mmpretrain_run_is_the_stock_run_bit_for_bit(
-        cls_data, tmp_path, schedule):
+    cls_data, tmp_path, schedule
+):
     cfg = runs.classification_config(
         cls_data,
         tmp_path,
@@ -163,7 +176,8 @@ def test_without_pruning_an_mmpretrain_run_is_the_stock_run_bit_for_bit(
         norm_cfg=runs.BN,
         val_interval=2,
         drop_last=True,
-        param_scheduler=SCHEDULES[schedule])
+        param_scheduler=SCHEDULES[schedule],
+    )
     stock, ours = runs.train(cfg), runs.train(runs.switch_on(cfg, prune_ratio=0))
     assert len(ours.rows) == 9
     assert_same_run(ours, stock)
@@ -171,7 +185,8 @@ def test_without_pruning_an_mmpretrain_run_is_the_stock_run_bit_for_bit(
 
 def test_annealing_after_pruning_is_a_stock_epoch_bit_for_bit(cls_data, tmp_path):
     cfg = runs.classification_config(
-        cls_data, tmp_path / 'ours', max_epochs=4, param_scheduler=SCHEDULES['by epoch'])
+        cls_data, tmp_path / 'ours', max_epochs=4, param_scheduler=SCHEDULES['by epoch']
+    )
     runs.checkpoints_every(cfg, 1, by_epoch=True)
     ours = runs.train(runs.switch_on(cfg, delta=0.75))
     assert ours.passes[2][1].pruned and not ours.passes[3][1].pruned
@@ -198,8 +213,9 @@ class LossesByHand(Hook):
     def before_train(self, runner):
         self.calls = []
         for loss in (m for m in runner.model.modules() if isinstance(m, InfoBatchLoss)):
-            loss.register_forward_pre_hook(lambda module, args: self.calls.append(
-                (module, args[0], args[1])))
+            loss.register_forward_pre_hook(
+                lambda module, args: self.calls.append((module, args[0], args[1]))
+            )
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         self.calls.clear()
@@ -209,7 +225,8 @@ class LossesByHand(Hook):
         for module, pred, target in self.calls:
             if module.score:
                 values = F.cross_entropy(
-                    pred.detach().double(), target, ignore_index=255, reduction='none')
+                    pred.detach().double(), target, ignore_index=255, reduction='none'
+                )
                 valid = (target != 255).flatten(1).sum(1) if target.ndim > 1 else 1
                 total += module.loss_weight * values.reshape(len(values), -1).sum(1) / valid
         for sample, value in zip(data_batch['data_samples'], total):
@@ -223,7 +240,8 @@ def seg_run(seg_data, tmp_path_factory):
     """Eight passes over 12 images at batch size 2, the last of them annealing."""
     work_dir = tmp_path_factory.mktemp('seg_run')
     cfg = runs.segmentation_config(
-        seg_data, work_dir, max_iters=48, val_interval=10, aux_weight=0.4)
+        seg_data, work_dir, max_iters=48, val_interval=10, aux_weight=0.4
+    )
     cfg.default_hooks.checkpoint.update(interval=10, save_last=True)
     by_hand = LossesByHand()
     recorder = runs.train(runs.switch_on(cfg), by_hand)
@@ -235,7 +253,8 @@ def seg_run(seg_data, tmp_path_factory):
         length=6,
         num_samples=12,
         batch=2,
-        unpruned=runs.train(runs.switch_on(cfg, prune_ratio=0)))
+        unpruned=runs.train(runs.switch_on(cfg, prune_ratio=0)),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -254,8 +273,10 @@ def cls_run(cls_data, tmp_path_factory):
                 eta_max=0.1,
                 total_steps=8,
                 by_epoch=True,
-                convert_to_iter_based=True)
-        ])
+                convert_to_iter_based=True,
+            )
+        ],
+    )
     cfg.default_hooks.checkpoint.update(interval=3, save_last=True)
     by_hand = LossesByHand()
     recorder = runs.train(runs.switch_on(cfg), by_hand)
@@ -267,7 +288,8 @@ def cls_run(cls_data, tmp_path_factory):
         length=6,
         num_samples=16,
         batch=3,
-        unpruned=runs.train(runs.switch_on(cfg, prune_ratio=0)))
+        unpruned=runs.train(runs.switch_on(cfg, prune_ratio=0)),
+    )
 
 
 @pytest.fixture(params=['mmseg', 'mmpretrain'])
@@ -284,12 +306,15 @@ def test_a_run_prunes_from_the_second_pass_to_the_annealing(pruned):
 
 def test_a_pass_trains_each_sample_of_its_plan_once_at_its_weight(pruned):
     passes = zip(
-        pruned.recorder.by_pass('indices'), pruned.recorder.by_pass('weights'),
-        pruned.recorder.passes)
+        pruned.recorder.by_pass('indices'),
+        pruned.recorder.by_pass('weights'),
+        pruned.recorder.passes,
+    )
     for indices, weights, (_, plan) in passes:
         assert sorted(indices) == plan.indices.tolist()
-        assert dict(zip(indices,
-                        weights)) == dict(zip(plan.indices.tolist(), plan.weights.tolist()))
+        assert dict(zip(indices, weights)) == dict(
+            zip(plan.indices.tolist(), plan.weights.tolist())
+        )
 
 
 def test_the_weights_of_each_pass_sum_to_the_number_of_samples(pruned):
@@ -302,16 +327,17 @@ def test_samples_at_or_above_the_mean_are_kept_at_weight_1(pruned):
         mean = scores.double().mean()
         above = (scores >= mean).nonzero().squeeze(1).tolist()
         weights = dict(zip(plan.indices.tolist(), plan.weights.tolist()))
-        assert above and {weights[index] for index in above} == {1.}
+        assert above and {weights[index] for index in above} == {1.0}
         assert plan.threshold == pytest.approx(mean.item(), rel=1e-12)
         well_learned = [weight for index, weight in weights.items() if index not in above]
-        assert {round(weight * len(well_learned))
-                for weight in well_learned} == {pruned.num_samples - len(above)}
+        assert {round(weight * len(well_learned)) for weight in well_learned} == {
+            pruned.num_samples - len(above)
+        }
 
 
 def test_the_annealing_pass_trains_all_samples_at_weight_1(pruned):
     assert sorted(pruned.recorder.by_pass('indices')[-1]) == list(range(pruned.num_samples))
-    assert set(pruned.recorder.by_pass('weights')[-1]) == {1.}
+    assert set(pruned.recorder.by_pass('weights')[-1]) == {1.0}
 
 
 def test_the_scores_are_each_samples_latest_loss_computed_by_hand(pruned):
@@ -356,11 +382,13 @@ def test_the_expected_end_is_exact_in_the_last_pass_and_the_eta_ends_at_0(pruned
     last = pruned.recorder.by_pass('max_iters')[-1]
     assert set(last) == {len(pruned.recorder.rows)}
     estimates = pruned.recorder.column('max_iters')
-    assert all(iteration < estimate <= 8 * pruned.length
-               for iteration, estimate in enumerate(estimates))
-    assert 'eta: 0:00:00' in [
-        line for line in runs.log_of(pruned.work_dir).splitlines() if '(train)' in line
-    ][-1]
+    assert all(
+        iteration < estimate <= 8 * pruned.length for iteration, estimate in enumerate(estimates)
+    )
+    assert (
+        'eta: 0:00:00'
+        in [line for line in runs.log_of(pruned.work_dir).splitlines() if '(train)' in line][-1]
+    )
 
 
 def test_the_log_of_an_iteration_based_run_ends_with_the_last_of_all_iterations(seg_run):
@@ -373,10 +401,11 @@ def test_the_log_of_an_iteration_based_run_ends_with_the_last_of_all_iterations(
 
 def test_the_log_of_an_epoch_based_run_counts_the_iterations_of_each_pass(cls_run):
     shown = re.findall(r'Epoch\(train\) +\[(\d+)\]\[ *(\d+)/(\d+)\]', runs.log_of(cls_run.work_dir))
-    expected = [(str(index), str(step), str(math.ceil(plan.kept / 3)))
-                for index, (_, plan) in enumerate(cls_run.recorder.passes, 1)
-                for step in range(1,
-                                  math.ceil(plan.kept / 3) + 1)]
+    expected = [
+        (str(index), str(step), str(math.ceil(plan.kept / 3)))
+        for index, (_, plan) in enumerate(cls_run.recorder.passes, 1)
+        for step in range(1, math.ceil(plan.kept / 3) + 1)
+    ]
     assert shown == expected
 
 
@@ -387,9 +416,9 @@ def test_an_iteration_based_run_validates_and_saves_by_iterations_and_once_at_th
     assert validated == expected
     saved = re.findall(r'Saving checkpoint at (\d+) iterations', runs.log_of(seg_run.work_dir))
     assert [int(at) for at in saved] == expected
-    assert {path.name
-            for path in seg_run.work_dir.glob('*.pth')} == {f'iter_{at}.pth'
-                                                            for at in expected}
+    assert {path.name for path in seg_run.work_dir.glob('*.pth')} == {
+        f'iter_{at}.pth' for at in expected
+    }
 
 
 def test_an_epoch_based_run_validates_and_saves_by_epochs_and_once_at_the_end(cls_run):
@@ -414,10 +443,13 @@ def test_the_report_tells_what_each_pass_trained(pruned):
     recorder = pruned.recorder
     begin = 0
     for index, (record, (scores, plan), indices, lrs) in enumerate(
-            zip(report['passes'], recorder.passes, recorder.by_pass('indices'),
-                recorder.by_pass('lr'))):
-        assert (record['pass'], record['begin_iter'], record['iterations']) == (index, begin,
-                                                                                len(lrs))
+        zip(report['passes'], recorder.passes, recorder.by_pass('indices'), recorder.by_pass('lr'))
+    ):
+        assert (record['pass'], record['begin_iter'], record['iterations']) == (
+            index,
+            begin,
+            len(lrs),
+        )
         assert record['kept'] == record['trained'] == plan.kept == len(indices)
         assert record['pruned'] == plan.pruned
         assert record['pruned_share'] == pytest.approx(plan.pruned / pruned.num_samples)
@@ -430,8 +462,11 @@ def test_the_report_tells_what_each_pass_trained(pruned):
         begin += len(lrs)
     trained = sum(len(indices) for indices in recorder.column('indices'))
     totals = report['totals']
-    assert (totals['passes'], totals['iterations'],
-            totals['schedule_iterations']) == (8, len(recorder.rows), 8 * pruned.length)
+    assert (totals['passes'], totals['iterations'], totals['schedule_iterations']) == (
+        8,
+        len(recorder.rows),
+        8 * pruned.length,
+    )
     assert (totals['samples_trained'], totals['samples_full']) == (trained, 8 * pruned.num_samples)
     assert totals['saving'] == pytest.approx(1 - trained / (8 * pruned.num_samples))
     assert totals['finished'] is True
@@ -444,7 +479,8 @@ def test_the_report_tells_what_each_pass_trained(pruned):
         batch_size=pruned.batch,
         budget='passes',
         schedule_iterations=8 * pruned.length,
-        pass_length=pruned.length)
+        pass_length=pruned.length,
+    )
 
 
 def test_each_pass_is_logged_and_its_numbers_reach_the_visualizer(pruned):
@@ -459,12 +495,16 @@ def test_each_pass_is_logged_and_its_numbers_reach_the_visualizer(pruned):
         assert 0 <= line['infobatch/saving'] < 1
         assert re.search(
             rf'InfoBatch pass {record["pass"] + 1}: kept {record["kept"]} of {pruned.num_samples} '
-            rf'samples, pruned {record["pruned"]} \({record["pruned_share"]:.1%}\)', log)
+            rf'samples, pruned {record["pruned"]} \({record["pruned_share"]:.1%}\)',
+            log,
+        )
     assert log.count('annealing') == 1
     totals = report['totals']
-    assert (f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} samples in '
-            f'{totals["iterations"]} iterations of a schedule of {8 * pruned.length}: saving '
-            f'{totals["saving"]:.1%}') in log
+    assert (
+        f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} samples in '
+        f'{totals["iterations"]} iterations of a schedule of {8 * pruned.length}: saving '
+        f'{totals["saving"]:.1%}'
+    ) in log
 
 
 def test_a_run_that_prunes_nothing_saves_nothing(pruned):
@@ -477,7 +517,8 @@ def test_a_run_that_prunes_nothing_saves_nothing(pruned):
 
 
 def test_budget_iterations_makes_exactly_max_iters_iterations_of_the_stock_learning_rate(
-        seg_data, tmp_path):
+    seg_data, tmp_path
+):
     cfg = runs.segmentation_config(seg_data, tmp_path, 30, batch_size=3, val_interval=7)
     cfg.default_hooks.checkpoint.update(interval=7, save_last=True)
     ours = runs.train(runs.switch_on(cfg, budget='iterations', delta=0.5))
@@ -489,8 +530,13 @@ def test_budget_iterations_makes_exactly_max_iters_iterations_of_the_stock_learn
     for index, (_, plan) in enumerate(ours.passes):
         begin = ours.column('pass').index(index)
         assert bool(plan.pruned) == (0 < begin < 15)
-    assert [line['step'] for line in runs.scalars_of(tmp_path)
-            if 'mIoU' in line][:5] == [7, 14, 21, 28, 30]
+    assert [line['step'] for line in runs.scalars_of(tmp_path) if 'mIoU' in line][:5] == [
+        7,
+        14,
+        21,
+        28,
+        30,
+    ]
     assert runs.report_of(tmp_path)['totals']['finished']
 
 
@@ -508,8 +554,9 @@ def test_a_schedule_of_a_part_of_a_pass_ends_after_that_part(seg_data, tmp_path,
     whole = math.ceil(ours.passes[-1][1].kept / 2)
     assert steps[-1] == math.ceil(part * whole / 6)
     assert ours.rows[-1]['max_iters'] == len(ours.rows)
-    assert [line['step'] for line in runs.scalars_of(tmp_path)
-            if 'mIoU' in line][:1] == [len(ours.rows)]
+    assert [line['step'] for line in runs.scalars_of(tmp_path) if 'mIoU' in line][:1] == [
+        len(ours.rows)
+    ]
     ends = [recorder.runner.optim_wrapper.get_lr()['lr'] for recorder in (ours, unpruned)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
@@ -526,23 +573,27 @@ def test_warm_up_and_milestones_by_epoch_come_at_the_same_epochs(cls_data, tmp_p
                 begin=0,
                 end=2,
                 by_epoch=True,
-                convert_to_iter_based=True),
-            dict(type='MultiStepLR', milestones=[3, 5], gamma=0.1, by_epoch=True)
-        ])
+                convert_to_iter_based=True,
+            ),
+            dict(type='MultiStepLR', milestones=[3, 5], gamma=0.1, by_epoch=True),
+        ],
+    )
     ours = runs.train(runs.switch_on(cfg))
     unpruned = runs.train(runs.switch_on(cfg, prune_ratio=0))
     for index, (mine, all_of_it) in enumerate(zip(ours.by_pass('lr'), unpruned.by_pass('lr'))):
         assert mine == pytest.approx(
-            [all_of_it[4 * step // len(mine)] for step in range(len(mine))], rel=1e-12)
+            [all_of_it[4 * step // len(mine)] for step in range(len(mine))], rel=1e-12
+        )
         if index >= 2:
-            assert mine == pytest.approx([0.05 * 0.1**((index >= 3) + (index >= 5))] * len(mine))
+            assert mine == pytest.approx([0.05 * 0.1 ** ((index >= 3) + (index >= 5))] * len(mine))
     assert any(len(lrs) < 4 for lrs in ours.by_pass('lr'))
 
 
 def test_a_data_set_of_few_batches_with_drop_last_never_has_an_empty_pass(tmp_path):
     data = runs.write_segmentation_data(tmp_path / 'data', num_images=5)
     cfg = runs.segmentation_config(
-        data, tmp_path / 'run', max_iters=6, batch_size=4, drop_last=True)
+        data, tmp_path / 'run', max_iters=6, batch_size=4, drop_last=True
+    )
     ours = runs.train(runs.switch_on(cfg, prune_ratio=0.9, delta=1))
     assert [len(indices) for indices in ours.column('indices')] == [4] * 6
     assert len(ours.passes) == 6
@@ -600,11 +651,14 @@ class Pids(Hook):
 
 
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
-def test_persistent_workers_stay_over_all_passes_without_a_pause(seg_data, cls_data, tmp_path,
-                                                                 monkeypatch, toolbox):
+def test_persistent_workers_stay_over_all_passes_without_a_pause(
+    seg_data, cls_data, tmp_path, monkeypatch, toolbox
+):
     cfg = (
         runs.segmentation_config(seg_data, tmp_path, 24, num_workers=2)
-        if toolbox == 'mmseg' else runs.classification_config(cls_data, tmp_path, 5, num_workers=2))
+        if toolbox == 'mmseg'
+        else runs.classification_config(cls_data, tmp_path, 5, num_workers=2)
+    )
     monkeypatch.setattr('time.sleep', lambda seconds: pytest.fail('it slept'))
     pids = Pids()
     ours = runs.train(runs.switch_on(cfg), pids)
@@ -644,8 +698,9 @@ steps_early = pytest.mark.filterwarnings('ignore:Detected call of `scheduler.ste
 @steps_early
 @pytest.mark.parametrize('max_iters', [24, 29, 31, 37])
 @pytest.mark.parametrize('counts', [3, 4])
-def test_with_gradient_accumulation_the_last_iteration_updates(seg_data, tmp_path, counts,
-                                                               max_iters):
+def test_with_gradient_accumulation_the_last_iteration_updates(
+    seg_data, tmp_path, counts, max_iters
+):
     cfg = runs.segmentation_config(seg_data, tmp_path, max_iters)
     cfg.optim_wrapper.accumulative_counts = counts
     updates = Updates()
@@ -657,7 +712,8 @@ def test_with_gradient_accumulation_the_last_iteration_updates(seg_data, tmp_pat
 
 @steps_early
 def test_without_pruning_gradient_accumulation_is_that_of_the_stock_run(
-        seg_data, tmp_path, no_pause):
+    seg_data, tmp_path, no_pause
+):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 14)
     cfg.optim_wrapper.accumulative_counts = 4
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
@@ -670,19 +726,20 @@ def test_several_heads_and_lists_of_losses_add_up_to_the_score(seg_data, tmp_pat
     loss = cfg.model.decode_head.loss_decode
     cfg.model.decode_head.loss_decode = [
         dict(loss, loss_name='loss_one'),
-        dict(loss, loss_name='loss_two')
+        dict(loss, loss_name='loss_two'),
     ]
     cfg.model.auxiliary_head = [
         cfg.model.auxiliary_head,
-        dict(cfg.model.auxiliary_head, in_index=1, in_channels=8)
+        dict(cfg.model.auxiliary_head, in_index=1, in_channels=8),
     ]
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
     stock = runs.train(cfg)
     by_hand = LossesByHand()
     ours = runs.train(runs.switch_on(cfg), by_hand)
     assert len(ours.losses) == 4 and ours.passes[1][1].pruned
-    assert {'decode.loss_one', 'decode.loss_two', 'aux_0.loss_ce',
-            'aux_1.loss_ce'} <= set(ours.rows[0]['loss'])
+    assert {'decode.loss_one', 'decode.loss_two', 'aux_0.loss_ce', 'aux_1.loss_ce'} <= set(
+        ours.rows[0]['loss']
+    )
     assert ours.column('loss')[:6] == stock.column('loss')[:6]
     for ended, (scores, _) in zip(by_hand.passes, ours.passes[1:]):
         assert scores.tolist() == pytest.approx([ended[index] for index in range(12)], rel=1e-5)
@@ -700,13 +757,16 @@ def test_a_loss_with_score_false_is_weighted_and_not_scored(seg_data, tmp_path):
 
 @pytest.mark.filterwarnings('ignore:``build_pixel_sampler`` would be deprecated soon')
 @pytest.mark.parametrize(
-    'sampler', [
+    'sampler',
+    [
         dict(type='OHEMPixelSampler', thresh=0.7, min_kept=50),
-        dict(type='OHEMPixelSampler', min_kept=50)
+        dict(type='OHEMPixelSampler', min_kept=50),
     ],
-    ids=['by probability', 'by loss'])
-def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(seg_data, tmp_path, no_pause,
-                                                                 sampler):
+    ids=['by probability', 'by loss'],
+)
+def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(
+    seg_data, tmp_path, no_pause, sampler
+):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 8)
     cfg.model.decode_head.sampler = sampler
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
@@ -717,17 +777,22 @@ def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(seg_data, tmp_p
 
 
 @pytest.mark.parametrize(
-    'wrapper', [
+    'wrapper',
+    [
         lambda dataset: dict(type='RepeatDataset', times=2, dataset=dataset),
         lambda dataset: dict(type='ConcatDataset', datasets=[dataset, dataset]),
     ],
-    ids=['RepeatDataset', 'ConcatDataset'])
+    ids=['RepeatDataset', 'ConcatDataset'],
+)
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
-def test_a_sample_is_named_by_its_index_into_the_outermost_data_set(seg_data, cls_data, tmp_path,
-                                                                    toolbox, wrapper):
+def test_a_sample_is_named_by_its_index_into_the_outermost_data_set(
+    seg_data, cls_data, tmp_path, toolbox, wrapper
+):
     cfg = (
         runs.segmentation_config(seg_data, tmp_path, 36)
-        if toolbox == 'mmseg' else runs.classification_config(cls_data, tmp_path, 3))
+        if toolbox == 'mmseg'
+        else runs.classification_config(cls_data, tmp_path, 3)
+    )
     inner = 12 if toolbox == 'mmseg' else 16
     cfg.train_dataloader.dataset = wrapper(cfg.train_dataloader.dataset)
     ours = runs.train(runs.switch_on(cfg, delta=1))
@@ -767,11 +832,14 @@ class CpuAmpOptimWrapper(OptimWrapper):
 
 
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
-def test_mixed_precision_scores_are_float32_and_it_prunes(seg_data, cls_data, tmp_path, no_pause,
-                                                          toolbox):
+def test_mixed_precision_scores_are_float32_and_it_prunes(
+    seg_data, cls_data, tmp_path, no_pause, toolbox
+):
     cfg = (
         runs.segmentation_config(seg_data, tmp_path / 'a', 14)
-        if toolbox == 'mmseg' else runs.classification_config(cls_data, tmp_path / 'a', 3))
+        if toolbox == 'mmseg'
+        else runs.classification_config(cls_data, tmp_path / 'a', 3)
+    )
     cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
     stock = runs.train(cfg)
@@ -804,7 +872,8 @@ def test_a_run_too_short_to_prune_says_so(seg_data, tmp_path, times, warns):
     """12 images in batches of 2: 15 iterations are 2.5 passes, or less than one over 3 copies."""
     cfg = runs.segmentation_config(seg_data, tmp_path, 15)
     cfg.train_dataloader.dataset = dict(
-        type='RepeatDataset', times=times, dataset=cfg.train_dataloader.dataset)
+        type='RepeatDataset', times=times, dataset=cfg.train_dataloader.dataset
+    )
     ours = runs.train(runs.switch_on(cfg))
     assert ('so nothing will be skipped' in runs.log_of(tmp_path)) == warns
     assert any(plan.pruned for _, plan in ours.passes) != warns

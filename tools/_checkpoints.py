@@ -6,6 +6,7 @@ Where PyTorch can allow single classes (2.5 and later), those of mmengine and Nu
 are, and nothing else is called. An older PyTorch cannot, so it is loaded there as mmengine
 itself loads it, which may run what is in it: load only your own.
 """
+
 import warnings
 from pathlib import Path
 from typing import Any, Dict, List
@@ -27,8 +28,10 @@ def classes_of_mmengine() -> List[Any]:
         except ImportError:
             from numpy.core import multiarray  # type: ignore
     for name in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed += [(multiarray._reconstruct, f'{name}._reconstruct'),
-                    (multiarray.scalar, f'{name}.scalar')]
+        allowed += [
+            (multiarray._reconstruct, f'{name}._reconstruct'),
+            (multiarray.scalar, f'{name}.scalar'),
+        ]
     return allowed
 
 

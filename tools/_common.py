@@ -28,11 +28,13 @@ class UsageError(ValueError):
 class ConfigOptions(DictAction):
     """mmengine's ``key=value`` pairs, with the parser's own kind of error for what is none."""
 
-    def __call__(self,
-                 parser: argparse.ArgumentParser,
-                 namespace: argparse.Namespace,
-                 values: Any,
-                 option_string: Optional[str] = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: Optional[str] = None,
+    ) -> None:
         for pair in values:
             if not pair.partition('=')[0] or '=' not in pair:
                 parser.error(f'{option_string}: {pair!r} is no pair; write key=value')
@@ -84,8 +86,9 @@ def load_config(args: argparse.Namespace) -> Config:
         try:
             cfg.merge_from_dict(args.cfg_options)
         except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f'--cfg-options {args.cfg_options}: does not fit the config: '
-                             f'{error}') from error
+            raise UsageError(
+                f'--cfg-options {args.cfg_options}: does not fit the config: {error}'
+            ) from error
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -105,11 +108,14 @@ def check_directory(path: str, option: str) -> None:
     while not above.exists() and not above.is_symlink() and above != above.parent:
         above = above.parent
     if not above.is_dir():
-        raise UsageError(f'{option} {path!r} cannot be written: {str(above)!r} is no directory. '
-                         'Give another one')
+        raise UsageError(
+            f'{option} {path!r} cannot be written: {str(above)!r} is no directory. Give another one'
+        )
     if not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(f'{option} {path!r} cannot be written: no permission to write to '
-                         f'{str(above)!r}. Give another one')
+        raise UsageError(
+            f'{option} {path!r} cannot be written: no permission to write to '
+            f'{str(above)!r}. Give another one'
+        )
 
 
 def check_checkpoint(path: str) -> str:
@@ -139,8 +145,7 @@ def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Confi
     known = list(inspect.signature(convert).parameters)[1:]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise UsageError(f'--infobatch-options: {", ".join(unknown)} is none of '
-                         f'{", ".join(known)}')
+        raise UsageError(f'--infobatch-options: {", ".join(unknown)} is none of {", ".join(known)}')
     try:
         return convert(cfg, **options)
     except CannotConvert as error:
@@ -194,8 +199,9 @@ def prepare_launch(cfg: Config, training: bool) -> None:
         raise UsageError(
             f'{", ".join(names)}: SyncBN needs GPUs, and no accelerator was found for this run '
             f'(launcher {cfg.launcher!r}). Use batch norm per process instead: '
-            "norm_cfg = dict(type='BN', requires_grad=True) in the config, or --cfg-options " +
-            ' '.join('sync_bn=None' if name == 'sync_bn' else f'{name}.type=BN' for name in names))
+            "norm_cfg = dict(type='BN', requires_grad=True) in the config, or --cfg-options "
+            + ' '.join('sync_bn=None' if name == 'sync_bn' else f'{name}.type=BN' for name in names)
+        )
     for _, layer in layers:
         layer['type'] = 'BN'
     if not dist.is_initialized():
@@ -265,7 +271,8 @@ def _init_gloo(cfg: Config) -> None:
         raise UsageError(
             f'--launcher {cfg.launcher}: the environment does not have {", ".join(missing)}. '
             'Start the processes with tools/dist_train.sh or tools/dist_test.sh (pytorch), '
-            'srun (slurm) or mpirun with MASTER_ADDR set (mpi)')
+            'srun (slurm) or mpirun with MASTER_ADDR set (mpi)'
+        )
     env.setdefault('MASTER_PORT', '29500')
     seconds: Optional[float] = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     options: Dict[str, Any] = {}

@@ -1,4 +1,5 @@
 """Builds what a run would build, and takes three steps of it on drawn data."""
+
 import contextlib
 import io
 import tempfile
@@ -66,8 +67,9 @@ class _Stop(Hook):
         """Note when a step begins, its batch being there."""
         self._began = time.perf_counter()
 
-    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None,
-                         outputs: Any = None) -> None:
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         """Count a step."""
         self.losses.append(float(outputs['loss']))
         if torch.cuda.is_available():
@@ -98,6 +100,7 @@ def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Confi
         warnings.simplefilter('ignore')  # of the toolboxes, while they are imported
         import mmpretrain.utils
         import mmseg.utils
+
         for toolbox in (mmseg, mmpretrain):
             toolbox.utils.register_all_modules(False)
         return train_tool.apply_args(load_config(args), args)
@@ -119,16 +122,17 @@ def build_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Buil
         cfg.model.pretrained = None
     with warnings.catch_warnings(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         warnings.simplefilter('ignore')
-        model = (build_model(cfg) if cfg.default_scope == 'mmpretrain' else
-                 MODELS.build(cfg.model))
+        model = build_model(cfg) if cfg.default_scope == 'mmpretrain' else MODELS.build(cfg.model)
         build_optim_wrapper(model, cfg.optim_wrapper)
     count = sum(each.numel() for each in model.parameters())
     length = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs
     unit = 'iterations' if 'max_iters' in cfg.train_cfg else 'epochs'
     sampler = cfg.train_dataloader.sampler
     policy = f', {sampler.policy.type}' if sampler.type == 'InfoBatchSampler' else ''
-    note = (f'{cfg.model.type} with {count / 1e6:.1f} M parameters, '
-            f'{cfg.optim_wrapper.optimizer.type}, {length:,} {unit}{policy}')
+    note = (
+        f'{cfg.model.type} with {count / 1e6:.1f} M parameters, '
+        f'{cfg.optim_wrapper.optimizer.type}, {length:,} {unit}{policy}'
+    )
     return Built(cfg, note + (f', starts from {weights}' if weights else ''))
 
 
@@ -168,7 +172,8 @@ def three_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
         make_segmentation_data.write_set(Path(folder) / 'data', counts, (256, 320), 0)
         loader.dataset.data_root = str(Path(folder) / 'data')
         loader.dataset.data_prefix = dict(
-            img_path='images/training', seg_map_path='annotations/training')
+            img_path='images/training', seg_map_path='annotations/training'
+        )
         loader.num_workers = 0
         fill_dataloaders(cfg, 'train_dataloader')
         for _, layer in find_sync_bn(cfg.model, 'model'):
@@ -189,8 +194,9 @@ def three_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     size = cfg.model.data_preprocessor.size
-    text = (f'{STEPS} steps of {loader.batch_size} crops of {size[0]}x{size[1]}: loss ' +
-            ', '.join(f'{each:.3f}' for each in stop.losses))
+    text = f'{STEPS} steps of {loader.batch_size} crops of {size[0]}x{size[1]}: loss ' + ', '.join(
+        f'{each:.3f}' for each in stop.losses
+    )
     if stop.pruned is not None:
         text += f'; the second pass prunes {stop.pruned} of {counts["training"]}'
     return Steps(text, None if small else min(stop.seconds))

@@ -28,6 +28,7 @@ Some arms depend on what another one of the same seed has recorded:
 
 Until that record is there, ``expected_saving`` of the other arm stands in for it in plans.
 """
+
 import functools
 import json
 import re
@@ -43,14 +44,39 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ROOT / 'experiments'
 NAME = re.compile(r'[a-z0-9][a-z0-9_.-]*')
 KEYS = {
-    'title': str, 'about': str, 'config': str, 'seeds': list, 'arms': list, 'baseline': str,
-    'figures': list, 'gpus': int, 'batch': int, 'schedule': (int, float), 'options': dict,
-    'amp': bool, 'drawn': str}
+    'title': str,
+    'about': str,
+    'config': str,
+    'seeds': list,
+    'arms': list,
+    'baseline': str,
+    'figures': list,
+    'gpus': int,
+    'batch': int,
+    'schedule': (int, float),
+    'options': dict,
+    'amp': bool,
+    'drawn': str,
+}
 ARM_KEYS = {
-    'label': str, 'config': str, 'seeds': list, 'infobatch': (dict, type(None)), 'options': dict,
-    'schedule': (int, float), 'control_of': str, 'saving_of': str, 'samples': (int, float),
-    'like': str, 'expected_saving': (int, float), 'against': str, 'paper': str,
-    'keep_checkpoints': bool, 'line': str, 'x': (int, float), 'same_as': str}
+    'label': str,
+    'config': str,
+    'seeds': list,
+    'infobatch': (dict, type(None)),
+    'options': dict,
+    'schedule': (int, float),
+    'control_of': str,
+    'saving_of': str,
+    'samples': (int, float),
+    'like': str,
+    'expected_saving': (int, float),
+    'against': str,
+    'paper': str,
+    'keep_checkpoints': bool,
+    'line': str,
+    'x': (int, float),
+    'same_as': str,
+}
 
 
 @dataclass(frozen=True)
@@ -116,13 +142,14 @@ class Experiment:
     @property
     def names(self) -> List[str]:
         """The names of the arms."""
-        return [arm.name if arm.owner == self.name else f'{arm.owner}/{arm.name}'
-                for arm in self.arms]
+        return [
+            arm.name if arm.owner == self.name else f'{arm.owner}/{arm.name}' for arm in self.arms
+        ]
 
 
 def available(folder: Path = EXPERIMENTS) -> List[str]:
     """The names of all experiments, sorted."""
-    return sorted(path.name[:-len('.py')] for path in folder.glob('*.py'))
+    return sorted(path.name[: -len('.py')] for path in folder.glob('*.py'))
 
 
 def load_experiment(name: str, folder: Path = EXPERIMENTS) -> Experiment:
@@ -133,15 +160,22 @@ def load_experiment(name: str, folder: Path = EXPERIMENTS) -> Experiment:
     """
     path = folder / f'{name}.py'
     if not path.is_file():
-        raise ValueError(f'experiment {name!r}: {str(path)!r} does not exist; there are: ' +
-                         ', '.join(available(folder)))
-    content = {key: value for key, value in Config.fromfile(str(path)).to_dict().items()
-               if not key.startswith('_')}
+        raise ValueError(
+            f'experiment {name!r}: {str(path)!r} does not exist; there are: '
+            + ', '.join(available(folder))
+        )
+    content = {
+        key: value
+        for key, value in Config.fromfile(str(path)).to_dict().items()
+        if not key.startswith('_')
+    }
     where = f'experiments/{name}.py'
     _check(content, KEYS, ('title', 'arms'), where)
     default = dict(
-        config=content.get('config'), seeds=content.get('seeds', [0]),
-        schedule=content.get('schedule', 1.0))
+        config=content.get('config'),
+        seeds=content.get('seeds', [0]),
+        schedule=content.get('schedule', 1.0),
+    )
     arms: Dict[str, Arm] = {}
     baseline = content.get('baseline', 'all')
     for one in content['arms']:
@@ -157,18 +191,30 @@ def load_experiment(name: str, folder: Path = EXPERIMENTS) -> Experiment:
             raise ValueError(f'{where}: two arms are called {key!r}; rename one')
         arms[key] = arm
     for figure in content.get('figures', []):
-        named = figure.get('arms', []) + [figure[key] for key in ('arm', ) if key in figure]
+        named = figure.get('arms', []) + [figure[key] for key in ('arm',) if key in figure]
         unknown = [each for each in named if each not in arms]
         if unknown:
-            raise ValueError(f'{where}: figure {figure}: {unknown[0]!r} is none of the arms '
-                             f'{", ".join(arms)}')
+            raise ValueError(
+                f'{where}: figure {figure}: {unknown[0]!r} is none of the arms {", ".join(arms)}'
+            )
     return Experiment(
-        name, content['title'], content.get('about', '').strip(), tuple(arms.values()),
-        tuple(content.get('figures', [])), content.get('drawn'))
+        name,
+        content['title'],
+        content.get('about', '').strip(),
+        tuple(arms.values()),
+        tuple(content.get('figures', [])),
+        content.get('drawn'),
+    )
 
 
-def _arm(owner: str, one: Dict[str, Any], content: Dict[str, Any], arms: Dict[str, Arm],
-         baseline: str, where: str) -> Arm:
+def _arm(
+    owner: str,
+    one: Dict[str, Any],
+    content: Dict[str, Any],
+    arms: Dict[str, Arm],
+    baseline: str,
+    where: str,
+) -> Arm:
     name = one.pop('name')
     where = f'{where}: arm {name!r}'
     if not NAME.fullmatch(name):
@@ -201,8 +247,10 @@ def _other(one: Dict[str, Any], arms: Dict[str, Arm], folder: Path, where: str) 
     where = f'{where}: same_as={one["same_as"]!r}'
     allowed = {'same_as', 'label', 'against', 'paper', 'line', 'x'}
     if set(one) - allowed:
-        raise ValueError(f'{where}: {", ".join(sorted(set(one) - allowed))} cannot be changed '
-                         f'here; only {", ".join(sorted(allowed - {"same_as"}))} can')
+        raise ValueError(
+            f'{where}: {", ".join(sorted(set(one) - allowed))} cannot be changed '
+            f'here; only {", ".join(sorted(allowed - {"same_as"}))} can'
+        )
     other = load_experiment(owner, folder)
     if name not in other.names:
         raise ValueError(f'{where}: there is no such arm; there are {", ".join(other.names)}')
@@ -219,8 +267,9 @@ def _earlier(name: str, arms: Dict[str, Arm], where: str) -> Arm:
     return arms[name]
 
 
-def _check(content: Dict[str, Any], keys: Dict[str, Any], needed: Tuple[str, ...],
-           where: str) -> None:
+def _check(
+    content: Dict[str, Any], keys: Dict[str, Any], needed: Tuple[str, ...], where: str
+) -> None:
     for key in needed:
         if content.get(key) is None:
             raise ValueError(f'{where}: {key} is missing')
@@ -296,7 +345,8 @@ def shortened(cfg: Config, length: int) -> Dict[str, Any]:
                 options[f'{prefix}.{name}'] = max(1, round(scheduler[name] * length / old))
         if 'milestones' in scheduler:
             options[f'{prefix}.milestones'] = [
-                max(1, round(each * length / old)) for each in scheduler['milestones']]
+                max(1, round(each * length / old)) for each in scheduler['milestones']
+            ]
     return options
 
 
@@ -347,8 +397,10 @@ def settings(arm: Arm, seed: int, records: Path, gpus: Optional[int] = None) -> 
     if arm.source is not None:
         saving, _ = depends(arm, seed, records)
         if saving is None:
-            raise ValueError(f'{arm.owner}/{arm.name}: {arm.source.name} has no record of seed '
-                             f'{seed} yet, and no expected_saving to plan with')
+            raise ValueError(
+                f'{arm.owner}/{arm.name}: {arm.source.name} has no record of seed '
+                f'{seed} yet, and no expected_saving to plan with'
+            )
         if arm.control_of is not None:
             share *= 1 - saving
         elif arm.like is not None and arm.samples is not None:
@@ -369,19 +421,29 @@ def settings(arm: Arm, seed: int, records: Path, gpus: Optional[int] = None) -> 
         options.update(shortened(cfg, length))
     if arm.batch is not None:
         if arm.batch % gpus:
-            raise ValueError(f'{arm.owner}/{arm.name}: a batch of {arm.batch} cannot be divided '
-                             f'among {gpus} processes; give --gpus a divisor of it')
+            raise ValueError(
+                f'{arm.owner}/{arm.name}: a batch of {arm.batch} cannot be divided '
+                f'among {gpus} processes; give --gpus a divisor of it'
+            )
         if arm.batch // gpus != cfg.train_dataloader.batch_size:
             options['train_dataloader.batch_size'] = arm.batch // gpus
     options.update(arm.options)
     options['randomness.seed'] = seed
     return dict(
-        experiment=arm.owner, arm=arm.name, seed=seed, config=arm.config, infobatch=infobatch,
-        options=options, amp=arm.amp, gpus=gpus)
+        experiment=arm.owner,
+        arm=arm.name,
+        seed=seed,
+        config=arm.config,
+        infobatch=infobatch,
+        options=options,
+        amp=arm.amp,
+        gpus=gpus,
+    )
 
 
-def arguments(run: Dict[str, Any], work_dir: str, resume: bool = False,
-              extra: Optional[List[str]] = None) -> List[str]:
+def arguments(
+    run: Dict[str, Any], work_dir: str, resume: bool = False, extra: Optional[List[str]] = None
+) -> List[str]:
     """The arguments of ``tools/train.py`` for a run.
 
     Args:

@@ -1,4 +1,5 @@
 """The table of faults: what the harness of ``tests/faults`` has seen, from its records."""
+
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -21,11 +22,14 @@ def read_stacks(folder: Path) -> List[Stack]:
         try:
             content = json.loads(path.read_text())
             NAMES[content['stack']], content['python'], content['versions'].items()
-            [(row['group'], row['case'], row['holds'], row['trials'], row['passed'])
-             for row in content['cases']]
+            [
+                (row['group'], row['case'], row['holds'], row['trials'], row['passed'])
+                for row in content['cases']
+            ]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f'{path.name} is not what pytest --faults-record writes: {error!r}') from error
+                f'{path.name} is not what pytest --faults-record writes: {error!r}'
+            ) from error
         stacks.append(content)
     if not stacks:
         raise ValueError(f'{folder}: no record of the harness is there; run make test-faults')
@@ -45,12 +49,13 @@ def faults_table(folder: Path) -> str:
     rows: Dict[str, Dict[Tuple[str, str], List[str]]] = {}
     for number, stack in enumerate(stacks):
         for row in stack['cases']:
-            cells = rows.setdefault(row['group'], {}).setdefault((row['case'], row['holds']),
-                                                                 ['-'] * len(stacks))
+            cells = rows.setdefault(row['group'], {}).setdefault(
+                (row['case'], row['holds']), ['-'] * len(stacks)
+            )
             cells[number] = f'{row["passed"]} of {row["trials"]}'
     versions = [
-        f'{NAMES[stack["stack"]]}: Python {stack["python"]}, ' +
-        ', '.join(f'{name} {version}' for name, version in stack['versions'].items())
+        f'{NAMES[stack["stack"]]}: Python {stack["python"]}, '
+        + ', '.join(f'{name} {version}' for name, version in stack['versions'].items())
         for stack in stacks
     ]
     heads: List[str] = [NAMES[stack['stack']] for stack in stacks]

@@ -12,6 +12,7 @@ A figure of an experiment is a dict with a ``kind``, and a ``name`` where it has
 Lines are means over seeds, with a band of one standard deviation. A figure file carries a
 fingerprint of the records that it was drawn from, by which one that is out of date is found.
 """
+
 import hashlib
 import json
 from pathlib import Path
@@ -58,8 +59,11 @@ def has_data(experiment: Experiment, figure: Dict[str, Any], records: Path) -> b
 
 def timed(arm: Arm, records: Path) -> List[Run]:
     """The runs of an arm whose times can be shown: ``run.json`` says how they were made."""
-    return [run for seed, run in recorded(arm, records).items() if run.seconds is not None and
-            (arm.record(seed, records) / 'run.json').is_file()]
+    return [
+        run
+        for seed, run in recorded(arm, records).items()
+        if run.seconds is not None and (arm.record(seed, records) / 'run.json').is_file()
+    ]
 
 
 def loss_files(arm: Arm, records: Path) -> List[Path]:
@@ -102,8 +106,11 @@ def draw(experiment: Experiment, figure: Dict[str, Any], records: Path, out: Pat
     drawn = KINDS[figure['kind']](experiment, figure, records)
     path = out / file_name(experiment, figure)
     out.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, dpi=150, metadata={
-        'Software': None, KEYWORD: fingerprint(experiment, figure, records)})
+    drawn.savefig(
+        path,
+        dpi=150,
+        metadata={'Software': None, KEYWORD: fingerprint(experiment, figure, records)},
+    )
     return path
 
 
@@ -121,8 +128,9 @@ def _tidy(axes: Any, grid: str = 'y') -> None:
 Curve = Tuple[np.ndarray, np.ndarray]
 
 
-def mean_curve(curves: List[Curve],
-               points: int = POINTS) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def mean_curve(
+    curves: List[Curve], points: int = POINTS
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average curves, point by point where all have as many, else at the same share of each.
 
     Args:
@@ -176,10 +184,16 @@ def curves(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
                 marker = 'o' if len(found[0]) <= 30 else None
                 _line(axes[1, column], *found, color, label, marker)
                 axes[1, column].axhline(
-                    mean(values[-1] for _, values in metrics), color=color, linewidth=0.6,
-                    linestyle=':')
-        label = {'iter': 'iterations', 'samples': 'samples trained on',
-                 'time': f'training time ({unit})'}[way]
+                    mean(values[-1] for _, values in metrics),
+                    color=color,
+                    linewidth=0.6,
+                    linestyle=':',
+                )
+        label = {
+            'iter': 'iterations',
+            'samples': 'samples trained on',
+            'time': f'training time ({unit})',
+        }[way]
         axes[1, column].set_xlabel(label)
         axes[1, column].margins(x=0.02)
         if way != 'time':
@@ -190,13 +204,26 @@ def curves(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
     _zoom(axes[1, 0], everyone)
     _tidy(axes)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc='outside upper center', ncols=min(len(labels), 3),
-                 frameon=False, fontsize=9)
+    drawn.legend(
+        handles,
+        labels,
+        loc='outside upper center',
+        ncols=min(len(labels), 3),
+        frameon=False,
+        fontsize=9,
+    )
     return drawn
 
 
-def _line(axis: Any, x: np.ndarray, y: np.ndarray, spread: np.ndarray, color: str, label: str,
-          marker: Any = None) -> None:
+def _line(
+    axis: Any,
+    x: np.ndarray,
+    y: np.ndarray,
+    spread: np.ndarray,
+    color: str,
+    label: str,
+    marker: Any = None,
+) -> None:
     axis.plot(x, y, color=color, linewidth=1.5, label=label, marker=marker, markersize=3)
     if spread.any():
         axis.fill_between(x, y - spread, y + spread, color=color, alpha=0.15, linewidth=0)
@@ -223,8 +250,15 @@ def times(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Figu
         seconds = [run.seconds for run in group if run.seconds is not None]
         whole = mean(seconds) / size
         error = float(np.std(seconds, ddof=1)) / size if len(seconds) > 1 else None
-        axis.barh(number, whole, 0.62, color=COLORS[number % len(COLORS)], alpha=0.75, xerr=error,
-                  error_kw=dict(linewidth=1, capsize=3))
+        axis.barh(
+            number,
+            whole,
+            0.62,
+            color=COLORS[number % len(COLORS)],
+            alpha=0.75,
+            xerr=error,
+            error_kw=dict(linewidth=1, capsize=3),
+        )
         text = duration(mean(seconds))
         choosing = [run.infobatch['totals']['seconds_choosing'] for run in group if run.infobatch]
         if choosing:
@@ -262,8 +296,9 @@ def pruned(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
     if len(x) <= 60:
         axes[1].bar(x, y, 0.85, color=COLORS[1], alpha=0.6)
         some = spread > 0
-        axes[1].errorbar(x[some], y[some], spread[some], color='black', fmt='none', linewidth=0.8,
-                         capsize=2)
+        axes[1].errorbar(
+            x[some], y[some], spread[some], color='black', fmt='none', linewidth=0.8, capsize=2
+        )
     else:
         axes[1].fill_between(x, 0, y, color=COLORS[1], alpha=0.25, linewidth=0, step='mid')
         axes[1].step(x, y, color=COLORS[1], linewidth=1.2, where='mid')
@@ -272,15 +307,24 @@ def pruned(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
     for axis in axes if late else []:
         axis.axvspan(late[0], len(passes), color='black', alpha=0.06, linewidth=0)
     if late:
-        axes[1].text((late[0] + len(passes)) / 2, 0.5, 'annealing', rotation=90, ha='center',
-                     va='center', fontsize=8, transform=axes[1].get_xaxis_transform())
+        axes[1].text(
+            (late[0] + len(passes)) / 2,
+            0.5,
+            'annealing',
+            rotation=90,
+            ha='center',
+            va='center',
+            fontsize=8,
+            transform=axes[1].get_xaxis_transform(),
+        )
     axes[1].set_ylim(bottom=0)
     axes[1].set_ylabel('samples pruned')
     axes[1].yaxis.set_major_formatter(EngFormatter(sep=''))
     axes[1].set_xlabel('pass over the data')
     if size:
-        right = axes[1].secondary_yaxis('right', functions=(
-            lambda count: count / size, lambda share: share * size))
+        right = axes[1].secondary_yaxis(
+            'right', functions=(lambda count: count / size, lambda share: share * size)
+        )
         right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes[0].set_title(_named(arm, len(runs)), fontsize=10)
     _tidy(axes)
@@ -299,23 +343,41 @@ def sweep(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Figu
             runs = recorded(arm, records)
             x = arm.x if arm.x is not None else figure.get('at')
             if arm.line == line and finals(runs) and x is not None:
-                savings = [run.infobatch['totals']['saving'] for run in runs.values()
-                           if run.infobatch]
+                savings = [
+                    run.infobatch['totals']['saving'] for run in runs.values() if run.infobatch
+                ]
                 points.append((x, finals(runs), savings))
         points.sort(key=lambda point: point[0])
         xs = [x for x, _, _ in points]
         axes[0].errorbar(
-            xs, [mean(values) for _, values, _ in points],
+            xs,
+            [mean(values) for _, values, _ in points],
             [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for _, values, _ in points],
-            color=color, marker='o', markersize=4, linewidth=1.5, capsize=3,
-            label=f'{line} (n={"-".join(str(n) for n in sorted({len(v) for _, v, _ in points}))})')
-        axes[1].plot(xs, [mean(each) if each else np.nan for _, _, each in points], color=color,
-                     marker='o', markersize=4, linewidth=1.5)
+            color=color,
+            marker='o',
+            markersize=4,
+            linewidth=1.5,
+            capsize=3,
+            label=f'{line} (n={"-".join(str(n) for n in sorted({len(v) for _, v, _ in points}))})',
+        )
+        axes[1].plot(
+            xs,
+            [mean(each) if each else np.nan for _, _, each in points],
+            color=color,
+            marker='o',
+            markersize=4,
+            linewidth=1.5,
+        )
         bases = [arm.against for arm in arms if arm.line == line and arm.against is not None]
         values = finals(recorded(bases[0], records)) if bases else []
         if values:
-            axes[0].axhline(mean(values), color=color, linestyle='--', linewidth=1,
-                            label=f'{line}, all data (n={len(values)})')
+            axes[0].axhline(
+                mean(values),
+                color=color,
+                linestyle='--',
+                linewidth=1,
+                label=f'{line}, all data (n={len(values)})',
+            )
     names = {run.metric()[0] for arm in arms for run in recorded(arm, records).values()}
     axes[0].set_ylabel(' / '.join(sorted(names - {''})))
     handles, labels = axes[0].get_legend_handles_labels()
@@ -339,8 +401,11 @@ def losses(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
     edges = np.array(one['edges'])
     drawn = Figure(figsize=(9.6, 3.2), layout='constrained')
     axes = drawn.subplots(1, 3, sharex=True, sharey=True)
-    panels = [('before', f'before pruning, after {one["passes"]} passes'),
-              ('after', 'after pruning'), ('rescaled', 'after rescaling')]
+    panels = [
+        ('before', f'before pruning, after {one["passes"]} passes'),
+        ('after', 'after pruning'),
+        ('rescaled', 'after rescaling'),
+    ]
     for axis, (key, title) in zip(axes, panels):
         axis.stairs(one[key], edges, fill=True, color=COLORS[0], alpha=0.55)
         axis.axvline(one['mean'], color='black', linewidth=1, linestyle=':')
@@ -348,17 +413,37 @@ def losses(experiment: Experiment, figure: Dict[str, Any], records: Path) -> Fig
         axis.set_title(f'{title}: {total:,.0f} samples', fontsize=9)
         axis.set_xlabel('weight x loss' if key == 'rescaled' else 'loss')
         axis.set_yscale('log')
-    axes[2].stairs(one['weighted'], edges, color=COLORS[1], linewidth=1.3, linestyle='--',
-                   baseline=None, label='losses, counted by weight')
+    axes[2].stairs(
+        one['weighted'],
+        edges,
+        color=COLORS[1],
+        linewidth=1.3,
+        linestyle='--',
+        baseline=None,
+        label='losses, counted by weight',
+    )
     axes[2].legend(frameon=False, fontsize=8)
     axes[0].set_ylabel('samples')
-    axes[0].annotate('mean', (one['mean'], 0.94), xycoords=('data', 'axes fraction'), fontsize=8,
-                     xytext=(3, 0), textcoords='offset points')
-    axes[0].annotate('all above', (edges[-1], max(one['before'][-1], 1)), ha='right', fontsize=8,
-                     xytext=(0, 3), textcoords='offset points')
+    axes[0].annotate(
+        'mean',
+        (one['mean'], 0.94),
+        xycoords=('data', 'axes fraction'),
+        fontsize=8,
+        xytext=(3, 0),
+        textcoords='offset points',
+    )
+    axes[0].annotate(
+        'all above',
+        (edges[-1], max(one['before'][-1], 1)),
+        ha='right',
+        fontsize=8,
+        xytext=(0, 3),
+        textcoords='offset points',
+    )
     _tidy(axes)
     return drawn
 
 
 KINDS: Dict[str, Callable[[Experiment, Dict[str, Any], Path], Figure]] = dict(
-    curves=curves, time=times, pruned=pruned, sweep=sweep, losses=losses)
+    curves=curves, time=times, pruned=pruned, sweep=sweep, losses=losses
+)

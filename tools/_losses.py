@@ -4,6 +4,7 @@ For each checkpoint that a run has kept: the scores in it, the samples that the 
 keep of them, and what it would weigh them. The plan is made here, with a generator of its own; it
 is not the one that the run made.
 """
+
 import re
 from pathlib import Path
 from typing import Any, Dict, List
@@ -51,7 +52,8 @@ def distribution(scores: Tensor, policy: Any) -> Dict[str, Any]:
         before=count(values, np.ones(len(values))),
         after=count(values, kept),
         weighted=count(values, weights),
-        rescaled=count(values * weights, kept))
+        rescaled=count(values * weights, kept),
+    )
 
 
 def distributions(work_dir: Path) -> List[Dict[str, Any]]:

@@ -1,4 +1,5 @@
 """Clocks and memory, for the tools that measure."""
+
 import collections
 import json
 import os
@@ -15,8 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device('cpu')
 
 
-def seconds_of(function: Callable[[], Any],
-               clock: Callable[[], float] = time.perf_counter) -> float:
+def seconds_of(
+    function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
+) -> float:
     """How long a call takes."""
     began = clock()
     function()
@@ -52,6 +54,11 @@ def in_process(*arguments: str) -> Any:
     tool = str(ROOT / 'tools' / 'benchmark_overhead.py')
     command = [sys.executable, '-W', 'ignore', tool, *arguments]
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=str(ROOT),
-                          env=dict(os.environ, PYTHONPATH=path))
+    done = subprocess.run(
+        command,
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=str(ROOT),
+        env=dict(os.environ, PYTHONPATH=path),
+    )
     return json.loads(done.stdout.decode().splitlines()[-1])

@@ -1,4 +1,5 @@
 """On a GPU: that a step does not wait for the device, and the time of whole steps."""
+
 import contextlib
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -45,14 +46,15 @@ def model_step(config: str, wrapped: bool, size: int, amp: bool) -> Callable[[],
         if cfg.default_scope == 'mmseg':
             sample: Any = SegDataSample(metainfo=dict(img_shape=(size, size)))
             sample.gt_sem_seg = PixelData(
-                data=torch.randint(0, 150, (1, size, size), device='cuda'))
+                data=torch.randint(0, 150, (1, size, size), device='cuda')
+            )
         else:
             sample = DataSample().set_gt_label(torch.zeros(1, dtype=torch.int64, device='cuda'))
         samples.append(sample)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     losses = [each for each in model.modules() if isinstance(each, InfoBatchLoss)]
     assert bool(losses) == wrapped
-    weights = torch.tensor([1., 2.] * batch_size)[:batch_size].cuda()
+    weights = torch.tensor([1.0, 2.0] * batch_size)[:batch_size].cuda()
 
     def step() -> None:
         with contextlib.ExitStack() as stack:
@@ -73,10 +75,18 @@ def model_step(config: str, wrapped: bool, size: int, amp: bool) -> Callable[[],
 
 
 MODELS_ON_CUDA = (
-    ('UperNet-R50, 512x512', 512, 'upernet/upernet_r50_4xb4-80k_ade20k-512x512.py',
-     'upernet/upernet_r50_4xb4-infobatch-80k_ade20k-512x512.py'),
-    ('ResNet-50, 224x224', 224, 'resnet/resnet50_8xb32_in1k.py',
-     'resnet/resnet50_8xb32-infobatch_in1k.py'),
+    (
+        'UperNet-R50, 512x512',
+        512,
+        'upernet/upernet_r50_4xb4-80k_ade20k-512x512.py',
+        'upernet/upernet_r50_4xb4-infobatch-80k_ade20k-512x512.py',
+    ),
+    (
+        'ResNet-50, 224x224',
+        224,
+        'resnet/resnet50_8xb32_in1k.py',
+        'resnet/resnet50_8xb32-infobatch_in1k.py',
+    ),
 )
 
 
@@ -99,6 +109,13 @@ def measure_cuda(steps: int, repeats: int) -> Dict[str, Any]:
                 peaks[key] = torch.cuda.max_memory_allocated() - before
                 functions[key] = step
             times = take_turns(functions, repeats)
-            rows.append(dict(model=name, amp=amp, **times, ratio=times['ours'] / times['bare'],
-                             extra_bytes=peaks['ours'] - peaks['bare']))
+            rows.append(
+                dict(
+                    model=name,
+                    amp=amp,
+                    **times,
+                    ratio=times['ours'] / times['bare'],
+                    extra_bytes=peaks['ours'] - peaks['bare'],
+                )
+            )
     return dict(run=True, device=torch.cuda.get_device_name(), steps=found['rows'], rows=rows)

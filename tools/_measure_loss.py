@@ -1,4 +1,5 @@
 """Time and memory of a wrapped cross entropy beside the bare one."""
+
 from typing import Any, Callable, Dict, List
 
 import torch
@@ -15,7 +16,7 @@ def loss_call(shape: List[int], wrapped: bool, device: torch.device) -> Callable
     pred = torch.randn(*shape, generator=generator).to(device).requires_grad_()
     target = torch.randint(0, shape[1], [shape[0], *shape[2:]], generator=generator).to(device)
     loss = InfoBatchLoss(config) if wrapped else MODELS.build(config)
-    weights = torch.tensor([1., 2.] * shape[0])[:shape[0]].to(device)
+    weights = torch.tensor([1.0, 2.0] * shape[0])[: shape[0]].to(device)
 
     def call() -> None:
         pred.grad = None
@@ -52,8 +53,15 @@ def measure_loss(shape: List[int], repeats: int) -> Dict[str, Any]:
     }
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     times = take_turns(
-        dict(bare=loss_call(shape, False, device), wrapped=loss_call(shape, True, device)), repeats)
+        dict(bare=loss_call(shape, False, device), wrapped=loss_call(shape, True, device)), repeats
+    )
     return dict(
-        shape=shape, device=device.type, bare=times['bare'], wrapped=times['wrapped'],
-        time_ratio=times['wrapped'] / times['bare'], bare_peak=peaks['bare'],
-        wrapped_peak=peaks['wrapped'], memory_ratio=peaks['wrapped'] / peaks['bare'])
+        shape=shape,
+        device=device.type,
+        bare=times['bare'],
+        wrapped=times['wrapped'],
+        time_ratio=times['wrapped'] / times['bare'],
+        bare_peak=peaks['bare'],
+        wrapped_peak=peaks['wrapped'],
+        memory_ratio=peaks['wrapped'] / peaks['bare'],
+    )

@@ -1,4 +1,5 @@
 """What planning a pass costs: beside mmengine's sampler, and for growing datasets."""
+
 import contextlib
 import ctypes
 import importlib.util
@@ -46,9 +47,13 @@ class Passes:
     def __call__(self) -> None:
         """Plan the next pass."""
         world_size = self.sampler.world_size
-        with mock.patch.object(running_pass_module, 'gather_in_order',
-                               lambda losses: losses if world_size == 1 else torch.stack(
-                                   [losses] * world_size).t().reshape(-1)):
+        with mock.patch.object(
+            running_pass_module,
+            'gather_in_order',
+            lambda losses: (
+                losses if world_size == 1 else torch.stack([losses] * world_size).t().reshape(-1)
+            ),
+        ):
             self.running.merge()
         self.sampler.set_epoch(self.sampler.epoch + 1)
         self.running = RunningPass(self.sampler, CPU)
@@ -79,8 +84,10 @@ def load_reference(path: Path) -> Any:
     file = path / 'infobatch' / 'infobatch.py'
     spec = importlib.util.spec_from_file_location('reference_infobatch', file)
     if not file.is_file() or spec is None or spec.loader is None:
-        raise ValueError(f'--reference {path} has no infobatch/infobatch.py: give a checkout of '
-                         'https://github.com/NUS-HPC-AI-Lab/InfoBatch')
+        raise ValueError(
+            f'--reference {path} has no infobatch/infobatch.py: give a checkout of '
+            'https://github.com/NUS-HPC-AI-Lab/InfoBatch'
+        )
     module, original = importlib.util.module_from_spec(spec), _BaseDataLoaderIter.__next__
     try:
         spec.loader.exec_module(module)
@@ -95,7 +102,8 @@ def measure_planning(num_samples: int, repeats: int, reference: Optional[Path]) 
     for world_size in (1, 8):
         passes = Passes(num_samples, world_size)
         functions: Dict[str, Callable[[], Any]] = dict(
-            ours=passes, default=default_order(num_samples, world_size))
+            ours=passes, default=default_order(num_samples, world_size)
+        )
         if reference is not None and world_size == 1:
             theirs = load_reference(reference).InfoBatch(range(num_samples), 10**9)
             theirs.scores[:] = drawn_losses(num_samples)
@@ -110,8 +118,13 @@ def measure_planning(num_samples: int, repeats: int, reference: Optional[Path]) 
             passes.done()
         found = {name: statistics.median(all_of_it) for name, all_of_it in times.items()}
         result['rows'].append(
-            dict(world_size=world_size, kept=passes.kept / num_samples, **found,
-                 ratio=found['ours'] / found['default']))
+            dict(
+                world_size=world_size,
+                kept=passes.kept / num_samples,
+                **found,
+                ratio=found['ours'] / found['default'],
+            )
+        )
         if 'reference' in found:
             result['faster_than_reference'] = found['reference'] / found['ours']
     return result
@@ -126,8 +139,9 @@ def measure_size(num_samples: int, repeats: int) -> Dict[str, Any]:
         # Of the thread: sizes are not measured in turns, and other work comes and goes.
         times.append(seconds_of(passes, time.thread_time))
         passes.done()
-    permutation = seconds_of(lambda: torch.randperm(num_samples, dtype=torch.int32),
-                             time.thread_time)
+    permutation = seconds_of(
+        lambda: torch.randperm(num_samples, dtype=torch.int32), time.thread_time
+    )
     with contextlib.suppress(OSError, AttributeError):  # what is freed goes back to the system
         ctypes.CDLL(None).malloc_trim(0)
     return dict(
@@ -135,12 +149,15 @@ def measure_size(num_samples: int, repeats: int) -> Dict[str, Any]:
         ns_per_sample=statistics.median(times) / num_samples * 1e9,
         randperm_ns_per_sample=permutation / num_samples * 1e9,
         resident_bytes_per_sample=(memory('VmRSS') - before) / num_samples,
-        peak_bytes_per_sample=(memory('VmHWM') - before) / num_samples)
+        peak_bytes_per_sample=(memory('VmHWM') - before) / num_samples,
+    )
 
 
 def measure_scaling(sizes: List[int], repeats: int) -> Dict[str, Any]:
     """Time and memory of planning for each size."""
-    rows = [in_process('--child', 'size', str(size), str(repeats if size < 5 * 10**7 else 2))
-            for size in sizes]
+    rows = [
+        in_process('--child', 'size', str(size), str(repeats if size < 5 * 10**7 else 2))
+        for size in sizes
+    ]
     times = [row['ns_per_sample'] for row in rows]
     return dict(rows=rows, spread=max(times) / min(times))

@@ -1,4 +1,5 @@
 """The share of time that whole runs of the demo config save, for the samples that they save."""
+
 import contextlib
 import statistics
 import subprocess
@@ -19,8 +20,14 @@ def train_demo(name: str, iterations: int, data: str, small: bool) -> Dict[str, 
     cfg = Config.fromfile(str(ROOT / 'configs' / 'demo' / name))
     cfg.train_cfg.max_iters = iterations
     cfg.param_scheduler[0].end = iterations
-    for key in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg',
-                'test_evaluator'):
+    for key in (
+        'val_dataloader',
+        'val_cfg',
+        'val_evaluator',
+        'test_dataloader',
+        'test_cfg',
+        'test_evaluator',
+    ):
         cfg[key] = None
     cfg.train_cfg.pop('val_interval', None)
     cfg.default_hooks.pop('visualization', None)
@@ -50,30 +57,39 @@ def train_demo(name: str, iterations: int, data: str, small: bool) -> Dict[str, 
         runner.call_hook = clocked
         runner.train()
     median = statistics.median(end - begin for begin, end in zip(ends, ends[1:]))
-    return dict(times, median_iterations=median * runner.iter,
-                samples=runner.iter * cfg.train_dataloader.batch_size)
+    return dict(
+        times,
+        median_iterations=median * runner.iter,
+        samples=runner.iter * cfg.train_dataloader.batch_size,
+    )
 
 
 def measure_efficiency(iterations: int, repeats: int, small: bool) -> Dict[str, Any]:
     """Share of time saved over share of samples saved, of whole runs that take turns."""
     configs = dict(
         bare='upernet_r18-slim_1xb8-1.2k_shapes-64x64.py',
-        ours='upernet_r18-slim_1xb8-infobatch-1.2k_shapes-64x64.py')
+        ours='upernet_r18-slim_1xb8-infobatch-1.2k_shapes-64x64.py',
+    )
     runs: Dict[str, List[Dict[str, Any]]] = {name: [] for name in configs}
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / 'shapes')
         more = ['--train', '12', '--val', '2'] if small else []
-        subprocess.run([sys.executable, str(ROOT / 'tools' / 'make_segmentation_data.py'), data,
-                        *more], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, str(ROOT / 'tools' / 'make_segmentation_data.py'), data, *more],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         for _ in range(repeats):
             for name, config in configs.items():
-                runs[name].append(in_process('--child', 'train', config, str(iterations), data,
-                                             str(int(small))))
+                runs[name].append(
+                    in_process('--child', 'train', config, str(iterations), data, str(int(small)))
+                )
     found: Dict[str, Any] = dict(iterations=iterations, repeats=repeats)
     for key in ('wall', 'cpu', 'median_iterations', 'samples'):
         bare, ours = (statistics.median(run[key] for run in runs[name]) for name in configs)
         found.update({f'bare_{key}': bare, f'ours_{key}': ours, f'{key}_saved': 1 - ours / bare})
     for key in ('wall', 'cpu', 'median_iterations'):
-        found[f'{key}_efficiency'] = (found[f'{key}_saved'] / found['samples_saved']
-                                      if found['samples_saved'] else None)
+        found[f'{key}_efficiency'] = (
+            found[f'{key}_saved'] / found['samples_saved'] if found['samples_saved'] else None
+        )
     return found

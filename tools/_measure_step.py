@@ -1,4 +1,5 @@
 """The host time that a training step gains, in real runs of a Runner."""
+
 import contextlib
 import os
 import statistics
@@ -32,8 +33,9 @@ class Drawn(BaseDataset):
 
     def prepare_data(self, idx: int) -> Dict[str, Any]:
         """Make a sample."""
-        return dict(inputs=torch.zeros(1),
-                    data_samples=BaseDataElement(metainfo=dict(sample_idx=idx)))
+        return dict(
+            inputs=torch.zeros(1), data_samples=BaseDataElement(metainfo=dict(sample_idx=idx))
+        )
 
 
 class Heads(BaseModel):
@@ -49,8 +51,9 @@ class Heads(BaseModel):
         guard (callable): A context manager around the wrapped losses.
     """
 
-    def __init__(self, losses: List[dict], pred: Tensor, target: Tensor,
-                 guard: Callable[[], Any]) -> None:
+    def __init__(
+        self, losses: List[dict], pred: Tensor, target: Tensor, guard: Callable[[], Any]
+    ) -> None:
         super().__init__()
         self.pred = nn.Parameter(pred)
         self.register_buffer('target', target)
@@ -82,8 +85,13 @@ class Heads(BaseModel):
         return given
 
 
-def step_times(losses: List[dict], pred: Tensor, target: Tensor, steps: int,
-               guard: Callable[[], Any] = contextlib.nullcontext) -> Dict[str, Any]:
+def step_times(
+    losses: List[dict],
+    pred: Tensor,
+    target: Tensor,
+    steps: int,
+    guard: Callable[[], Any] = contextlib.nullcontext,
+) -> Dict[str, Any]:
     """The time of the training thread that our code adds to a step of a Runner, by part, in s."""
     batch_size = len(pred)
     model = Heads(losses, pred, target, guard)
@@ -101,8 +109,7 @@ def step_times(losses: List[dict], pred: Tensor, target: Tensor, steps: int,
             calls = len(gathered)
             last = whole_pass and schedule.step + 1 >= schedule.steps
             with contextlib.nullcontext() if last else guard():
-                seconds = seconds_of(lambda: function(runner, *args, **kwargs),
-                                     time.thread_time)
+                seconds = seconds_of(lambda: function(runner, *args, **kwargs), time.thread_time)
             if not last:
                 part.append(seconds)
                 in_steps.append(len(gathered) - calls)
@@ -120,16 +127,21 @@ def step_times(losses: List[dict], pred: Tensor, target: Tensor, steps: int,
                 batch_size=batch_size,
                 num_workers=0,
                 drop_last=True,
-                sampler=dict(type='InfoBatchSampler')),
+                sampler=dict(type='InfoBatchSampler'),
+            ),
             train_cfg=dict(type='InfoBatchIterLoop', max_iters=steps),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
             default_hooks=dict(checkpoint=None, logger=None),
             custom_hooks=[dict(type='InfoBatchHook')],
             randomness=dict(seed=0),
             log_level='ERROR',
-            experiment_name=f'overhead-{os.getpid()}-{time.monotonic_ns()}')
-        schedule = runner.build_train_loop(runner.train_loop).schedule if isinstance(
-            runner.train_loop, dict) else runner.train_loop.schedule
+            experiment_name=f'overhead-{os.getpid()}-{time.monotonic_ns()}',
+        )
+        schedule = (
+            runner.build_train_loop(runner.train_loop).schedule
+            if isinstance(runner.train_loop, dict)
+            else runner.train_loop.schedule
+        )
         hook: Any = next(each for each in runner.hooks if isinstance(each, InfoBatchHook))
         hook.before_train_iter = timed(hook.before_train_iter, parts['before_step'], False)
         hook.after_train_iter = timed(hook.after_train_iter, parts['after_step'], True)
@@ -147,12 +159,13 @@ def step_times(losses: List[dict], pred: Tensor, target: Tensor, steps: int,
         added=sum(medians.values()),
         collectives_in_steps=sum(in_steps),
         merges=len(gathered),
-        merge_bytes_per_sample=max(gathered) / (batches * batch_size))
+        merge_bytes_per_sample=max(gathered) / (batches * batch_size),
+    )
 
 
 def warm_losses(model: Heads, batch_size: int, repeats: int = 300) -> float:
     """What the losses add when nothing else runs in between, in seconds."""
-    weights = torch.tensor([1., 2.] * batch_size)[:batch_size].to(model.pred.device)
+    weights = torch.tensor([1.0, 2.0] * batch_size)[:batch_size].to(model.pred.device)
     target: Any = model.target
     losses: List[Any] = list(model.losses)
 
@@ -170,8 +183,9 @@ def warm_losses(model: Heads, batch_size: int, repeats: int = 300) -> float:
     return times['wrapped'] - times['bare']
 
 
-def measure_step(steps: int, device: torch.device = CPU,
-                 guard: Callable[[], Any] = contextlib.nullcontext) -> Dict[str, Any]:
+def measure_step(
+    steps: int, device: torch.device = CPU, guard: Callable[[], Any] = contextlib.nullcontext
+) -> Dict[str, Any]:
     """Added host time of a step of each toolbox."""
     generator = torch.Generator().manual_seed(0)
 
@@ -180,12 +194,21 @@ def measure_step(steps: int, device: torch.device = CPU,
 
     rows = []
     for name, losses, pred, target in (
-        ('segmentation', [
-            dict(type='mmseg.CrossEntropyLoss', loss_weight=1.0),
-            dict(type='mmseg.CrossEntropyLoss', loss_weight=0.4)
-        ], draw(16, 4, 8, 8), torch.zeros(16, 8, 8, dtype=torch.int64, device=device)),
-        ('classification', [dict(type='mmpretrain.CrossEntropyLoss')], draw(256, 10),
-         torch.zeros(256, dtype=torch.int64, device=device)),
+        (
+            'segmentation',
+            [
+                dict(type='mmseg.CrossEntropyLoss', loss_weight=1.0),
+                dict(type='mmseg.CrossEntropyLoss', loss_weight=0.4),
+            ],
+            draw(16, 4, 8, 8),
+            torch.zeros(16, 8, 8, dtype=torch.int64, device=device),
+        ),
+        (
+            'classification',
+            [dict(type='mmpretrain.CrossEntropyLoss')],
+            draw(256, 10),
+            torch.zeros(256, dtype=torch.int64, device=device),
+        ),
     ):
         rows.append(dict(task=name, **step_times(losses, pred, target, steps, guard)))
     return dict(rows=rows)

@@ -1,4 +1,5 @@
 """The tables of overhead, from the figures of ``benchmark_overhead.py``."""
+
 from typing import Any, Dict, List
 
 
@@ -24,18 +25,32 @@ def ms(seconds: float) -> str:
 
 def planning(found: Dict[str, Any]) -> List[str]:
     """Bar 1."""
-    lines = [f'Planning a pass of {found["num_samples"]:,} samples on rank 0:', '',
-             *head('ranks', 'kept', 'ours', 'DefaultSampler', 'ratio', 'bar', '')]
+    lines = [
+        f'Planning a pass of {found["num_samples"]:,} samples on rank 0:',
+        '',
+        *head('ranks', 'kept', 'ours', 'DefaultSampler', 'ratio', 'bar', ''),
+    ]
     for each in found['rows']:
         bar = 1.0 if each['world_size'] == 1 else 0.5
-        lines.append(row(str(each['world_size']), f'{each["kept"]:.1%}', ms(each['ours']),
-                         ms(each['default']), f'{each["ratio"]:.2f}', f'<= {bar}',
-                         verdict(each['ratio'] <= bar)))
+        lines.append(
+            row(
+                str(each['world_size']),
+                f'{each["kept"]:.1%}',
+                ms(each['ours']),
+                ms(each['default']),
+                f'{each["ratio"]:.2f}',
+                f'<= {bar}',
+                verdict(each['ratio'] <= bar),
+            )
+        )
     if 'faster_than_reference' in found:
         times = found['faster_than_reference']
-        lines += ['', f'The published implementation takes {ms(found["rows"][0]["reference"])} for '
-                  'threshold, draw and shuffle alone (without merge and handing out): '
-                  f'{times:.1f} times ours; bar >= 4, {verdict(times >= 4)}.']
+        lines += [
+            '',
+            f'The published implementation takes {ms(found["rows"][0]["reference"])} for '
+            'threshold, draw and shuffle alone (without merge and handing out): '
+            f'{times:.1f} times ours; bar >= 4, {verdict(times >= 4)}.',
+        ]
     return lines
 
 
@@ -43,30 +58,61 @@ def scaling(found: Dict[str, Any]) -> List[str]:
     """Bar 2."""
     lines = head('samples', 'time a sample', 'of it the permutation', 'resident', 'peak')
     for each in found['rows']:
-        lines.append(row(f'{each["num_samples"]:,}', f'{each["ns_per_sample"]:.0f} ns',
-                         f'{each["randperm_ns_per_sample"]:.0f} ns',
-                         f'{each["resident_bytes_per_sample"]:.1f} B',
-                         f'{each["peak_bytes_per_sample"]:.1f} B'))
+        lines.append(
+            row(
+                f'{each["num_samples"]:,}',
+                f'{each["ns_per_sample"]:.0f} ns',
+                f'{each["randperm_ns_per_sample"]:.0f} ns',
+                f'{each["resident_bytes_per_sample"]:.1f} B',
+                f'{each["peak_bytes_per_sample"]:.1f} B',
+            )
+        )
     largest = max(found['rows'], key=lambda each: each['num_samples'])
     resident, peak = largest['resident_bytes_per_sample'], largest['peak_bytes_per_sample']
-    return [*lines, '', f'Spread of the time a sample: {found["spread"]:.2f}; bar <= 2, '
-            f'{verdict(found["spread"] <= 2)}. At the largest size, where the rest of the '
-            f'process does not show: resident {resident:.1f} bytes, bar <= 12, '
-            f'{verdict(resident <= 12)}; peak {peak:.1f} bytes, bar <= 40, '
-            f'{verdict(peak <= 40)}.']
+    return [
+        *lines,
+        '',
+        f'Spread of the time a sample: {found["spread"]:.2f}; bar <= 2, '
+        f'{verdict(found["spread"] <= 2)}. At the largest size, where the rest of the '
+        f'process does not show: resident {resident:.1f} bytes, bar <= 12, '
+        f'{verdict(resident <= 12)}; peak {peak:.1f} bytes, bar <= 40, '
+        f'{verdict(peak <= 40)}.',
+    ]
 
 
 def step(found: Dict[str, Any]) -> List[str]:
     """Bar 3."""
-    lines = head('task', 'batch', 'losses', 'before the step', 'in the losses', 'after the step',
-                 'added', 'bar', '', 'losses, caches warm', 'collectives in steps', 'merge')
+    lines = head(
+        'task',
+        'batch',
+        'losses',
+        'before the step',
+        'in the losses',
+        'after the step',
+        'added',
+        'bar',
+        '',
+        'losses, caches warm',
+        'collectives in steps',
+        'merge',
+    )
     for each in found['rows']:
-        lines.append(row(each['task'], str(each['batch_size']), str(each['heads']),
-                         *(f'{each[part] * 1e6:.0f} us' for part in (
-                             'before_step', 'losses', 'after_step', 'added')),
-                         '<= 50 us', verdict(each['added'] <= 50e-6),
-                         f'{each["warm_losses"] * 1e6:.0f} us', str(each['collectives_in_steps']),
-                         f'{each["merge_bytes_per_sample"]:.0f} B a sample'))
+        lines.append(
+            row(
+                each['task'],
+                str(each['batch_size']),
+                str(each['heads']),
+                *(
+                    f'{each[part] * 1e6:.0f} us'
+                    for part in ('before_step', 'losses', 'after_step', 'added')
+                ),
+                '<= 50 us',
+                verdict(each['added'] <= 50e-6),
+                f'{each["warm_losses"] * 1e6:.0f} us',
+                str(each['collectives_in_steps']),
+                f'{each["merge_bytes_per_sample"]:.0f} B a sample',
+            )
+        )
     return lines
 
 
@@ -74,29 +120,62 @@ def loss(found: Dict[str, Any]) -> List[str]:
     """Bar 5."""
     shape = ', '.join(map(str, found['shape']))
     return [
-        f'Cross entropy at [{shape}], forward and backward, on {found["device"]}:', '',
+        f'Cross entropy at [{shape}], forward and backward, on {found["device"]}:',
+        '',
         *head('', 'bare', 'wrapped', 'ratio', 'bar', ''),
-        row('time', ms(found['bare']), ms(found['wrapped']), f'{found["time_ratio"]:.3f}',
-            '<= 1.02', verdict(found['time_ratio'] <= 1.02)),
-        row('peak memory beyond the logits', f'{found["bare_peak"] / 2**20:.0f} MiB',
-            f'{found["wrapped_peak"] / 2**20:.0f} MiB', f'{found["memory_ratio"]:.3f}', '<= 1.05',
-            verdict(found['memory_ratio'] <= 1.05))
+        row(
+            'time',
+            ms(found['bare']),
+            ms(found['wrapped']),
+            f'{found["time_ratio"]:.3f}',
+            '<= 1.02',
+            verdict(found['time_ratio'] <= 1.02),
+        ),
+        row(
+            'peak memory beyond the logits',
+            f'{found["bare_peak"] / 2**20:.0f} MiB',
+            f'{found["wrapped_peak"] / 2**20:.0f} MiB',
+            f'{found["memory_ratio"]:.3f}',
+            '<= 1.05',
+            verdict(found['memory_ratio'] <= 1.05),
+        ),
     ]
 
 
 def efficiency(found: Dict[str, Any]) -> List[str]:
     """Bar 6."""
-    lines = [f'The demo config, {found["iterations"]} iterations as the schedule, '
-             f'{found["repeats"]} runs of each kind in turns, validation aside:', '',
-             *head('', 'all data', 'InfoBatch', 'saved', 'efficiency', 'bar', ''),
-             row('samples', f'{found["bare_samples"]:,.0f}', f'{found["ours_samples"]:,.0f}',
-                 f'{found["samples_saved"]:.1%}', '-', '-', '-')]
-    for key, name in (('wall', 'wall time'), ('cpu', 'processor time'),
-                      ('median_iterations', 'iterations x their median processor time')):
+    lines = [
+        f'The demo config, {found["iterations"]} iterations as the schedule, '
+        f'{found["repeats"]} runs of each kind in turns, validation aside:',
+        '',
+        *head('', 'all data', 'InfoBatch', 'saved', 'efficiency', 'bar', ''),
+        row(
+            'samples',
+            f'{found["bare_samples"]:,.0f}',
+            f'{found["ours_samples"]:,.0f}',
+            f'{found["samples_saved"]:.1%}',
+            '-',
+            '-',
+            '-',
+        ),
+    ]
+    for key, name in (
+        ('wall', 'wall time'),
+        ('cpu', 'processor time'),
+        ('median_iterations', 'iterations x their median processor time'),
+    ):
         share = found[f'{key}_efficiency']
-        lines.append(row(name, f'{found[f"bare_{key}"]:.1f} s', f'{found[f"ours_{key}"]:.1f} s',
-                         f'{found[f"{key}_saved"]:.1%}', '-' if share is None else f'{share:.3f}',
-                         '>= 0.97', '-' if share is None else verdict(share >= 0.97)))
+        lines.append(
+            row(
+                name,
+                f'{found[f"bare_{key}"]:.1f} s',
+                f'{found[f"ours_{key}"]:.1f} s',
+                f'{found[f"{key}_saved"]:.1%}',
+                '-' if share is None else f'{share:.3f}',
+                '>= 0.97',
+                '-' if share is None else verdict(share >= 0.97),
+            )
+        )
     return lines
 
 
@@ -104,13 +183,24 @@ def cuda(found: Dict[str, Any]) -> List[str]:
     """Bar 4."""
     if not found['run']:
         return [f'Not run: {found["why"]}.']
-    lines = [f'On {found["device"]}. No wait for the device in hook and losses.', '',
-             *head('model', 'AMP', 'without', 'with', 'ratio', 'bar', '', 'extra memory')]
+    lines = [
+        f'On {found["device"]}. No wait for the device in hook and losses.',
+        '',
+        *head('model', 'AMP', 'without', 'with', 'ratio', 'bar', '', 'extra memory'),
+    ]
     for each in found['rows']:
-        lines.append(row(each['model'], 'on' if each['amp'] else 'off', ms(each['bare']),
-                         ms(each['ours']), f'{each["ratio"]:.4f}', '<= 1.005',
-                         verdict(each['ratio'] <= 1.005),
-                         f'{each["extra_bytes"] / 2**20:.1f} MiB'))
+        lines.append(
+            row(
+                each['model'],
+                'on' if each['amp'] else 'off',
+                ms(each['bare']),
+                ms(each['ours']),
+                f'{each["ratio"]:.4f}',
+                '<= 1.005',
+                verdict(each['ratio'] <= 1.005),
+                f'{each["extra_bytes"] / 2**20:.1f} MiB',
+            )
+        )
     return lines
 
 
@@ -120,7 +210,8 @@ TITLES = dict(
     step=('In a training step', step),
     cuda=('On a GPU', cuda),
     loss=('The loss per pixel', loss),
-    efficiency=('A whole run', efficiency))
+    efficiency=('A whole run', efficiency),
+)
 
 
 def text(result: Dict[str, Any]) -> str:
@@ -129,9 +220,11 @@ def text(result: Dict[str, Any]) -> str:
     Args:
         result (dict): What ``benchmark_overhead.py --json`` keeps.
     """
-    lines = [f'Python {result["python"]}, PyTorch {result["torch"]}, mmengine '
-             f'{result["mmengine"]}, {result["machine"]}, {result["cores"]} cores, '
-             f'{result["threads"]} thread(s) used; load average at the start {result["load"]:.1f}.']
+    lines = [
+        f'Python {result["python"]}, PyTorch {result["torch"]}, mmengine '
+        f'{result["mmengine"]}, {result["machine"]}, {result["cores"]} cores, '
+        f'{result["threads"]} thread(s) used; load average at the start {result["load"]:.1f}.'
+    ]
     for section, (title, write) in TITLES.items():
         if section in result:
             lines += ['', f'### {title}', '', *write(result[section])]

@@ -1,4 +1,5 @@
 """The text of an experiment in the documents: its table, notes and figures, from the records."""
+
 import json
 from pathlib import Path
 from statistics import mean, stdev
@@ -10,8 +11,18 @@ from _runs import Run
 from _welch import difference
 from summarize import duration
 
-HEADER = ('run', 'n', 'result', 'difference [95 %]', 'paper', 'saving', 'iterations',
-          'training time', 'hardware', 'log')
+HEADER = (
+    'run',
+    'n',
+    'result',
+    'difference [95 %]',
+    'paper',
+    'saving',
+    'iterations',
+    'training time',
+    'hardware',
+    'log',
+)
 SHORT = ('run', 'n', 'result', 'difference [95 %]', 'saving', 'iterations', 'training time')
 
 
@@ -24,8 +35,11 @@ def hardware(arm: Arm, seeds: List[int], records: Path) -> str:
         note = record / 'run.json'
         count = json.loads(note.read_text())['gpus'] if note.is_file() else 1
         names = environment.get('accelerators') or []
-        found.append(f'{count} x {names[0]}' if names else
-                     f'{environment["processor"]}, {environment["cores"]} cores')
+        found.append(
+            f'{count} x {names[0]}'
+            if names
+            else f'{environment["processor"]}, {environment["cores"]} cores'
+        )
     return '; '.join(dict.fromkeys(found))
 
 
@@ -33,8 +47,10 @@ def saving(arm: Arm, runs: Dict[int, Run], full: Dict[int, Run]) -> str:
     """The share of the samples that an arm did not train on, beside what it is compared with."""
     savings = [run.infobatch['totals']['saving'] for run in runs.values() if run.infobatch]
     if len(savings) < len(runs) or arm.like is not None:
-        samples = [[run.samples for run in group.values() if run.samples is not None]
-                   for group in (runs, full)]
+        samples = [
+            [run.samples for run in group.values() if run.samples is not None]
+            for group in (runs, full)
+        ]
         if arm.against is None or not all(samples):
             return '-'
         savings = [1 - each / mean(samples[1]) for each in samples[0]]
@@ -52,16 +68,30 @@ def row(arm: Arm, records: Path) -> Tuple[List[str], List[str]]:
     others = finals(full)
     text = interval(values, others) if values and others else '-'
     time, estimated = training_time(arm, runs, records)
-    logs = [f'`{path.relative_to(records.parent)}`' for path in
-            (arm.record(seed, records) for seed in runs)]
+    logs = [
+        f'`{path.relative_to(records.parent)}`'
+        for path in (arm.record(seed, records) for seed in runs)
+    ]
     if len(logs) > 1:
         logs = [f'`{records.name}/{arm.owner}/{arm.name}_seed*`']
-    notes = [f'{arm.label}: {note}.' for run in runs.values() for note in run.notes
-             if estimated or not note.startswith('time ')]
+    notes = [
+        f'{arm.label}: {note}.'
+        for run in runs.values()
+        for note in run.notes
+        if estimated or not note.startswith('time ')
+    ]
     return [
-        arm.label, n, spread(values) if values else 'no metric', text, arm.paper or '-',
-        saving(arm, runs, full), f'{mean(run.iterations for run in runs.values()):,.0f}',
-        time, hardware(arm, list(runs), records), ', '.join(logs)], notes
+        arm.label,
+        n,
+        spread(values) if values else 'no metric',
+        text,
+        arm.paper or '-',
+        saving(arm, runs, full),
+        f'{mean(run.iterations for run in runs.values()):,.0f}',
+        time,
+        hardware(arm, list(runs), records),
+        ', '.join(logs),
+    ], notes
 
 
 def training_time(arm: Arm, runs: Dict[int, Run], records: Path) -> Tuple[str, bool]:
@@ -90,8 +120,9 @@ def table(experiment: Experiment, records: Path, header: Tuple[str, ...] = HEADE
         cells, more = row(arm, records)
         rows.append(cells)
         notes += more
-    names = {run.metric()[0] for arm in experiment.arms
-             for run in recorded(arm, records).values()} - {''}
+    names = {
+        run.metric()[0] for arm in experiment.arms for run in recorded(arm, records).values()
+    } - {''}
     if len(names) == 1:
         rows[0][2] = names.pop()
     rows = [[cell for cell, name in zip(cells, HEADER) if name in header] for cells in rows]
@@ -147,16 +178,20 @@ def text(settings: str, root: Path = ROOT, experiments: Optional[Path] = None) -
     """
     name, _, more = settings.partition(', ')
     if more not in ('', 'figures', 'short'):
-        raise ValueError(f'experiment: {settings}: write <!-- experiment: NAME -->, '
-                         '<!-- experiment: NAME, figures --> or <!-- experiment: NAME, short -->')
+        raise ValueError(
+            f'experiment: {settings}: write <!-- experiment: NAME -->, '
+            '<!-- experiment: NAME, figures --> or <!-- experiment: NAME, short -->'
+        )
     experiment = load_experiment(name, experiments or EXPERIMENTS)
     records = root / 'records'
     result = table(experiment, records, SHORT if more == 'short' else HEADER)
     if more == 'figures':
         for figure in experiment.figures:
             if has_data(experiment, figure, records):
-                result += f'\n\n![{caption(experiment, figure)}](figures/' + \
-                    f'{file_name(experiment, figure)})'
+                result += (
+                    f'\n\n![{caption(experiment, figure)}](figures/'
+                    + f'{file_name(experiment, figure)})'
+                )
     if not any(recorded(arm, records) for arm in experiment.arms):
         result += f'\n\nNot run yet: `python tools/run_experiment.py {name}`.'
     return result
@@ -164,10 +199,13 @@ def text(settings: str, root: Path = ROOT, experiments: Optional[Path] = None) -
 
 def caption(experiment: Experiment, figure: Dict[str, object]) -> str:
     """What a figure shows, for those who cannot see it."""
-    return experiment.title + {
-        'curves': ': loss and metric over iterations and samples, and time where it was noted',
-        'time': ': training time, and the part of it spent choosing samples',
-        'pruned': ': samples pruned in each pass, and the metric',
-        'sweep': f': sweep of {figure.get("xlabel")}',
-        'losses': ': losses before pruning, after it and after rescaling',
-    }[str(figure['kind'])]
+    return (
+        experiment.title
+        + {
+            'curves': ': loss and metric over iterations and samples, and time where it was noted',
+            'time': ': training time, and the part of it spent choosing samples',
+            'pruned': ': samples pruned in each pass, and the metric',
+            'sweep': f': sweep of {figure.get("xlabel")}',
+            'losses': ': losses before pruning, after it and after rescaling',
+        }[str(figure['kind'])]
+    )

@@ -14,6 +14,7 @@ mmengine writes ``iter_N.pth`` in place, and after it the path of that file into
 Here, 2 to 4 go on from the newest checkpoint that is whole, and the log says so. What is whole is
 told from the archive's directory and checksums: nothing is unpickled.
 """
+
 import re
 import zipfile
 import zlib
@@ -73,10 +74,16 @@ def _checkpoints(cfg: Config, named: Optional[Path]) -> List[Path]:
             folders.add(Path(hook['out_dir']) / work_dir.resolve().name)
         if hook.get('filename_tmpl'):
             templates.add(hook['filename_tmpl'])
-    names = re.compile('|'.join(
-        r'\d+'.join(re.escape(part) for part in template.split('{}')) for template in templates))
+    names = re.compile(
+        '|'.join(
+            r'\d+'.join(re.escape(part) for part in template.split('{}')) for template in templates
+        )
+    )
     found = [
-        path for folder in folders if folder.is_dir() for path in folder.iterdir()
+        path
+        for folder in folders
+        if folder.is_dir()
+        for path in folder.iterdir()
         if names.fullmatch(path.name) and path.is_file()
     ]
     return sorted(set(found), key=lambda path: (-path.stat().st_mtime_ns, path.name))
@@ -115,18 +122,25 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
         reason = why_not_whole(path)
         if reason is None:
             cfg.load_from = str(path)
-            return (f'--resume: {why}; going on from {path}, the newest checkpoint that is whole' +
-                    _and(incomplete))
+            return (
+                f'--resume: {why}; going on from {path}, the newest checkpoint that is whole'
+                + _and(incomplete)
+            )
         incomplete.append(f'{path} {reason}')
     if file.is_file():
         raise UsageError(
-            f'--resume: {why}, and there is no other checkpoint to go on from' + _and(incomplete) +
-            '. Train from the start without --resume, or give a checkpoint: --resume CHECKPOINT. '
+            f'--resume: {why}, and there is no other checkpoint to go on from'
+            + _and(incomplete)
+            + '. Train from the start without --resume, or give a checkpoint: --resume CHECKPOINT. '
             '(CheckpointHook(max_keep_ckpts=1) deletes the last checkpoint before it has written '
-            'the next; keep 2 or more)')
+            'the next; keep 2 or more)'
+        )
     if incomplete:
-        return ('--resume: no checkpoint has been finished' + _and(incomplete) +
-                '; training begins at the start')
+        return (
+            '--resume: no checkpoint has been finished'
+            + _and(incomplete)
+            + '; training begins at the start'
+        )
     return None
 
 
@@ -139,7 +153,8 @@ def _check_given(path: str) -> None:
     if reason is not None:
         raise UsageError(
             f'--resume: the checkpoint {path} {reason}: give another one, or none, and the newest '
-            'one of the work directory that is whole is taken')
+            'one of the work directory that is whole is taken'
+        )
 
 
 def _read_last_checkpoint(file: Path) -> Tuple[Optional[Path], Optional[str]]:
@@ -159,7 +174,9 @@ def keeps_only_one(cfg: Config) -> Optional[str]:
     """A line for the log where a kill at the wrong moment loses every checkpoint."""
     for hook in _checkpoint_hooks(cfg):
         if hook.get('max_keep_ckpts') == 1:
-            return ('CheckpointHook(max_keep_ckpts=1) deletes the last checkpoint before it has '
-                    'written the next: a run that is killed in between cannot be resumed; keep 2 '
-                    'or more')
+            return (
+                'CheckpointHook(max_keep_ckpts=1) deletes the last checkpoint before it has '
+                'written the next: a run that is killed in between cannot be resumed; keep 2 '
+                'or more'
+            )
     return None

@@ -104,7 +104,8 @@ class Run:
             logged = ', '.join(names) or 'no metric at all'
             raise ValueError(
                 f'metric {name!r} is not in the logs of {self.name!r}, which have: {logged}. '
-                'Give --metric one of these')
+                'Give --metric one of these'
+            )
         rows = [row for row in self.metrics if name in row]
         return name, np.array([row['iter'] for row in rows], int), np.array([r[name] for r in rows])
 
@@ -123,7 +124,8 @@ def read_run(work_dir: Path) -> Run:
         raise ValueError(
             f'{str(work_dir)!r} has no training logs: no <timestamp>/vis_data/scalars.json in it '
             'has a row of training. Give the work_dir of a run whose visualizer has a '
-            'LocalVisBackend, as the default one does')
+            'LocalVisBackend, as the default one does'
+        )
     infobatch = _read_infobatch(work_dir / 'infobatch.json')
     for session in sessions:
         _place_metrics(session, infobatch)
@@ -167,7 +169,8 @@ def read_run(work_dir: Path) -> Run:
         if any(owner.log_interval > owner.log_window for owner in owners):
             notes.append(
                 f'time estimated: the log has the mean of the last {last.log_window} of every '
-                f'{last.log_interval} iterations')
+                f'{last.log_interval} iterations'
+            )
     else:
         notes.append('time unknown: the logs have none (IterTimerHook is missing)')
     name = work_dir.resolve().name
@@ -227,7 +230,7 @@ def _read_session(scalars: Path) -> Session:
 
 
 def _without_prefix(row: Row, prefix: str) -> Row:
-    return {name[len(prefix):] if name.startswith(prefix) else name: row[name] for name in row}
+    return {name[len(prefix) :] if name.startswith(prefix) else name: row[name] for name in row}
 
 
 def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
@@ -246,7 +249,8 @@ def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
     if version != 1:
         raise ValueError(
             f'{str(path)!r} has version {version!r}, but only version 1 can be read. Use the '
-            'tools of the mm_infobatch that wrote it')
+            'tools of the mm_infobatch that wrote it'
+        )
     return content
 
 
@@ -310,8 +314,9 @@ def _sample_steps(
     return np.array(xs), np.array(ys)
 
 
-def _second_steps(train: List[Row], iterations: int,
-                  infobatch: Optional[Dict[str, Any]]) -> Tuple[np.ndarray, np.ndarray]:
+def _second_steps(
+    train: List[Row], iterations: int, infobatch: Optional[Dict[str, Any]]
+) -> Tuple[np.ndarray, np.ndarray]:
     """Corners (iterations, seconds) of the line along which the training time grows.
 
     The logged ``time`` is the mean over the iterations before a row, of loading and training

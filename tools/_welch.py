@@ -1,11 +1,13 @@
 """Welch's interval for the difference of two means, without SciPy."""
+
 import math
 from statistics import mean, variance
 from typing import Optional, Sequence, Tuple
 
 
-def difference(group: Sequence[float], other: Sequence[float],
-               level: float = 0.95) -> Tuple[float, Optional[float]]:
+def difference(
+    group: Sequence[float], other: Sequence[float], level: float = 0.95
+) -> Tuple[float, Optional[float]]:
     """The difference of the means, and half the width of its confidence interval.
 
     The interval is that of Welch's t test, for groups with variances of their own, which are
@@ -25,8 +27,9 @@ def difference(group: Sequence[float], other: Sequence[float],
     parts = [variance(each) / len(each) for each in (group, other)]
     if not sum(parts):
         return found, 0.0
-    freedom = sum(parts)**2 / sum(
-        part**2 / (len(each) - 1) for part, each in zip(parts, (group, other)))
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(each) - 1) for part, each in zip(parts, (group, other))
+    )
     return found, t_quantile((1 + level) / 2, freedom) * math.sqrt(sum(parts))
 
 
@@ -55,15 +58,24 @@ def _beta(x: float, a: float, b: float) -> float:
         return x
     if x > (a + 1) / (a + b + 2):
         return 1 - _beta(1 - x, b, a)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) +
-        b * math.log1p(-x)) / a
+    front = (
+        math.exp(
+            math.lgamma(a + b)
+            - math.lgamma(a)
+            - math.lgamma(b)
+            + a * math.log(x)
+            + b * math.log1p(-x)
+        )
+        / a
+    )
     tiny = 1e-300
     c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
     result = d
     for m in range(1, 300):
-        for numerator in (m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-                          -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
             d = 1 / ((1 + numerator * d) or tiny)
             c = (1 + numerator / c) or tiny
             result *= d * c

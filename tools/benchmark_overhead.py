@@ -13,6 +13,7 @@ Ratios are those of medians over repeats that take turns, so that other work on 
 both sides. ``--json`` keeps the figures, from which ``render_docs.py`` writes the tables of
 docs/overhead.md.
 """
+
 import argparse
 import json
 import os
@@ -58,16 +59,22 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
     from mmengine import __version__ as mmengine_version
 
     result: Dict[str, Any] = dict(
-        python=platform.python_version(), torch=torch.__version__, mmengine=mmengine_version,
-        machine=platform.machine(), cores=os.cpu_count(), threads=torch.get_num_threads(),
-        load=os.getloadavg()[0])
+        python=platform.python_version(),
+        torch=torch.__version__,
+        mmengine=mmengine_version,
+        machine=platform.machine(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        load=os.getloadavg()[0],
+    )
     makers: Dict[str, Callable[[], Dict[str, Any]]] = dict(
         planning=lambda: measure_planning(args.num_samples, args.repeats, args.reference),
         scaling=lambda: measure_scaling(args.sizes, args.repeats),
         step=lambda: measure_step(args.steps),
         loss=lambda: measure_loss(args.shape, args.repeats),
         efficiency=lambda: measure_efficiency(args.iterations, args.runs, args.small),
-        cuda=lambda: measure_cuda(args.steps, args.repeats))
+        cuda=lambda: measure_cuda(args.steps, args.repeats),
+    )
     for section in args.sections:
         print(f'measuring {section} ...', file=sys.stderr)
         result[section] = makers[section]()
@@ -77,12 +84,15 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
 def main(argv: Optional[List[str]] = None) -> None:
     """Measure, print the tables, keep the figures."""
     parser = argparse.ArgumentParser(
-        description=(__doc__ or '').partition('\n')[0],
-        epilog='Sections: ' + ', '.join(SECTIONS))
+        description=(__doc__ or '').partition('\n')[0], epilog='Sections: ' + ', '.join(SECTIONS)
+    )
     parser.add_argument('--sections', nargs='+', choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument('--reference', type=Path, help='a checkout of the published InfoBatch')
-    parser.add_argument('--json', type=Path, help='keep the figures here; sections that it has '
-                        'and that are not measured now stay')
+    parser.add_argument(
+        '--json',
+        type=Path,
+        help='keep the figures here; sections that it has and that are not measured now stay',
+    )
     parser.add_argument('--repeats', type=int, default=9)
     parser.add_argument('--num-samples', type=int, default=1281167)
     parser.add_argument('--sizes', type=int, nargs='+', default=[10**5, 10**6, 10**7, 10**8])

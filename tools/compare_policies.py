@@ -13,6 +13,7 @@ and the plans' weighted gradients e it tells, in units of |g|^2 and in means ove
 - variance: |e - mean e|^2, and bias: |mean e - g|^2, as far as so many plans tell them apart;
 - cosine: of e and g.
 """
+
 import argparse
 import json
 import platform
@@ -118,8 +119,9 @@ def gradients_of(model: Any, dataset: Any, count: int) -> Any:
     return torch.tensor(losses), (matrix @ matrix.t()).double()
 
 
-def compare_gradients(products: Tensor, scores: Tensor, saving: float, plans: int,
-                      folder: Path) -> List[Dict[str, Any]]:
+def compare_gradients(
+    products: Tensor, scores: Tensor, saving: float, plans: int, folder: Path
+) -> List[Dict[str, Any]]:
     """How well plans' gradients are that of all samples, a row a policy.
 
     Args:
@@ -142,26 +144,36 @@ def compare_gradients(products: Tensor, scores: Tensor, saving: float, plans: in
         off = errors.mean(0)
         with_whole = (weights @ products).sum(1)
         own = ((weights @ products) * weights).sum(1)
-        rows.append(dict(
-            policy=name,
-            skipped=float((weights == 0).double().mean()),
-            error=float(((errors @ products) * errors).sum(1).mean()) / whole,
-            variance=float(((around @ products) * around).sum(1).sum()) / max(plans - 1, 1) / whole,
-            bias=float(off @ products @ off) / whole,
-            cosine=float((with_whole / (own * whole).sqrt()).mean()),
-            largest_weight=float(weights.max())))
+        rows.append(
+            dict(
+                policy=name,
+                skipped=float((weights == 0).double().mean()),
+                error=float(((errors @ products) * errors).sum(1).mean()) / whole,
+                variance=float(((around @ products) * around).sum(1).sum())
+                / max(plans - 1, 1)
+                / whole,
+                bias=float(off @ products @ off) / whole,
+                cosine=float((with_whole / (own * whole).sqrt()).mean()),
+                largest_weight=float(weights.max()),
+            )
+        )
     return rows
 
 
 def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
     """All that the command line asks for."""
     result: Dict[str, Any] = dict(
-        saving=args.saving, python=platform.python_version(), torch=torch.__version__,
-        machine=platform.machine(), threads=torch.get_num_threads())
+        saving=args.saving,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        machine=platform.machine(),
+        threads=torch.get_num_threads(),
+    )
     if args.repeats:
         result['times'] = dict(
             num_samples=args.num_samples,
-            rows=time_plans(args.num_samples, args.saving, args.repeats, folder))
+            rows=time_plans(args.num_samples, args.saving, args.repeats, folder),
+        )
     if args.config is None:
         return result
     cfg = Config.fromfile(str(args.config))
@@ -176,15 +188,18 @@ def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
             losses, products = gradients_of(model, dataset, min(args.gradients, len(dataset)))
             scores, stored = losses, None
             if state is not None:
-                stored = state['sampler']['scores'][:len(losses)]
+                stored = state['sampler']['scores'][: len(losses)]
                 scores = torch.where(stored.isnan(), losses, stored)
-            result['gradients'].append(dict(
-                checkpoint=path.stem,
-                scores='losses of now' if stored is None else 'as kept in the checkpoint',
-                mean_loss=float(losses.mean()),
-                num_samples=len(losses),
-                plans=args.plans,
-                rows=compare_gradients(products, scores, args.saving, args.plans, folder)))
+            result['gradients'].append(
+                dict(
+                    checkpoint=path.stem,
+                    scores='losses of now' if stored is None else 'as kept in the checkpoint',
+                    mean_loss=float(losses.mean()),
+                    num_samples=len(losses),
+                    plans=args.plans,
+                    rows=compare_gradients(products, scores, args.saving, args.plans, folder),
+                )
+            )
     return result
 
 
@@ -192,10 +207,13 @@ def table(rows: List[Dict[str, Any]]) -> str:
     """Rows as a Markdown table."""
     cells = [list(rows[0])] + [
         [value if isinstance(value, str) else f'{value:.4g}' for value in row.values()]
-        for row in rows]
+        for row in rows
+    ]
     widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [' | '.join(cell.replace('_', ' ').ljust(width) for cell, width in zip(row, widths))
-             for row in cells]
+    lines = [
+        ' | '.join(cell.replace('_', ' ').ljust(width) for cell, width in zip(row, widths))
+        for row in cells
+    ]
     lines.insert(1, ' | '.join('-' * width for width in widths))
     return '\n'.join(f'| {line} |' for line in lines)
 
@@ -204,15 +222,17 @@ def text(result: Dict[str, Any]) -> str:
     """All tables, in Markdown."""
     parts = []
     if 'times' in result:
-        parts.append(f'A plan of {result["times"]["num_samples"]:,} samples that skips '
-                     f'{result["saving"]:.0%}, torch {result["torch"]}, {result["threads"]} '
-                     f'thread{"s" if result["threads"] > 1 else ""}:\n\n'
-                     + table(result['times']['rows']))
+        parts.append(
+            f'A plan of {result["times"]["num_samples"]:,} samples that skips '
+            f'{result["saving"]:.0%}, torch {result["torch"]}, {result["threads"]} '
+            f'thread{"s" if result["threads"] > 1 else ""}:\n\n' + table(result['times']['rows'])
+        )
     for each in result.get('gradients', []):
-        parts.append(f'{each["checkpoint"]}: {each["num_samples"]:,} samples, mean loss '
-                     f'{each["mean_loss"]:.4f}, scores {each["scores"]}, {each["plans"]:,} plans a '
-                     'policy; error, variance and bias in units of |g|^2:\n\n'
-                     + table(each['rows']))
+        parts.append(
+            f'{each["checkpoint"]}: {each["num_samples"]:,} samples, mean loss '
+            f'{each["mean_loss"]:.4f}, scores {each["scores"]}, {each["plans"]:,} plans a '
+            'policy; error, variance and bias in units of |g|^2:\n\n' + table(each['rows'])
+        )
     return '\n\n'.join(parts)
 
 

@@ -41,8 +41,9 @@ def main() -> None:
     if not Path(args.config).is_file():
         raise UsageError(f'config {args.config!r} does not exist: give the path of a config file')
     if out.suffix != '.py':
-        raise UsageError(f'--out {args.out!r}: configs are Python files; give a name that ends '
-                         'with .py')
+        raise UsageError(
+            f'--out {args.out!r}: configs are Python files; give a name that ends with .py'
+        )
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

@@ -6,6 +6,7 @@ files that they name; it leaves out checkpoints, and the log's description of th
 place takes ``environment.json``: versions, the processor's name and number of cores, and the
 accelerators that the run could see.
 """
+
 import argparse
 import json
 import os
@@ -38,10 +39,12 @@ def environment() -> Dict[str, object]:
         python=platform.python_version(),
         packages={name: versions[name] for name in sorted(names & versions.keys())},
         processor=processor,
-        cores=os.cpu_count())
+        cores=os.cpu_count(),
+    )
     if torch.cuda.is_available():
         result['accelerators'] = [
-            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        ]
     return result
 
 
@@ -60,16 +63,22 @@ def make_record(work_dir: Path, out: Path) -> List[Path]:
     """
     scalars = sorted(work_dir.glob('*/vis_data/scalars.json'))
     if not scalars:
-        raise ValueError(f'{str(work_dir)!r} holds no <timestamp>/vis_data/scalars.json; give the '
-                         'work_dir of a run')
+        raise ValueError(
+            f'{str(work_dir)!r} holds no <timestamp>/vis_data/scalars.json; give the '
+            'work_dir of a run'
+        )
     source, target = work_dir.resolve(), out.resolve()
     if target in (source, *source.parents) or source in target.parents:
-        raise ValueError(f'{str(out)!r} and the run {str(work_dir)!r} lie in each other; give the '
-                         'record a directory of its own')
+        raise ValueError(
+            f'{str(out)!r} and the run {str(work_dir)!r} lie in each other; give the '
+            'record a directory of its own'
+        )
     if out.exists():
         if not out.is_dir() or (any(out.iterdir()) and not (out / 'environment.json').is_file()):
-            raise ValueError(f'{str(out)!r} is there, but is no record that this tool wrote; give '
-                             'another directory, or remove it')
+            raise ValueError(
+                f'{str(out)!r} is there, but is no record that this tool wrote; give '
+                'another directory, or remove it'
+            )
         shutil.rmtree(out)
     written = []
     for path in scalars:
@@ -81,8 +90,11 @@ def make_record(work_dir: Path, out: Path) -> List[Path]:
                 written.append(Path(copied))
         log = session / f'{session.name}.log'
         if log.is_file():
-            lines = [FOLDERS.sub('', line) for line in log.read_text(errors='replace').splitlines()
-                     if KEPT_LINES.search(line)]
+            lines = [
+                FOLDERS.sub('', line)
+                for line in log.read_text(errors='replace').splitlines()
+                if KEPT_LINES.search(line)
+            ]
             written.append(out / session.name / log.name)
             written[-1].write_text('\n'.join(lines) + '\n')
     for name in SMALL_FILES:

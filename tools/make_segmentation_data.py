@@ -203,7 +203,8 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument('--train', type=int, default=480, help='training scenes (default: 480)')
     parser.add_argument('--val', type=int, default=120, help='validation scenes (default: 120)')
     parser.add_argument(
-        '--size', type=int, nargs=2, default=(64, 64), metavar=('H', 'W'), help='default: 64 64')
+        '--size', type=int, nargs=2, default=(64, 64), metavar=('H', 'W'), help='default: 64 64'
+    )
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     return parser.parse_args(argv)
 

@@ -20,10 +20,9 @@ COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#00
 AXES = {'iter': 'iterations', 'samples': 'samples trained on', 'time': 'training time'}
 
 
-def draw(runs: List[Run],
-         labels: List[str],
-         metric: Optional[str] = None,
-         x: str = 'iter') -> Figure:
+def draw(
+    runs: List[Run], labels: List[str], metric: Optional[str] = None, x: str = 'iter'
+) -> Figure:
     """Draw the figure.
 
     Args:
@@ -42,7 +41,8 @@ def draw(runs: List[Run],
     unit, divisor = time_unit(runs) if x == 'time' else ('', 1.0)
     figure = Figure(figsize=(6.4, 6.2 if pruned else 4.8), layout='constrained')
     axes = figure.subplots(
-        2 + pruned, 1, sharex=True, height_ratios=[1, 1, 0.62] if pruned else [1, 1])
+        2 + pruned, 1, sharex=True, height_ratios=[1, 1, 0.62] if pruned else [1, 1]
+    )
     names = set()
     for number, (run, label) in enumerate(zip(runs, labels)):
         color = COLORS[number % len(COLORS)]
@@ -81,7 +81,8 @@ def draw(runs: List[Run],
     if x != 'time':
         longest = axes[-1].get_xlim()[1]
         axes[-1].xaxis.set_major_formatter(
-            EngFormatter(sep='') if longest >= 20000 else StrMethodFormatter('{x:,.0f}'))
+            EngFormatter(sep='') if longest >= 20000 else StrMethodFormatter('{x:,.0f}')
+        )
     figure.align_ylabels()
     return figure
 

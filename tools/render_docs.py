@@ -17,6 +17,7 @@ and what stands between the two lines is written anew, by the kind of the place:
 
 With ``--check`` nothing is written, and a document that differs is an error.
 """
+
 import argparse
 import json
 import re
@@ -35,7 +36,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
     r'(<!-- (sweep|faults|policies|overhead|experiment): ([^\n]+?) -->\n).*?'
-    r'(<!-- end of table -->)', re.DOTALL)
+    r'(<!-- end of table -->)',
+    re.DOTALL,
+)
 
 
 def sweep_tables(settings: str, root: Path) -> str:
@@ -54,10 +57,10 @@ def policies_tables(settings: str, root: Path) -> str:
         raise ValueError(f'{name}: there is no such file')
     if path.suffix == '.jsonl':
         if which and which not in study_stability.TABLES:
-            raise ValueError(f'policies: {settings}: {which!r} is none of '
-                             f'{", ".join(study_stability.TABLES)}')
-        return study_stability.table(
-            study_stability.read(path), study_stability.TABLES.get(which))
+            raise ValueError(
+                f'policies: {settings}: {which!r} is none of {", ".join(study_stability.TABLES)}'
+            )
+        return study_stability.table(study_stability.read(path), study_stability.TABLES.get(which))
     return compare_policies.text(json.loads(path.read_text()))
 
 
@@ -74,7 +77,8 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     faults=lambda settings, root: faults_table(root / settings),
     policies=policies_tables,
     overhead=overhead_tables,
-    experiment=_results.text)
+    experiment=_results.text,
+)
 
 
 def render(text: str, root: Path) -> str:
@@ -111,8 +115,10 @@ def main(argv: Optional[List[str]] = None) -> None:
         except (ValueError, OSError) as error:
             sys.exit(f'render_docs.py: error: {document.name}: {error}')
         if args.check and old != new:
-            sys.exit(f'render_docs.py: error: a table of {document.name} is not what the records '
-                     'say: run tools/render_docs.py')
+            sys.exit(
+                f'render_docs.py: error: a table of {document.name} is not what the records '
+                'say: run tools/render_docs.py'
+            )
         if not args.check:
             document.write_text(new)
 

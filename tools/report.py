@@ -4,6 +4,7 @@ Tables go into the marked places of the documents (see ``render_docs.py``), figu
 ``docs/figures``. A figure is drawn where there are records for it, and only anew if they have
 changed, unless ``--all``. With ``--check`` nothing is written; what is out of date is an error.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -14,8 +15,14 @@ import render_docs
 from _experiments import EXPERIMENTS, ROOT, available, load_experiment
 
 
-def figures(names: List[str], experiments: Path, records: Path, out: Path, check: bool,
-            everything: bool = False) -> List[str]:
+def figures(
+    names: List[str],
+    experiments: Path,
+    records: Path,
+    out: Path,
+    check: bool,
+    everything: bool = False,
+) -> List[str]:
     """Draw what is out of date.
 
     Args:
@@ -50,13 +57,21 @@ def main(argv: Optional[List[str]] = None) -> None:
     parser.add_argument('--all', action='store_true', help='draw the figures that are current, too')
     args = parser.parse_args(argv)
     try:
-        stale = figures(args.names or available(), EXPERIMENTS, ROOT / 'records',
-                        ROOT / 'docs' / 'figures', args.check, args.all and not args.check)
+        stale = figures(
+            args.names or available(),
+            EXPERIMENTS,
+            ROOT / 'records',
+            ROOT / 'docs' / 'figures',
+            args.check,
+            args.all and not args.check,
+        )
     except (ValueError, OSError) as error:
         sys.exit(f'report.py: error: {error}')
     if args.check and stale:
-        sys.exit(f'report.py: error: {", ".join(stale)}: not drawn from the records as they are: '
-                 'run tools/report.py')
+        sys.exit(
+            f'report.py: error: {", ".join(stale)}: not drawn from the records as they are: '
+            'run tools/report.py'
+        )
     render_docs.main(['--check'] if args.check else [])
 
 

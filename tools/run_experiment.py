@@ -10,6 +10,7 @@ the experiment names a drawn set (``ade20k``), it also takes three steps of each
 that layout, which ``make_segmentation_data.py`` draws, and where these are full steps it tells the
 hours of each run.
 """
+
 import argparse
 import json
 import os
@@ -45,7 +46,8 @@ from make_record import make_record
 from summarize import duration
 
 ETA = re.compile(
-    r'((?:Iter|Epoch)\(train\)\s+(?:\[[^\]]*\]\s*)+).*?eta:\s+((?:\d+ days?, )?[\d:]+)')
+    r'((?:Iter|Epoch)\(train\)\s+(?:\[[^\]]*\]\s*)+).*?eta:\s+((?:\d+ days?, )?[\d:]+)'
+)
 COMPARED = ('config', 'infobatch', 'options', 'amp')
 
 
@@ -87,16 +89,19 @@ def jobs_of(experiment: Experiment, wanted: Optional[List[str]] = None) -> List[
         ValueError: If there is no such arm or run.
     """
     seeds = sorted({seed for arm in experiment.arms for seed in arm.seeds})
-    named = [(name, Job(arm, seed)) for seed in seeds
-             for name, arm in zip(experiment.names, experiment.arms) if seed in arm.seeds]
+    named = [
+        (name, Job(arm, seed))
+        for seed in seeds
+        for name, arm in zip(experiment.names, experiment.arms)
+        if seed in arm.seeds
+    ]
     if not wanted:
         return [job for _, job in named]
     known = {each for name, job in named for each in (name, f'{name}_seed{job.seed}')}
     unknown = [each for each in wanted if each not in known]
     if unknown:
         raise ValueError(f'--runs {unknown[0]}: is none of {", ".join(sorted(known))}')
-    return [job for name, job in named
-            if name in wanted or f'{name}_seed{job.seed}' in wanted]
+    return [job for name, job in named if name in wanted or f'{name}_seed{job.seed}' in wanted]
 
 
 def status(job: Job, places: Places, gpus: Optional[int] = None) -> str:
@@ -133,11 +138,16 @@ def revision() -> Tuple[str, bool]:
     """The commit of the code, and whether files that runs depend on differ from it."""
     git = ['git', '-C', str(ROOT)]
     try:
-        commit = subprocess.run(git + ['rev-parse', 'HEAD'], capture_output=True, text=True,
-                                check=True).stdout.strip()
+        commit = subprocess.run(
+            git + ['rev-parse', 'HEAD'], capture_output=True, text=True, check=True
+        ).stdout.strip()
         changes = subprocess.run(
-            git + ['status', '--porcelain', '--', 'mm_infobatch', 'tools', 'configs',
-                   'experiments'], capture_output=True, text=True, check=True).stdout
+            git
+            + ['status', '--porcelain', '--', 'mm_infobatch', 'tools', 'configs', 'experiments'],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return 'unknown', False
     return commit, bool(changes.strip())
@@ -168,32 +178,49 @@ class Running:
         resume = note.is_file()
         command = command_of(job, places, args, resume)
         run = settings(job.arm, job.seed, places.records, args.gpus)
-        self.note = json.loads(note.read_text()) if resume else dict(
-            run, extra=args.cfg_options or [], starts=[])
+        self.note = (
+            json.loads(note.read_text())
+            if resume
+            else dict(run, extra=args.cfg_options or [], starts=[])
+        )
         commit, changed = revision()
         environment = dict(os.environ, PYTHON=args.python, PORT=str(args.port + slot))
         environment['PYTHONPATH'] = os.pathsep.join(
-            [str(ROOT), *filter(None, [environment.get('PYTHONPATH')])])
+            [str(ROOT), *filter(None, [environment.get('PYTHONPATH')])]
+        )
         count = torch.cuda.device_count()
         if count and run['gpus'] <= count:
             free = max(count // run['gpus'], 1)
             first = slot % free * run['gpus']
             visible = os.environ.get('CUDA_VISIBLE_DEVICES')
             names = visible.split(',') if visible else [str(each) for each in range(count)]
-            environment['CUDA_VISIBLE_DEVICES'] = ','.join(names[first:first + run['gpus']])
+            environment['CUDA_VISIBLE_DEVICES'] = ','.join(names[first : first + run['gpus']])
         self.began = time.time()
-        self.note['starts'].append(dict(
-            revision=commit, changed=changed, resumed=resume, side_by_side=args.jobs,
-            threads=environment.get('OMP_NUM_THREADS'), devices=min(count, run['gpus']),
-            began=datetime.now(timezone.utc).isoformat(timespec='seconds'), seconds=None,
-            status=None))
+        self.note['starts'].append(
+            dict(
+                revision=commit,
+                changed=changed,
+                resumed=resume,
+                side_by_side=args.jobs,
+                threads=environment.get('OMP_NUM_THREADS'),
+                devices=min(count, run['gpus']),
+                began=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                seconds=None,
+                status=None,
+            )
+        )
         self._write()
         self.output = self.work_dir / 'output.txt'
         with self.output.open('a') as file:
             # Its own group, so that a run with workers can be ended as one.
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
-                start_new_session=True)
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def _write(self) -> None:
         part = self.work_dir / 'run.json.part'
@@ -244,8 +271,11 @@ def keep(job: Job, places: Places) -> Path:
         ValueError: If its logs do not reach the end, or an older record is in the way.
     """
     work_dir, record = places.work_dir(job), places.record(job)
-    unfinished = [note for note in read_run(work_dir).notes
-                  if note.startswith(('not finished', 'the logs end'))]
+    unfinished = [
+        note
+        for note in read_run(work_dir).notes
+        if note.startswith(('not finished', 'the logs end'))
+    ]
     if unfinished:
         raise ValueError(f'{work_dir} has ended, but {unfinished[0]}')
     if job.arm.keep_checkpoints:
@@ -294,8 +324,10 @@ def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
                 else:
                     failed.append(one.job.name)
                     tail = one.output.read_text(errors='replace').splitlines()[-15:]
-                    say(f'{one.job.name}: ended with status {code}; {one.output} ends with\n' +
-                        '\n'.join(f'    {line}' for line in tail))
+                    say(
+                        f'{one.job.name}: ended with status {code}; {one.output} ends with\n'
+                        + '\n'.join(f'    {line}' for line in tail)
+                    )
             busy = {one.job.name for one in running} | set(failed)
             waiting = [job for job in jobs if job.name not in busy]
             states = {job.name: status(job, places, args.gpus) for job in waiting}
@@ -311,11 +343,15 @@ def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
                     running.append(Running(job, slot, places, args))
                     verb = 'resumed' if running[-1].note['starts'][-1]['resumed'] else 'started'
                     say(f'{job.name}: {verb} in {running[-1].work_dir}')
-            left = [job for job in jobs if job.name not in failed
-                    and status(job, places, args.gpus) != 'done']
+            left = [
+                job
+                for job in jobs
+                if job.name not in failed and status(job, places, args.gpus) != 'done'
+            ]
             if not running and not any(
-                    status(job, places, args.gpus) in ('missing', 'interrupted', 'finished')
-                    for job in left):
+                status(job, places, args.gpus) in ('missing', 'interrupted', 'finished')
+                for job in left
+            ):
                 break
             if time.time() - shown >= args.every:
                 shown = time.time()
@@ -329,13 +365,16 @@ def run_all(jobs: List[Job], places: Places, args: argparse.Namespace) -> int:
         raise
     for job in left:
         say(f'{job.name}: {status(job, places, args.gpus)}, which has no record')
-    say(f'{len(jobs) - len(left) - len(failed)} of {len(jobs)} runs have a record' +
-        (f'; failed: {", ".join(failed)}' if failed else ''))
+    say(
+        f'{len(jobs) - len(left) - len(failed)} of {len(jobs)} runs have a record'
+        + (f'; failed: {", ".join(failed)}' if failed else '')
+    )
     return int(bool(failed or left))
 
 
-def overview(jobs: List[Job], left: List[Job], running: List[Running], spent: List[float],
-             side_by_side: int) -> str:
+def overview(
+    jobs: List[Job], left: List[Job], running: List[Running], spent: List[float], side_by_side: int
+) -> str:
     """One line on where all stands, with the time left as far as the logs tell it."""
     parts, ends, totals = [], [], list(spent)
     for one in running:
@@ -357,8 +396,9 @@ def say(text: str) -> None:
     print(f'{datetime.now():%H:%M:%S} {text}', flush=True)
 
 
-def dry_run(experiment: Experiment, jobs: List[Job], places: Places,
-            args: argparse.Namespace) -> int:
+def dry_run(
+    experiment: Experiment, jobs: List[Job], places: Places, args: argparse.Namespace
+) -> int:
     """Print the plan and build every config.
 
     Returns:
@@ -403,34 +443,65 @@ def hours(arm: Arm, cfg: Config, seconds: float) -> str:
     iterations = cfg.train_cfg.max_iters
     if cfg.train_cfg.get('budget') != 'iterations':
         iterations = round(iterations * (1 - (arm.expected_saving or 0)))
-    return (f'{seconds:.2f} s a step here: {iterations:,} iterations take about '
-            f'{iterations * seconds / 3600:.1f} h, and what loading cannot keep up with, '
-            'validation and other GPUs cost')
+    return (
+        f'{seconds:.2f} s a step here: {iterations:,} iterations take about '
+        f'{iterations * seconds / 3600:.1f} h, and what loading cannot keep up with, '
+        'validation and other GPUs cost'
+    )
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Make the missing runs of an experiment')
     parser.add_argument('name', help='of experiments/NAME.py')
-    parser.add_argument('--runs', nargs='+', metavar='RUN',
-                        help='only these arms (infobatch) or runs (infobatch_seed0)')
-    parser.add_argument('--gpus', type=int, metavar='N',
-                        help="processes of each run, one a GPU (default: the experiment's; without "
-                        'a GPU they are CPU processes)')
-    parser.add_argument('--jobs', type=int, default=1, metavar='N',
-                        help='runs side by side, each on GPUs of its own while there are some '
-                        '(default: 1)')
+    parser.add_argument(
+        '--runs',
+        nargs='+',
+        metavar='RUN',
+        help='only these arms (infobatch) or runs (infobatch_seed0)',
+    )
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        metavar='N',
+        help="processes of each run, one a GPU (default: the experiment's; without "
+        'a GPU they are CPU processes)',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        metavar='N',
+        help='runs side by side, each on GPUs of its own while there are some (default: 1)',
+    )
     parser.add_argument('--dry-run', action='store_true', help='plan and build, but train nothing')
-    parser.add_argument('--no-steps', action='store_true',
-                        help='with --dry-run: take no steps on drawn data')
-    parser.add_argument('--full-size', action='store_true',
-                        help='with --dry-run: steps of full crops and batches without a GPU, too')
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE',
-                        help='more settings of every run, such as where its data is')
-    parser.add_argument('--every', type=float, default=30, metavar='SECONDS',
-                        help='between two lines on the progress (default: 30)')
-    parser.add_argument('--port', type=int, default=29500,
-                        help='where the processes of the first run meet (default: 29500)')
+    parser.add_argument(
+        '--no-steps', action='store_true', help='with --dry-run: take no steps on drawn data'
+    )
+    parser.add_argument(
+        '--full-size',
+        action='store_true',
+        help='with --dry-run: steps of full crops and batches without a GPU, too',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        metavar='KEY=VALUE',
+        help='more settings of every run, such as where its data is',
+    )
+    parser.add_argument(
+        '--every',
+        type=float,
+        default=30,
+        metavar='SECONDS',
+        help='between two lines on the progress (default: 30)',
+    )
+    parser.add_argument(
+        '--port',
+        type=int,
+        default=29500,
+        help='where the processes of the first run meet (default: 29500)',
+    )
     parser.add_argument('--experiments', type=Path, default=EXPERIMENTS)
     parser.add_argument('--records', type=Path, default=ROOT / 'records')
     parser.add_argument('--work-dirs', type=Path, default=ROOT / 'work_dirs')
@@ -458,7 +529,8 @@ def main(argv: Optional[List[str]] = None) -> None:
         experiment = load_experiment(args.name, args.experiments)
         jobs = jobs_of(experiment, args.runs)
         code = (dry_run if args.dry_run else lambda _, *rest: run_all(*rest))(
-            experiment, jobs, places, args)
+            experiment, jobs, places, args
+        )
     except (ValueError, OSError) as error:
         sys.exit(f'run_experiment.py: error: {error}')
     except KeyboardInterrupt:

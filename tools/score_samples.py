@@ -11,6 +11,7 @@ certain to be a correct prediction; so this needs a plain cross-entropy, and see
 checkpoints show. A sample that was never learned counts as the most forgotten of all. To have every
 sample's loss of every pass, train with ``prune_ratio=0`` and a checkpoint an epoch.
 """
+
 import argparse
 import math
 import sys
@@ -43,7 +44,8 @@ def build_train_set(cfg: Config) -> Any:
     if 'pipeline' not in dataset or cfg.get('val_dataloader') is None:
         raise ValueError(
             f'the training dataset {dataset.get("type")} has no pipeline of its own that could be '
-            'exchanged for that of val_dataloader.dataset; give a config with a plain dataset')
+            'exchanged for that of val_dataloader.dataset; give a config with a plain dataset'
+        )
     dataset['pipeline'] = cfg.val_dataloader.dataset.pipeline
     return DATASETS.build(dataset)
 
@@ -51,10 +53,13 @@ def build_train_set(cfg: Config) -> Any:
 def prepare(cfg: Config) -> None:
     """Register the toolbox of a config."""
     import mmpretrain.utils
+
     mmpretrain.utils.register_all_modules(init_default_scope=False)
     if cfg.get('default_scope') != 'mmpretrain':
-        raise ValueError(f'default_scope is {cfg.get("default_scope")!r}: EL2N is defined for '
-                         'classification; give a config of mmpretrain')
+        raise ValueError(
+            f'default_scope is {cfg.get("default_scope")!r}: EL2N is defined for '
+            'classification; give a config of mmpretrain'
+        )
 
 
 @torch.no_grad()
@@ -75,7 +80,8 @@ def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
     """Put samples into a batch, their annotations in a list."""
     return dict(
         inputs=default_collate([sample['inputs'] for sample in samples]),
-        data_samples=[sample['data_samples'] for sample in samples])
+        data_samples=[sample['data_samples'] for sample in samples],
+    )
 
 
 def forgetting(losses: np.ndarray) -> np.ndarray:
@@ -149,8 +155,10 @@ def main(argv: Optional[List[str]] = None) -> None:
         sys.exit(f'score_samples.py: error: {error}')
     with open(args.out, 'wb') as file:
         np.save(file, scores)
-    print(f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
-          f'mean {scores.mean():.4g}')
+    print(
+        f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
+        f'mean {scores.mean():.4g}'
+    )
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ deviation over the seeds from the file, in Markdown, and trains nothing.
 The arm ``all data`` is the unpruned training (``prune_ratio=0``, which a test shows to be the stock
 run bit for bit); ``fewer epochs`` is that with its schedule shortened to 0.7 of the epochs.
 """
+
 import argparse
 import copy
 import json
@@ -54,7 +55,8 @@ ARMS: Dict[str, Dict[str, Any]] = {
     'SoftPruning, normalized': dict(policy=dict(SOFT, rescale='normalized')),
     'SoftPruning, stratified': dict(policy=SOFT, stratify=True),
     'SoftPruning, normalized and stratified': dict(
-        policy=dict(SOFT, rescale='normalized'), stratify=True),
+        policy=dict(SOFT, rescale='normalized'), stratify=True
+    ),
     'SoftPruning, smoothed': dict(policy=SOFT, score_smoothing=0.5),
     'SoftPruning, delta 0.7': dict(policy=SOFT, delta=0.7),
     'SoftPruning, delta 0.5': dict(policy=SOFT, delta=0.5),
@@ -65,7 +67,8 @@ ARMS: Dict[str, Dict[str, Any]] = {
     'TargetSaving, max_weight 2.5': dict(policy=dict(TARGET, max_weight=2.5)),
     'TargetSaving, normalized': dict(policy=dict(TARGET, rescale='normalized')),
     'TargetSaving, normalized and stratified': dict(
-        policy=dict(TARGET, rescale='normalized'), stratify=True),
+        policy=dict(TARGET, rescale='normalized'), stratify=True
+    ),
     'EpsilonGreedy': dict(policy=dict(type='EpsilonGreedy', prune_ratio=0.35)),
     'UCB': dict(policy=dict(type='UCB', prune_ratio=0.35)),
     'StaticRandom': dict(policy=dict(type='StaticRandom', keep=0.65), delta=1),
@@ -73,8 +76,14 @@ ARMS: Dict[str, Dict[str, Any]] = {
 
 # The paper's own tables, as documents name them.
 TABLES: Dict[str, Sequence[str]] = {
-    'Table 3': ('RandomPruning', 'SoftPruning, neither', 'SoftPruning, no annealing',
-                'SoftPruning, no rescaling', 'SoftPruning', FULL),
+    'Table 3': (
+        'RandomPruning',
+        'SoftPruning, neither',
+        'SoftPruning, no annealing',
+        'SoftPruning, no rescaling',
+        'SoftPruning',
+        FULL,
+    ),
     'Table 4': ('SoftPruning', 'SoftPruning, reverse', FULL),
 }
 
@@ -130,8 +139,9 @@ def train(arm: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
         if args.subset:
             for name in ('_train_dataloader', '_val_dataloader'):
                 loader = getattr(runner, name)
-                dataset = runner.build_dataloader(dict(loader, sampler=dict(
-                    type='DefaultSampler', shuffle=False))).dataset
+                dataset = runner.build_dataloader(
+                    dict(loader, sampler=dict(type='DefaultSampler', shuffle=False))
+                ).dataset
                 loader['dataset'] = Subset(dataset, args.subset)
         runner.train()
         seconds = time.perf_counter() - began
@@ -156,12 +166,13 @@ def train(arm: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
         final_loss=float(losses[-50:].mean()),
         # How the loss that was minimized moved from batch to batch while samples were pruned.
         loss_spread=float(np.abs(np.diff(losses)).mean()),
-        largest_loss=float(losses[len(losses) // 10:].max()),
+        largest_loss=float(losses[len(losses) // 10 :].max()),
         settings=report['settings']['policy'],
         sampler={key: value for key, value in ARMS[arm].items() if key != 'policy'},
         torch=torch.__version__,
         python=platform.python_version(),
-        threads=torch.get_num_threads())
+        threads=torch.get_num_threads(),
+    )
 
 
 def read(path: Path) -> List[Dict[str, Any]]:
@@ -202,11 +213,17 @@ def table(rows: List[Dict[str, Any]], arms: Optional[Sequence[str]] = None) -> s
             raise ValueError(f'no run of the arm {arm!r} was recorded')
         values = [row['accuracy'] for row in group]
         spread = f' ± {stdev(values):.2f}' if len(values) > 1 else ''
-        cells.append([
-            arm, str(len(group)), f'{mean(values):.2f}{spread}', f'{min(values):.2f}',
-            '-' if arm == FULL or not full else interval(values, full),
-            f'{100 * mean(row["saving"] for row in group):.1f} %',
-            f'{mean(row["iterations"] for row in group):,.0f}'])
+        cells.append(
+            [
+                arm,
+                str(len(group)),
+                f'{mean(values):.2f}{spread}',
+                f'{min(values):.2f}',
+                '-' if arm == FULL or not full else interval(values, full),
+                f'{100 * mean(row["saving"] for row in group):.1f} %',
+                f'{mean(row["iterations"] for row in group):,.0f}',
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in cells]
     lines.insert(1, ' | '.join('-' * width for width in widths))
@@ -222,8 +239,12 @@ def interval(values: Sequence[float], full: Sequence[float]) -> str:
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Train a study of pruning, resumably')
-    parser.add_argument('--config', type=Path, help='an InfoBatch config of a classifier',
-                        default=Path('configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'))
+    parser.add_argument(
+        '--config',
+        type=Path,
+        help='an InfoBatch config of a classifier',
+        default=Path('configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'),
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/study.jsonl'))
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2, 3, 4])
     parser.add_argument('--arms', nargs='+', choices=list(ARMS), metavar='ARM')
@@ -231,8 +252,12 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=0, help='that load data (default: 0)')
     parser.add_argument('--data-root', type=Path, help="default: the config's")
     parser.add_argument('--subset', type=int, help='train and test on so many samples only')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
-                        help='more settings of every run, such as param_scheduler.eta_max=0.2')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='more settings of every run, such as param_scheduler.eta_max=0.2',
+    )
     parser.add_argument('--list', action='store_true', help='print the arms')
     parser.add_argument('--table', action='store_true', help='print the table of --out')
     return parser.parse_args(argv)
@@ -254,15 +279,23 @@ def main(argv: Optional[List[str]] = None) -> None:
     done = {key_of(row) for row in read(args.out)}
     for seed in args.seeds:
         for arm in args.arms or ARMS:
-            wanted = dict(arm=arm, seed=seed, config=args.config.name,
-                          options=args.cfg_options or {}, schedule_epochs=args.epochs)
+            wanted = dict(
+                arm=arm,
+                seed=seed,
+                config=args.config.name,
+                options=args.cfg_options or {},
+                schedule_epochs=args.epochs,
+            )
             if key_of(wanted) in done:
                 continue
             row = train(arm, seed, args)
             with open(args.out, 'a') as file:
                 file.write(json.dumps(row) + '\n')
-            print(f'{arm}, seed {seed}: accuracy {row["accuracy"]:.2f}, saving '
-                  f'{row["saving"]:.1%}, {row["seconds"]:.0f} s', flush=True)
+            print(
+                f'{arm}, seed {seed}: accuracy {row["accuracy"]:.2f}, saving '
+                f'{row["saving"]:.1%}, {row["seconds"]:.0f} s',
+                flush=True,
+            )
 
 
 if __name__ == '__main__':

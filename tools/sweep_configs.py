@@ -65,14 +65,12 @@ def sweep() -> Result:
         and the names of the ``refused`` ones by reason; ``without_training`` (int); and
         ``unloadable``, the names of those that the toolbox itself cannot load, by reason.
     """
-    groups: Dict[str, Any] = {
-        key: dict(converted=0, refused=defaultdict(list)) for key in GROUPS
-    }
+    groups: Dict[str, Any] = {key: dict(converted=0, refused=defaultdict(list)) for key in GROUPS}
     unloadable: Dict[str, List[str]] = defaultdict(list)
     without_training = 0
     for toolbox in TOOLBOXES:
         for path in shipped_configs(toolbox):
-            name = f'{toolbox}/' + '/'.join(path.parts[path.parts.index('configs') + 1:])
+            name = f'{toolbox}/' + '/'.join(path.parts[path.parts.index('configs') + 1 :])
             try:
                 cfg = Config.fromfile(str(path))
             except Exception as error:  # whatever the toolbox's own loading raises
@@ -87,17 +85,14 @@ def sweep() -> Result:
                 else:
                     groups[group_of(toolbox, cfg.model)]['refused'][error.reason].append(name)
     return dict(
-        versions=versions(),
-        groups=groups,
-        without_training=without_training,
-        unloadable=unloadable)
+        versions=versions(), groups=groups, without_training=without_training, unloadable=unloadable
+    )
 
 
 def versions() -> Dict[str, str]:
     """The versions that a sweep is of."""
     return {
-        name: module.__version__
-        for name, module in dict(mmengine=mmengine, **TOOLBOXES).items()
+        name: module.__version__ for name, module in dict(mmengine=mmengine, **TOOLBOXES).items()
     }
 
 
@@ -118,21 +113,32 @@ def share(group: Dict[str, Any]) -> float:
 def markdown(result: Result) -> str:
     """The tables of a sweep."""
     of = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
-    lines = [f'With {of}:', '', '| configs with a training section | number | convert | |',
-             '| --- | --- | --- | --- |']
+    lines = [
+        f'With {of}:',
+        '',
+        '| configs with a training section | number | convert | |',
+        '| --- | --- | --- | --- |',
+    ]
     for key, title in GROUPS.items():
         group = result['groups'][key]
         total = group['converted'] + sum(map(len, group['refused'].values()))
         lines.append(f'| {title} | {total} | {group["converted"]} | {100 * share(group):.1f} % |')
     lines += ['', '| refused, because | configs |', '| --- | --- |']
     for group in result['groups'].values():
-        lines += [f'| {reason} | {listed(names)} |' for reason, names in sorted(
-            group['refused'].items())]
-    lines += ['', f'{result["without_training"]} more configs have no training section. These the '
-              'toolbox itself cannot load as installed:', '', '| error | configs |',
-              '| --- | --- |']
-    lines += [f'| {reason} | {listed(names)} |' for reason, names in sorted(
-        result['unloadable'].items())]
+        lines += [
+            f'| {reason} | {listed(names)} |' for reason, names in sorted(group['refused'].items())
+        ]
+    lines += [
+        '',
+        f'{result["without_training"]} more configs have no training section. These the '
+        'toolbox itself cannot load as installed:',
+        '',
+        '| error | configs |',
+        '| --- | --- |',
+    ]
+    lines += [
+        f'| {reason} | {listed(names)} |' for reason, names in sorted(result['unloadable'].items())
+    ]
     return '\n'.join(lines)
 
 
@@ -141,8 +147,9 @@ def listed(names: List[str]) -> str:
     folders: Dict[str, int] = defaultdict(int)
     for name in names:
         folders['/'.join(name.split('/')[:2])] += 1
-    return f'{len(names)}: ' + ', '.join(f'{folder} ({count})' for folder, count in
-                                         sorted(folders.items()))
+    return f'{len(names)}: ' + ', '.join(
+        f'{folder} ({count})' for folder, count in sorted(folders.items())
+    )
 
 
 def main(argv: Optional[List[str]] = None) -> None:

@@ -74,8 +74,10 @@ def _check_out(cfg: Config, args: argparse.Namespace) -> None:
     if args.out_item == 'metrics':
         suffixes += ['.json', '.yaml', '.yml']
     if not args.out.endswith(tuple(suffixes)):
-        raise UsageError(f'--out {args.out!r}: with --out-item {args.out_item} its name has to end '
-                         f'in {" or ".join(suffixes)}')
+        raise UsageError(
+            f'--out {args.out!r}: with --out-item {args.out_item} its name has to end '
+            f'in {" or ".join(suffixes)}'
+        )
     check_directory(os.path.dirname(args.out) or '.', '--out')
 
 
@@ -94,7 +96,8 @@ def _use_tta(cfg: Config) -> None:
     if missing:
         raise UsageError(
             f'--tta: the config has no {" and no ".join(missing)}. Add what is missing, for '
-            "example tta_model = dict(type='SegTTAModel'), or remove --tta")
+            "example tta_model = dict(type='SegTTAModel'), or remove --tta"
+        )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 

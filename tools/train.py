@@ -74,7 +74,8 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise UsageError(
                 '--auto-scale-lr: the config does not say for which batch size its learning rate '
-                'is. Add auto_scale_lr = dict(base_batch_size=<batch size over all GPUs>) to it')
+                'is. Add auto_scale_lr = dict(base_batch_size=<batch size over all GPUs>) to it'
+            )
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
@@ -92,7 +93,8 @@ def _use_amp(cfg: Config) -> None:
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
             f'--amp: works with optim_wrapper.type OptimWrapper, but the config has {kind!r}. '
-            'Remove --amp, or set optim_wrapper.type to OptimWrapper')
+            'Remove --amp, or set optim_wrapper.type to OptimWrapper'
+        )
     if get_device() == 'cpu':
         raise UsageError('--amp: needs an accelerator, and none was found. Remove --amp')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'

@@ -6,19 +6,14 @@ default_scope = 'mmpretrain'
 default_hooks = dict(
     # record the time of every iteration.
     timer=dict(type='IterTimerHook'),
-
     # print log every 100 iterations.
     logger=dict(type='LoggerHook', interval=100),
-
     # enable the parameter scheduler.
     param_scheduler=dict(type='ParamSchedulerHook'),
-
     # save checkpoint per epoch.
     checkpoint=dict(type='CheckpointHook', interval=1),
-
     # set sampler seed in distributed evrionment.
     sampler_seed=dict(type='DistSamplerSeedHook'),
-
     # validation results visualization, set True to enable it.
     visualization=dict(type='VisualizationHook', enable=False),
 )
@@ -27,10 +22,8 @@ default_hooks = dict(
 env_cfg = dict(
     # whether to enable cudnn benchmark
     cudnn_benchmark=False,
-
     # set multi process parameters
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-
     # set distributed parameters
     dist_cfg=dict(backend='nccl'),
 )

@@ -11,12 +11,15 @@ train_dataloader = dict(
         _delete_=True,
         type='InfoBatchSampler',
         delta=0.875,
-        policy=dict(type='SoftPruning', prune_ratio=0.5)))
+        policy=dict(type='SoftPruning', prune_ratio=0.5),
+    ),
+)
 train_cfg = dict(type='InfoBatchEpochLoop')
 custom_hooks = [dict(type='InfoBatchHook')]
 model = dict(
     head=dict(
         loss=dict(
-            _delete_=True,
-            type='InfoBatchLoss',
-            loss=dict(type='CrossEntropyLoss', loss_weight=1.0))))
+            _delete_=True, type='InfoBatchLoss', loss=dict(type='CrossEntropyLoss', loss_weight=1.0)
+        )
+    )
+)

@@ -1,7 +1,8 @@
 _base_ = [
-    '../_base_/models/lenet5.py', '../_base_/datasets/fashion_mnist_bs128.py',
+    '../_base_/models/lenet5.py',
+    '../_base_/datasets/fashion_mnist_bs128.py',
     '../_base_/schedules/lenet_bs128_onecycle_10e.py',
-    '../_base_/default_runtime_mmpretrain.py'
+    '../_base_/default_runtime_mmpretrain.py',
 ]
 
 # two processes on a CPU speak gloo

@@ -8,7 +8,9 @@ train_dataloader = dict(
         _delete_=True,
         type='InfoBatchSampler',
         delta=0.875,
-        policy=dict(type='SoftPruning', prune_ratio=0.5)))
+        policy=dict(type='SoftPruning', prune_ratio=0.5),
+    )
+)
 train_cfg = dict(type='InfoBatchEpochLoop')
 custom_hooks = [dict(type='InfoBatchHook')]
 model = dict(
@@ -16,7 +18,7 @@ model = dict(
         loss=dict(
             _delete_=True,
             type='InfoBatchLoss',
-            loss=dict(
-                type='LabelSmoothLoss',
-                label_smooth_val=0.1,
-                mode='original'))))
+            loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        )
+    )
+)

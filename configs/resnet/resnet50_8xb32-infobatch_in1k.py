@@ -8,15 +8,17 @@ train_dataloader = dict(
         _delete_=True,
         type='InfoBatchSampler',
         delta=0.875,
-        policy=dict(type='SoftPruning', prune_ratio=0.5)))
+        policy=dict(type='SoftPruning', prune_ratio=0.5),
+    )
+)
 # `_delete_`: mmengine takes either `by_epoch` or `type`, and the baseline has
 # `by_epoch`.
-train_cfg = dict(
-    _delete_=True, type='InfoBatchEpochLoop', max_epochs=100, val_interval=1)
+train_cfg = dict(_delete_=True, type='InfoBatchEpochLoop', max_epochs=100, val_interval=1)
 custom_hooks = [dict(type='InfoBatchHook')]
 model = dict(
     head=dict(
         loss=dict(
-            _delete_=True,
-            type='InfoBatchLoss',
-            loss=dict(type='CrossEntropyLoss', loss_weight=1.0))))
+            _delete_=True, type='InfoBatchLoss', loss=dict(type='CrossEntropyLoss', loss_weight=1.0)
+        )
+    )
+)

@@ -12,7 +12,9 @@ train_dataloader = dict(
         _delete_=True,
         type='InfoBatchSampler',
         delta=0.875,
-        policy=dict(type='SoftPruning', prune_ratio=0.5)))
+        policy=dict(type='SoftPruning', prune_ratio=0.5),
+    ),
+)
 train_cfg = dict(type='InfoBatchIterLoop')
 custom_hooks = [dict(type='InfoBatchHook')]
 model = dict(
@@ -20,11 +22,14 @@ model = dict(
         loss_decode=dict(
             _delete_=True,
             type='InfoBatchLoss',
-            loss=dict(
-                type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0))),
+            loss=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        )
+    ),
     auxiliary_head=dict(
         loss_decode=dict(
             _delete_=True,
             type='InfoBatchLoss',
-            loss=dict(
-                type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4))))
+            loss=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+        )
+    ),
+)

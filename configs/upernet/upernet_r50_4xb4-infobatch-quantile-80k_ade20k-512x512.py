@@ -13,8 +13,9 @@ train_dataloader = dict(
         _delete_=True,
         type='InfoBatchSampler',
         delta=0.875,
-        policy=dict(
-            type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5])))
+        policy=dict(type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5]),
+    ),
+)
 train_cfg = dict(type='InfoBatchIterLoop')
 custom_hooks = [dict(type='InfoBatchHook')]
 model = dict(
@@ -22,11 +23,14 @@ model = dict(
         loss_decode=dict(
             _delete_=True,
             type='InfoBatchLoss',
-            loss=dict(
-                type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0))),
+            loss=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        )
+    ),
     auxiliary_head=dict(
         loss_decode=dict(
             _delete_=True,
             type='InfoBatchLoss',
-            loss=dict(
-                type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4))))
+            loss=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+        )
+    ),
+)

@@ -1,4 +1,5 @@
 """Rules that choose what a pass trains on: pure functions from scores to a plan."""
+
 from .epsilon_greedy import EpsilonGreedy
 from .plan import Plan
 from .quantile_pruning import QuantilePruning
@@ -10,6 +11,14 @@ from .target_saving import TargetSaving
 from .ucb import UCB
 
 __all__ = [
-    'EpsilonGreedy', 'FromFile', 'Plan', 'QuantilePruning', 'RandomPruning', 'Run', 'SoftPruning',
-    'StaticRandom', 'TargetSaving', 'UCB'
+    'EpsilonGreedy',
+    'FromFile',
+    'Plan',
+    'QuantilePruning',
+    'RandomPruning',
+    'Run',
+    'SoftPruning',
+    'StaticRandom',
+    'TargetSaving',
+    'UCB',
 ]

@@ -1,4 +1,5 @@
 """The highest scores, and a random few of the rest."""
+
 from typing import Union
 
 import torch
@@ -39,10 +40,9 @@ class EpsilonGreedy:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self,
-                 prune_ratio: float = 0.3,
-                 epsilon: float = 0.1,
-                 rescale: Union[bool, str] = False) -> None:
+    def __init__(
+        self, prune_ratio: float = 0.3, epsilon: float = 0.1, rescale: Union[bool, str] = False
+    ) -> None:
         line = "policy=dict(type='EpsilonGreedy', prune_ratio=0.3, epsilon=0.1"
         self.prune_ratio = require_share('prune_ratio', prune_ratio, f'{line})', zero=True)
         self.epsilon = require_share('epsilon', epsilon, f'{line})', one=True)
@@ -70,5 +70,7 @@ class EpsilonGreedy:
         return Plan(indices, weigh(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
-        return (f'EpsilonGreedy(prune_ratio={self.prune_ratio:g}, epsilon={self.epsilon:g}, '
-                f'rescale={self.rescale!r})')
+        return (
+            f'EpsilonGreedy(prune_ratio={self.prune_ratio:g}, epsilon={self.epsilon:g}, '
+            f'rescale={self.rescale!r})'
+        )

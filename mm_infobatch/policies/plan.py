@@ -1,4 +1,5 @@
 """What one pass trains on, and what policies have in common."""
+
 import math
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Tuple, Union
@@ -35,34 +36,42 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ('indices', 'weights'):
             if not isinstance(getattr(self, name), Tensor):
-                raise TypeError(f'Plan.{name} has to be a tensor, but is a '
-                                f'{type(getattr(self, name)).__name__}; write '
-                                'Plan(torch.tensor(indices), torch.tensor(weights), num_samples)')
+                raise TypeError(
+                    f'Plan.{name} has to be a tensor, but is a '
+                    f'{type(getattr(self, name)).__name__}; write '
+                    'Plan(torch.tensor(indices), torch.tensor(weights), num_samples)'
+                )
         require_integer('Plan.num_samples', self.num_samples, 'Plan(indices, weights, len(scores))')
         if self.threshold is not None and not isinstance(self.threshold, (int, float)):
-            raise TypeError(f'Plan.threshold has to be None or a number, but is '
-                            f'{self.threshold!r}; leave it out')
+            raise TypeError(
+                f'Plan.threshold has to be None or a number, but is '
+                f'{self.threshold!r}; leave it out'
+            )
         if self.indices.dtype != torch.int64 or self.indices.ndim != 1 or not len(self.indices):
             raise ValueError(
                 'Plan.indices has to be a non-empty int64 tensor of shape [K], but is '
-                f'{self.indices.dtype} of shape {tuple(self.indices.shape)}')
+                f'{self.indices.dtype} of shape {tuple(self.indices.shape)}'
+            )
         if self.weights.dtype != torch.float32 or self.weights.shape != self.indices.shape:
             raise ValueError(
                 f'Plan.weights has to be a float32 tensor of shape {tuple(self.indices.shape)}, '
                 f'one weight an index, but is {self.weights.dtype} of shape '
-                f'{tuple(self.weights.shape)}')
+                f'{tuple(self.weights.shape)}'
+            )
         first, last = int(self.indices[0]), int(self.indices[-1])
         ascending = self.indices.numpy()
         if first < 0 or last >= self.num_samples or not (ascending[1:] > ascending[:-1]).all():
             raise ValueError(
                 'Plan.indices has to be strictly ascending within the dataset of '
                 f'{self.num_samples} samples, but goes from {first} to {last}; sort them and '
-                'name each sample once')
+                'name each sample once'
+            )
         least, greatest = torch.aminmax(self.weights)  # NaN, if there is one
         if not 0 < float(least) <= float(greatest) < math.inf:
             raise ValueError(
                 'Plan.weights has to be finite and above 0; leave a sample out of Plan.indices '
-                'instead of giving it the weight 0')
+                'instead of giving it the weight 0'
+            )
 
     @classmethod
     def full(cls, num_samples: int) -> 'Plan':
@@ -104,11 +113,11 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
     """
     among = marked.numpy()
     total = int(np.count_nonzero(among))
-    seed = torch.randint(0, 2**31, (4, ), generator=generator).tolist()
+    seed = torch.randint(0, 2**31, (4,), generator=generator).tolist()
     bits = np.random.SFC64(np.random.SeedSequence(seed))
     if not 0 < count < total:
         return marked.clone() if count else torch.zeros_like(marked)
-    draws = bits.random_raw(-(-len(among) // 4)).view(np.uint16)[:len(among)]
+    draws = bits.random_raw(-(-len(among) // 4)).view(np.uint16)[: len(among)]
     drawn = draws < np.uint16(min(round(count / total * 2**16), 2**16 - 1))
     drawn &= among
     surplus = int(np.count_nonzero(drawn)) - count
@@ -143,8 +152,9 @@ def distinct(length: int, count: int, bits: Any) -> Any:
     return found[:count]
 
 
-def keep_in_groups(groups: Tensor, keep: Sequence[int],
-                   generator: torch.Generator) -> Tuple[Tensor, Tensor]:
+def keep_in_groups(
+    groups: Tensor, keep: Sequence[int], generator: torch.Generator
+) -> Tuple[Tensor, Tensor]:
     """Keep a fixed number of the samples of each group, and let them stand for the whole group.
 
     Of the n samples of a group k are kept, every set of that many being equally likely, at the
@@ -167,9 +177,9 @@ def keep_in_groups(groups: Tensor, keep: Sequence[int],
     begin = 0
     for n, k in zip(counts, keep):
         if k < n:
-            members = order[begin:begin + n]
+            members = order[begin : begin + n]
             weights[members] = n / k
-            weights[members[torch.randperm(n, generator=generator)[:n - k]]] = 0
+            weights[members[torch.randperm(n, generator=generator)[: n - k]]] = 0
         begin += n
     indices = weights.nonzero().squeeze(1)
     return indices, weights[indices]
@@ -187,7 +197,7 @@ def keep_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tens
         Tensor: bool [N].
     """
     if count <= 0 or count >= len(scores):
-        return torch.full((len(scores), ), count > 0)
+        return torch.full((len(scores),), count > 0)
     edge = float(np.partition(scores.numpy(), len(scores) - count)[len(scores) - count])
     marked = scores > edge
     missing = count - int(marked.sum())

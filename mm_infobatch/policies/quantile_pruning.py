@@ -1,4 +1,5 @@
 """Buckets between quantiles of the scores, each with its own share that is kept."""
+
 import math
 from typing import Sequence, Union
 
@@ -37,23 +38,34 @@ class QuantilePruning:
         ValueError: If a number is out of range, or the two lists do not belong together.
     """
 
-    def __init__(self,
-                 quantiles: Sequence[float] = (0.2, 0.85),
-                 keep: Sequence[float] = (0.25, 0.5),
-                 rescale: Union[bool, str] = True) -> None:
+    def __init__(
+        self,
+        quantiles: Sequence[float] = (0.2, 0.85),
+        keep: Sequence[float] = (0.25, 0.5),
+        rescale: Union[bool, str] = True,
+    ) -> None:
         line = "policy=dict(type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5]"
         for name, value in (('quantiles', quantiles), ('keep', keep)):
             if not isinstance(value, (list, tuple)):
-                raise TypeError(f'{name} has to be a list of numbers, but is {value!r}; '
-                                f'write {line})')
+                raise TypeError(
+                    f'{name} has to be a list of numbers, but is {value!r}; write {line})'
+                )
         self.quantiles = [require_share('quantiles', value, f'{line})') for value in quantiles]
-        self.keep = [require_share('keep', value, f'{line})', one=True,
-                                   why='of a bucket that keeps nothing no sample would be seen '
-                                   'again') for value in keep]
+        self.keep = [
+            require_share(
+                'keep',
+                value,
+                f'{line})',
+                one=True,
+                why='of a bucket that keeps nothing no sample would be seen again',
+            )
+            for value in keep
+        ]
         if not self.quantiles or len(self.quantiles) != len(self.keep):
             raise ValueError(
                 f'quantiles={list(quantiles)} and keep={list(keep)} have to be of one length, a '
-                f'share for the bucket below each quantile; write {line})')
+                f'share for the bucket below each quantile; write {line})'
+            )
         if any(low >= high for low, high in zip(self.quantiles, self.quantiles[1:])):
             raise ValueError(f'quantiles={list(quantiles)} have to ascend; write {line})')
         if len(self.quantiles) > 255:
@@ -72,14 +84,18 @@ class QuantilePruning:
         """
         edges = quantile_scores(scores, self.quantiles)
         # The group of a sample is the number of quantiles that it is not below.
-        groups = torch.full((len(scores), ), len(edges), dtype=torch.uint8)
+        groups = torch.full((len(scores),), len(edges), dtype=torch.uint8)
         for edge in edges:
             groups -= below(scores, edge).to(torch.uint8)
         sizes = torch.bincount(groups, minlength=len(edges) + 1).tolist()
         kept = [math.ceil(n * keep) for n, keep in zip(sizes, self.keep)] + [sizes[-1]]
         indices, weights = keep_in_groups(groups, kept, generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores),
-                    None if math.isnan(edges[-1]) else edges[-1])
+        return Plan(
+            indices,
+            weigh(weights, self.rescale),
+            len(scores),
+            None if math.isnan(edges[-1]) else edges[-1],
+        )
 
     def __repr__(self) -> str:
         more = '' if self.rescale is True else f', rescale={self.rescale!r}'

@@ -1,4 +1,5 @@
 """Random pruning in every pass: the baseline that the paper calls Random*."""
+
 import math
 from typing import Union
 

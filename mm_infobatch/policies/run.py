@@ -1,4 +1,5 @@
 """Where a run stands when a pass is planned, for policies that plan a run as a whole."""
+
 import math
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
 """The rule of the paper: prune at random below the mean."""
+
 import math
 from typing import List, Sequence, Tuple, Union
 
@@ -85,8 +86,9 @@ def above(scores: Tensor, threshold: float) -> Tensor:
     return below(-scores, -threshold)
 
 
-def prune_at_random(well_learned: Tensor, prune_ratio: float,
-                    generator: torch.Generator) -> Tuple[Tensor, Tensor]:
+def prune_at_random(
+    well_learned: Tensor, prune_ratio: float, generator: torch.Generator
+) -> Tuple[Tensor, Tensor]:
     """Skip a share of the marked samples, and let the kept ones among them stand for all.
 
     Of n marked samples floor(n * prune_ratio) are skipped, every set of that many being equally
@@ -144,25 +146,38 @@ class SoftPruning:
         ValueError: If ``prune_ratio`` lies outside [0, 1), or another argument is out of range.
     """
 
-    def __init__(self,
-                 prune_ratio: float = 0.5,
-                 threshold: Union[str, float] = 'mean',
-                 reverse: bool = False,
-                 rescale: Union[bool, str] = True) -> None:
+    def __init__(
+        self,
+        prune_ratio: float = 0.5,
+        threshold: Union[str, float] = 'mean',
+        reverse: bool = False,
+        rescale: Union[bool, str] = True,
+    ) -> None:
         line = "policy=dict(type='SoftPruning', prune_ratio=0.5"
         self.prune_ratio = require_share(
-            'prune_ratio', prune_ratio, f'{line})', zero=True,
+            'prune_ratio',
+            prune_ratio,
+            f'{line})',
+            zero=True,
             why='it is the share of the well-learned samples that a pass skips, and skipping all '
-            'of them would lose them')
+            'of them would lose them',
+        )
         if not isinstance(threshold, str):
-            threshold = require_share('threshold', threshold, f"{line}, threshold='mean')",
-                                      why="it is 'mean', 'median' or a quantile")
+            threshold = require_share(
+                'threshold',
+                threshold,
+                f"{line}, threshold='mean')",
+                why="it is 'mean', 'median' or a quantile",
+            )
         elif threshold not in ('mean', 'median'):
-            raise ValueError(f"threshold={threshold!r} is neither 'mean', 'median' nor a number in "
-                             f"(0, 1), a quantile of the scores; write {line}, threshold='mean')")
+            raise ValueError(
+                f"threshold={threshold!r} is neither 'mean', 'median' nor a number in "
+                f"(0, 1), a quantile of the scores; write {line}, threshold='mean')"
+            )
         if not isinstance(reverse, bool):
-            raise TypeError(f'reverse has to be True or False, but is {reverse!r}; write '
-                            f'{line}, reverse=True)')
+            raise TypeError(
+                f'reverse has to be True or False, but is {reverse!r}; write {line}, reverse=True)'
+            )
         self.threshold, self.reverse = threshold, reverse
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
 
@@ -190,8 +205,12 @@ class SoftPruning:
         threshold = self.find_threshold(scores)
         marked = above(scores, threshold) if self.reverse else below(scores, threshold)
         indices, weights = prune_at_random(marked, self.prune_ratio, generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores),
-                    None if math.isnan(threshold) else threshold)
+        return Plan(
+            indices,
+            weigh(weights, self.rescale),
+            len(scores),
+            None if math.isnan(threshold) else threshold,
+        )
 
     def __repr__(self) -> str:
         more = '' if self.threshold == 'mean' else f', threshold={self.threshold!r}'

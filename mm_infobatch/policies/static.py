@@ -1,4 +1,5 @@
 """Static pruning, the baselines: the same subset in every pass."""
+
 import math
 from pathlib import Path
 from typing import Optional, Union
@@ -15,7 +16,7 @@ from .plan import Plan, keep_highest, weigh
 def plan_subset(marked: Tensor, rescale: Union[bool, str]) -> Plan:
     """The plan that keeps the marked samples, bool [N], at the weight N/K before ``rescale``."""
     indices = marked.nonzero().squeeze(1)
-    weights = torch.full((len(indices), ), len(marked) / len(indices))
+    weights = torch.full((len(indices),), len(marked) / len(indices))
     return Plan(indices, weigh(weights, rescale), len(marked))
 
 
@@ -74,7 +75,7 @@ class StaticRandom(_Static):
         """Choose the subset, bool [N]."""
         order = torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed))
         marked = torch.zeros(num_samples, dtype=torch.bool)
-        marked[order[:math.ceil(num_samples * self.keep)]] = True
+        marked[order[: math.ceil(num_samples * self.keep)]] = True
         return marked
 
     def __repr__(self) -> str:
@@ -104,20 +105,23 @@ class FromFile(_Static):
         ValueError: If the file holds no such numbers, or not one for each sample.
     """
 
-    def __init__(self,
-                 path: str,
-                 keep: float = 0.7,
-                 reverse: bool = False,
-                 seed: int = 0,
-                 rescale: Union[bool, str] = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        keep: float = 0.7,
+        reverse: bool = False,
+        seed: int = 0,
+        rescale: Union[bool, str] = False,
+    ) -> None:
         line = "policy=dict(type='FromFile', path='el2n.npy', keep=0.7"
         self.keep = require_share('keep', keep, f'{line})', one=True)
         if not isinstance(path, (str, Path)):
             raise TypeError(f'path has to be the name of a file, but is {path!r}; write {line})')
         for name, value, kind in (('reverse', reverse, bool), ('seed', seed, int)):
             if not isinstance(value, kind) or kind is int and isinstance(value, bool):
-                raise TypeError(f'{name} has to be of type {kind.__name__}, but is {value!r}; '
-                                f'write {line})')
+                raise TypeError(
+                    f'{name} has to be of type {kind.__name__}, but is {value!r}; write {line})'
+                )
         self.path, self.reverse, self.seed = str(path), reverse, seed
         self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
         self.values = read_scores(self.path)
@@ -128,7 +132,8 @@ class FromFile(_Static):
             raise ValueError(
                 f'{self.path} has {len(self.values)} scores, but the training dataset has '
                 f'{num_samples} samples: scores belong to samples by their place; write the file '
-                'for this dataset with tools/score_samples.py, or change policy.path')
+                'for this dataset with tools/score_samples.py, or change policy.path'
+            )
         generator = torch.Generator().manual_seed(self.seed)
         values = -self.values if self.reverse else self.values
         return keep_highest(values, math.ceil(num_samples * self.keep), generator)
@@ -158,9 +163,11 @@ def read_scores(path: str) -> Tensor:
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f'{path} is no .npy file of numbers ({error}); {write}') from error
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in 'fiu':
-        raise ValueError(f'{path} has to hold an array of numbers of shape [N], but holds '
-                         f'{getattr(values, "dtype", type(values).__name__)} of shape '
-                         f'{getattr(values, "shape", "?")}; {write}')
+        raise ValueError(
+            f'{path} has to hold an array of numbers of shape [N], but holds '
+            f'{getattr(values, "dtype", type(values).__name__)} of shape '
+            f'{getattr(values, "shape", "?")}; {write}'
+        )
     scores = torch.from_numpy(values.astype(np.float32))
     if not bool(torch.isfinite(scores).all()):
         raise ValueError(f'{path} holds a NaN or infinite score; {write}')

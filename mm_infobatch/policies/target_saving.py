@@ -1,4 +1,5 @@
 """A named saving of the whole run, at a low variance of the gradient."""
+
 import math
 from typing import List, Optional, Tuple, Union
 
@@ -64,8 +65,9 @@ def keep_probabilities(norms: Tensor, counts: Tensor, kept: float, least: float)
     return (norms * math.exp(high)).clamp(least, 1)
 
 
-def group_levels(probabilities: Tensor, counts: Tensor,
-                 least: float) -> Tuple[Tensor, List[int], List[float]]:
+def group_levels(
+    probabilities: Tensor, counts: Tensor, least: float
+) -> Tuple[Tensor, List[int], List[float]]:
     """Put neighbouring levels of like probability into groups that are large enough to choose from.
 
     Args:
@@ -103,12 +105,16 @@ def group_levels(probabilities: Tensor, counts: Tensor,
         means[-1] += last_mean
     group_of_band[NUM_GROUPS] = len(sizes)
     whole = int(size_of_band[NUM_GROUPS])
-    return (torch.tensor(group_of_band, dtype=torch.uint8)[bands], [*sizes, whole],
-            [*means, float(whole)])
+    return (
+        torch.tensor(group_of_band, dtype=torch.uint8)[bands],
+        [*sizes, whole],
+        [*means, float(whole)],
+    )
 
 
-def round_to_sum(means: List[float], lowest: List[int], highest: List[int],
-                 total: int) -> List[int]:
+def round_to_sum(
+    means: List[float], lowest: List[int], highest: List[int], total: int
+) -> List[int]:
     """Round to whole numbers within bounds, whose sum is ``total`` as far as the bounds allow.
 
     Args:
@@ -120,18 +126,22 @@ def round_to_sum(means: List[float], lowest: List[int], highest: List[int],
     Returns:
         list[int]: Each is within its bounds; first those move that are furthest from their mean.
     """
-    rounded = [min(max(math.floor(mean), low), high)
-               for mean, low, high in zip(means, lowest, highest)]
+    rounded = [
+        min(max(math.floor(mean), low), high) for mean, low, high in zip(means, lowest, highest)
+    ]
     missing = total - sum(rounded)
     while missing:
         step = 1 if missing > 0 else -1
-        free = [i for i, (low, value, high) in enumerate(zip(lowest, rounded, highest))
-                if low <= value + step <= high]
+        free = [
+            i
+            for i, (low, value, high) in enumerate(zip(lowest, rounded, highest))
+            if low <= value + step <= high
+        ]
         if not free:
             break
         free.sort(key=lambda i: step * (means[i] - rounded[i]), reverse=True)
         share = max(1, abs(missing) // len(free))
-        for i in free[:abs(missing)]:
+        for i in free[: abs(missing)]:
             room = highest[i] - rounded[i] if step > 0 else rounded[i] - lowest[i]
             rounded[i] += step * min(share, room)
             missing -= step * min(share, room)
@@ -168,19 +178,23 @@ class TargetSaving:
             save that much.
     """
 
-    def __init__(self,
-                 saving: float = 0.4,
-                 max_weight: float = 5.0,
-                 rescale: Union[bool, str] = True) -> None:
+    def __init__(
+        self, saving: float = 0.4, max_weight: float = 5.0, rescale: Union[bool, str] = True
+    ) -> None:
         line = "policy=dict(type='TargetSaving', saving=0.4"
-        self.saving = require_share('saving', saving, f'{line})',
-                                    why='it is the share of the whole run to save')
+        self.saving = require_share(
+            'saving', saving, f'{line})', why='it is the share of the whole run to save'
+        )
         if isinstance(max_weight, bool) or not isinstance(max_weight, (int, float)):
-            raise TypeError(f'max_weight has to be a number above 1, but is {max_weight!r}; write '
-                            f'{line}, max_weight=5.0)')
+            raise TypeError(
+                f'max_weight has to be a number above 1, but is {max_weight!r}; write '
+                f'{line}, max_weight=5.0)'
+            )
         if not 1 < max_weight < math.inf:
-            raise ValueError(f'max_weight={max_weight} has to be above 1, or nothing could be '
-                             f'skipped; write {line}, max_weight=5.0)')
+            raise ValueError(
+                f'max_weight={max_weight} has to be above 1, or nothing could be '
+                f'skipped; write {line}, max_weight=5.0)'
+            )
         self.max_weight = float(max_weight)
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
 
@@ -198,7 +212,8 @@ class TargetSaving:
                 f'run can save at most {math.floor(most * 1000) / 1000:g}, as the first '
                 f'{"pass sees" if run.first == 1 else f"{run.first} passes see"} all samples and '
                 'annealing does too; lower policy.saving, or raise sampler.delta, '
-                'policy.max_weight or the number of passes')
+                'policy.max_weight or the number of passes'
+            )
 
     def count_kept(self, num_samples: int, run: Optional[Run]) -> int:
         """How many samples the pass is to keep."""
@@ -233,11 +248,13 @@ class TargetSaving:
         levels = levels_of(gradient_norms(scores.nan_to_num(0.0) if num_new else scores))
         base = int(levels.min())
         levels -= base
-        counts = torch.bincount(levels[~new] if num_new else levels,
-                                minlength=int(levels.max()) + 1)
+        counts = torch.bincount(
+            levels[~new] if num_new else levels, minlength=int(levels.max()) + 1
+        )
         norms = value_of(torch.arange(len(counts)) + base)
-        probabilities = keep_probabilities(norms, counts.double(),
-                                           max(kept, least * num_seen), least)
+        probabilities = keep_probabilities(
+            norms, counts.double(), max(kept, least * num_seen), least
+        )
         group_of_level, sizes, means = group_levels(probabilities, counts, least)
         groups = group_of_level[levels]
         if num_new:

@@ -1,4 +1,5 @@
 """The highest upper confidence bounds of the scores."""
+
 from typing import Any, Dict, Optional, Union
 
 import torch
@@ -39,11 +40,13 @@ class UCB:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self,
-                 prune_ratio: float = 0.3,
-                 confidence: float = 1.0,
-                 smoothing: float = 0.2,
-                 rescale: Union[bool, str] = False) -> None:
+    def __init__(
+        self,
+        prune_ratio: float = 0.3,
+        confidence: float = 1.0,
+        smoothing: float = 0.2,
+        rescale: Union[bool, str] = False,
+    ) -> None:
         line = "policy=dict(type='UCB', prune_ratio=0.3, confidence=1.0, smoothing=0.2"
         self.prune_ratio = require_share('prune_ratio', prune_ratio, f'{line})', zero=True)
         if isinstance(confidence, bool) or not isinstance(confidence, (int, float)):
@@ -65,13 +68,14 @@ class UCB:
             num_samples (int): N.
         """
         if self._mean is None or self._variance is None:
-            self._mean = torch.full((num_samples, ), float('nan'))
+            self._mean = torch.full((num_samples,), float('nan'))
             self._variance = torch.zeros(num_samples)
         mean = self._mean[indices]
         difference = torch.where(mean.isnan(), torch.zeros_like(losses), losses - mean)
         self._mean[indices] = torch.where(mean.isnan(), losses, mean + self.smoothing * difference)
         self._variance[indices] = (1 - self.smoothing) * (
-            self._variance[indices] + self.smoothing * difference**2)
+            self._variance[indices] + self.smoothing * difference**2
+        )
 
     def bounds(self, scores: Tensor) -> Tensor:
         """The upper confidence bound of each sample, float32 [N], NaN where unseen.
@@ -99,7 +103,7 @@ class UCB:
         marked = unseen(bounds)
         marked[seen[keep_highest(bounds[seen], kept, generator)]] = True
         indices = marked.nonzero().squeeze(1)
-        weights = torch.full((len(indices), ), len(scores) / len(indices))
+        weights = torch.full((len(indices),), len(scores) / len(indices))
         return Plan(indices, weigh(weights, self.rescale), len(scores))
 
     def state_dict(self) -> Dict[str, Any]:
@@ -116,5 +120,7 @@ class UCB:
             self._variance = state_dict['variance'].cpu().clone()
 
     def __repr__(self) -> str:
-        return (f'UCB(prune_ratio={self.prune_ratio:g}, confidence={self.confidence:g}, '
-                f'smoothing={self.smoothing:g}, rescale={self.rescale!r})')
+        return (
+            f'UCB(prune_ratio={self.prune_ratio:g}, confidence={self.confidence:g}, '
+            f'smoothing={self.smoothing:g}, rescale={self.rescale!r})'
+        )

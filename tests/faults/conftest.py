@@ -1,4 +1,5 @@
 """The table of cases: what each of them is, and how many of its trials ended as they have to."""
+
 import json
 import platform
 from importlib import metadata
@@ -6,20 +7,25 @@ from pathlib import Path
 
 import pytest
 
-STACK = 'onedl' if any(dist.metadata['Name'] == 'onedl-mmengine'
-                       for dist in metadata.distributions()) else 'openmmlab'
+STACK = (
+    'onedl'
+    if any(dist.metadata['Name'] == 'onedl-mmengine' for dist in metadata.distributions())
+    else 'openmmlab'
+)
 
 
 def pytest_addoption(parser):
     parser.addoption(
         '--faults-record',
         metavar='FOLDER',
-        help='write the results of the marked cases to FOLDER/<stack>.json')
+        help='write the results of the marked cases to FOLDER/<stack>.json',
+    )
 
 
 def pytest_configure(config):
-    config.addinivalue_line('markers',
-                            'case(group, name, holds): a row of the table in docs/faults.md')
+    config.addinivalue_line(
+        'markers', 'case(group, name, holds): a row of the table in docs/faults.md'
+    )
     config.fault_cases = {}
 
 
@@ -30,8 +36,9 @@ def pytest_runtest_makereport(item, call):
     mark = item.get_closest_marker('case')
     if mark is None or (report.when != 'call' and not report.failed):
         return
-    group, name, holds = (text.format(**getattr(item, 'callspec', NoCall).params)
-                          for text in mark.args)
+    group, name, holds = (
+        text.format(**getattr(item, 'callspec', NoCall).params) for text in mark.args
+    )
     row = item.config.fault_cases.setdefault((group, name), dict(holds=holds, ids={}))
     row['ids'][item.nodeid] = report.passed and row['ids'].get(item.nodeid, True)
 
@@ -44,8 +51,15 @@ def pytest_sessionfinish(session):
     folder = session.config.getoption('--faults-record', default=None)
     if folder is None or hasattr(session.config, 'workerinput'):
         return
-    names = ('torch', 'mmengine', 'onedl-mmengine', 'mmsegmentation', 'onedl-mmsegmentation',
-             'mmpretrain', 'onedl-mmpretrain')
+    names = (
+        'torch',
+        'mmengine',
+        'onedl-mmengine',
+        'mmsegmentation',
+        'onedl-mmsegmentation',
+        'mmpretrain',
+        'onedl-mmpretrain',
+    )
     versions = {}
     for dist in metadata.distributions():
         if dist.metadata['Name'] in names:
@@ -56,7 +70,8 @@ def pytest_sessionfinish(session):
             case=name,
             holds=row['holds'],
             trials=len(row['ids']),
-            passed=sum(row['ids'].values()))
+            passed=sum(row['ids'].values()),
+        )
         for (group, name), row in session.config.fault_cases.items()
     ]
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -64,5 +79,6 @@ def pytest_sessionfinish(session):
         stack=STACK,
         python=platform.python_version(),
         versions=dict(sorted(versions.items())),
-        cases=cases)
+        cases=cases,
+    )
     (Path(folder) / f'{STACK}.json').write_text(json.dumps(content, indent=1) + '\n')

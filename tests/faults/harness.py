@@ -4,6 +4,7 @@ The processes are forked from a server that has imported the toolboxes already (
 ``forkserver``), so that one starts in milliseconds; from there on each is its own, with its own
 process group, arguments and output, as if a shell had started it.
 """
+
 import contextlib
 import json
 import multiprocessing
@@ -62,7 +63,7 @@ class StallingBackend(LocalBackend):
         if not str(filepath).endswith('/' + self.file):
             return super().put(obj, filepath)
         with open(filepath, 'wb') as file:
-            file.write(obj[:round(self.share * len(obj))])
+            file.write(obj[: round(self.share * len(obj))])
             file.flush()
             stall(self.marker)
 
@@ -87,7 +88,7 @@ class StallHook(Hook):
 
     def before_train(self, runner):
         if self.report:
-            (hook, ) = (hook for hook in runner.hooks if hasattr(hook, 'before_train_pass'))
+            (hook,) = (hook for hook in runner.hooks if hasattr(hook, 'before_train_pass'))
             hook._report.write = self.spy_on(runner, hook._report)
 
     def spy_on(self, runner, report):
@@ -98,7 +99,7 @@ class StallHook(Hook):
                 return write(path)
             write(path + '.whole')
             content = Path(path + '.whole').read_text()
-            Path(path + '.tmp').write_text(content[:len(content) // 2])
+            Path(path + '.tmp').write_text(content[: len(content) // 2])
             self.stall(self.marker)
 
         return spy
@@ -122,7 +123,7 @@ class LossRecorder(Hook):
         self.path = path
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        (hook, ) = (hook for hook in runner.hooks if hasattr(hook, 'before_train_pass'))
+        (hook,) = (hook for hook in runner.hooks if hasattr(hook, 'before_train_pass'))
         running = hook._pass
         if 'add' not in vars(running):
             running.add = self.spy_on(runner, running)
@@ -155,7 +156,8 @@ def _process(function, rank, world_size, port, output, args):
             LOCAL_RANK=str(rank),
             WORLD_SIZE=str(world_size),
             MASTER_ADDR='127.0.0.1',
-            MASTER_PORT=str(port))
+            MASTER_PORT=str(port),
+        )
     torch.set_num_threads(1)
     function(*args)
     leave_process_group()
@@ -164,6 +166,7 @@ def _process(function, rank, world_size, port, output, args):
 def train_main(argv):
     """``python tools/train.py ...``."""
     import train
+
     sys.argv = ['train.py', *argv]
     train.run(train.main)
 
@@ -186,7 +189,8 @@ def train_lengths(cases, folder):
             length,
             dict(delta=0.6, seed=1),
             drop_last,
-            cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)))
+            cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', device_ids=None)),
+        )
         hook = PassRecorder()
         runner.register_hook(hook, 'LOWEST')
         runner.train()
@@ -227,12 +231,14 @@ class Ranks:
         folder.mkdir(parents=True, exist_ok=True)
         # Not every Python gives the server this process's path.
         os.environ.update(
-            OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=os.pathsep.join(PATHS))
+            OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=os.pathsep.join(PATHS)
+        )
         port, self.name = free_port(), len(list(folder.glob('*.out')))
         self.outputs = [folder / f'{self.name}.rank{rank}.out' for rank in range(world_size)]
         self.processes = [
             SERVER.Process(
-                target=_process, args=(function, rank, world_size, port, str(output), args))
+                target=_process, args=(function, rank, world_size, port, str(output), args)
+            )
             for rank, output in enumerate(self.outputs)
         ]
         for process in self.processes:
@@ -269,8 +275,9 @@ class Ranks:
         return True
 
     def said(self):
-        return '\n'.join(output.read_text(errors='replace')[-3000:] for output in self.outputs
-                         if output.exists())
+        return '\n'.join(
+            output.read_text(errors='replace')[-3000:] for output in self.outputs if output.exists()
+        )
 
 
 class Training:
@@ -306,7 +313,8 @@ class Training:
             dict(
                 type='Recorder',
                 path=str(self.notes / f'{self.starts}.rank{{rank}}.jsonl'),
-                priority='LOW'),  # before a checkpoint is written
+                priority='LOW',
+            ),  # before a checkpoint is written
             dict(type='LossRecorder', path=str(self.notes / f'{self.starts}.rank{{rank}}.losses')),
         ]
         if moment is not None:
@@ -317,7 +325,7 @@ class Training:
         if world_size > 1:
             argv += ['--launcher', 'pytorch']
         self.starts += 1
-        return Ranks(train_main, (argv, ), world_size, self.notes), marker
+        return Ranks(train_main, (argv,), world_size, self.notes), marker
 
     def finish(self, *args, world_size=1):
         """Start it, and see it end well."""
@@ -374,7 +382,8 @@ def bring_to_a_halt(cfg, moment, marker):
         for hook in hooks:
             if hook['type'] == 'CheckpointHook':
                 hook['backend_args'] = dict(
-                    backend='StallingBackend', file=at, share=moment['share'], marker=marker)
+                    backend='StallingBackend', file=at, share=moment['share'], marker=marker
+                )
     else:
         cfg.custom_hooks.append(
             dict(
@@ -385,7 +394,9 @@ def bring_to_a_halt(cfg, moment, marker):
                 halt=kind != 'time',
                 rank=moment.get('rank', 0),
                 marker=marker,
-                priority='VERY_HIGH' if kind == 'within' else 'LOWEST'))
+                priority='VERY_HIGH' if kind == 'within' else 'LOWEST',
+            )
+        )
 
 
 # ------------------------------------------------------------------------------ comparison
@@ -395,9 +406,11 @@ def differences(left, right, path=''):
     """Where two trees of tensors and plain values differ; NaN equals NaN."""
     if torch.is_tensor(left) and torch.is_tensor(right):
         same = (
-            left.dtype == right.dtype and left.shape == right.shape
+            left.dtype == right.dtype
+            and left.shape == right.shape
             and torch.equal(left.isnan(), right.isnan())
-            and torch.equal(left[~left.isnan()], right[~right.isnan()]))
+            and torch.equal(left[~left.isnan()], right[~right.isnan()])
+        )
         return [] if same else [path]
     if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
         return [
@@ -405,7 +418,8 @@ def differences(left, right, path=''):
         ]
     if isinstance(left, (list, tuple)) and type(left) is type(right) and len(left) == len(right):
         return [
-            found for index, (a, b) in enumerate(zip(left, right))
+            found
+            for index, (a, b) in enumerate(zip(left, right))
             for found in differences(a, b, f'{path}/{index}')
         ]
     same = left == right or (left != left and right != right)  # noqa: PLR0124
@@ -417,7 +431,8 @@ def timeless(node):
     if isinstance(node, dict):
         return {
             key: timeless(value)
-            for key, value in node.items() if key not in ('seconds', 'seconds_choosing')
+            for key, value in node.items()
+            if key not in ('seconds', 'seconds_choosing')
         }
     return [timeless(value) for value in node] if isinstance(node, list) else node
 
@@ -425,7 +440,7 @@ def timeless(node):
 def assert_ends_as(training, whole, world_size=1):
     """A run that was killed did, and ended with, what the whole one did."""
     for rank in range(world_size):
-        (expected, ) = whole.rows(rank)
+        (expected,) = whole.rows(rank)
         expected = {row['iter']: timeless_row(row) for row in expected}
         done = set()
         for rows in training.rows(rank):
@@ -436,8 +451,10 @@ def assert_ends_as(training, whole, world_size=1):
     ours, theirs = training.last, whole.last
     for key in ('state_dict', 'optimizer', 'param_schedulers', 'infobatch'):
         assert not differences(timeless(ours[key]), timeless(theirs[key]), key)
-    assert (ours['meta']['iter'], ours['meta']['epoch']) == (theirs['meta']['iter'],
-                                                             theirs['meta']['epoch'])
+    assert (ours['meta']['iter'], ours['meta']['epoch']) == (
+        theirs['meta']['iter'],
+        theirs['meta']['epoch'],
+    )
     reports = [timeless(runs.report_of(run.work_dir)) for run in (training, whole)]
     assert reports[0] == reports[1]
 
@@ -477,8 +494,8 @@ def draw_moments(seed, count, checkpoints, iterations):
             if number % 10 == 1:
                 moment.update(at=checkpoints[0])
             if number % 10 == 7:
-                moment.update(share=1.)
+                moment.update(share=1.0)
             if number % 10 == 9:
-                moment.update(share=1., empties=True)
+                moment.update(share=1.0, empties=True)
         moments.append(moment)
     return moments

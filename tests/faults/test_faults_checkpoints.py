@@ -1,4 +1,5 @@
 """``--resume`` in a work directory in which a kill, a full disk or a move has left its marks."""
+
 import shutil
 import subprocess
 import sys
@@ -40,9 +41,9 @@ def damage(path, how):
     if how == 'flipped':
         middle = len(content) // 2
         # More than the padding between two tensors.
-        flipped = bytes(byte ^ 255 for byte in content[middle:middle + 256])
-        content = content[:middle] + flipped + content[middle + 256:]
-    path.write_bytes(content if how == 'flipped' else content[:int(len(content) * how)])
+        flipped = bytes(byte ^ 255 for byte in content[middle : middle + 256])
+        content = content[:middle] + flipped + content[middle + 256 :]
+    path.write_bytes(content if how == 'flipped' else content[: int(len(content) * how)])
 
 
 def stock_resume(training):
@@ -52,16 +53,15 @@ def stock_resume(training):
         'from mmengine.config import Config; from mmengine.runner import Runner\n'
         f'cfg = Config.fromfile({str(training.notes / "0.py")!r}); cfg.resume = True\n'
         'cfg.custom_hooks = [h for h in cfg.custom_hooks if h["type"] == "InfoBatchHook"]\n'
-        'Runner.from_cfg(cfg).train()')
+        'Runner.from_cfg(cfg).train()'
+    )
     paths = ':'.join(str(ROOT / name) for name in ('tests/faults', 'tests', 'tools', '.'))
-    return subprocess.run([sys.executable, '-c', code],
-                          env={
-                              'PYTHONPATH': paths,
-                              'OMP_NUM_THREADS': '1',
-                              'PATH': '/usr/bin:/bin'
-                          },
-                          capture_output=True,
-                          text=True)
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        env={'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1', 'PATH': '/usr/bin:/bin'},
+        capture_output=True,
+        text=True,
+    )
 
 
 # Where mmengine stops, or begins at the start without a word, ours goes on.
@@ -102,10 +102,15 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(whole, killed, mark):
 
 @pytest.mark.faults
 @pytest.mark.case('Checkpoints', 'control: mmengine alone, {mark}', 'it stops, or begins anew')
-@pytest.mark.parametrize('mark', [
-    'last_checkpoint names a truncated file', 'last_checkpoint names a file that is gone',
-    'last_checkpoint is empty', 'last_checkpoint is missing'
-])
+@pytest.mark.parametrize(
+    'mark',
+    [
+        'last_checkpoint names a truncated file',
+        'last_checkpoint names a file that is gone',
+        'last_checkpoint is empty',
+        'last_checkpoint is missing',
+    ],
+)
 def test_mmengine_alone_does_not_go_on(killed, mark):
     leave_mark(killed.work_dir, mark)
     done = stock_resume(killed)
@@ -116,8 +121,11 @@ def test_mmengine_alone_does_not_go_on(killed, mark):
         assert 'can not be found' in done.stderr or 'PytorchStreamReader' in done.stderr
 
 
-@pytest.mark.case('Checkpoints', 'killed while the first one is written',
-                  'begins at the start, and the log says why')
+@pytest.mark.case(
+    'Checkpoints',
+    'killed while the first one is written',
+    'begins at the start, and the log says why',
+)
 def test_a_run_without_a_finished_checkpoint_begins_at_the_start(whole, tmp_path):
     training = Training(whole.cfg, tmp_path / 'run')
     training.killed(dict(kind='write', at='iter_4.pth', share=0.5))
@@ -150,8 +158,9 @@ def test_a_truncated_checkpoint_that_was_asked_for_is_an_error(killed):
     assert 'Traceback' not in ranks.said()
 
 
-@pytest.mark.case('Checkpoints', 'the work directory was moved',
-                  f'goes on from the same checkpoint: {EXACT}')
+@pytest.mark.case(
+    'Checkpoints', 'the work directory was moved', f'goes on from the same checkpoint: {EXACT}'
+)
 def test_a_work_directory_that_was_moved_goes_on(whole, killed, tmp_path):
     # A copy, as over a network, makes the older checkpoint the newer file.
     for name in ('last_checkpoint', 'iter_8.pth', 'iter_4.pth', 'starts'):
@@ -174,7 +183,9 @@ def config_of(folder, **hook):
         dict(
             work_dir=str(folder),
             resume=True,
-            default_hooks=dict(checkpoint=dict(type='CheckpointHook', **hook))))
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', **hook)),
+        )
+    )
 
 
 def save(path, **content):

@@ -1,4 +1,5 @@
 """The table of the faults is what the harness has written."""
+
 import json
 import re
 

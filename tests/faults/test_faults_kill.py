@@ -1,4 +1,5 @@
 """Killed at any moment and resumed, a run ends as one that nobody has interrupted."""
+
 import harness
 import pytest
 import runs
@@ -16,7 +17,8 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     return dict(
         segmentation=runs.write_segmentation_data(folder / 'seg', num_images=NUM_SAMPLES),
-        classification=runs.write_classification_data(folder / 'cls', num_images=NUM_SAMPLES))
+        classification=runs.write_classification_data(folder / 'cls', num_images=NUM_SAMPLES),
+    )
 
 
 def config(data, kind, world_size):
@@ -24,11 +26,9 @@ def config(data, kind, world_size):
     batch_size = 4 // world_size
     length = 7
     if kind == 'segmentation':
-        cfg = runs.segmentation_config(
-            data[kind], '', max_iters=5 * length, batch_size=batch_size)
+        cfg = runs.segmentation_config(data[kind], '', max_iters=5 * length, batch_size=batch_size)
     else:
-        cfg = runs.classification_config(
-            data[kind], '', max_epochs=5, batch_size=batch_size)
+        cfg = runs.classification_config(data[kind], '', max_epochs=5, batch_size=batch_size)
         cfg.custom_hooks = [dict(type='CheckpointHook', by_epoch=True, interval=1)]
     cfg = runs.checkpoints_every(cfg, EVERY, max_keep_ckpts=3)
     cfg.default_hooks.checkpoint.save_last = True
@@ -52,7 +52,7 @@ def whole(data, tmp_path_factory):
 
 def moments_of(whole, kind, count=20):
     """The twenty of a run: of what it did follow how long it is and what it writes."""
-    (rows, ) = whole.rows()
+    (rows,) = whole.rows()
     iterations = len(rows)
     checkpoints = [f'iter_{done}.pth' for done in range(EVERY, iterations + 1, EVERY)]
     if kind == 'classification':
@@ -67,11 +67,15 @@ def trials():
             for number in range(20):
                 fast = number in FAST.get(f'{kind}-{world_size}', ())
                 yield pytest.param(
-                    kind, world_size, number, marks=() if fast else pytest.mark.faults)
+                    kind, world_size, number, marks=() if fast else pytest.mark.faults
+                )
 
 
-@pytest.mark.case('Kill it', '{kind}, {world_size} process(es): one kill',
-                  'the end is that of the uninterrupted run, bit for bit')
+@pytest.mark.case(
+    'Kill it',
+    '{kind}, {world_size} process(es): one kill',
+    'the end is that of the uninterrupted run, bit for bit',
+)
 @pytest.mark.parametrize('kind, world_size, number', list(trials()))
 def test_a_run_that_was_killed_ends_as_if_it_had_not(whole, tmp_path, kind, world_size, number):
     expected = whole(kind, world_size)
@@ -85,12 +89,16 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not(whole, tmp_path, kind, worl
 
 
 @pytest.mark.faults
-@pytest.mark.case('Kill it', '{kind}, {world_size} process(es): six kills, one after another',
-                  'the end is that of the uninterrupted run, bit for bit')
+@pytest.mark.case(
+    'Kill it',
+    '{kind}, {world_size} process(es): six kills, one after another',
+    'the end is that of the uninterrupted run, bit for bit',
+)
 @pytest.mark.parametrize('world_size', [1, 2])
 @pytest.mark.parametrize('kind', ['segmentation', 'classification'])
 def test_a_run_that_was_killed_again_and_again_ends_as_if_it_had_not(
-        whole, tmp_path, kind, world_size):
+    whole, tmp_path, kind, world_size
+):
     expected = whole(kind, world_size)
     iterations = len(expected.rows()[0])
     training = Training(expected.cfg, tmp_path)
@@ -111,8 +119,14 @@ def test_the_moments_are_the_same_for_the_same_seed_and_of_every_kind():
     names = [f'iter_{index}.pth' for index in range(3, 30, 3)]
     moments = draw_moments(1, 20, names, 30)
     assert moments == draw_moments(1, 20, names, 30) != draw_moments(2, 20, names, 30)
-    assert {moment['kind']
-            for moment in moments} == {'before', 'within', 'after', 'time', 'report', 'write'}
+    assert {moment['kind'] for moment in moments} == {
+        'before',
+        'within',
+        'after',
+        'time',
+        'report',
+        'write',
+    }
     writes = [moment for moment in moments if moment['kind'] == 'write']
     assert len(writes) == 10 and {moment['share'] < 1 for moment in writes} == {True, False}
 

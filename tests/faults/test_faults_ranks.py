@@ -1,4 +1,5 @@
 """On any number of ranks, and on another one after each stop, every sample due is trained once."""
+
 import itertools
 import json
 import math
@@ -39,15 +40,21 @@ def interleaved(ranks):
     return [value for values in zip(*ranks) for value in values]
 
 
-@pytest.mark.case('Elastic', '{kind}, {worlds} processes in one pass',
-                  'each sample due is trained once, the weights sum to N, the scores are the union')
-@pytest.mark.parametrize('worlds', [
-    pytest.param((1, 2, 4, 1), id='1-2-4-1'),
-    pytest.param((3, 4, 1, 2), id='3-4-1-2', marks=pytest.mark.faults)
-])
+@pytest.mark.case(
+    'Elastic',
+    '{kind}, {worlds} processes in one pass',
+    'each sample due is trained once, the weights sum to N, the scores are the union',
+)
 @pytest.mark.parametrize(
-    'kind', ['classification',
-             pytest.param('segmentation', marks=pytest.mark.faults)])
+    'worlds',
+    [
+        pytest.param((1, 2, 4, 1), id='1-2-4-1'),
+        pytest.param((3, 4, 1, 2), id='3-4-1-2', marks=pytest.mark.faults),
+    ],
+)
+@pytest.mark.parametrize(
+    'kind', ['classification', pytest.param('segmentation', marks=pytest.mark.faults)]
+)
 def test_a_pass_on_changing_numbers_of_ranks_trains_each_sample_once(tmp_path, kind, worlds):
     done = math.ceil(math.ceil(NUM_SAMPLES / worlds[0]) / BATCH)  # the first pass
     training = Training(elastic_config(tmp_path / 'data', kind, done), tmp_path / 'run')
@@ -67,18 +74,22 @@ def test_a_pass_on_changing_numbers_of_ranks_trains_each_sample_once(tmp_path, k
         rows = [training.rows(rank)[start] for rank in range(world_size)]
         for values, key in ((trained, 'indices'), (weighted, 'weights')):
             values += interleaved(
-                [value for row in rank if row['pass'] == 1 for value in row[key]] for rank in rows)
+                [value for row in rank if row['pass'] == 1 for value in row[key]] for rank in rows
+            )
         saw = [training.losses(start, rank) for rank in range(world_size)]
-        losses += interleaved([value for index, _, values in rank if index == 1
-                               for value in values] for rank in saw)
+        losses += interleaved(
+            [value for index, _, values in rank if index == 1 for value in values] for rank in saw
+        )
     assert kept < NUM_SAMPLES and trained[:kept] == order and weighted[:kept] == weights
     assert len(trained) - kept == -(kept - state['sampler']['consumed']) % worlds[-1]
-    assert trained[kept:] == order[:len(trained) - kept]
+    assert trained[kept:] == order[: len(trained) - kept]
     assert sum(weights) == pytest.approx(NUM_SAMPLES, rel=1e-6)
 
     after = next(
-        found['sampler']['scores'] for found in map(state_of, checkpoints(training))
-        if found['schedule']['pass_index'] == 2)
+        found['sampler']['scores']
+        for found in map(state_of, checkpoints(training))
+        if found['schedule']['pass_index'] == 2
+    )
     union = before.clone()
     union[torch.tensor(order)] = torch.tensor(losses[:kept], dtype=torch.float32)
     assert torch.equal(after, union) and torch.isfinite(after).all()
@@ -91,7 +102,8 @@ def test_a_pass_on_changing_numbers_of_ranks_trains_each_sample_once(tmp_path, k
 
 def checkpoints(training):
     return sorted(
-        training.work_dir.glob('iter_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
+        training.work_dir.glob('iter_*.pth'), key=lambda path: int(path.stem.split('_')[1])
+    )
 
 
 def state_of(path):
@@ -115,8 +127,11 @@ def batches(sampler, batch_size, drop_last):
     return list(BatchSampler(sampler, batch_size, drop_last))
 
 
-@pytest.mark.case('Ranks', '{world_size} ranks: every length modulo ranks x batch size, no process',
-                  'the same plan and as many steps on every rank, drop_last or not')
+@pytest.mark.case(
+    'Ranks',
+    '{world_size} ranks: every length modulo ranks x batch size, no process',
+    'the same plan and as many steps on every rank, drop_last or not',
+)
 @pytest.mark.parametrize('drop_last', [False, True])
 @pytest.mark.parametrize('world_size', [1, 2, 3, 4])
 def test_every_rank_makes_as_many_steps_for_every_length(world_size, drop_last):
@@ -133,11 +148,13 @@ def test_every_rank_makes_as_many_steps_for_every_length(world_size, drop_last):
                 first = samplers[0].plan
                 assert all(
                     torch.equal(sampler.plan.indices, first.indices)
-                    and torch.equal(sampler.plan.weights, first.weights) for sampler in samplers)
+                    and torch.equal(sampler.plan.weights, first.weights)
+                    for sampler in samplers
+                )
                 steps = [batches(sampler, batch_size, drop_last) for sampler in samplers]
-                (count, ) = {len(each) for each in steps}
+                (count,) = {len(each) for each in steps}
                 assert count >= 1
-                (kept, ) = {len(sampler) for sampler in samplers}
+                (kept,) = {len(sampler) for sampler in samplers}
                 assert count == (kept // batch_size if drop_last else -(-kept // batch_size))
                 for position in zip(*steps):
                     assert len({len(batch) for batch in position}) == 1
@@ -147,8 +164,11 @@ def test_every_rank_makes_as_many_steps_for_every_length(world_size, drop_last):
                 assert len(handed_out) - len(set(handed_out)) < world_size or kept < world_size
 
 
-@pytest.mark.case('Ranks', 'taken up by another number of ranks, at every position, no process',
-                  'as many steps on every rank, every sample due handed out, the schedule walked')
+@pytest.mark.case(
+    'Ranks',
+    'taken up by another number of ranks, at every position, no process',
+    'as many steps on every rank, every sample due handed out, the schedule walked',
+)
 @pytest.mark.parametrize('drop_last', [False, True])
 @pytest.mark.parametrize('before, after', list(itertools.permutations((1, 2, 3, 4), 2)))
 def test_every_rank_makes_as_many_steps_of_what_is_left(before, after, drop_last):
@@ -170,10 +190,11 @@ def test_every_rank_makes_as_many_steps_of_what_is_left(before, after, drop_last
                 made = []
                 for rank in range(after):
                     sampler = InfoBatchSampler(
-                        Numbered(length), seed=3, rank=rank, world_size=after)
+                        Numbered(length), seed=3, rank=rank, world_size=after
+                    )
                     sampler.load_state_dict(state)
                     made.append(batches(sampler, batch_size, drop_last))
-                (count, ) = {len(each) for each in made}
+                (count,) = {len(each) for each in made}
                 if not drop_last:
                     handed_out = {index for each in made for batch in each for index in batch}
                     assert handed_out >= set(order[consumed:])
@@ -195,17 +216,24 @@ def lengths(world_size):
             share = math.ceil(length / world_size)
             per_pass = share // 4 if drop_last else math.ceil(share / 4)
             loop = (
-                dict(type='InfoBatchEpochLoop', max_epochs=3) if length % 2 == drop_last else dict(
-                    type='InfoBatchIterLoop', max_iters=3 * per_pass))
+                dict(type='InfoBatchEpochLoop', max_epochs=3)
+                if length % 2 == drop_last
+                else dict(type='InfoBatchIterLoop', max_iters=3 * per_pass)
+            )
             cases.append((length, drop_last, loop))
-    small = [(length, False, dict(type='InfoBatchEpochLoop', max_epochs=3))
-             for length in range(1, world_size + 1)]
+    small = [
+        (length, False, dict(type='InfoBatchEpochLoop', max_epochs=3))
+        for length in range(1, world_size + 1)
+    ]
     return small + cases
 
 
 @pytest.mark.faults
-@pytest.mark.case('Ranks', '{world_size} gloo processes: every length modulo ranks x batch size',
-                  'the same plans, as many steps on every rank, no hang')
+@pytest.mark.case(
+    'Ranks',
+    '{world_size} gloo processes: every length modulo ranks x batch size',
+    'the same plans, as many steps on every rank, no hang',
+)
 @pytest.mark.parametrize('world_size', [1, 2, 3, 4])
 def test_real_processes_make_the_same_plans_and_as_many_steps(tmp_path, world_size):
     cases = lengths(world_size)
@@ -244,19 +272,27 @@ def survivors_fail(training, ranks, dead):
     assert all(code > 0 for code in codes), codes
 
 
-@pytest.mark.case('Ranks', 'rank {dead} of {world_size} is killed {where}',
-                  'the others end with an error, and the run can be resumed')
-@pytest.mark.parametrize('world_size, dead, where', [
-    pytest.param(2, 0, 'before an iteration', marks=pytest.mark.faults),
-    pytest.param(2, 1, 'while the others wait for its scores'),
-    pytest.param(4, 2, 'before an iteration', marks=pytest.mark.faults),
-])
+@pytest.mark.case(
+    'Ranks',
+    'rank {dead} of {world_size} is killed {where}',
+    'the others end with an error, and the run can be resumed',
+)
+@pytest.mark.parametrize(
+    'world_size, dead, where',
+    [
+        pytest.param(2, 0, 'before an iteration', marks=pytest.mark.faults),
+        pytest.param(2, 1, 'while the others wait for its scores'),
+        pytest.param(4, 2, 'before an iteration', marks=pytest.mark.faults),
+    ],
+)
 def test_a_rank_that_dies_ends_the_run(tmp_path, world_size, dead, where):
     training = Training(death_config(tmp_path / 'data', world_size), tmp_path / 'run')
     last = 12 // world_size - 1  # of the first pass, after which the losses are merged
     moment = (
         dict(kind='within', at=last, rank=dead)
-        if 'scores' in where else dict(kind='before', at=last, rank=dead))
+        if 'scores' in where
+        else dict(kind='before', at=last, rank=dead)
+    )
     ranks, marker = training.start(world_size=world_size, moment=moment)
     assert ranks.wait_for(marker), ranks.said()
     ranks.kill([dead])
@@ -266,8 +302,11 @@ def test_a_rank_that_dies_ends_the_run(tmp_path, world_size, dead, where):
 
 
 @pytest.mark.faults
-@pytest.mark.case('Ranks', 'rank 1 of 2 stands still', 'the other ends with an error at the '
-                  'timeout of the process group')
+@pytest.mark.case(
+    'Ranks',
+    'rank 1 of 2 stands still',
+    'the other ends with an error at the timeout of the process group',
+)
 def test_a_rank_that_stands_still_ends_the_run(tmp_path):
     training = Training(death_config(tmp_path / 'data', 2), tmp_path / 'run')
     ranks, marker = training.start(world_size=2, moment=dict(kind='time', at=3))

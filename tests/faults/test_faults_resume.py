@@ -1,4 +1,5 @@
 """From any moment and with any workers a run goes on exactly, and loads nothing twice."""
+
 import collections
 import os
 
@@ -12,7 +13,7 @@ from test_resume import MOMENTS, assert_goes_on, moment
 pytestmark = [
     *(pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS),
     # At the end of an epoch, a scheduler steps before this process has trained anything.
-    pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
+    pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step'),
 ]
 ALL_MOMENTS = (*MOMENTS, 'after the last iteration')
 # How many, and whether they stay for the next pass; all of these at every moment, ...
@@ -62,7 +63,8 @@ def go_on(run, path, tmp_path, workers, persistent):
     cfg = runs.resumed(run.cfg, path, tmp_path)
     cfg.train_dataloader.update(num_workers=workers, persistent_workers=persistent)
     cfg.train_dataloader.dataset.pipeline.insert(
-        0, dict(type='NoteLoaded', path=str(tmp_path / 'loaded')))
+        0, dict(type='NoteLoaded', path=str(tmp_path / 'loaded'))
+    )
     resumed = runs.train(cfg)
     notes = (tmp_path / 'loaded').read_text().split('\n')[:-1] if resumed.rows else []
     loaded = collections.Counter(int(note.split()[0]) for note in notes)
@@ -73,13 +75,19 @@ def go_on(run, path, tmp_path, workers, persistent):
     return resumed
 
 
-@pytest.mark.case('Resume exactly', '{kind}, checkpoint by iteration, {name}',
-                  'goes on bit for bit with 0, 1 and 2 workers, and loads what is due only')
+@pytest.mark.case(
+    'Resume exactly',
+    '{kind}, checkpoint by iteration, {name}',
+    'goes on bit for bit with 0, 1 and 2 workers, and loads what is due only',
+)
 @pytest.mark.parametrize('kind', ['segmentation', 'classification'])
-@pytest.mark.parametrize('name, workers', [
-    pytest.param(name, workers, marks=() if (name, workers) in FAST else pytest.mark.faults)
-    for name, workers in (*((name, each) for name in ALL_MOMENTS for each in WORKERS), *MORE)
-])
+@pytest.mark.parametrize(
+    'name, workers',
+    [
+        pytest.param(name, workers, marks=() if (name, workers) in FAST else pytest.mark.faults)
+        for name, workers in (*((name, each) for name in ALL_MOMENTS for each in WORKERS), *MORE)
+    ],
+)
 def test_a_run_goes_on_bit_for_bit_and_loads_what_is_due(whole, tmp_path, kind, name, workers):
     run = whole(kind)
     done = run.count if name == 'after the last iteration' else moment(run, name)
@@ -88,8 +96,11 @@ def test_a_run_goes_on_bit_for_bit_and_loads_what_is_due(whole, tmp_path, kind, 
 
 
 @pytest.mark.faults
-@pytest.mark.case('Resume exactly', 'classification, checkpoint by epoch, after epoch {epoch} of 6',
-                  'goes on bit for bit with 0, 1 and 2 workers, and loads what is due only')
+@pytest.mark.case(
+    'Resume exactly',
+    'classification, checkpoint by epoch, after epoch {epoch} of 6',
+    'goes on bit for bit with 0, 1 and 2 workers, and loads what is due only',
+)
 @pytest.mark.parametrize('epoch', range(1, 7))
 @pytest.mark.parametrize('workers', WORKERS)
 def test_a_run_goes_on_bit_for_bit_after_an_epoch(whole, tmp_path, epoch, workers):
@@ -99,8 +110,7 @@ def test_a_run_goes_on_bit_for_bit_after_an_epoch(whole, tmp_path, epoch, worker
 
 
 @pytest.mark.faults
-@pytest.mark.case('Resume exactly', '{kind}, every iteration of the run',
-                  'goes on bit for bit')
+@pytest.mark.case('Resume exactly', '{kind}, every iteration of the run', 'goes on bit for bit')
 @pytest.mark.parametrize('kind', ['segmentation', 'classification'])
 def test_a_run_goes_on_bit_for_bit_from_every_iteration(whole, tmp_path, kind):
     run = whole(kind)

@@ -1,4 +1,5 @@
 """Every checkpoint that a run cannot go on from is refused, and nothing is pruned by it."""
+
 import copy
 import json
 import math
@@ -88,15 +89,25 @@ BROKEN = {
     'with an infinite score': ('sampler.scores', with_value(3, math.inf), 'an infinite score'),
     'with int32 indices': ('sampler.order', lambda x: x.int(), 'has to be torch.int64'),
     'with float indices': ('sampler.order', lambda x: x.float(), 'has to be torch.int64'),
-    'with an index beyond the dataset':
-    ('sampler.order', with_value(0, 16), 'goes from . to 16, but there are scores of 16 samples'),
+    'with an index beyond the dataset': (
+        'sampler.order',
+        with_value(0, 16),
+        'goes from . to 16, but there are scores of 16 samples',
+    ),
     'with a negative index': ('sampler.order', with_value(0, -1), 'goes from -1'),
-    'with a sample twice': ('sampler.order', lambda x: with_value(0, int(x[1]))
-                            (x), 'a sample more than once'),
+    'with a sample twice': (
+        'sampler.order',
+        lambda x: with_value(0, int(x[1]))(x),
+        'a sample more than once',
+    ),
     'with an empty pass': ('sampler.order', lambda x: x[:0], 'order is empty'),
     'with a NaN weight': ('sampler.weights', with_value(1, math.nan), 'is NaN, infinite or not'),
     'with an infinite weight': ('sampler.weights', with_value(1, math.inf), 'is NaN, infinite'),
-    'with a weight of 0': ('sampler.weights', with_value(1, 0.), 'is NaN, infinite or not above 0'),
+    'with a weight of 0': (
+        'sampler.weights',
+        with_value(1, 0.0),
+        'is NaN, infinite or not above 0',
+    ),
     'with too few weights': ('sampler.weights', lambda x: x[1:], 'sampler.weights has to be'),
     'with float16 weights': ('sampler.weights', lambda x: x.half(), 'has to be torch.float32'),
     'with too few losses': ('losses', lambda x: x[1:], 'losses has to be torch.float32'),
@@ -143,8 +154,9 @@ def test_every_state_that_a_run_saved_passes(run):
     paths += [f'epoch_{epoch}.pth' for epoch in range(1, 6)]
     for path in paths:
         checkpoint = torch.load(f'{run.runner.work_dir}/{path}', weights_only=False)
-        check_state(checkpoint['infobatch'], checkpoint['meta']['iter'],
-                    checkpoint['meta']['epoch'])
+        check_state(
+            checkpoint['infobatch'], checkpoint['meta']['iter'], checkpoint['meta']['epoch']
+        )
 
 
 def test_a_state_of_another_moment_than_the_checkpoint_is_refused(checkpoint):
@@ -157,10 +169,16 @@ def test_a_state_of_another_moment_than_the_checkpoint_is_refused(checkpoint):
 # A few through a whole run: what is refused is refused before anything is trained.
 @case('a checkpoint of an iteration loop in an epoch loop', 'one error before anything is trained')
 @case('a state that is broken in one place, a whole run', 'one error before anything is trained')
-@pytest.mark.parametrize('name', [
-    'of another version', 'without its scores', 'with an index beyond the dataset',
-    'with a NaN weight', 'with too few losses'
-])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'of another version',
+        'without its scores',
+        'with an index beyond the dataset',
+        'with a NaN weight',
+        'with too few losses',
+    ],
+)
 def test_a_run_from_a_broken_state_trains_nothing(data, checkpoint, tmp_path, name):
     path, value, reason = BROKEN[name]
     broken = dict(checkpoint, infobatch=changed(checkpoint['infobatch'], path, value))
@@ -183,7 +201,8 @@ def test_a_checkpoint_of_an_iteration_loop_is_refused_by_an_epoch_loop(data, tmp
     whole = runs.train(cfg)
     done = next(row['iter'] for row in whole.rows if row['pass'] == 2) + 1
     cfg = runs.resumed(
-        config(data, str(tmp_path / 'epochs')), tmp_path / 'iterations' / f'iter_{done}.pth')
+        config(data, str(tmp_path / 'epochs')), tmp_path / 'iterations' / f'iter_{done}.pth'
+    )
     with pytest.raises(ValueError, match='it is of pass 3, but the checkpoint is of epoch 0: was'):
         runs.train(cfg)
 
@@ -236,11 +255,13 @@ def test_another_policy_chooses_from_the_next_pass_on(data, run, tmp_path):
     cfg = go_on(data, run, tmp_path, done)
     cfg.train_dataloader.sampler.policy.prune_ratio = 0.9
     ours = runs.train(cfg)
-    assert ('policy SoftPruning(prune_ratio=0.5) -> SoftPruning(prune_ratio=0.9) (from the next '
-            'pass on)') in runs.log_of(tmp_path)
+    assert (
+        'policy SoftPruning(prune_ratio=0.5) -> SoftPruning(prune_ratio=0.9) (from the next '
+        'pass on)'
+    ) in runs.log_of(tmp_path)
     for key in ('indices', 'weights'):
         rest = [row[key] for row in run.rows[done:] if row['pass'] == 2]
-        assert ours.column(key)[:len(rest)] == rest
+        assert ours.column(key)[: len(rest)] == rest
     scores, plan = ours.passes[1]
     mean = scores.double().mean()
     marked = int((scores.double() < mean).sum())
@@ -286,13 +307,14 @@ def test_another_budget_holds_at_once(data, tmp_path, first, second):
     cfg.param_scheduler = dict(type='LinearLR', start_factor=0.5, begin=0, end=20, by_epoch=False)
     run = runs.train(cfg)
     done = middle(run)
-    walked = torch.load(
-        tmp_path / 'first' / f'iter_{done}.pth', weights_only=False)['infobatch']['schedule']
+    walked = torch.load(tmp_path / 'first' / f'iter_{done}.pth', weights_only=False)['infobatch'][
+        'schedule'
+    ]
     cfg = runs.resumed(cfg, tmp_path / 'first' / f'iter_{done}.pth', tmp_path / 'second')
     cfg.train_cfg.budget = second
     ours = runs.train(cfg)
     assert f'budget {first} -> {second} (at once)' in runs.log_of(tmp_path / 'second')
-    assert ours.column('indices')[:1] == run.column('indices')[done:done + 1]
+    assert ours.column('indices')[:1] == run.column('indices')[done : done + 1]
     if second == 'iterations':
         assert len(ours.rows) == 20 - walked['walked']
     else:
@@ -314,10 +336,16 @@ def test_nothing_is_said_of_a_checkpoint_that_kept_no_settings():
 
 
 @case('infobatch.json truncated, foreign or no JSON', 'replaced; nothing is read from it')
-@pytest.mark.parametrize('content', [
-    '', '{"version": 1, "settings": {"pol', 'not JSON', '[]',
-    json.dumps(dict(version=1, settings={}, passes=[], totals=dict(finished=True)))
-])
+@pytest.mark.parametrize(
+    'content',
+    [
+        '',
+        '{"version": 1, "settings": {"pol',
+        'not JSON',
+        '[]',
+        json.dumps(dict(version=1, settings={}, passes=[], totals=dict(finished=True))),
+    ],
+)
 def test_a_report_that_is_truncated_or_of_another_run_is_replaced(data, run, tmp_path, content):
     """Nothing is read from it: the checkpoint has the records."""
     (tmp_path / 'infobatch.json').write_text(content)
@@ -335,7 +363,8 @@ def test_a_report_that_is_truncated_or_of_another_run_is_replaced(data, run, tmp
 @case('infobatch.json cannot be written', 'a warning, once; the run ends as any')
 @pytest.mark.parametrize('name', ['infobatch.json', 'infobatch.json.tmp'])
 def test_a_report_that_cannot_be_written_is_named_once_and_the_run_goes_on(
-        data, run, tmp_path, name):
+    data, run, tmp_path, name
+):
     (tmp_path / name / 'in the way').mkdir(parents=True)
     ours = runs.train(config(data, str(tmp_path)))
     runs.assert_same_state(ours.state, run.state)

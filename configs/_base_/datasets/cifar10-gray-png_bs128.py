@@ -1,7 +1,6 @@
 _base_ = './cifar10-png_bs128.py'
 # CIFAR-10 in shades of gray, for LeNet-5.
-data_preprocessor = dict(
-    _delete_=True, mean=[122.6], std=[61.0], num_classes=10)
+data_preprocessor = dict(_delete_=True, mean=[122.6], std=[61.0], num_classes=10)
 
 train_pipeline = [
     dict(type='LoadImageFromFile', color_type='grayscale'),

@@ -7,7 +7,8 @@ data_preprocessor = dict(
     mean=[125.307, 122.961, 113.8575],
     std=[51.5865, 50.847, 51.255],
     # files are read as BGR
-    to_rgb=True)
+    to_rgb=True,
+)
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -26,10 +27,8 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     dataset=dict(
-        type=dataset_type,
-        data_root='data/cifar10',
-        data_prefix='train',
-        pipeline=train_pipeline),
+        type=dataset_type, data_root='data/cifar10', data_prefix='train', pipeline=train_pipeline
+    ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 
@@ -38,13 +37,11 @@ val_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     dataset=dict(
-        type=dataset_type,
-        data_root='data/cifar10',
-        data_prefix='test',
-        pipeline=test_pipeline),
+        type=dataset_type, data_root='data/cifar10', data_prefix='test', pipeline=test_pipeline
+    ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

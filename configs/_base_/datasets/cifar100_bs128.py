@@ -7,7 +7,8 @@ data_preprocessor = dict(
     mean=[129.304, 124.070, 112.434],
     std=[68.170, 65.392, 70.418],
     # loaded images are already RGB format
-    to_rgb=False)
+    to_rgb=False,
+)
 
 train_pipeline = [
     dict(type='RandomCrop', crop_size=32, padding=4),
@@ -24,10 +25,8 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     dataset=dict(
-        type=dataset_type,
-        data_root='data/cifar100',
-        split='train',
-        pipeline=train_pipeline),
+        type=dataset_type, data_root='data/cifar100', split='train', pipeline=train_pipeline
+    ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 
@@ -36,13 +35,11 @@ val_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     dataset=dict(
-        type=dataset_type,
-        data_root='data/cifar100',
-        split='test',
-        pipeline=test_pipeline),
+        type=dataset_type, data_root='data/cifar100', split='test', pipeline=test_pipeline
+    ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

@@ -7,7 +7,8 @@ data_preprocessor = dict(
     mean=[125.307, 122.961, 113.8575],
     std=[51.5865, 50.847, 51.255],
     # loaded images are already RGB format
-    to_rgb=False)
+    to_rgb=False,
+)
 
 train_pipeline = [
     dict(type='RandomCrop', crop_size=32, padding=4),
@@ -24,10 +25,8 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     dataset=dict(
-        type=dataset_type,
-        data_root='data/cifar10',
-        split='train',
-        pipeline=train_pipeline),
+        type=dataset_type, data_root='data/cifar10', split='train', pipeline=train_pipeline
+    ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 
@@ -35,14 +34,10 @@ val_dataloader = dict(
     batch_size=128,
     num_workers=4,
     persistent_workers=True,
-    dataset=dict(
-        type=dataset_type,
-        data_root='data/cifar10',
-        split='test',
-        pipeline=test_pipeline),
+    dataset=dict(type=dataset_type, data_root='data/cifar10', split='test', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

@@ -6,7 +6,7 @@ data_preprocessor = dict(mean=[72.94], std=[90.02], num_classes=10)
 train_pipeline = [
     dict(type='Resize', scale=32),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs')
+    dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='Resize', scale=32), dict(type='PackInputs')]
 
@@ -15,10 +15,8 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     dataset=dict(
-        type=dataset_type,
-        data_root='data/fashion_mnist',
-        split='train',
-        pipeline=train_pipeline),
+        type=dataset_type, data_root='data/fashion_mnist', split='train', pipeline=train_pipeline
+    ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 
@@ -32,10 +30,11 @@ val_dataloader = dict(
         split='test',
         # mmpretrain picks the files of MNIST by this and not by `split`
         test_mode=True,
-        pipeline=test_pipeline),
+        pipeline=test_pipeline,
+    ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-val_evaluator = dict(type='Accuracy', topk=(1, ))
+val_evaluator = dict(type='Accuracy', topk=(1,))
 
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

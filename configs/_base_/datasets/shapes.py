@@ -3,26 +3,30 @@
 dataset_type = 'BaseSegDataset'
 data_root = 'data/shapes'
 metainfo = dict(
-    classes=('ground', 'sky', 'disc', 'square', 'triangle', 'ring', 'cross',
-             'star'),
-    palette=[[104, 132, 78], [128, 170, 214], [206, 74, 62], [70, 88, 186],
-             [226, 178, 60], [150, 78, 170], [60, 160, 150], [214, 122, 48]])
+    classes=('ground', 'sky', 'disc', 'square', 'triangle', 'ring', 'cross', 'star'),
+    palette=[
+        [104, 132, 78],
+        [128, 170, 214],
+        [206, 74, 62],
+        [70, 88, 186],
+        [226, 178, 60],
+        [150, 78, 170],
+        [60, 160, 150],
+        [214, 122, 48],
+    ],
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(
-        type='RandomResize',
-        scale=(64, 64),
-        ratio_range=(1.0, 1.5),
-        keep_ratio=True),
+    dict(type='RandomResize', scale=(64, 64), ratio_range=(1.0, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(64, 64), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')
+    dict(type='PackSegInputs'),
 ]
 train_dataloader = dict(
     batch_size=8,
@@ -34,9 +38,10 @@ train_dataloader = dict(
         data_root=data_root,
         metainfo=metainfo,
         reduce_zero_label=True,
-        data_prefix=dict(
-            img_path='images/training', seg_map_path='annotations/training'),
-        pipeline=train_pipeline))
+        data_prefix=dict(img_path='images/training', seg_map_path='annotations/training'),
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
@@ -47,10 +52,10 @@ val_dataloader = dict(
         data_root=data_root,
         metainfo=metainfo,
         reduce_zero_label=True,
-        data_prefix=dict(
-            img_path='images/validation',
-            seg_map_path='annotations/validation'),
-        pipeline=test_pipeline))
+        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

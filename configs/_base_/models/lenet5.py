@@ -6,4 +6,5 @@ model = dict(
     head=dict(
         type='ClsHead',
         loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-    ))
+    ),
+)

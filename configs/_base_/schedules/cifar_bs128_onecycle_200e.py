@@ -6,7 +6,8 @@
 # 0.85 and 0.95. mmengine's moves the learning rate alone, the momentum stays at 0.9.
 optim_wrapper = dict(
     # OneCycleLR sets the learning rate at every step; this is the one it starts from.
-    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4))
+    optimizer=dict(type='SGD', lr=0.002, momentum=0.9, weight_decay=5e-4)
+)
 param_scheduler = dict(
     type='OneCycleLR',
     eta_max=0.05,
@@ -15,7 +16,8 @@ param_scheduler = dict(
     end=200,
     by_epoch=True,
     # a cycle is walked step by step, not epoch by epoch
-    convert_to_iter_based=True)
+    convert_to_iter_based=True,
+)
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=200, val_interval=1)
 val_cfg = dict()

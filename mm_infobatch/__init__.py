@@ -1,7 +1,6 @@
 """InfoBatch for OpenMMLab: the same accuracy from fewer samples."""
 
-from .config_refusals import CannotConvert
-from .convert import convert
+from .convert import CannotConvert, convert
 from .hook import InfoBatchHook
 from .loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from .losses import InfoBatchLoss

@@ -11,14 +11,14 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
-from . import checks
-from .gloo import rest_before_workers
-from .model_losses import ModelLosses, unweighted
-from .policies.soft_pruning import mean_score
-from .report import FORMAT_VERSION, RunReport
-from .running_pass import RunningPass
-from .state import changed_settings, check_state
-from .stepping import StepByProgress, step_by_progress
+from .losses.model_losses import ModelLosses, find_losses, unweighted
+from .passes.running_pass import RunningPass
+from .policies.thresholds import mean_score
+from .training import checks
+from .training.gloo import rest_before_workers
+from .training.report import FORMAT_VERSION, RunReport
+from .training.schedulers import StepByProgress, step_by_progress
+from .training.state import changed_settings, check_state
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
 STATE_KEY = 'infobatch'
@@ -66,7 +66,7 @@ class InfoBatchHook(Hook):
         checks.check_hook_order(runner, self)
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
-        checks.find_losses(runner.model)
+        find_losses(runner.model)
         self._device = next(runner.model.parameters()).device
         self._batch_size, drop_last = checks.batch_shape(self._loop.dataloader)
         self._sampler.begin_run(self._schedule, self._batch_size, drop_last)

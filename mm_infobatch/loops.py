@@ -9,11 +9,11 @@ from mmengine.runner.utils import calc_dynamic_intervals
 from torch.nn import Module
 from torch.utils.data import DataLoader
 
-from . import checks
 from .arguments import require_count, require_validation
-from .gloo import rest_before_workers
+from .passes.schedule import PassSchedule
 from .sampler import InfoBatchSampler
-from .schedule import PassSchedule
+from .training import checks
+from .training.gloo import rest_before_workers
 
 
 def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:

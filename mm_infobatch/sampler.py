@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from . import arguments
-from .order import policy_generator, shuffled, spread_evenly
-from .pass_order import PassOrder, Weights, as_integers, index_type
-from .planner import Planner
+from .passes.order import policy_generator, shuffled, spread_evenly
+from .passes.pass_order import PassOrder, Weights, as_integers, index_type
+from .passes.planner import Planner
+from .passes.schedule import PassSchedule
+from .passes.scores import ScoreTable
 from .policies import Plan
-from .policies.soft_pruning import below, mean_score
-from .schedule import PassSchedule
-from .scores import ScoreTable
+from .policies.thresholds import below, mean_score
 from .seeding import PassIndex, SeededDataset
 
 

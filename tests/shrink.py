@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mm_infobatch import InfoBatchLoss, convert
-from mm_infobatch.config_losses import replace_losses
+from mm_infobatch.convert.config_losses import replace_losses
 
 CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 NUM_IMAGES, BATCH_SIZE, PASSES = 9, 2, 2  # one image a pass is left over, and dropped

@@ -19,8 +19,8 @@ import plot_curves
 import render_docs
 import summarize
 from mm_infobatch import PRUNING_POLICIES, InfoBatchLoss, InfoBatchSampler
+from mm_infobatch.passes.scores import ScoreTable
 from mm_infobatch.policies import Plan, SoftPruning
-from mm_infobatch.scores import ScoreTable
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 

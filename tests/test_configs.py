@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mm_infobatch import InfoBatchSampler
-from mm_infobatch.schedule import PassSchedule
+from mm_infobatch.passes.schedule import PassSchedule
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(

@@ -32,8 +32,8 @@ from shrink_mmpretrain import (
 )
 
 from mm_infobatch import CannotConvert, convert
-from mm_infobatch.config_refusals import check_data, check_model
-from mm_infobatch.mixing import MixingRecorder
+from mm_infobatch.convert.refusals import check_data, check_model
+from mm_infobatch.losses.mixing import MixingRecorder
 
 # What the toolboxes say of the shipped configs, and of accumulated gradients.
 WARNINGS = (

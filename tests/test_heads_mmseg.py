@@ -16,7 +16,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.models.losses import CrossEntropyLoss, FocalLoss
 
 from mm_infobatch import CannotConvert, convert
-from mm_infobatch.config_refusals import check_model
+from mm_infobatch.convert.refusals import check_model
 
 pytestmark = [
     # mmseg says so of its own layers, models of two classes and pixel samplers,

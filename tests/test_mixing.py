@@ -8,7 +8,7 @@ import pytest
 import runs
 import torch
 
-from mm_infobatch.mixing import MixingRecorder, mixed_weights
+from mm_infobatch.losses.mixing import MixingRecorder, mixed_weights
 from mm_infobatch.policies import Plan, SoftPruning
 
 with warnings.catch_warnings():

@@ -11,10 +11,10 @@ import torch
 
 import benchmark_overhead
 import render_docs
-from mm_infobatch.pass_order import BLOCK, PassOrder, Weights, as_integers
+from mm_infobatch.passes.pass_order import BLOCK, PassOrder, Weights, as_integers
 from mm_infobatch.policies import Plan
-from mm_infobatch.policies.plan import distinct, draw_subset
-from mm_infobatch.policies.soft_pruning import below, mean_score, prune_at_random
+from mm_infobatch.policies.drawing import distinct, draw_subset, prune_at_random
+from mm_infobatch.policies.thresholds import below, mean_score
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = """

@@ -10,7 +10,7 @@ from helpers import Numbered, default_sampler, rng_states
 from policies import seeded, skewed
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
-from mm_infobatch.order import spread_evenly
+from mm_infobatch.passes.order import spread_evenly
 from mm_infobatch.policies import UCB, EpsilonGreedy, Plan, StaticRandom
 
 N = 101

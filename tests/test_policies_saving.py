@@ -8,8 +8,8 @@ from helpers import Numbered
 from policies import seeded, skewed
 
 from mm_infobatch import InfoBatchSampler
+from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.policies import Run, TargetSaving
-from mm_infobatch.schedule import PassSchedule
 
 N = 1000
 NAN = float('nan')

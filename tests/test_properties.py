@@ -8,8 +8,8 @@ import torch
 from helpers import Numbered, default_sampler, rng_states
 
 from mm_infobatch import InfoBatchSampler, SeededDataset
+from mm_infobatch.passes.scores import ScoreTable
 from mm_infobatch.policies import SoftPruning
-from mm_infobatch.scores import ScoreTable
 
 hypothesis = pytest.importorskip('hypothesis', reason='it comes with the extra test')
 st = hypothesis.strategies

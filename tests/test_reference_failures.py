@@ -25,10 +25,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
 
 from mm_infobatch import InfoBatchHook, InfoBatchLoss, InfoBatchSampler
+from mm_infobatch.passes.running_pass import RunningPass
+from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.policies import SoftPruning
-from mm_infobatch.policies.soft_pruning import mean_score
-from mm_infobatch.running_pass import RunningPass
-from mm_infobatch.schedule import PassSchedule
+from mm_infobatch.policies.thresholds import mean_score
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolbox says when imported is not about us
@@ -238,7 +238,7 @@ def test_7_a_resumed_run_prunes_and_anneals_as_the_uninterrupted_one():
 def test_8_a_step_calls_no_collective_and_does_not_wait_for_the_device(tmp_path, monkeypatch, loop):
     # Rank 0 of 2, alone: the other one is imagined to have seen the same losses.
     runner = small_runner(tmp_path, loop, sampler=dict(rank=0, world_size=2))
-    monkeypatch.setattr('mm_infobatch.scores.get_world_size', lambda: 2)
+    monkeypatch.setattr('mm_infobatch.passes.scores.get_world_size', lambda: 2)
     in_steps, per_pass = [], []
 
     def watched(cls, name):
@@ -276,7 +276,7 @@ def test_8_the_spies_of_the_test_above_tell_a_step_that_waits_and_one_that_gathe
         losses.mean().item(), losses[losses > 0.5], losses.cpu()
         assert bool(losses.sum() > -1)
     assert waited == ['_local_scalar_dense', 'index by a mask', 'cpu', '_local_scalar_dense']
-    from mm_infobatch import scores
+    from mm_infobatch.passes import scores
 
     with collectives() as called:
         scores.all_gather(losses)

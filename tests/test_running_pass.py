@@ -3,7 +3,7 @@
 import torch
 from helpers import scored_sampler
 
-from mm_infobatch.running_pass import RunningPass
+from mm_infobatch.passes.running_pass import RunningPass
 
 CPU = torch.device('cpu')
 

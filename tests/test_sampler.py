@@ -12,8 +12,8 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader, IterableDataset
 
 from mm_infobatch import InfoBatchSampler
+from mm_infobatch.passes.order import policy_generator, shuffled
 from mm_infobatch.policies import SoftPruning
-from mm_infobatch.sampler import policy_generator, shuffled
 
 RANKS = [
     (length, world_size, rank)

@@ -12,7 +12,7 @@ import torch
 from helpers import small_runner
 
 from mm_infobatch import InfoBatchSampler
-from mm_infobatch.schedule import PassSchedule
+from mm_infobatch.passes.schedule import PassSchedule
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolbox says when imported is not about us
@@ -319,7 +319,8 @@ def test_an_epoch_run_keeps_its_progress_on_another_number_of_ranks(tmp_path, mo
     monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
     # rank 0 of 2, as if the other had seen the same losses
     monkeypatch.setattr(
-        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2)
+        'mm_infobatch.passes.running_pass.gather_in_order',
+        lambda losses: losses.repeat_interleave(2),
     )
     second = small_runner(
         tmp_path,
@@ -367,7 +368,8 @@ def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_non
 
     monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
     monkeypatch.setattr(
-        'mm_infobatch.running_pass.gather_in_order', lambda losses: losses.repeat_interleave(2)
+        'mm_infobatch.passes.running_pass.gather_in_order',
+        lambda losses: losses.repeat_interleave(2),
     )
     second = small_runner(
         tmp_path,

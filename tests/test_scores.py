@@ -8,8 +8,8 @@ import torch
 from helpers import Numbered, halves, scored_sampler
 
 from mm_infobatch import InfoBatchSampler
-from mm_infobatch.running_pass import RunningPass
-from mm_infobatch.scores import ScoreTable, gather_in_order
+from mm_infobatch.passes.running_pass import RunningPass
+from mm_infobatch.passes.scores import ScoreTable, gather_in_order
 
 NAN = float('nan')
 
@@ -174,8 +174,8 @@ def test_losses_of_several_ranks_come_together_in_the_order_of_the_pass(monkeypa
         torch.tensor([1.0, 4.0, 7.0]),
         torch.tensor([2.0, 5.0, 8.0]),
     ]
-    monkeypatch.setattr('mm_infobatch.scores.get_world_size', lambda: 3)
-    monkeypatch.setattr('mm_infobatch.scores.all_gather', lambda mine: shares)
+    monkeypatch.setattr('mm_infobatch.passes.scores.get_world_size', lambda: 3)
+    monkeypatch.setattr('mm_infobatch.passes.scores.all_gather', lambda mine: shares)
     assert gather_in_order(shares[1]).tolist() == list(range(9))
 
 
@@ -194,7 +194,7 @@ class Ranks:
     def __init__(self, monkeypatch, world_size, length=23, state=None):
         self.world_size = world_size
         self.passes = []
-        monkeypatch.setattr('mm_infobatch.running_pass.gather_in_order', self.gather)
+        monkeypatch.setattr('mm_infobatch.passes.running_pass.gather_in_order', self.gather)
         for rank in range(world_size):
             kwargs = dict(rank=rank, world_size=world_size)
             if state is None:

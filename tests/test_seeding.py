@@ -17,8 +17,8 @@ from mmengine.registry import DATASETS
 from torch.utils.data import IterableDataset
 
 from mm_infobatch import InfoBatchSampler, SeededDataset
-from mm_infobatch.checks import names_its_samples
 from mm_infobatch.seeding import SEEDED_LINE, PassIndex, seeded
+from mm_infobatch.training.checks import names_its_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 

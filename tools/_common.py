@@ -16,7 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mm_infobatch import CannotConvert, convert
-from mm_infobatch.gloo import let_gloo_rest
+from mm_infobatch.training.gloo import let_gloo_rest
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 

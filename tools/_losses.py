@@ -15,7 +15,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from _checkpoints import read_checkpoint
-from mm_infobatch.planner import build_policy
+from mm_infobatch.policies import build_policy
 
 BINS = 60
 

@@ -14,10 +14,10 @@ from mmengine.dataset import DefaultSampler
 from torch import Tensor
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-import mm_infobatch.running_pass as running_pass_module
+import mm_infobatch.passes.running_pass as running_pass_module
 from _measure import CPU, hand_out, in_process, memory, seconds_of
 from mm_infobatch import InfoBatchSampler
-from mm_infobatch.running_pass import RunningPass
+from mm_infobatch.passes.running_pass import RunningPass
 
 
 def drawn_losses(count: int, seed: int = 0) -> Tensor:

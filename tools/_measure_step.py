@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-import mm_infobatch.running_pass as running_pass_module
+import mm_infobatch.passes.running_pass as running_pass_module
 from _measure import CPU, seconds_of, take_turns
 from mm_infobatch import InfoBatchHook, InfoBatchLoss
 

@@ -20,8 +20,8 @@ import mmseg
 from mmengine.config import Config
 
 from mm_infobatch import CannotConvert, convert
-from mm_infobatch.config_losses import name_of, resolve
-from mm_infobatch.config_refusals import MULTIMODAL, NO_TRAINING
+from mm_infobatch.convert.config_losses import name_of, resolve
+from mm_infobatch.convert.refusals import MULTIMODAL, NO_TRAINING
 
 TOOLBOXES: Dict[str, Any] = dict(mmseg=mmseg, mmpretrain=mmpretrain)
 GROUPS = {

@@ -1,5 +1,6 @@
 """Rules that choose what a pass trains on: pure functions from scores to a plan."""
 
+from .build import build_policy
 from .epsilon_greedy import EpsilonGreedy
 from .plan import Plan
 from .quantile_pruning import QuantilePruning
@@ -21,4 +22,5 @@ __all__ = [
     'StaticRandom',
     'TargetSaving',
     'UCB',
+    'build_policy',
 ]

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .plan import Plan, keep_highest, keep_in_groups, unseen, weigh
-from .random_pruning import count_kept
+from .drawing import count_kept, keep_highest, keep_in_groups, unseen, weigh
+from .plan import Plan
 
 
 @PRUNING_POLICIES.register_module()

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .plan import Plan, keep_in_groups, weigh
-from .soft_pruning import below, quantile_scores
+from .drawing import keep_in_groups, weigh
+from .plan import Plan
+from .thresholds import below, quantile_scores
 
 
 @PRUNING_POLICIES.register_module()

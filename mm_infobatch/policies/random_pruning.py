@@ -1,6 +1,5 @@
 """Random pruning in every pass: the baseline that the paper calls Random*."""
 
-import math
 from typing import Union
 
 import torch
@@ -8,8 +7,8 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .plan import Plan, unseen, weigh
-from .soft_pruning import prune_at_random
+from .drawing import prune_at_random, unseen, weigh
+from .plan import Plan
 
 
 @PRUNING_POLICIES.register_module()
@@ -51,8 +50,3 @@ class RandomPruning:
 
     def __repr__(self) -> str:
         return f'RandomPruning(prune_ratio={self.prune_ratio:g}, rescale={self.rescale!r})'
-
-
-def count_kept(num_seen: int, prune_ratio: float) -> int:
-    """How many of ``num_seen`` samples stay where a share of them is skipped: at least one."""
-    return num_seen - math.floor(num_seen * prune_ratio)

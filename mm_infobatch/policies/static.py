@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .plan import Plan, keep_highest, weigh
+from .drawing import keep_highest, weigh
+from .plan import Plan
 
 
 def plan_subset(marked: Tensor, rescale: Union[bool, str]) -> Plan:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_share
 from ..registry import PRUNING_POLICIES
-from .plan import Plan, keep_in_groups, unseen, weigh
+from .drawing import keep_in_groups, unseen, weigh
+from .plan import Plan
 from .run import Run
 
 LEAST_NORM = 1e-6

@@ -14,7 +14,7 @@ from helpers import Numbered
 from torch.utils.data import BatchSampler
 
 from mm_infobatch import InfoBatchSampler
-from mm_infobatch.schedule import PassSchedule
+from mm_infobatch.passes.schedule import PassSchedule
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 

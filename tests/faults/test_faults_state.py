@@ -8,7 +8,7 @@ import pytest
 import runs
 import torch
 
-from mm_infobatch.state import changed_settings, check_state
+from mm_infobatch.training.state import changed_settings, check_state
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 DELETE = object()

@@ -7,8 +7,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..arguments import require_bool
 from . import reductions
-from .arguments import require_bool
 from .decompositions import Call, Parts, agrees, find
 
 

@@ -1,23 +1,16 @@
 """What cannot work is refused at the start, with the reason and the line to change."""
 
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
-from torch import nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from .losses import InfoBatchLoss
-from .sampler import InfoBatchSampler
-from .seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
+from ..sampler import InfoBatchSampler
+from ..seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
-LOSS_LINE = (
-    "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
-    'of the model (in mmpretrain: loss=)'
-)
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
 
 
@@ -73,11 +66,12 @@ def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
             'in_order=False lets batches arrive in another order than the sampler gave, so that '
             'weights would reach other samples; remove train_dataloader.in_order'
         )
-    if len(sampler.dataset) != len(dataloader.dataset):  # type: ignore[arg-type]
+    dataset: Any = dataloader.dataset
+    if len(sampler.dataset) != len(dataset):
         raise ValueError(
             f'the sampler was built for {len(sampler.dataset)} samples, but the dataset has '
-            f'{len(dataloader.dataset)}; build both from one train_dataloader'
-        )  # type: ignore
+            f'{len(dataset)}; build both from one train_dataloader'
+        )
     for inner in inner_datasets(dataloader.dataset):
         if isinstance(inner, SeededDataset):
             raise ValueError(
@@ -122,31 +116,6 @@ def check_loop(loop: Any) -> None:
             f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) (with by_epoch removed) '
             f'and {SAMPLER_LINE}'
         )
-
-
-def unwrap(model: nn.Module) -> Any:
-    """The model itself, without the wrapper of a distributed run."""
-    return model.module if is_model_wrapper(model) else model
-
-
-def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
-    """The wrapped losses of a model.
-
-    Raises:
-        ValueError: If there is none, or none that gives scores.
-    """
-    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
-    if not losses:
-        raise ValueError(
-            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
-            f'weighted or scored; write {LOSS_LINE}'
-        )
-    if not any(loss.score for loss in losses):
-        raise ValueError(
-            'every InfoBatchLoss has score=False, so no sample would get a score; '
-            'remove it from at least one'
-        )
-    return losses
 
 
 def check_hook_order(runner: Any, hook: Any) -> None:

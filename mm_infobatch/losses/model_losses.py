@@ -4,11 +4,41 @@ import math
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from . import checks
-from .losses import InfoBatchLoss
 from .mixing import MixingRecorder, mixed_weights
+from .wrapper import InfoBatchLoss
+
+LOSS_LINE = (
+    "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
+    'of the model (in mmpretrain: loss=)'
+)
+
+
+def unwrap(model: nn.Module) -> Any:
+    """The model itself, without the wrapper of a distributed run."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
+    """The wrapped losses of a model.
+
+    Raises:
+        ValueError: If there is none, or none that gives scores.
+    """
+    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
+    if not losses:
+        raise ValueError(
+            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
+            f'weighted or scored; write {LOSS_LINE}'
+        )
+    if not any(loss.score for loss in losses):
+        raise ValueError(
+            'every InfoBatchLoss has score=False, so no sample would get a score; '
+            'remove it from at least one'
+        )
+    return losses
 
 
 def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, List[str]]:
@@ -53,7 +83,7 @@ def unweighted(total: float, ours: float) -> Optional[str]:
     return (
         f'the model trains a loss of {total:.6g}, of which {ours:.6g} comes from '
         'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
-        f'every loss that the model trains ({checks.LOSS_LINE}); if a head scales its '
+        f'every loss that the model trains ({LOSS_LINE}); if a head scales its '
         'losses after it has evaluated them, this is of no concern'
     )
 
@@ -72,10 +102,10 @@ class ModelLosses:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.losses = checks.find_losses(model)
+        self.losses = find_losses(model)
         self._tasks = tasks_of(model)
         self._rows: Dict[InfoBatchLoss, Tensor] = {}
-        self._preprocessor = getattr(checks.unwrap(model), 'data_preprocessor', None)
+        self._preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
         augment = getattr(self._preprocessor, 'batch_augments', None)
         if isinstance(augment, MixingRecorder):
             augment = augment.augment
@@ -153,7 +183,7 @@ class ModelLosses:
             raise ValueError(
                 'the model never called an InfoBatchLoss that gives scores in this iteration, '
                 f'though it has {len(self.losses)}; wrap a loss that the model uses in training: '
-                f'{checks.LOSS_LINE}'
+                f'{LOSS_LINE}'
             )
         return total
 

@@ -6,42 +6,9 @@ from typing import Any, Callable, Dict, Optional, Union
 import torch
 from torch import Tensor
 
-from .policies import Plan
-from .policies.run import Run
-from .registry import PRUNING_POLICIES
+from ..policies import Plan, build_policy
+from ..policies.run import Run
 from .schedule import PassSchedule
-
-
-def build_policy(config: Dict[str, Any]) -> Any:
-    """Build the policy that a config names.
-
-    Raises:
-        TypeError: If it has no type, or an argument that the policy does not take.
-        ValueError: If no policy has the name.
-    """
-    if 'type' not in config:
-        raise TypeError(
-            f"policy={config!r} has no type; write policy=dict(type='SoftPruning', prune_ratio=0.5)"
-        )
-    kind = config.get('type')
-    found = PRUNING_POLICIES.get(kind) if isinstance(kind, str) else kind
-    if not callable(found):
-        raise ValueError(
-            f'policy type {kind!r} is not in the registry of pruning policies, which '
-            f'has {sorted(PRUNING_POLICIES.module_dict)}; write '
-            "policy=dict(type='SoftPruning', prune_ratio=0.5)"
-        )
-    taken = inspect.signature(found).parameters.values()
-    strange = sorted(config.keys() - {'type'} - {each.name for each in taken})
-    if strange and not any(each.kind is each.VAR_KEYWORD for each in taken):
-        raise TypeError(
-            f'{found.__name__} does not take {", ".join(strange)}, only '
-            f'{", ".join(each.name for each in taken)}. If the config inherits from one with '
-            'another policy, the arguments of that one are merged in: write '
-            f'policy=dict(_delete_=True, type={found.__name__!r}, ...)'
-        )
-    # Not PRUNING_POLICIES.build, which warns that no toolbox has such a registry.
-    return found(**{key: value for key, value in config.items() if key != 'type'})
 
 
 class Planner:

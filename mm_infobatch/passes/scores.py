@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
-from .arguments import require_count, require_integer, require_share
+from ..arguments import require_count, require_integer, require_share
 
 
 class ScoreTable:

@@ -6,9 +6,10 @@ from typing import Any, Dict, Optional, Sequence, Tuple
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from . import decompositions
+from ..losses import decompositions
+from ..policies import build_policy
 from .config_losses import Path, dotted, name_of, replace_losses
-from .config_refusals import (
+from .refusals import (
     LOOP,
     NO_LOSS,
     NO_TRAINING,
@@ -17,7 +18,6 @@ from .config_refusals import (
     check_data,
     check_model,
 )
-from .planner import build_policy
 
 PACKAGE = 'mm_infobatch'
 LOOPS = {

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .policies import Plan
+from ..policies import Plan
 
 # Python integers are made of so many indices at a time: 40 bytes each, were all of them made.
 BLOCK = 1 << 14

@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Optional, Tuple
 import torch
 from torch import Tensor
 
+from ..passes.schedule import BUDGETS
 from .report import FORMAT_VERSION
-from .schedule import BUDGETS
 
 STATE_KEYS = ('version', 'schedule', 'records', 'sampler', 'merged', 'losses')
 SCHEDULE_KEYS = (

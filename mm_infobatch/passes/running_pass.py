@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional
 import torch
 from torch import Tensor
 
-from .sampler import InfoBatchSampler
+from ..sampler import InfoBatchSampler
 from .scores import gather_in_order
 
 

@@ -1,0 +1,82 @@
+"""Thresholds of scores, and which scores lie on either side of one."""
+
+import math
+from typing import List, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def mean_score(scores: Tensor) -> float:
+    """The mean of the scores that are there, taken in float64.
+
+    In float32 the mean of millions of equal scores can lie above every one of them, and the whole
+    data set would count as well-learned.
+
+    Args:
+        scores (Tensor): float32 [N], NaN where unseen.
+
+    Returns:
+        float: The mean; NaN where no sample has a score.
+    """
+    # Four times as fast where every sample has a score; torch would copy them all to float64.
+    mean = float(np.mean(scores.numpy(), dtype=np.float64))
+    return float(scores.nanmean(dtype=torch.float64)) if math.isnan(mean) else mean
+
+
+def quantile_scores(scores: Tensor, quantiles: Sequence[float]) -> List[float]:
+    """Quantiles of the scores that are there, between neighbours by linear interpolation.
+
+    O(N): a partition, no sort.
+
+    Args:
+        scores (Tensor): float32 [N], NaN where unseen.
+        quantiles (list[float]): Each in [0, 1].
+
+    Returns:
+        list[float]: float64 values; NaN where no sample has a score.
+    """
+    new = scores.isnan()
+    seen = (scores[~new] if bool(new.any()) else scores).numpy()
+    if not len(seen):
+        return [math.nan] * len(quantiles)
+    places = [quantile * (len(seen) - 1) for quantile in quantiles]
+    ends = [(math.floor(place), math.ceil(place)) for place in places]
+    parted = np.partition(seen, sorted({end for pair in ends for end in pair}))
+    return [
+        float(parted[low]) + (float(parted[high]) - float(parted[low])) * (place - low)
+        for place, (low, high) in zip(places, ends)
+    ]
+
+
+def below(scores: Tensor, threshold: float) -> Tensor:
+    """Which scores lie strictly below a float64 threshold; unseen ones (NaN) never do.
+
+    ``scores < threshold`` would round the threshold to float32 first. For float32 scores, being
+    below a threshold is being below the least float32 that is not less than it.
+
+    Args:
+        scores (Tensor): float32 [N], NaN where unseen.
+        threshold (float): The threshold; NaN marks nothing.
+
+    Returns:
+        Tensor: bool [N].
+    """
+    limit = torch.tensor(threshold, dtype=torch.float32)
+    if float(limit) < threshold:
+        limit = torch.nextafter(limit, torch.tensor(math.inf))
+    return scores < limit
+
+
+def above(scores: Tensor, threshold: float) -> Tensor:
+    """Which scores lie strictly above a float64 threshold; unseen ones (NaN) never do.
+
+    Args:
+        scores (Tensor): float32 [N], NaN where unseen.
+        threshold (float): The threshold; NaN marks nothing.
+
+    Returns:
+        Tensor: bool [N].
+    """
+    return below(-scores, -threshold)

@@ -1,0 +1,1 @@
+"""What a training run needs besides passes and losses: checks, state, report."""

@@ -14,11 +14,10 @@ from mmengine.runner import EpochBasedTrainLoop
 from .losses.model_losses import ModelLosses, find_losses, unweighted
 from .passes.running_pass import RunningPass
 from .policies.thresholds import mean_score
-from .training import checks
+from .training import checks, state
 from .training.gloo import rest_before_workers
-from .training.report import FORMAT_VERSION, RunReport
+from .training.report import RunReport
 from .training.schedulers import StepByProgress, step_by_progress
-from .training.state import changed_settings, check_state
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
 STATE_KEY = 'infobatch'
@@ -28,8 +27,8 @@ STATE_KEY = 'infobatch'
 class InfoBatchHook(Hook):
     """Connect sampler, losses and loop during training.
 
-    When a pass begins it has the sampler plan it, moves the weights of this rank's share to the
-    device once, and logs the choice. Each iteration it hands the batch's weights to every
+    When a pass begins it has the sampler plan it, moves the weights of this rank to the device
+    once, and logs the choice. Each iteration it hands the batch's weights to every
     :class:`~mm_infobatch.InfoBatchLoss` and keeps the scores on the device, without waiting for
     it. When the pass ends it merges the scores of all ranks into the table, in one collective.
 
@@ -66,41 +65,24 @@ class InfoBatchHook(Hook):
         checks.check_hook_order(runner, self)
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
+        self._shape = self._sampler.shape
         find_losses(runner.model)
         self._device = next(runner.model.parameters()).device
-        self._batch_size, drop_last = checks.batch_shape(self._loop.dataloader)
-        self._sampler.begin_run(self._schedule, self._batch_size, drop_last)
-        # What a pass over all data trains; less than the dataset under drop_last.
-        self._full = self._samples_in(self._schedule.pass_length, len(self._sampler.scores))
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
         self._steppers = step_by_progress(runner.hooks)
-        self._report = RunReport(
-            dict(
-                policy=repr(self._sampler.policy),
-                delta=self._sampler.delta,
-                seed=self._sampler.seed,
-                num_samples=len(self._sampler.scores),
-                world_size=self._sampler.world_size,
-                batch_size=self._batch_size,
-                budget=self._schedule.budget,
-                schedule_iterations=self._schedule.total,
-                pass_length=self._schedule.pass_length,
-            )
+        settings = dict(
+            policy=repr(self._sampler.policy),
+            delta=self._sampler.delta,
+            seed=self._sampler.seed,
+            num_samples=len(self._sampler.scores),
+            world_size=self._shape.world_size,
+            batch_size=self._shape.batch_size,
+            **self._schedule.settings(),
         )
-        if self._sampler.delta > 0 and not self._schedule.will_prune:
-            passes = self._schedule.total / self._schedule.pass_length
-            runner.logger.warning(
-                f'InfoBatch: this run makes {passes:.3g} passes over '
-                f'{len(self._sampler.scores)} samples, and only passes after the first '
-                f'that begin before delta={self._sampler.delta:g} of it can prune, so nothing will '
-                'be skipped; train longer, or where the dataset is a RepeatDataset, whose samples '
-                'are the repetitions of an image, set train_dataloader.dataset.times=1'
-            )
-        elif self._sampler.delta < 1 and not self._schedule.will_anneal:
-            runner.logger.warning(
-                f'InfoBatch: no pass of this run begins after delta={self._sampler.delta:g} of it, '
-                'so none anneals; lower sampler.delta or train more passes'
-            )
+        self._report = RunReport(settings, self._sampler.counter)
+        warning = self._schedule.warning()
+        if warning is not None:
+            runner.logger.warning(f'InfoBatch: {warning}')
 
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or go on with the one of the checkpoint."""
@@ -116,34 +98,42 @@ class InfoBatchHook(Hook):
         )
         self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
 
-    def _samples_in(self, iterations: int, at_most: int) -> int:
-        return min(at_most, iterations * self._batch_size * self._sampler.world_size)
-
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
-        self._sampler.start_pass(self._schedule.pass_index + 1, self._schedule.progress)
-        order = self._sampler.order
+        order = self._sampler.begin_pass()
         seconds = time.perf_counter() - began
-        self._schedule.begin_pass(len(self._loop.dataloader))
-        self._pass = RunningPass(self._sampler, self._device)
+        annealing = self._schedule.anneals
+        self._schedule.begin_pass(self._shape.iters(order.kept))
+        self._pass = self._running_pass()
         mean = mean_score(self._sampler.scores.values)
         record = self._report.begin_pass(
             index=self._schedule.pass_index,
             begin_iter=self._schedule.iters,
             kept=order.kept,
             pruned=order.num_samples - order.kept,
-            annealing=self._sampler.annealing,
+            annealing=annealing,
             threshold=order.threshold,
             mean_score=None if math.isnan(mean) else mean,
             seconds=seconds,
-            will_train=self._samples_in(self._schedule.steps, order.kept),
-            full=self._full,
         )
         runner.logger.info(self._report.pass_line())
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
         runner.visualizer.add_scalars(
             {f'infobatch/{key}': record[key] for key in keys if record[key] is not None},
             step=self._schedule.iters,
+        )
+
+    def _running_pass(self, **kwargs: Any) -> RunningPass:
+        """The sampler's pass, on this rank and from where the sampler stands."""
+        sampler = self._sampler
+        return RunningPass(
+            sampler.order,
+            sampler.scores,
+            self._device,
+            sampler.rank,
+            sampler.world_size,
+            sampler.start,
+            **kwargs,
         )
 
     def _end_pass(self, runner: Any) -> None:
@@ -160,17 +150,17 @@ class InfoBatchHook(Hook):
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
-        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.kept
-        self._report.update_pass(
-            iterations=self._schedule.iters - self._report.passes[-1]['begin_iter'],
-            trained=self._pass.trained,
-            full=round(self._full * share),
+        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.order.kept
+        full = self._shape.samples(len(self._sampler.scores))
+        self._sampler.counter.count(
+            self._schedule.pass_index, self._pass.trained, round(full * share)
         )
+        self._report.update_pass(self._schedule.iters - self._report.passes[-1]['begin_iter'])
         self._report.finished = self._schedule.done
         if is_main_process():
-            problem = self._report.try_write(osp.join(runner.work_dir, 'infobatch.json'))
-            if problem is not None:
-                runner.logger.warning(problem)
+            warning = self._report.try_write(osp.join(runner.work_dir, 'infobatch.json'))
+            if warning is not None:
+                runner.logger.warning(warning)
 
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
@@ -185,13 +175,11 @@ class InfoBatchHook(Hook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
         """Hand the weights of the batch to the losses."""
         assert self._pass is not None and self._losses is not None
+        batch_size = self._shape.batch_size
         if self._names_samples:
-            checks.check_samples(data_batch, self._pass.indices(self._batch_size))
+            checks.check_samples(data_batch, self._pass.indices(batch_size))
         self._losses.begin_batch(
-            self._pass.weights(self._batch_size),
-            self._pass.uniform,
-            self._pass.kept_share,
-            data_batch,
+            self._pass.weights(batch_size), self._pass.uniform, self._pass.kept_share, data_batch
         )
         if self._fit_accumulation:
             self._fit_accumulation_counts(runner)
@@ -226,7 +214,7 @@ class InfoBatchHook(Hook):
             if isinstance(outputs, dict) and 'loss' in outputs:
                 self._first_losses = self._losses.trained(outputs['loss'])
         self._owe(self._schedule.advance())
-        if self._schedule.pass_done or self._schedule.done:
+        if self._schedule.pass_over:
             self._end_pass(runner)
         elif self._saves_now(runner):
             self._pass.gather()
@@ -267,10 +255,11 @@ class InfoBatchHook(Hook):
             )
         self._record(runner)
         checkpoint[STATE_KEY] = dict(
-            version=FORMAT_VERSION,
+            version=state.VERSION,
             settings=dict(self._report.settings),
             schedule=self._schedule.state_dict(),
             records=[dict(record) for record in self._report.passes],
+            sampler=self._sampler.state_dict(self._pass.consumed),
             **self._pass.state_dict(),
         )
 
@@ -278,7 +267,7 @@ class InfoBatchHook(Hook):
         """Keep the state of a resumed run until its pass begins."""
         if not getattr(runner, '_resume', False):
             return
-        self._resumed = checkpoint.get(STATE_KEY)
+        self._resumed = state.upgraded(checkpoint.get(STATE_KEY))
         self._resumed_without_state = self._resumed is None
         if self._resumed is None:
             runner.logger.warning(
@@ -287,31 +276,24 @@ class InfoBatchHook(Hook):
             )
 
     def _resume(self) -> None:
-        """Take up the checkpoint, if there is one that was not taken up yet.
-
-        Not before the passes begin: until then mmengine's own hooks and builders set the sampler's
-        epoch and read the length of a whole pass.
-        """
+        """Take up the checkpoint, if there is one that was not taken up yet."""
         if self._resumed is not None:
             self._load(self._resumed)
         elif self._resumed_without_state:
             self._loop.continue_without_state()
         self._resumed, self._resumed_without_state = None, False
 
-    def _load(self, state: Dict[str, Any]) -> None:
+    def _load(self, resumed: Dict[str, Any]) -> None:
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
-        check_state(state, self._loop.iter, self._loop.epoch if by_epoch else None)
-        changed = changed_settings(state.get('settings'), self._report.settings)
+        state.check_state(resumed, self._loop.iter, self._loop.epoch if by_epoch else None)
+        changed = state.changed_settings(resumed.get('settings'), self._report.settings)
         if changed is not None:
             self._loop.runner.logger.warning(changed)
-        self._pass = RunningPass.resume(self._sampler, self._device, state)
-        self._schedule.load_state_dict(
-            state['schedule'],
-            checks.count_batches(self._loop.dataloader, len(self._sampler.small_share()[0])),
-        )
-        walked_at_once = self._schedule.walked - int(state['schedule']['walked'])
-        self._owe(walked_at_once)
-        self._report.passes = [dict(record) for record in state['records']]
+        self._sampler.load_state_dict(resumed['sampler'])
+        self._pass = self._running_pass(merged=resumed['merged'], earlier=resumed['losses'])
+        left = self._shape.iters(max(self._sampler.order.kept - self._sampler.start, 0))
+        self._owe(self._schedule.load_state_dict(resumed['schedule'], left))
+        self._report.resume(resumed['records'])
         self._report.settings['seed'] = self._sampler.seed
         if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch
             self._pass.merge()

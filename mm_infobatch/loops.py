@@ -1,6 +1,6 @@
 """The training loops: passes, progress and the end of the run."""
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -10,41 +10,32 @@ from torch.nn import Module
 from torch.utils.data import DataLoader
 
 from .arguments import require_count, require_validation
+from .passes.batch_shape import BatchShape
 from .passes.schedule import PassSchedule
-from .sampler import InfoBatchSampler
 from .training import checks
 from .training.gloo import rest_before_workers
 
 
-def take_sampler(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
-    """Check a dataloader, and fit its sampler to it.
+def join_schedule(
+    loop: Any, total: Optional[int], budget: str = 'passes', passes: Optional[int] = None
+) -> PassSchedule:
+    """Check the dataloader of a loop, and make the schedule that its sampler follows.
 
     Args:
-        dataloader (DataLoader): The training dataloader.
-        loop (str): The name of the loop, for the messages.
-
-    Returns:
-        InfoBatchSampler: Its sampler.
+        loop (BaseLoop): The training loop, with its ``dataloader``.
+        total (int, optional): The length of the schedule in steps.
+        budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
+        passes (int, optional): The length of the schedule in passes, instead.
 
     Raises:
         ValueError: If the batches do not follow the plan of an ``InfoBatchSampler``.
     """
-    sampler = checks.check_dataloader(dataloader, loop)
-    sampler.wait_for_run()
-    batch_size, drop_last = checks.batch_shape(dataloader)
-    if drop_last:
-        sampler.min_kept = sampler.world_size * batch_size
-    return sampler
-
-
-def batches_left(dataloader: DataLoader, sampler: InfoBatchSampler) -> Iterator[Any]:
-    """What is left of the pass for the loop, which leaves the dataloader to others as if the pass
-    had not been taken up in the middle."""
-    rest_before_workers(dataloader)
-    for data_batch in dataloader:
-        sampler.rewind()
-        yield data_batch
-    sampler.rewind()
+    sampler = checks.check_dataloader(loop.dataloader, type(loop).__name__)
+    shape = BatchShape.of(loop.dataloader, sampler.world_size)
+    pass_length = shape.iters(len(sampler.scores))
+    schedule = PassSchedule(total, pass_length, budget, sampler.delta, passes)
+    sampler.join_run(schedule, shape)
+    return schedule
 
 
 @LOOPS.register_module()
@@ -84,10 +75,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         require_count('train_cfg.max_epochs', max_epochs)
         require_validation(val_begin, val_interval, dynamic_intervals)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
-        self.sampler = take_sampler(self.dataloader, type(self).__name__)
-        self.schedule = PassSchedule(
-            None, len(self.dataloader), delta=self.sampler.delta, passes=self._max_epochs
-        )
+        self.schedule = join_schedule(self, None, passes=self._max_epochs)
+        self.sampler = self.dataloader.batch_sampler.sampler
 
     @property
     def max_iters(self) -> int:
@@ -109,9 +98,8 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
-        for idx, data_batch in enumerate(
-            batches_left(self.dataloader, self.sampler), start=self.schedule.step
-        ):
+        rest_before_workers(self.dataloader)
+        for idx, data_batch in enumerate(self.dataloader, start=self.schedule.pass_iter):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -182,10 +170,8 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
             self.val_interval, dynamic_intervals
         )
-        self.sampler = take_sampler(self.dataloader, type(self).__name__)
-        self.schedule = PassSchedule(
-            self._max_iters, len(self.dataloader), budget, self.sampler.delta
-        )
+        self.schedule = join_schedule(self, self._max_iters, budget)
+        self.sampler = self.dataloader.batch_sampler.sampler
 
     @property
     def max_iters(self) -> int:
@@ -213,7 +199,8 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
 
     def run_pass(self) -> None:
         """Train a pass, or what is left of it after a resume or up to the end of the run."""
-        for data_batch in batches_left(self.dataloader, self.sampler):
+        rest_before_workers(self.dataloader)
+        for data_batch in self.dataloader:
             self.runner.model.train()
             self.run_iter(data_batch)
             self._decide_current_val_interval()

@@ -1,7 +1,6 @@
-"""Hands out this rank's share of the plan of a pass."""
+"""Hands out this rank's samples of a pass."""
 
 import math
-import time
 from typing import Any, Dict, Iterator, Optional, Sized, Tuple, Union
 
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from . import arguments
-from .passes.order import policy_generator, shuffled, spread_evenly
-from .passes.pass_order import PassOrder, Weights, as_integers, index_type
+from .passes.batch_shape import BatchShape
+from .passes.order import PassOrder, as_integers, policy_generator, shuffled, spread_evenly
 from .passes.planner import Planner
+from .passes.sample_counter import SampleCounter
 from .passes.schedule import PassSchedule
 from .passes.scores import ScoreTable
 from .policies import Plan
@@ -29,9 +29,10 @@ class InfoBatchSampler(Sampler):
     equal length and are disjoint but for the samples that ``DefaultSampler`` would also repeat.
     A pass that prunes nothing has ``DefaultSampler``'s own order, index for index.
 
-    A pass begins at :meth:`set_epoch`, as in every mm sampler. In training
-    :class:`~mm_infobatch.InfoBatchHook` begins it (with the progress of the run) and fills
-    ``scores``.
+    By itself it begins a pass at :meth:`set_epoch`, like every mm sampler. In a training run three
+    calls drive it: the loop hands it the schedule (:meth:`join_run`), then
+    :class:`~mm_infobatch.InfoBatchHook` begins each pass (:meth:`begin_pass`), or has it continue
+    the pass of a checkpoint (:meth:`load_state_dict`).
 
     Args:
         dataset (Sized): The training dataset, of N samples.
@@ -57,11 +58,8 @@ class InfoBatchSampler(Sampler):
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
-        epoch (int): The current pass.
-        min_kept (int): A plan that keeps fewer samples than this is given up for the whole
-            dataset; the training loop sets it to one batch of every rank under ``drop_last``,
-            where a shorter pass would have no iteration at all.
-        seconds (float): The time that choosing the current pass took.
+        epoch (int): The current pass, from 0.
+        shape (BatchShape): The shape of a batch, once it has joined a run.
 
     Raises:
         TypeError: If an argument has the wrong type, or the dataset no length.
@@ -115,161 +113,133 @@ class InfoBatchSampler(Sampler):
             arguments.require_seed(seed)
         self.seed = sync_random_seed() if seed is None else int(seed)
         self.stratify = stratify
-        self._planner = Planner(policy, self.delta, num_passes, warmup_passes)
+        self._planner = Planner(policy, len(dataset), warmup_passes)
+        self._planner.shape = BatchShape(world_size=self.world_size)
         self.policy = self._planner.policy
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
         self.epoch = 0
-        self.min_kept = 1
-        self._waits = False
-        self.seconds = 0.0
-        self._progress: Optional[float] = None
+        # Where the run stands; alone, a schedule of one step a pass, if the passes are known.
+        self._schedule = None if num_passes is None else PassSchedule(num_passes, 1, delta=delta)
+        self._in_run = False
         self._order: Optional[PassOrder] = None
         self._planned_from = -1  # the version of the scores
-        self._start = 0  # how far into _order an earlier process already was
+        self._start = 0  # how many samples of _order, over all ranks, are done
+
+    @property
+    def shape(self) -> BatchShape:
+        """BatchShape: The shape of a batch; of one sample, outside a run."""
+        return self._planner.shape
+
+    @property
+    def counter(self) -> SampleCounter:
+        """SampleCounter: The samples that the passes train."""
+        return self._planner.counter
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin pass ``epoch``; within the same pass, with the same scores, this does nothing."""
-        self.start_pass(epoch, None if epoch != self.epoch else self._progress)
+        """Begin pass ``epoch``; within the same pass, with the same scores, this does nothing.
 
-    def start_pass(self, epoch: int, progress: Optional[float]) -> None:
-        """Begin a pass.
-
-        Args:
-            epoch (int): The pass, from 0.
-            progress (float, optional): The share of the run that is done, in [0, 1]. None where
-                nobody reports it.
+        In a training run the hook begins passes, and this does nothing.
 
         Raises:
-            ValueError: If they are out of range.
+            ValueError: If ``epoch`` is no integer from 0 on.
         """
         arguments.require_count('epoch', epoch, 0)
-        if progress is not None and not (isinstance(progress, (int, float)) and 0 <= progress <= 1):
-            raise ValueError(f'progress={progress!r} is no share of the run, in [0, 1]')
-        same = (epoch, progress) == (self.epoch, self._progress)
-        if same and self._planned_from == self.scores.version:
+        if self._in_run or epoch == self.epoch and self._planned_from == self.scores.version:
             return
-        if epoch != self.epoch:
-            self._planner.end_pass(
-                None if self._order is None else self._order.kept,
-                len(self.scores),
-                began_again=epoch < self.epoch,
-            )
-        self._waits = self._waits and progress is None
-        self.epoch, self._progress = epoch, progress
-        self._order, self._start = None, 0
+        if self._schedule is not None:
+            self._schedule.skip_to(epoch, epoch)
+        self.epoch, self._order, self._start = epoch, None, 0
 
-    def wait_for_run(self) -> None:
-        """Have every pass be whole until the first one begins with the progress of a run.
+    def join_run(self, schedule: PassSchedule, shape: BatchShape) -> None:
+        """Take the schedule of a training run, and let the policy refuse a run it cannot plan.
 
-        mmengine reads the length of the schedule from that of the sampler.
-        """
-        self._waits, self._order = True, None
-
-    def begin_run(self, schedule: PassSchedule, batch_size: int, drop_last: bool) -> None:
-        """Learn what run this is, and let the policy refuse one that it cannot plan.
+        Until the first pass begins the sampler has the length of a whole pass, from which mmengine
+        reads the length of the schedule.
 
         Args:
             schedule (PassSchedule): Where the run stands, now and whenever a pass begins.
-            batch_size (int): The samples of a batch, on each rank.
-            drop_last (bool): Whether what does not fill a batch is left out.
+            shape (BatchShape): The shape of a batch.
         """
-        self._planner.begin_run(schedule, len(self.scores), batch_size, self.world_size, drop_last)
+        self._schedule, self._in_run, self._order = schedule, True, None
+        self._planner.begin_run(schedule, shape)
 
-    @property
-    def annealing(self) -> bool:
-        """bool: Whether the current pass lies in the last part of the run, which never prunes."""
-        progress = self._progress
-        if progress is None:
-            if self.num_passes is None:
-                return False
-            progress = self.epoch / self.num_passes
-        return progress >= self.delta
+    def begin_pass(self) -> PassOrder:
+        """Plan the pass that follows the current one of the schedule.
+
+        Returns:
+            PassOrder: What it trains, over all ranks.
+        """
+        assert self._schedule is not None
+        self.epoch, self._start = self._schedule.pass_index + 1, 0
+        self._order = self._planned_order()
+        return self._order
 
     @property
     def order(self) -> PassOrder:
-        """PassOrder: What the current pass trains on, on all ranks together, in order."""
+        """PassOrder: What the current pass trains, over all ranks, in order."""
         if self._order is None:
-            began = time.perf_counter()
-            self._order, self._planned_from = self._make_order(), self.scores.version
-            self.seconds = time.perf_counter() - began
+            self._order = self._order_of(None) if self._in_run else self._planned_order()
         return self._order
 
     @property
     def plan(self) -> Plan:
         """Plan: The same in the order of the dataset, made anew each time: O(N)."""
-        return self.order.plan()
+        return self.order.plan
 
-    @property
-    def kept(self) -> int:
-        """int: K, how many samples the current pass trains on."""
-        return self.order.kept
+    def _planned_order(self) -> PassOrder:
+        generator = policy_generator(self.seed, self.epoch)
+        plan = self._planner.plan(self.scores.values, self._schedule, self.epoch, generator)
+        self._planned_from = self.scores.version
+        return self._order_of(plan)
 
-    def _make_order(self) -> PassOrder:
-        num_samples, plan = len(self.scores), None
-        if not (self.annealing or self._waits):
-            plan = self._planner.plan(
-                self.scores.values, self.epoch, policy_generator(self.seed, self.epoch)
-            )
-            if plan is not None and plan.kept < self.min_kept:
-                plan = None
-        dtype = index_type(num_samples)
-        order = PassOrder.of(
-            plan,
-            shuffled(num_samples, self.seed, self.epoch, dtype)
+    def _order_of(self, plan: Optional[Plan]) -> PassOrder:
+        """The order of the current pass, of the whole dataset where there is no plan."""
+        num_samples = len(self.scores)
+        everything = (
+            shuffled(num_samples, self.seed, self.epoch)
             if self.shuffle
-            else torch.arange(num_samples, dtype=dtype),
+            else torch.arange(num_samples)
         )
+        order = PassOrder.of(plan, everything)
         if self.stratify and order.kept < num_samples:
             scores = self.scores.values
-            order = order.rearranged(
-                spread_evenly(below(scores, mean_score(scores))[order.indices()], self.world_size)
-            )
+            marked = below(scores, mean_score(scores))[order.indices.long()]
+            order = order.rearranged(spread_evenly(marked, self.world_size))
         return order
 
-    def pass_order(self) -> Tuple[Tensor, Tensor]:
-        """The whole pass over all ranks: indices, int64 [K] in order, and weights, float32 [K]."""
-        return self.order.indices(), self.order.weights()
-
-    def share(self) -> Tuple[Tensor, Tensor]:
-        """What this rank has still to train in this pass when it begins or resumes it.
+    def due(self) -> Tuple[Tensor, Tensor]:
+        """What this rank still has to train in this pass.
 
         Returns:
             tuple[Tensor, Tensor]: Indices, int64 [M] in order, and their weights, float32 [M]; M
             is the same on every rank.
         """
-        indices, weights = self.small_share()
-        return indices.long(), weights.cut()
-
-    def small_share(self) -> Tuple[Tensor, Weights]:
-        """The same in as few bytes as it needs, which may not be a copy."""
-        return self.order.share(self._start, self.rank, self.world_size)
+        indices, weights = self.order.of_rank(self._start, self.rank, self.world_size)
+        return indices.long(), weights
 
     @property
     def start(self) -> int:
-        """int: How many samples of the pass, over all ranks, were done when this process took it
-        up."""
+        """int: How many samples of the pass, over all ranks, are done before the next iterator."""
         return self._start
 
-    def rewind(self) -> None:
-        """Hand out the whole pass from now on, also where it was taken up in the middle: the loop
-        has its batches, and whoever iterates beside it (mmpretrain's ``PreciseBNHook`` does, and
-        divides by the length) means all of them."""
-        self._start = 0
-
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the indices that this rank has still to train in this pass.
+        """Iterate over the indices that this rank still has to train in this pass.
 
-        For a :class:`~mm_infobatch.SeededDataset` they say which pass that is.
+        In a run, only the first iterator after a resume begins in the middle of a pass: it is the
+        loop's, and later ones (of mmpretrain's ``PreciseBNHook``) begin at the beginning.
+        For a :class:`~mm_infobatch.SeededDataset` the indices carry seed and pass.
         """
-        indices = as_integers(self.small_share()[0])
+        indices = as_integers(self.order.of_rank(self._start, self.rank, self.world_size)[0])
+        if self._in_run:
+            self._start = 0
         if isinstance(self.dataset, SeededDataset):
             seed, epoch = self.seed, self.epoch
             return (PassIndex(index, seed, epoch) for index in indices)
         return indices
 
     def __len__(self) -> int:
-        """The number of samples of this rank in the whole pass, the resumed part included."""
-        due = max(self.kept - self._start, 0)
+        """The number of samples of this rank in the whole pass."""
+        due = max(self.order.kept - self._start, 0)
         return self._start // self.world_size + math.ceil(due / self.world_size)
 
     def state_dict(self, consumed: int = 0) -> Dict[str, Any]:
@@ -280,42 +250,51 @@ class InfoBatchSampler(Sampler):
                 included, have been trained since it began. Defaults to 0.
 
         Returns:
-            dict: ``epoch``, ``seed``, ``progress``, ``consumed``, ``threshold``, ``scores``
-            (float32 [N]), ``order`` (int64 [K]), ``weights`` (float32 [K]), ``trained`` and
-            ``skipped`` (in the passes before), and ``policy`` where the policy has a state.
+            dict: ``epoch``, ``seed``, ``consumed``, ``samples_trained`` and ``samples_skipped``
+            (in the passes before), ``threshold``, ``scores`` (float32 [N]), ``order`` (int32, or
+            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]), and ``policy`` where
+            the policy has a state.
         """
-        order, weights = self.pass_order()
-        return dict(
+        order = self.order
+        trained, skipped = self.counter.before(self.epoch)
+        state: Dict[str, Any] = dict(
             epoch=self.epoch,
             seed=self.seed,
-            progress=self._progress,
             consumed=consumed,
-            threshold=self.order.threshold,
+            samples_trained=trained,
+            samples_skipped=skipped,
+            threshold=order.threshold,
             scores=self.scores.state_dict()['values'],
-            order=order.clone(),
-            weights=weights.clone(),
-            **self._planner.state_dict(),
+            order=order.indices.clone(),
+            weights=order.weights if order.uniform else order.weights.clone(),
         )
+        if hasattr(self.policy, 'state_dict'):
+            state['policy'] = self.policy.state_dict()
+        return state
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Go on with the pass of a checkpoint, on this number of ranks.
+        """Continue the pass of a checkpoint, on this number of ranks.
 
         Args:
-            state_dict (dict): What :meth:`state_dict` gave.
+            state_dict (dict): What :meth:`state_dict` returned.
 
         Raises:
             ValueError: If it belongs to a dataset of another length.
         """
         self.scores.load_state_dict(dict(values=state_dict['scores']))
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
-        self._progress = state_dict['progress']
-        self._planner.load_state_dict(state_dict)
-        self._waits = False
+        if 'policy' in state_dict and hasattr(self.policy, 'load_state_dict'):
+            self.policy.load_state_dict(state_dict['policy'])
         self._order = PassOrder(
             state_dict['order'].cpu().clone(),
-            Weights.of(state_dict['weights'].cpu().clone()),
+            state_dict['weights'].cpu().clone(),
             len(self.scores),
             state_dict['threshold'],
         )
+        trained, skipped = (int(state_dict[f'samples_{key}']) for key in ('trained', 'skipped'))
+        self.counter.count(self.epoch - 1, trained, trained + skipped)
+        self._planner.count(self.epoch, self._order.kept)
+        if self._schedule is not None and not self._in_run:
+            self._schedule.skip_to(self.epoch, self.epoch)
         self._planned_from = self.scores.version
         self._start = int(state_dict['consumed'])

@@ -16,6 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
 
 from mm_infobatch import InfoBatchLoss, InfoBatchSampler
+from mm_infobatch.passes.batch_shape import BatchShape
+from mm_infobatch.passes.running_pass import RunningPass
+from mm_infobatch.passes.schedule import PassSchedule
 
 
 class Numbered(Dataset):
@@ -51,6 +54,39 @@ def scored_sampler(length, scores=None, **kwargs):
         scores = torch.rand(length, generator=torch.Generator().manual_seed(length))
     sampler.scores.update(torch.arange(length), scores)
     return sampler
+
+
+def begin(sampler, epoch, progress=0.0, batch_size=1, drop_last=False):
+    """Begin a pass as in a run, of which that share (a multiple of 1e-4) is done."""
+    schedule = PassSchedule(10_000, 1, delta=sampler.delta)
+    schedule.skip_to(round(progress * 10_000), epoch)
+    sampler.join_run(schedule, BatchShape(batch_size, sampler.world_size, drop_last))
+    sampler.begin_pass()
+    return sampler
+
+
+def running_pass(sampler, **kwargs):
+    """The current pass of a sampler, from where the sampler stands."""
+    return RunningPass(
+        sampler.order,
+        sampler.scores,
+        torch.device('cpu'),
+        sampler.rank,
+        sampler.world_size,
+        sampler.start,
+        **kwargs,
+    )
+
+
+def resumed_pass(sampler, state):
+    """The pass of a checkpoint."""
+    sampler.load_state_dict(state['sampler'])
+    return running_pass(sampler, merged=state['merged'], earlier=state['losses'])
+
+
+def state_of(sampler, running):
+    """What a checkpoint holds of a pass."""
+    return dict(running.state_dict(), sampler=sampler.state_dict(running.consumed))
 
 
 def rng_states():

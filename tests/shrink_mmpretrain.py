@@ -299,8 +299,10 @@ class Watch(Hook):
         loop = runner.train_loop
         if hasattr(loop, 'schedule'):
             schedule, sampler = loop.schedule, loop.sampler
-            here = slice(schedule.step * BATCH_SIZE, schedule.step * BATCH_SIZE + len(samples))
-            indices, weights = (values[here] for values in sampler.pass_order())
+            here = slice(
+                schedule.pass_iter * BATCH_SIZE, schedule.pass_iter * BATCH_SIZE + len(samples)
+            )
+            indices, weights = sampler.order.indices[here].long(), sampler.order.weights[here]
             self.row.update(
                 {
                     'pass': schedule.pass_index,

@@ -209,12 +209,6 @@ def test_an_epoch_that_is_none_is_refused(epoch):
         sampler.set_epoch(epoch)
 
 
-@pytest.mark.parametrize('progress', ['a', -0.1, 1.1, math.nan])
-def test_a_progress_that_is_none_is_refused(progress):
-    with pytest.raises(ValueError, match='progress=.* is no share of the run'):
-        InfoBatchSampler(Numbered(5), seed=0).start_pass(1, progress)
-
-
 @pytest.mark.parametrize('loss', [torch.nn.Linear(1, 1), torch.nn.CrossEntropyLoss()])
 def test_a_module_that_is_no_loss_of_a_toolbox_is_refused(loss):
     with pytest.raises(TypeError, match=f'InfoBatchLoss cannot wrap .*{type(loss).__name__}'):

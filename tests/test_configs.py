@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from mm_infobatch import InfoBatchSampler
+from mm_infobatch.passes.batch_shape import BatchShape
 from mm_infobatch.passes.schedule import PassSchedule
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -148,10 +149,11 @@ def test_the_quantiles_on_ade20k_save_40_percent():
         seed=0,
     )
     schedule = PassSchedule(cfg.train_cfg.max_iters, num_images // batch, delta=sampler.delta)
+    sampler.join_run(schedule, BatchShape(batch, drop_last=True))
     trained = full = 0.0
     while not schedule.done:
         begin = schedule.walked
-        sampler.start_pass(schedule.pass_index + 1, schedule.progress)
+        sampler.begin_pass()
         schedule.begin_pass(len(sampler) // batch)
         while not schedule.pass_done and not schedule.done:
             schedule.advance()

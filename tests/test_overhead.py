@@ -11,7 +11,7 @@ import torch
 
 import benchmark_overhead
 import render_docs
-from mm_infobatch.passes.pass_order import BLOCK, PassOrder, Weights, as_integers
+from mm_infobatch.passes.order import BLOCK, PassOrder, as_integers
 from mm_infobatch.policies import Plan
 from mm_infobatch.policies.drawing import distinct, draw_subset, prune_at_random
 from mm_infobatch.policies.thresholds import below, mean_score
@@ -114,24 +114,13 @@ def test_integers_are_made_in_blocks_and_in_order():
     assert found == numbers.tolist() and type(found[0]) is int
 
 
-@pytest.mark.parametrize(
-    'weights', [[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 2.0], [2.0, 2.0, 2.0]]
-)
-def test_weights_are_what_they_were_in_however_few_bytes(weights):
-    weights = torch.tensor(weights)
-    small = Weights.of(weights)
-    assert torch.equal(small.cut(), weights) and torch.equal(small.cut(1, 2), weights[1:2])
-    assert small.uniform == bool((weights == 1).all()) and len(small) == 3
-    assert torch.equal(small.apply(lambda marks: marks[1:]).cut(), weights[1:])
-
-
-@pytest.mark.parametrize('weights', [[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 2.0]])
+@pytest.mark.parametrize('weights', [[1.0, 1.0, 1.0], [2.0, 1.0, 2.0], [3.0, 1.0, 2.0], [2.0] * 3])
 def test_a_plan_comes_back_from_its_order(weights):
     plan = Plan(torch.tensor([0, 2, 5]), torch.tensor(weights), 6, 0.5)
     order = PassOrder.of(plan, torch.tensor([5, 4, 2, 1, 0, 3], dtype=torch.int32))
-    assert order.indices().tolist() == [5, 2, 0] and order.indices().dtype == torch.int64
-    assert order.weights().tolist() == weights[::-1]
-    again = order.plan()
+    assert order.indices.tolist() == [5, 2, 0] and order.indices.dtype == torch.int32
+    assert order.weights.tolist() == weights[::-1] and order.uniform == (set(weights) == {1})
+    again = order.plan
     assert torch.equal(again.indices, plan.indices) and torch.equal(again.weights, plan.weights)
     assert again.threshold == 0.5
 

@@ -308,7 +308,7 @@ def test_a_users_policy_is_named_by_a_config(registered):
     sampler.set_epoch(1)
     assert isinstance(sampler.policy, EverySecond)
     assert list(sampler) == [1, 3, 5]
-    assert sampler.share()[1].tolist() == [2, 2, 2]
+    assert sampler.due()[1].tolist() == [2, 2, 2]
 
 
 def test_a_policy_may_be_given_as_an_object():

@@ -70,7 +70,7 @@ def test_all_ranks_have_one_plan_and_share_it_evenly(policy, stratify):
     assert sorted(set(sum(shares, []))) == plans[0].indices.tolist()
     assert sum(map(len, shares)) == -(-plans[0].kept // 3) * 3
     for sampler in samplers:
-        indices, weights = sampler.share()
+        indices, weights = sampler.due()
         beside = dict(zip(plans[0].indices.tolist(), plans[0].weights.tolist()))
         assert weights.tolist() == [beside[index] for index in indices.tolist()]
 
@@ -85,14 +85,14 @@ def test_a_sampler_that_goes_on_from_a_state_plans_as_one_that_never_stopped(pol
     whole = trained(policy)
     taken_up = InfoBatchSampler(Numbered(N), dict(policy), seed=9, num_passes=20)
     state = whole.state_dict(consumed=0)
-    assert torch.equal(whole.share()[0], whole.share()[0])
+    assert torch.equal(whole.due()[0], whole.due()[0])
     pickle.loads(pickle.dumps(state))
     taken_up.load_state_dict(state)
     for index in range(3, 8):
         for sampler in (whole, taken_up):
             sampler.set_epoch(index)
-        assert torch.equal(whole.share()[0], taken_up.share()[0])
-        assert torch.equal(whole.share()[1], taken_up.share()[1])
+        assert torch.equal(whole.due()[0], taken_up.due()[0])
+        assert torch.equal(whole.due()[1], taken_up.due()[1])
         for sampler in (whole, taken_up):
             sampler.scores.update(*sampler_losses(sampler, index))
 
@@ -251,10 +251,11 @@ def test_a_stratified_pass_is_the_same_samples_and_weights(world_size):
     )
     assert torch.equal(plain.plan.indices, spread.plan.indices)
     orders = [
-        dict(zip(*map(torch.Tensor.tolist, sampler.pass_order()))) for sampler in (plain, spread)
+        dict(zip(sampler.order.indices.tolist(), sampler.order.weights.tolist()))
+        for sampler in (plain, spread)
     ]
     assert orders[0] == orders[1] and list(orders[0]) != list(orders[1])
-    light = spread.share()[1][: len(spread.share()[1]) // 8 * 8].view(-1, 8) > 1
+    light = spread.due()[1][: len(spread.due()[1]) // 8 * 8].view(-1, 8) > 1
     assert int(light.sum(1).max() - light.sum(1).min()) <= 1
 
 

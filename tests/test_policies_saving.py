@@ -8,6 +8,7 @@ from helpers import Numbered
 from policies import seeded, skewed
 
 from mm_infobatch import InfoBatchSampler
+from mm_infobatch.passes.batch_shape import BatchShape
 from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.policies import Run, TargetSaving
 
@@ -111,17 +112,16 @@ def test_a_schedule_in_iterations_saves_what_was_asked_for(
     pass_length = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
     whole = min(N, pass_length * batch)
     schedule = PassSchedule(total, pass_length, budget, delta)
-    sampler.begin_run(schedule, batch_size, drop_last)
+    sampler.join_run(schedule, BatchShape(batch_size, world_size, drop_last))
     trained = full = 0.0
     while not schedule.done:
-        sampler.start_pass(schedule.pass_index + 1, schedule.progress)
-        kept = sampler.plan.kept
+        kept = sampler.begin_pass().kept
         steps = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
         schedule.begin_pass(steps)
         while not schedule.pass_done and not schedule.done:
             schedule.advance()
         # As RunReport counts.
-        mine = min(kept, schedule.step * batch)
+        mine = min(kept, schedule.pass_iter * batch)
         trained += mine
         full += whole * (1 if schedule.pass_done else mine / kept)
         sampler.scores.update(sampler.plan.indices, skewed(N)[sampler.plan.indices])

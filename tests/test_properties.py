@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import Numbered, default_sampler, rng_states
+from helpers import Numbered, begin, default_sampler, rng_states
 
 from mm_infobatch import InfoBatchSampler, SeededDataset
 from mm_infobatch.passes.scores import ScoreTable
@@ -171,12 +171,12 @@ def assert_shared(samplers, length):
         list[int]: What is handed out, in the order of the pass, with the padding.
     """
     first, world_size = samplers[0], len(samplers)
-    order, weights = first.pass_order()
+    order, weights = first.order.indices, first.order.weights
     for sampler in samplers:
         assert torch.equal(sampler.plan.indices, first.plan.indices)
         assert torch.equal(sampler.plan.weights, first.plan.weights)
-        assert torch.equal(sampler.pass_order()[0], order)
-        assert list(sampler) == sampler.share()[0].tolist()
+        assert torch.equal(sampler.order.indices, order)
+        assert list(sampler) == sampler.due()[0].tolist()
     assert first.plan.weights.double().sum().item() == pytest.approx(length, rel=1e-6)
     assert sorted(order.tolist()) == first.plan.indices.tolist()
     by_sample = dict(zip(order.tolist(), weights.tolist()))
@@ -184,7 +184,7 @@ def assert_shared(samplers, length):
     shares = [list(sampler) for sampler in samplers]
     assert len({len(share) for share in shares}) == 1
     for sampler, share in zip(samplers, shares):
-        assert sampler.share()[1].tolist() == [by_sample[index] for index in share]
+        assert sampler.due()[1].tolist() == [by_sample[index] for index in share]
     handed = [index for step in zip(*shares) for index in step]
     due = order[first.start :].tolist()
     assert handed[: len(due)] == due
@@ -255,7 +255,7 @@ def test_a_state_at_any_position_goes_on_with_what_is_due_on_any_number_of_ranks
         Numbered(length), policy=policy, seed=seed, rank=0, world_size=1
     )
     put(uninterrupted.scores, update)
-    uninterrupted.start_pass(2, 0.25)
+    begin(uninterrupted, 2, 0.25)
     whole, handed = list(uninterrupted), []
     state = uninterrupted.state_dict(0)
     for stage, world_size in enumerate(worlds):
@@ -281,11 +281,10 @@ def test_a_state_at_any_position_goes_on_with_what_is_due_on_any_number_of_ranks
     assert handed[: len(whole)] == whole and len(handed) - len(whole) < max(worlds)
     for sampler in [*samplers, uninterrupted]:  # and the pass after it
         put(sampler.scores, later)
-        sampler.start_pass(3, 0.5)
-        sampler.plan  # noqa: B018
+        begin(sampler, 3, 0.5)
     for sampler in samplers:
-        assert torch.equal(sampler.pass_order()[0], uninterrupted.pass_order()[0])
-        assert torch.equal(sampler.pass_order()[1], uninterrupted.pass_order()[1])
+        assert torch.equal(sampler.order.indices, uninterrupted.order.indices)
+        assert torch.equal(sampler.order.weights, uninterrupted.order.weights)
 
 
 @examples(60)
@@ -312,8 +311,7 @@ def test_a_plan_never_keeps_less_than_a_batch_of_every_rank(data, length, ratio,
     sampler = InfoBatchSampler(
         Numbered(length), seed=0, policy=dict(type='SoftPruning', prune_ratio=ratio)
     )
-    sampler.min_kept = batch
     put(sampler.scores, data.draw(updates(length)))
-    sampler.set_epoch(1)
+    begin(sampler, 1, batch_size=batch, drop_last=True)
     assert sampler.plan.kept >= batch
     assert sampler.plan.weights.double().sum().item() == pytest.approx(length, rel=1e-6)

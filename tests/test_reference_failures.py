@@ -15,9 +15,12 @@ from helpers import (
     collectives,
     default_sampler,
     halves,
+    resumed_pass,
     rng_states,
+    running_pass,
     scored_sampler,
     small_runner,
+    state_of,
     waits,
 )
 from mmengine.config import Config
@@ -25,7 +28,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
 
 from mm_infobatch import InfoBatchHook, InfoBatchLoss, InfoBatchSampler
-from mm_infobatch.passes.running_pass import RunningPass
+from mm_infobatch.passes.batch_shape import BatchShape
 from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.policies import SoftPruning
 from mm_infobatch.policies.thresholds import mean_score
@@ -45,7 +48,7 @@ class ResetsItself(InfoBatchSampler):
     """The reference's way: ``__iter__`` starts the epoch again and returns the sampler."""
 
     def __iter__(self):
-        self.numbers = iter(self.share()[0].tolist())
+        self.numbers = iter(self.due()[0].tolist())
         return self
 
     def __next__(self):
@@ -79,10 +82,12 @@ def test_1_an_epoch_ends_on_one_process():
 @pytest.mark.parametrize('delta', [0.875, 0.5, 0.75, 0.33])
 @pytest.mark.parametrize('epochs', [3, 8, 10, 13])
 def test_2_annealing_has_weights_of_one_whether_or_not_epochs_times_delta_is_whole(epochs, delta):
-    sampler, schedule = scored_sampler(40, halves(40), delta=delta), PassSchedule(epochs * 10, 10)
+    sampler = scored_sampler(40, halves(40), delta=delta)
+    schedule = PassSchedule(epochs * 10, 10, delta=delta)
+    sampler.join_run(schedule, BatchShape(4))
     for epoch in range(epochs):
-        sampler.start_pass(epoch, schedule.progress)
-        weights = sampler.share()[1]
+        sampler.begin_pass()
+        weights = sampler.due()[1]
         if epoch < epochs * delta:
             assert len(weights) == 30 and float(weights.max()) == 2
         else:
@@ -145,8 +150,8 @@ def test_6_losses_in_half_precision_reach_the_samples_they_belong_to(dtype):
     expected = torch.arange(length) % 7 / 4  # exact in any type
     sampler = InfoBatchSampler(Numbered(length), seed=0)
     sampler.set_epoch(0)
-    running = RunningPass(sampler, CPU)
-    for batch in sampler.share()[0].split(4000):
+    running = running_pass(sampler)
+    for batch in sampler.due()[0].split(4000):
         running.add(expected[batch].to(dtype))
     running.merge()
     assert torch.equal(sampler.scores.values, expected)
@@ -168,22 +173,26 @@ class Training:
     def __init__(self, checkpoint=None, passes=8, length=40):
         self.sampler = InfoBatchSampler(Numbered(length), seed=5 if checkpoint is None else 99)
         self.schedule = PassSchedule(passes * 10, 10)
-        self.running, self.trained = None, []
+        self.sampler.join_run(self.schedule, BatchShape(4))
+        self.running, self.anneals, self.trained = None, False, []
         if checkpoint is not None:
-            self.running = RunningPass.resume(self.sampler, CPU, checkpoint)
-            left = math.ceil(len(self.sampler.share()[0]) / 4)
+            self.running = resumed_pass(self.sampler, checkpoint)
+            self.anneals = checkpoint['anneals']
+            left = math.ceil(len(self.sampler.due()[0]) / 4)
             self.schedule.load_state_dict(checkpoint['schedule'], left)
 
     def state_dict(self):
-        return dict(self.running.state_dict(), schedule=self.schedule.state_dict())
+        state = state_of(self.sampler, self.running)
+        return dict(state, schedule=self.schedule.state_dict(), anneals=self.anneals)
 
     def train(self, iterations=10**6):
         """Train to the end, or for some iterations: (pass, progress, annealing, indices, weights)
         of each batch."""
         while not self.schedule.done:
             if self.schedule.pass_done:
-                self.sampler.start_pass(self.schedule.pass_index + 1, self.schedule.progress)
-                self.running = RunningPass(self.sampler, CPU)
+                self.sampler.begin_pass()
+                self.anneals = self.schedule.anneals
+                self.running = running_pass(self.sampler)
                 self.schedule.begin_pass(math.ceil(len(self.sampler) / 4))
             while not self.schedule.pass_done:
                 if iterations == 0:
@@ -194,7 +203,7 @@ class Training:
                     (
                         self.sampler.epoch,
                         self.schedule.progress,
-                        self.sampler.annealing,
+                        self.anneals,
                         indices,
                         weights.tolist(),
                     )

@@ -7,12 +7,14 @@ from fractions import Fraction
 
 import pytest
 import torch
-from helpers import Numbered, default_sampler, halves, rng_states, scored_sampler
+from helpers import Numbered, begin, default_sampler, halves, rng_states, scored_sampler
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader, IterableDataset
 
 from mm_infobatch import InfoBatchSampler
+from mm_infobatch.passes.batch_shape import BatchShape
 from mm_infobatch.passes.order import policy_generator, shuffled
+from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.policies import SoftPruning
 
 RANKS = [
@@ -23,15 +25,9 @@ RANKS = [
 ]
 
 
-def begin(sampler, epoch, progress=None):
-    sampler.start_pass(epoch, progress)
-    return sampler
-
-
 def weights_by_sample(sampler):
     """The weight of every sample in this pass, 0 where it is skipped."""
-    indices, weights = sampler.pass_order()
-    return dict(zip(indices.tolist(), weights.tolist()))
+    return dict(zip(sampler.order.indices.tolist(), sampler.order.weights.tolist()))
 
 
 # -------------------------------------------------- off means DefaultSampler
@@ -53,14 +49,14 @@ def test_with_nothing_to_prune_the_order_is_that_of_default_sampler(why):
             length, seed=seed, rank=rank, world_size=world_size, shuffle=shuffle, **OFF[why]
         )
         if why == 'annealing':
-            sampler.start_pass(epoch, 0.2)
+            begin(sampler, epoch, 0.2)
         else:
             sampler.set_epoch(epoch)
         default = default_sampler(length, world_size, rank, seed=seed, shuffle=shuffle)
         default.set_epoch(epoch)
         assert list(sampler) == list(default)
         assert len(sampler) == len(default)
-        assert sampler.share()[1].eq(1).all()
+        assert sampler.due()[1].eq(1).all()
 
 
 def test_the_first_pass_is_that_of_default_sampler():
@@ -68,7 +64,7 @@ def test_the_first_pass_is_that_of_default_sampler():
         sampler = InfoBatchSampler(Numbered(length), seed=seed, rank=rank, world_size=world_size)
         default = default_sampler(length, world_size, rank, seed=seed)
         assert list(sampler) == list(default)
-        assert sampler.share()[1].eq(1).all()
+        assert sampler.due()[1].eq(1).all()
 
 
 def test_a_pass_that_prunes_is_not_that_of_default_sampler():
@@ -91,7 +87,7 @@ def test_a_pruned_pass_is_the_order_of_default_sampler_without_the_skipped():
 def test_weights_lie_beside_the_indices():
     sampler = begin(scored_sampler(101, seed=2), 1)
     expected = dict(zip(sampler.plan.indices.tolist(), sampler.plan.weights.tolist()))
-    indices, weights = sampler.share()
+    indices, weights = sampler.due()
     assert indices.dtype == torch.int64 and weights.dtype == torch.float32
     assert dict(zip(indices.tolist(), weights.tolist())) == expected
     assert len(set(expected.values())) == 2
@@ -123,7 +119,7 @@ def test_all_ranks_have_one_plan_and_share_it_evenly():
         assert {len(share) for share in shares} == {len(ranks[0])} == {-(-plan.kept // world_size)}
         # Dealt round by round they are the pass, and then its beginning again.
         dealt = [index for round in zip(*shares) for index in round]
-        order = ranks[0].pass_order()[0].tolist()
+        order = ranks[0].order.indices.tolist()
         assert dealt[: plan.kept] == order
         assert sorted(order) == plan.indices.tolist()
         assert dealt[plan.kept :] == list(
@@ -131,7 +127,7 @@ def test_all_ranks_have_one_plan_and_share_it_evenly():
         )
         for rank, share in zip(ranks, shares):
             by_sample = weights_by_sample(rank)
-            assert rank.share()[1].tolist() == [by_sample[index] for index in share]
+            assert rank.due()[1].tolist() == [by_sample[index] for index in share]
 
 
 def test_rank_and_world_size_come_from_the_process_group(monkeypatch):
@@ -187,11 +183,10 @@ def test_beginning_a_pass_twice_changes_nothing():
     plan, order = sampler.order, list(sampler)
     sampler.set_epoch(3)
     assert sampler.order is plan and list(sampler) == order
-    sampler.start_pass(4, 0.5)
-    plan = sampler.order
+    plan = begin(sampler, 4, 0.5).order
     sampler.set_epoch(4)  # as mmengine's DistSamplerSeedHook does beside our hook
-    sampler.start_pass(4, 0.5)
-    assert sampler.order is plan
+    sampler.set_epoch(0)  # and before the first pass of a loop by iteration
+    assert sampler.order is plan and sampler.epoch == 4
 
 
 def test_a_pass_may_be_iterated_more_than_once():
@@ -254,7 +249,6 @@ def test_a_pass_prunes_if_it_begins_before_delta_of_the_passes(delta):
         for epoch in range(num_passes):
             sampler.set_epoch(epoch)
             prunes = epoch < Fraction(delta) * num_passes
-            assert sampler.annealing is not prunes
             assert sampler.plan.pruned == (2 if prunes else 0)
             if not prunes:
                 assert sampler.plan.weights.tolist() == [1] * 8
@@ -265,23 +259,25 @@ def test_reported_progress_decides_as_passes_do(delta):
     sampler = scored_sampler(8, halves(8), delta=float(delta))
     for num_passes, length in itertools.product((1, 3, 8, 10, 100), (1, 7, 13)):
         for epoch in range(num_passes):
-            sampler.start_pass(epoch, epoch * length / (num_passes * length))
-            assert sampler.annealing is not (epoch < Fraction(delta) * num_passes)
+            schedule = PassSchedule(num_passes * length, length, delta=sampler.delta)
+            schedule.skip_to(epoch * length, epoch)
+            sampler.join_run(schedule, BatchShape())
+            sampler.begin_pass()
+            prunes = epoch < Fraction(delta) * num_passes
+            assert schedule.anneals is not prunes and bool(sampler.plan.pruned) is prunes
 
 
 def test_reported_progress_counts_more_than_num_passes():
     sampler = scored_sampler(8, halves(8), num_passes=10)
-    sampler.start_pass(9, 0.1)
-    assert not sampler.annealing and sampler.plan.pruned
-    sampler.start_pass(1, 0.9)
-    assert sampler.annealing and not sampler.plan.pruned
+    assert begin(sampler, 9, 0.1).plan.pruned
+    assert not begin(sampler, 1, 0.9).plan.pruned
 
 
 def test_where_nobody_knows_the_end_every_pass_may_prune():
     sampler = scored_sampler(8, halves(8))
     for epoch in (0, 1, 10, 1000):
         sampler.set_epoch(epoch)
-        assert not sampler.annealing and sampler.plan.pruned == 2
+        assert sampler.plan.pruned == 2
 
 
 def test_delta_one_never_anneals():
@@ -297,10 +293,9 @@ def test_a_plan_too_short_for_a_batch_of_every_rank_is_given_up():
     sampler = scored_sampler(10, scores, policy=policy)
     sampler.set_epoch(1)
     assert sampler.plan.kept == 2
-    for min_kept, kept in ((2, 2), (3, 10)):
+    for batch_size, kept in ((2, 2), (3, 10)):
         sampler = scored_sampler(10, scores, policy=policy)
-        sampler.min_kept = min_kept
-        sampler.set_epoch(1)
+        begin(sampler, 1, batch_size=batch_size, drop_last=True)
         assert sampler.plan.kept == kept
     assert sampler.plan.weights.tolist() == [1] * 10
     default = default_sampler(10, 1, 0, seed=0)
@@ -331,7 +326,7 @@ def test_a_pass_goes_on_where_the_checkpoint_left_it():
                 Numbered(length), rank=rank.rank, world_size=world_size, seed=99
             )
             resumed.load_state_dict(state)
-            for mine, theirs in zip(resumed.share(), rank.share()):
+            for mine, theirs in zip(resumed.due(), rank.due()):
                 assert torch.equal(mine, theirs[rounds:])
             assert list(resumed) == list(rank)[rounds:]
             assert (resumed.epoch, resumed.seed, resumed.start) == (3, 4, rounds * world_size)
@@ -344,23 +339,15 @@ def test_a_pass_goes_on_where_the_checkpoint_left_it():
             # and every later pass is that of the uninterrupted run
             assert list(begin(resumed, 4, 0.5)) == list(begin(rank, 4, 0.5))
             assert len(resumed) == len(rank)
-            rank.start_pass(3, 0.25)
+            begin(rank, 3, 0.25)
     fresh = begin(InfoBatchSampler(Numbered(64), seed=4), 4, 0.5)  # control: the state matters
     assert list(fresh) != list(begin(scored_sampler(64, seed=4), 4, 0.5))
-
-
-def test_annealing_is_known_after_a_resume():
-    for progress, annealing in ((0.5, False), (0.9, True)):
-        state = through_a_file(begin(scored_sampler(8), 3, progress).state_dict())
-        resumed = InfoBatchSampler(Numbered(8), seed=0)
-        resumed.load_state_dict(state)
-        assert resumed.annealing is annealing
 
 
 def test_a_state_holds_tensors_and_plain_numbers():
     state = begin(scored_sampler(8), 1).state_dict(4)
     assert {type(value) for value in state.values()} <= {torch.Tensor, int, float, type(None)}
-    assert state['order'].dtype == torch.int64 and state['weights'].dtype == torch.float32
+    assert state['order'].dtype == torch.int32 and state['weights'].dtype == torch.float32
 
 
 def test_a_state_does_not_change_with_the_sampler():
@@ -394,7 +381,7 @@ def walk_elastically(length, worlds, rng, seed=0):
             sampler.load_state_dict(state)
             ranks.append(sampler)
         plan = plan or weights_by_sample(ranks[0])
-        shares = [rank.share() for rank in ranks]
+        shares = [rank.due() for rank in ranks]
         rounds = len(shares[0][0])
         assert {len(share[0]) for share in shares} == {rounds}
         assert all(len(rank) == rank.start // world_size + rounds for rank in ranks)
@@ -437,7 +424,7 @@ def test_batch_k_of_a_dataloader_is_piece_k_of_the_share(num_workers, persistent
     lengths = []
     for epoch in range(3):
         sampler.set_epoch(epoch)
-        expected = sampler.share()[0].split(4)
+        expected = sampler.due()[0].split(4)
         if drop_last and len(expected[-1]) < 4:
             expected = expected[:-1]
         assert len(loader) == len(expected)

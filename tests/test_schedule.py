@@ -161,7 +161,7 @@ def test_a_budget_of_iterations_follows_iterations():
     record = run(schedule, steps_of)
     assert begun == [0, 7, 14, 21, 28, 35, 42, 49, 56, 66, 76, 86, 96]
     assert record['walked'] == list(range(1, 101))
-    assert schedule.walked == 100 and schedule.step == 4  # the last pass is not finished
+    assert schedule.walked == 100 and schedule.pass_iter == 4  # the last pass is not finished
 
 
 def test_progress_is_done_over_all():
@@ -219,7 +219,9 @@ def test_a_run_goes_on_from_any_iteration_as_if_never_interrupted(budget):
             torch.save(first.state_dict(), file)
             file.seek(0)
             second = PassSchedule(total, 10, budget, 0.8)
-            second.load_state_dict(torch.load(file, weights_only=True), first.steps - first.step)
+            second.load_state_dict(
+                torch.load(file, weights_only=True), first.pass_iters - first.pass_iter
+            )
             assert second.expected_iters == first.expected_iters
             assert second.is_last_pass == first.is_last_pass
             assert second.state_dict() == first.state_dict()
@@ -309,14 +311,13 @@ def test_an_epoch_run_keeps_its_progress_on_another_number_of_ranks(tmp_path, mo
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
     )
     first.train()
-    begun, start_pass = [], InfoBatchSampler.start_pass
+    begun, begin_pass = [], InfoBatchSampler.begin_pass
 
-    def recorded(self, epoch, progress):
-        if progress is not None:  # by our hook, not by mmengine's
-            begun.append((epoch, progress))
-        start_pass(self, epoch, progress)
+    def recorded(self):
+        begun.append((self._schedule.pass_index + 1, self._schedule.progress))
+        return begin_pass(self)
 
-    monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
+    monkeypatch.setattr(InfoBatchSampler, 'begin_pass', recorded)
     # rank 0 of 2, as if the other had seen the same losses
     monkeypatch.setattr(
         'mm_infobatch.passes.running_pass.gather_in_order',
@@ -359,14 +360,13 @@ def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_non
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=5, by_epoch=False)),
     )
     first.train()
-    unseen, start_pass = {}, InfoBatchSampler.start_pass
+    unseen, begin_pass = {}, InfoBatchSampler.begin_pass
 
-    def recorded(self, epoch, progress):
-        if progress is not None:  # by our hook, not by mmengine's
-            unseen[epoch] = int(self.scores.values.isnan().sum())
-        start_pass(self, epoch, progress)
+    def recorded(self):
+        unseen[self._schedule.pass_index + 1] = int(self.scores.values.isnan().sum())
+        return begin_pass(self)
 
-    monkeypatch.setattr(InfoBatchSampler, 'start_pass', recorded)
+    monkeypatch.setattr(InfoBatchSampler, 'begin_pass', recorded)
     monkeypatch.setattr(
         'mm_infobatch.passes.running_pass.gather_in_order',
         lambda losses: losses.repeat_interleave(2),

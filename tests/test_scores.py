@@ -5,10 +5,9 @@ import math
 
 import pytest
 import torch
-from helpers import Numbered, halves, scored_sampler
+from helpers import Numbered, halves, resumed_pass, running_pass, scored_sampler, state_of
 
 from mm_infobatch import InfoBatchSampler
-from mm_infobatch.passes.running_pass import RunningPass
 from mm_infobatch.passes.scores import ScoreTable, gather_in_order
 
 NAN = float('nan')
@@ -199,11 +198,12 @@ class Ranks:
             kwargs = dict(rank=rank, world_size=world_size)
             if state is None:
                 sampler = scored_sampler(length, halves(length), **kwargs)
-                sampler.start_pass(1, 0.0)
-                self.passes.append(RunningPass(sampler, CPU))
+                sampler.set_epoch(1)
+                self.passes.append(running_pass(sampler))
             else:
                 sampler = InfoBatchSampler(Numbered(length), seed=9, **kwargs)
-                self.passes.append(RunningPass.resume(sampler, CPU, state))
+                self.passes.append(resumed_pass(sampler, state))
+            self.passes[-1].sampler = sampler
 
     def gather(self, mine):
         assert len({one.done for one in self.passes}) == 1
@@ -284,7 +284,7 @@ def test_losses_seen_before_a_resume_reach_the_table_on_any_number_of_ranks(
         for one in ranks.passes:
             one.gather()
         file = io.BytesIO()
-        torch.save(ranks.passes[0].state_dict(), file)
+        torch.save(state_of(ranks.passes[0].sampler, ranks.passes[0]), file)
         file.seek(0)
         state = torch.load(file, weights_only=True)
     ranks = Ranks(monkeypatch, 2, state=state)

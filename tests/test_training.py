@@ -801,7 +801,7 @@ def test_a_sample_is_named_by_its_index_into_the_outermost_data_set(
     assert sampler.plan.pruned and torch.isfinite(sampler.scores.values).all()
     for indices, (_, plan) in zip(ours.by_pass('indices'), ours.passes):
         assert sorted(indices) == sorted((plan.indices % inner).tolist())
-    order, weights = sampler.pass_order()
+    order, weights = sampler.order.indices, sampler.order.weights
     assert ours.by_pass('indices')[-1] == (order % inner).tolist()
     assert ours.by_pass('weights')[-1] == weights.tolist()
 

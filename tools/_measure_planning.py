@@ -36,9 +36,15 @@ class Passes:
     def __init__(self, num_samples: int, world_size: int = 1) -> None:
         self.sampler = InfoBatchSampler(range(num_samples), seed=0, rank=0, world_size=world_size)
         self.sampler.set_epoch(0)
-        self.running = RunningPass(self.sampler, CPU)
+        self.running = self.begun()
         self.kept = num_samples
         self.done()
+
+    def begun(self) -> RunningPass:
+        """The sampler's pass, on this rank."""
+        sampler = self.sampler
+        order, scores = sampler.order, sampler.scores
+        return RunningPass(order, scores, CPU, sampler.rank, sampler.world_size)
 
     def done(self) -> None:
         """Have the pass trained, which is no part of planning."""
@@ -56,9 +62,9 @@ class Passes:
         ):
             self.running.merge()
         self.sampler.set_epoch(self.sampler.epoch + 1)
-        self.running = RunningPass(self.sampler, CPU)
+        self.running = self.begun()
         hand_out(self.sampler)
-        self.kept = self.sampler.kept
+        self.kept = self.sampler.order.kept
 
 
 def default_order(num_samples: int, world_size: int) -> Callable[[], None]:

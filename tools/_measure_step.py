@@ -107,7 +107,7 @@ def step_times(
 
         def method(runner: Any, *args: Any, **kwargs: Any) -> None:
             calls = len(gathered)
-            last = whole_pass and schedule.step + 1 >= schedule.steps
+            last = whole_pass and schedule.pass_iter + 1 >= schedule.pass_iters
             with contextlib.nullcontext() if last else guard():
                 seconds = seconds_of(lambda: function(runner, *args, **kwargs), time.thread_time)
             if not last:

@@ -1,20 +1,29 @@
-"""In what order a pass is trained: permutations, as pure functions."""
+"""The order in which a pass trains its samples, and what each rank trains of it."""
+
+import itertools
+import math
+from typing import Iterator, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..policies import Plan
 
-def shuffled(num_samples: int, seed: int, epoch: int, dtype: torch.dtype = torch.int64) -> Tensor:
+# Indices become Python integers in blocks of this size: all at once would take 40 bytes each.
+BLOCK = 1 << 14
+
+
+def shuffled(num_samples: int, seed: int, epoch: int) -> Tensor:
     """The permutation that mmengine's ``DefaultSampler`` uses in that epoch, [N].
 
-    PyTorch swaps the same places whatever the type of the numbers, so int32 gives the same
-    permutation in half the memory.
+    PyTorch swaps the same positions for every dtype, so int32 gives the same permutation in half
+    the memory.
     """
     generator = torch.Generator()
     generator.manual_seed(seed + epoch)
-    # Numpy's memory comes in large pages where the system has them.
-    numbers = torch.from_numpy(np.empty(num_samples, str(dtype).split('.')[1]))
+    # NumPy allocates large pages where the system has them.
+    numbers = torch.from_numpy(np.empty(num_samples, index_dtype(num_samples)))
     return torch.randperm(num_samples, generator=generator, out=numbers)
 
 
@@ -22,6 +31,122 @@ def policy_generator(seed: int, epoch: int) -> torch.Generator:
     """The generator of a pass's policy: a function of seed and pass, apart from the shuffle's."""
     state = np.random.SeedSequence([seed % 2**63, epoch, 0x1B]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
+
+
+def index_dtype(num_samples: int) -> type:
+    """The smallest NumPy dtype that can index so many samples: int32 or int64."""
+    return np.int32 if num_samples < 2**31 else np.int64
+
+
+class PassOrder:
+    """The samples of a pass, over all ranks, in the order in which they are trained.
+
+    Args:
+        indices (Tensor): Integers [K], the kept samples in order. Stored as int32 where that can
+            index the dataset, and as int64 otherwise.
+        weights (Tensor): float32 [K], beside ``indices``.
+        num_samples (int): N, the length of the dataset.
+        threshold (float, optional): That of the plan. Defaults to None.
+
+    Attributes:
+        uniform (bool): Whether every weight is 1.
+    """
+
+    def __init__(
+        self,
+        indices: Tensor,
+        weights: Tensor,
+        num_samples: int,
+        threshold: Optional[float] = None,
+    ) -> None:
+        dtype = torch.int32 if index_dtype(num_samples) is np.int32 else torch.int64
+        self.indices = indices.to(dtype)
+        self.num_samples, self.threshold = num_samples, threshold
+        self.uniform = all(float(end) == 1 for end in torch.aminmax(weights))
+        # An expanded tensor takes the memory, and the bytes in a checkpoint, of one weight.
+        self.weights = torch.ones(1).expand(len(weights)) if self.uniform else weights
+
+    @classmethod
+    def of(cls, plan: Optional[Plan], order: Tensor) -> 'PassOrder':
+        """Restrict an order of the whole dataset to what a plan keeps.
+
+        Args:
+            plan (Plan, optional): The plan; None keeps everything at weight 1.
+            order (Tensor): Integers [N], all samples.
+        """
+        num_samples = len(order)
+        if plan is None:
+            return cls(order, torch.ones(1).expand(num_samples), num_samples)
+        # By NumPy: PyTorch takes several times as long for masks and for indices of 32 bits.
+        by_index = np.zeros(num_samples, np.float32)
+        by_index[plan.indices.numpy()] = plan.weights.numpy()
+        weights = np.take(by_index, order.numpy())
+        kept = weights > 0
+        indices = np.compress(kept, order.numpy())
+        weights = np.compress(kept, weights)
+        return cls(
+            torch.from_numpy(indices), torch.from_numpy(weights), num_samples, plan.threshold
+        )
+
+    @property
+    def kept(self) -> int:
+        """int: K, how many samples the pass trains."""
+        return len(self.indices)
+
+    @property
+    def plan(self) -> Plan:
+        """Plan: The samples and weights in the order of the dataset, made anew: O(N)."""
+        by_index = torch.zeros(self.num_samples)
+        by_index[self.indices.long()] = self.weights
+        indices = torch.from_numpy(np.flatnonzero(by_index.numpy()))
+        return Plan(indices, by_index[indices], self.num_samples, self.threshold)
+
+    def rearranged(self, places: Tensor) -> 'PassOrder':
+        """The same samples in another order, int64 [K] places of this one."""
+        return PassOrder(
+            self.indices[places], self.weights[places], self.num_samples, self.threshold
+        )
+
+    def of_rank(self, start: int, rank: int, world_size: int) -> Tuple[Tensor, Tensor]:
+        """What a rank trains of the pass from ``start`` on.
+
+        Args:
+            start (int): How many samples of the pass, over all ranks, are done.
+            rank (int): The rank.
+            world_size (int): The number of ranks.
+
+        Returns:
+            tuple[Tensor, Tensor]: Indices, integers [M] in order, and their weights, float32 [M].
+            M is the same on every rank. They may be views of this object's; do not modify them.
+        """
+        indices, weights = (
+            round_up(whole[start:], whole, world_size)[rank::world_size]
+            for whole in (self.indices, self.weights)
+        )
+        return indices, weights
+
+
+def round_up(due: Tensor, whole: Tensor, world_size: int) -> Tensor:
+    """Extend ``due`` to a multiple of the world size as ``DefaultSampler`` does.
+
+    Args:
+        due (Tensor): [M], what is still to be trained, the end of ``whole``.
+        whole (Tensor): [K], the whole pass, whose beginning fills up the last round of the ranks.
+        world_size (int): W.
+
+    Returns:
+        Tensor: [ceil(M / W) * W].
+    """
+    missing = -len(due) % world_size
+    if not missing:
+        return due
+    return torch.cat([due, whole.repeat(math.ceil(missing / len(whole)))[:missing]])
+
+
+def as_integers(indices: Tensor) -> Iterator[int]:
+    """Python integers of a tensor [M], made block by block as they are asked for."""
+    blocks = (block.tolist() for block in indices.split(BLOCK))
+    return itertools.chain.from_iterable(blocks)
 
 
 def spread_evenly(marked: Tensor, world_size: int) -> Tensor:

@@ -8,17 +8,19 @@ from torch import Tensor
 
 from ..policies import Plan, build_policy
 from ..policies.run import Run
+from .batch_shape import BatchShape
+from .sample_counter import SampleCounter
 from .schedule import PassSchedule
 
 
 class Planner:
-    """Asks the policy for the plan of a pass, and counts what the passes trained and skipped.
+    """Asks the policy for the plan of a pass, and counts the samples of the passes.
 
     A policy has ``plan(scores, generator) -> Plan``. What else it has is used:
 
-    - ``plan(..., run)``: a third parameter of that name is given a :class:`Run`, or None where
-      nobody knows how long the run is.
-    - ``begin_run(run)`` is called when training starts, and may raise a ValueError.
+    - ``plan(..., run)``: a third parameter of that name is given a :class:`Run`, or None where the
+      length of the run is unknown.
+    - ``begin_run(run)`` is called when the training loop is built, and may raise a ValueError.
     - ``observe(indices, losses, num_samples)`` is given all finite losses, as the ranks merge them.
     - ``state_dict()`` and ``load_state_dict(state)``: tensors and plain numbers, which become a
       part of checkpoints.
@@ -26,9 +28,12 @@ class Planner:
     Args:
         policy (dict or object, optional): A config for ``PRUNING_POLICIES``, or a policy. None is
             ``dict(type='SoftPruning', prune_ratio=0.5)``.
-        delta (float): The share of the run in which passes may prune.
-        num_passes (int, optional): The passes of the run, where no schedule tells.
+        num_samples (int): N, the length of the dataset.
         warmup_passes (int): The first passes that prune nothing.
+
+    Attributes:
+        counter (SampleCounter): The samples of the passes.
+        shape (BatchShape): The shape of a batch.
 
     Raises:
         TypeError: If the policy cannot plan, or ``warmup_passes`` is no integer.
@@ -36,11 +41,7 @@ class Planner:
     """
 
     def __init__(
-        self,
-        policy: Union[dict, Any, None],
-        delta: float,
-        num_passes: Optional[int],
-        warmup_passes: int,
+        self, policy: Union[dict, Any, None], num_samples: int, warmup_passes: int
     ) -> None:
         if policy is None:
             policy = dict(type='SoftPruning', prune_ratio=0.5)
@@ -58,73 +59,85 @@ class Planner:
                 f'warmup_passes={warmup_passes} has to be 0 or more: it is the number '
                 'of passes at the start that prune nothing'
             )
-        self._delta, self._num_passes, self._warmup = delta, num_passes, warmup_passes
+        self._num_samples, self._warmup = num_samples, warmup_passes
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
-        self._schedule: Optional[PassSchedule] = None
-        self._batch_size, self._world_size, self._drop_last = 1, 1, False
-        self._trained = self._skipped = 0  # in the passes before the current one
+        self.counter = SampleCounter()
+        self.shape = BatchShape()
 
     @property
     def observer(self) -> Optional[Callable[[Tensor, Tensor, int], None]]:
         """callable, optional: The policy's ``observe``, where it has one."""
         return getattr(self.policy, 'observe', None)
 
-    def begin_run(
-        self,
-        schedule: PassSchedule,
-        num_samples: int,
-        batch_size: int,
-        world_size: int,
-        drop_last: bool,
-    ) -> None:
-        """Learn what run this is; see :meth:`InfoBatchSampler.begin_run`."""
-        self._schedule, self._drop_last = schedule, drop_last
-        self._batch_size, self._world_size = batch_size, world_size
+    def begin_run(self, schedule: PassSchedule, shape: BatchShape) -> None:
+        """Take the shape of the run's batches, and let the policy refuse the run."""
+        self.shape = shape
         if hasattr(self.policy, 'begin_run'):
-            run = self.run(num_samples, 0)
-            assert run is not None
-            self.policy.begin_run(run)
+            self.policy.begin_run(self.run(schedule, 0))
 
-    def _trains(self, kept: int) -> int:
-        """How many samples a pass of ``kept`` samples trains: all but what ``drop_last`` leaves."""
-        if not self._drop_last:
-            return kept
-        batches = -(-kept // self._world_size) // self._batch_size
-        return min(kept, batches * self._batch_size * self._world_size)
-
-    def run(self, num_samples: int, epoch: int) -> Optional[Run]:
-        """Where the run stands when pass ``epoch`` is planned; None if its length is unknown."""
-        schedule = self._schedule
-        if schedule is not None:
-            walked, total, pass_length = schedule.walked, schedule.total, schedule.pass_length
-        elif self._num_passes is not None:
-            walked, total, pass_length = epoch, self._num_passes, 1
-        else:
-            return None
+    def run(self, schedule: PassSchedule, epoch: int) -> Run:
+        """Where the run stands when pass ``epoch`` is planned."""
+        trained, skipped = self.counter.before(epoch)
         return Run(
             index=epoch,
-            walked=walked,
-            total=total,
-            pass_length=pass_length,
-            full=self._trains(num_samples),
-            delta=self._delta,
+            walked=schedule.walked,
+            total=schedule.total,
+            pass_length=schedule.pass_length,
+            full=self.shape.samples(self._num_samples),
+            delta=schedule.delta,
             first=max(1, self._warmup),
-            trained=self._trained,
-            skipped=self._skipped,
-            by_iterations=schedule is not None and schedule.budget == 'iterations',
-            batch=self._batch_size * self._world_size,
-            drop_last=self._drop_last,
+            trained=trained,
+            skipped=skipped,
+            by_iterations=schedule.budget == 'iterations',
+            batch=self.shape.samples_per_iter,
+            drop_last=self.shape.drop_last,
         )
 
-    def plan(self, scores: Tensor, epoch: int, generator: torch.Generator) -> Optional[Plan]:
-        """Plan pass ``epoch``; None in the warm-up, which trains everything.
+    def plan(
+        self,
+        scores: Tensor,
+        schedule: Optional[PassSchedule],
+        epoch: int,
+        generator: torch.Generator,
+    ) -> Optional[Plan]:
+        """Plan pass ``epoch``.
+
+        Args:
+            scores (Tensor): float32 [N], NaN where unseen.
+            schedule (PassSchedule, optional): Where the run stands; None if its length is unknown.
+            epoch (int): The pass, from 0.
+            generator (torch.Generator): Where the randomness comes from.
+
+        Returns:
+            Plan, optional: None where everything is trained: in the warm-up, while annealing, and
+            where the kept samples would make no iteration.
 
         Raises:
-            ValueError: If the policy plans for another number of samples.
+            TypeError: If the policy returns no plan.
+            ValueError: If it plans for another number of samples.
         """
-        if epoch < self._warmup:
-            return None
-        more = dict(run=self.run(len(scores), epoch)) if self._wants_run else {}
+        everything = epoch < self._warmup or (schedule is not None and schedule.anneals)
+        plan = None if everything else self._ask(scores, schedule, epoch, generator)
+        if plan is not None and not self.shape.iters(plan.kept):
+            plan = None
+        self.count(epoch, self._num_samples if plan is None else plan.kept)
+        return plan
+
+    def count(self, epoch: int, kept: int) -> None:
+        """Count the samples of a pass that keeps so many and runs to its end."""
+        samples = self.shape.samples
+        self.counter.count(epoch, samples(kept), samples(self._num_samples))
+
+    def _ask(
+        self,
+        scores: Tensor,
+        schedule: Optional[PassSchedule],
+        epoch: int,
+        generator: torch.Generator,
+    ) -> Plan:
+        more: Dict[str, Any] = {}
+        if self._wants_run:
+            more['run'] = None if schedule is None else self.run(schedule, epoch)
         plan = self.policy.plan(scores, generator, **more)
         if not isinstance(plan, Plan):
             raise TypeError(
@@ -137,32 +150,3 @@ class Planner:
                 f'the dataset has {len(scores)}'
             )
         return plan
-
-    def end_pass(self, kept: Optional[int], num_samples: int, began_again: bool) -> None:
-        """Count a pass that is over.
-
-        Args:
-            kept (int, optional): How many samples it kept; None if nobody asked for its plan.
-            num_samples (int): The length of the dataset.
-            began_again (bool): Whether the run begins anew instead.
-        """
-        if began_again:
-            self._trained = self._skipped = 0
-        elif kept is not None:
-            trained = self._trains(kept)
-            self._trained += trained
-            self._skipped += self._trains(num_samples) - trained
-
-    def state_dict(self) -> Dict[str, Any]:
-        """The state: ``trained``, ``skipped``, and ``policy`` where the policy has a state."""
-        state: Dict[str, Any] = dict(trained=self._trained, skipped=self._skipped)
-        if hasattr(self.policy, 'state_dict'):
-            state['policy'] = self.policy.state_dict()
-        return state
-
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Take over the state of a checkpoint."""
-        self._trained = int(state_dict.get('trained', 0))
-        self._skipped = int(state_dict.get('skipped', 0))
-        if 'policy' in state_dict and hasattr(self.policy, 'load_state_dict'):
-            self.policy.load_state_dict(state_dict['policy'])

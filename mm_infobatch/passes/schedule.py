@@ -20,8 +20,7 @@ class PassSchedule:
             passes.
         pass_length (int): The iterations of a pass over all data, on each rank.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
-        delta (float): The share of the schedule in which passes may prune, to estimate the end.
-            Defaults to 0.875.
+        delta (float): The share of the schedule in which passes may prune. Defaults to 0.875.
         passes (int, optional): The length of the schedule in passes (epochs), which stays the same
             on another number of ranks. Defaults to None.
 
@@ -29,8 +28,8 @@ class PassSchedule:
         pass_index (int): The current pass, from 0; -1 before the first.
         iters (int): Iterations done.
         walked (int): Steps done, at most ``total``.
-        step (int): Iterations done of the current pass by this process.
-        steps (int): Iterations that the current pass has for this process.
+        pass_iter (int): Iterations of the current pass that this process has done.
+        pass_iters (int): Iterations of the current pass that this process does in all.
 
     Raises:
         ValueError: If ``budget`` is neither of the two.
@@ -53,8 +52,9 @@ class PassSchedule:
         self._total, self._passes = total, passes
         self.pass_length, self.budget, self.delta = pass_length, budget, delta
         self.pass_index, self.iters, self.walked = -1, 0, 0
-        self.step = self.steps = 0
-        self._from = self._to = 0  # the steps at which this pass was taken up and will end
+        self.pass_iter = self.pass_iters = 0
+        # The steps at which this process began, or resumed, the pass, and at which the pass ends.
+        self._from = self._to = 0
         self._expected = self.total
 
     @property
@@ -76,22 +76,19 @@ class PassSchedule:
         return self.walked >= self.total
 
     @property
+    def begun(self) -> bool:
+        """bool: Whether the first pass has begun."""
+        return self.pass_index >= 0
+
+    @property
     def pass_done(self) -> bool:
         """bool: Whether the current pass has no iteration left."""
-        return self.step >= self.steps
+        return self.pass_iter >= self.pass_iters
 
     @property
-    def will_anneal(self) -> bool:
-        """bool: Whether a pass of the schedule begins at or after ``delta`` of it."""
-        if self.budget == 'iterations':
-            return True
-        last = (self.total - 1) // self.pass_length * self.pass_length
-        return last / self.total >= self.delta
-
-    @property
-    def will_prune(self) -> bool:
-        """bool: Whether a pass after the first, which has no scores, begins before ``delta``."""
-        return self.pass_length / self.total < self.delta
+    def pass_over(self) -> bool:
+        """bool: Whether the current pass has ended, with its last iteration or with the run."""
+        return self.pass_done or self.done
 
     @property
     def is_last_pass(self) -> bool:
@@ -100,19 +97,69 @@ class PassSchedule:
 
     @property
     def expected_iters(self) -> int:
-        """int: Iterations of the whole run: exact in its last pass, before that an estimate that
-        takes later passes to be pruned as this one is."""
+        """int: Iterations of the whole run. In the last pass the number is exact. Before, it is an
+        estimate: that later passes are pruned as this one is."""
         return self._expected
 
-    def begin_pass(self, steps: int) -> None:
-        """Begin the next pass, of ``steps`` iterations (at least 1)."""
-        self.pass_index += 1
-        self._take_up(steps, steps if self.budget == 'iterations' else self.pass_length)
+    @property
+    def anneals(self) -> bool:
+        """bool: Whether a pass that begins now trains all data, as ``delta`` of the schedule is
+        done."""
+        return self._anneals(self.walked)
 
-    def _take_up(self, steps: int, length: int) -> None:
-        self.step, self.steps = 0, steps
+    def _anneals(self, step: int) -> bool:
+        return step / self.total >= self.delta
+
+    @property
+    def will_prune(self) -> bool:
+        """bool: Whether a pass after the first, which has no scores, begins before ``delta``."""
+        return not self._anneals(self.pass_length)
+
+    @property
+    def will_anneal(self) -> bool:
+        """bool: Whether a pass of the schedule begins at or after ``delta`` of it."""
+        last = (self.total - 1) // self.pass_length * self.pass_length
+        return self.budget == 'iterations' or self._anneals(last)
+
+    def settings(self) -> Dict[str, Any]:
+        """What identifies the schedule, for the report and for comparing with a checkpoint."""
+        return dict(
+            budget=self.budget, schedule_iterations=self.total, pass_length=self.pass_length
+        )
+
+    def warning(self) -> Optional[str]:
+        """What a user should know before a run of this schedule starts.
+
+        Returns:
+            str, optional: A warning where no pass can prune, or none anneals.
+        """
+        if self.delta > 0 and not self.will_prune:
+            return (
+                f'this run makes {self.total / self.pass_length:.3g} passes over the dataset, and '
+                'only passes after the first '
+                f'that begin before delta={self.delta:g} of it can prune, so nothing will be '
+                'skipped; train longer, or where the dataset is a RepeatDataset, whose samples '
+                'are the repetitions of an image, set train_dataloader.dataset.times=1'
+            )
+        if self.delta < 1 and not self.will_anneal:
+            return (
+                f'no pass of this run begins after delta={self.delta:g} of it, so none anneals; '
+                'lower sampler.delta or train more passes'
+            )
+        return None
+
+    def begin_pass(self, pass_iters: int) -> None:
+        """Begin the next pass, of ``pass_iters`` iterations (at least 1)."""
+        self.pass_index += 1
+        self._continue_pass(
+            pass_iters, pass_iters if self.budget == 'iterations' else self.pass_length
+        )
+
+    def _continue_pass(self, pass_iters: int, length: int) -> None:
+        """Have ``pass_iters`` iterations walk ``length`` steps from here on."""
+        self.pass_iter, self.pass_iters = 0, pass_iters
         self._from, self._to = self.walked, self.walked + length
-        if not steps:  # what is due makes no batch, so the pass is over
+        if not pass_iters:  # the samples due make no batch, so the pass is over
             self.walked = min(self._to, self.total)
         self._expected = self._estimate()
 
@@ -122,10 +169,10 @@ class PassSchedule:
         Returns:
             int: The steps of the schedule that it walked, 0 or more.
         """
-        self.step += 1
+        self.pass_iter += 1
         self.iters += 1
         length = self._to - self._from
-        walked = min(self.total, self._from + length * self.step // self.steps)
+        walked = min(self.total, self._from + length * self.pass_iter // self.pass_iters)
         moved, self.walked = walked - self.walked, walked
         return moved
 
@@ -133,16 +180,15 @@ class PassSchedule:
         if self.budget == 'iterations':
             return self.iters + self.total - self.walked
         goal, length = min(self._to, self.total), self._to - self._from
-        if not self.steps or not length:
+        if not self.pass_iters or not length:
             goal, expected, share = self.walked, self.iters, 1.0
         else:
-            # the least k with length * k // steps >= goal - _from
-            last = -(-(goal - self._from) * self.steps // length)
-            expected, share = self.iters + last - self.step, self.steps / length
+            # the least k with length * k // pass_iters >= goal - _from
+            last = -(-(goal - self._from) * self.pass_iters // length)
+            expected, share = self.iters + last - self.pass_iter, self.pass_iters / length
         while goal < self.total:
             length = min(self.pass_length, self.total - goal)
-            pruned = goal / self.total < self.delta
-            expected += max(1, math.ceil(length * share)) if pruned else length
+            expected += length if self._anneals(goal) else max(1, math.ceil(length * share))
             goal += length
         return expected
 
@@ -154,38 +200,43 @@ class PassSchedule:
             pass_index=self.pass_index,
             iters=self.iters,
             walked=self.walked,
-            step=self.step,
-            steps=self.steps,
-            taken_up_at=self._from,
-            ends_at=self._to,
+            pass_iter=self.pass_iter,
+            pass_iters=self.pass_iters,
+            pass_from=self._from,
+            pass_to=self._to,
         )
 
-    def load_state_dict(self, state_dict: Dict[str, Any], steps_left: int) -> None:
-        """Go on from a checkpoint.
+    def load_state_dict(self, state_dict: Dict[str, Any], iters_left: int) -> int:
+        """Continue from a checkpoint.
 
         On another world size or batch size, the rest of the pass takes another number of
-        iterations; it walks the same steps of the schedule, at once where no iteration is left.
+        iterations. It walks the same steps of the schedule, at once where no iteration is left.
         With another budget the rest of the pass is walked by that one.
 
         Args:
-            state_dict (dict): What :meth:`state_dict` gave.
-            steps_left (int): The iterations that the pass still has for this process.
+            state_dict (dict): What :meth:`state_dict` returned.
+            iters_left (int): The iterations that the pass still has for this process.
+
+        Returns:
+            int: The steps that were walked at once.
         """
         self.pass_length = int(state_dict['pass_length'])
         self.pass_index = int(state_dict['pass_index'])
         self.iters, self.walked = int(state_dict['iters']), int(state_dict['walked'])
-        self.step, self.steps = int(state_dict['step']), int(state_dict['steps'])
-        self._from, self._to = int(state_dict['taken_up_at']), int(state_dict['ends_at'])
+        self.pass_iter, self.pass_iters = state_dict['pass_iter'], state_dict['pass_iters']
+        self._from, self._to = int(state_dict['pass_from']), int(state_dict['pass_to'])
+        walked = self.walked
         same_budget = state_dict.get('budget', self.budget) == self.budget
-        if same_budget and self.steps - self.step == steps_left:
+        if same_budget and self.pass_iters - self.pass_iter == iters_left:
             self._expected = self._estimate()
         elif self.budget == 'iterations':
-            self._take_up(steps_left, steps_left)
+            self._continue_pass(iters_left, iters_left)
         else:
-            self._take_up(steps_left, self._to - self.walked)
+            self._continue_pass(iters_left, self._to - self.walked)
+        return self.walked - walked
 
     def skip_to(self, iters: int, passes: int) -> None:
-        """Go on from a run without InfoBatch, which walked one step an iteration.
+        """Continue a run without InfoBatch, which walked one step an iteration.
 
         Args:
             iters (int): The iterations that it made.

@@ -1,29 +1,18 @@
 """What cannot work is refused at the start, with the reason and the line to change."""
 
-from typing import Any, Sequence, Tuple
+from typing import Any, Sequence
 
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from ..passes.batch_shape import BatchShape
 from ..sampler import InfoBatchSampler
 from ..seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
-
-
-def batch_shape(dataloader: DataLoader) -> Tuple[int, bool]:
-    """The batch size and ``drop_last`` of a checked dataloader."""
-    batch_sampler: Any = dataloader.batch_sampler
-    return batch_sampler.batch_size, batch_sampler.drop_last
-
-
-def count_batches(dataloader: DataLoader, num_samples: int) -> int:
-    """How many batches a checked dataloader makes of that many samples of this rank."""
-    batch_size, drop_last = batch_shape(dataloader)
-    return num_samples // batch_size if drop_last else -(-num_samples // batch_size)
 
 
 def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
@@ -79,11 +68,11 @@ def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
                 'hand on the pass that an index belongs to; make it the outermost dataset: '
                 f'{SEEDED_LINE}'
             )
-    batch_size, drop_last = batch_shape(dataloader)
-    if drop_last and len(sampler.dataset) < sampler.world_size * batch_size:
+    shape = BatchShape.of(dataloader, sampler.world_size)
+    if not shape.iters(len(sampler.dataset)):
         raise ValueError(
             f'with drop_last=True a dataset of {len(sampler.dataset)} samples gives no batch of '
-            f'{batch_size} to each of {sampler.world_size} processes; lower '
+            f'{shape.batch_size} to each of {shape.world_size} processes; lower '
             'train_dataloader.batch_size or set train_dataloader.drop_last=False'
         )
     return sampler

@@ -4,7 +4,9 @@ import json
 import os
 from typing import Any, Dict, List, Optional
 
-FORMAT_VERSION = 1
+from ..passes.sample_counter import SampleCounter
+
+VERSION = 1
 
 
 class RunReport:
@@ -18,14 +20,18 @@ class RunReport:
             over all ranks, and that it would have on all data), ``saving`` (of the run so far).
         schedule_iterations (int): The iterations of the unpruned run.
         finished (bool): Whether the schedule has been walked to its end.
+
+    Args:
+        settings (dict): See above.
+        counter (SampleCounter): The samples that the passes train.
     """
 
-    def __init__(self, settings: Dict[str, Any]) -> None:
+    def __init__(self, settings: Dict[str, Any], counter: SampleCounter) -> None:
         self.settings = settings
+        self._counter = counter
         self.passes: List[Dict[str, Any]] = []
         self.schedule_iterations = int(settings['schedule_iterations'])
         self.finished = False
-        self._warned = False
 
     def begin_pass(
         self,
@@ -38,8 +44,6 @@ class RunReport:
         threshold: Optional[float],
         mean_score: Optional[float],
         seconds: float,
-        will_train: int,
-        full: int,
     ) -> Dict[str, Any]:
         """Open the record of a pass.
 
@@ -52,15 +56,10 @@ class RunReport:
             threshold (float, optional): The score below which a sample was well-learned.
             mean_score (float, optional): The mean of the scores.
             seconds (float): The time that choosing took.
-            will_train (int): The samples that it will train; fewer than ``kept`` under
-                ``drop_last``.
-            full (int): The samples that a pass over all data would train.
 
         Returns:
             dict: The record.
         """
-        trained_before = sum(record['trained'] for record in self.passes)
-        full_before = sum(record['full'] for record in self.passes)
         self.passes.append(
             {
                 'pass': index,
@@ -75,28 +74,34 @@ class RunReport:
                 'seconds': seconds,
                 'trained': 0,
                 'full': 0,
-                'saving': 1 - (trained_before + will_train) / (full_before + full),
+                'saving': self._counter.saving,
             }
         )
         return self.passes[-1]
 
-    def update_pass(self, iterations: int, trained: int, full: int) -> None:
-        """Bring the record of the current pass up to date."""
+    def update_pass(self, iterations: int) -> None:
+        """Bring the record of the current pass up to date with the counter."""
         record = self.passes[-1]
-        record.update(iterations=iterations, trained=trained, full=full)
-        record['saving'] = self.totals()['saving']
+        trained, full = self._counter.of(record['pass'])
+        record.update(
+            iterations=iterations, trained=trained, full=full, saving=self._counter.saving
+        )
+
+    def resume(self, records: List[Dict[str, Any]]) -> None:
+        """Take the records of a checkpoint, and have the counter count their samples."""
+        self.passes = [dict(record) for record in records]
+        for record in self.passes:
+            self._counter.count(record['pass'], record['trained'], record['full'])
 
     def totals(self) -> Dict[str, Any]:
         """dict: The sums over all passes so far."""
-        trained = sum(record['trained'] for record in self.passes)
-        full = sum(record['full'] for record in self.passes)
         return dict(
             passes=len(self.passes),
             iterations=sum(record['iterations'] for record in self.passes),
             schedule_iterations=self.schedule_iterations,
-            samples_trained=trained,
-            samples_full=full,
-            saving=1 - trained / full if full else 0.0,
+            samples_trained=self._counter.trained,
+            samples_full=self._counter.full,
+            saving=self._counter.saving,
             seconds_choosing=sum(record['seconds'] for record in self.passes),
             finished=self.finished,
         )
@@ -132,26 +137,24 @@ class RunReport:
     def write(self, path: str) -> None:
         """Write the report as JSON, so that a reader sees the old or the new one, never a part."""
         content = dict(
-            version=FORMAT_VERSION, settings=self.settings, passes=self.passes, totals=self.totals()
+            version=VERSION, settings=self.settings, passes=self.passes, totals=self.totals()
         )
         with open(path + '.tmp', 'w') as file:
             json.dump(content, file, indent=1)
         os.replace(path + '.tmp', path)
 
     def try_write(self, path: str) -> Optional[str]:
-        """Write the report, if that can be done: a full disk or a file that belongs to somebody
-        else is no reason to stop a training, whose checkpoints hold the records too.
+        """Write the report, if that is possible: a full disk, or a file that belongs to somebody
+        else, is no reason to stop a training, whose checkpoints hold the records too.
 
         Returns:
-            str, optional: A line for the log, the first time that it could not be written.
+            str, optional: A warning for the log where it could not be written.
         """
         try:
             self.write(path)
         except OSError as error:
-            if not self._warned:
-                self._warned = True
-                return (
-                    f'InfoBatch: {path} cannot be written ({error}); training goes on without '
-                    'it, and the records of the passes are in the checkpoints'
-                )
+            return (
+                f'InfoBatch: {path} cannot be written ({error}); training continues without '
+                'it, and the records of the passes are in the checkpoints'
+            )
         return None

@@ -1,7 +1,8 @@
-"""What a checkpoint has to hold before a run goes on from it: checked, never repaired.
+"""What a checkpoint has to hold before training resumes from it: checked, never repaired.
 
 A state that is wrong in one place cannot be trusted in the others, and pruning by wrong scores
-would look like training. So whatever is not as it was saved is refused, before anything is trained.
+would look like training. So a state that is not as it was saved is refused, before anything is
+trained.
 """
 
 import math
@@ -11,20 +12,21 @@ import torch
 from torch import Tensor
 
 from ..passes.schedule import BUDGETS
-from .report import FORMAT_VERSION
 
+VERSION = 2
 STATE_KEYS = ('version', 'schedule', 'records', 'sampler', 'merged', 'losses')
 SCHEDULE_KEYS = (
     'pass_length',
     'pass_index',
     'iters',
     'walked',
-    'step',
-    'steps',
-    'taken_up_at',
-    'ends_at',
+    'pass_iter',
+    'pass_iters',
+    'pass_from',
+    'pass_to',
 )
-SAMPLER_KEYS = ('epoch', 'seed', 'progress', 'consumed', 'threshold', 'scores', 'order', 'weights')
+SAMPLER_COUNTS = ('epoch', 'consumed', 'samples_trained', 'samples_skipped')
+SAMPLER_KEYS = (*SAMPLER_COUNTS, 'seed', 'threshold', 'scores', 'order', 'weights')
 RECORD_NUMBERS = (
     'pass',
     'begin_iter',
@@ -49,7 +51,7 @@ def _require(true: bool, reason: str) -> None:
     """
     if not true:
         raise ValueError(
-            f'the state of InfoBatch in the checkpoint cannot be gone on from: {reason}. Resume '
+            f'training cannot resume from the InfoBatch state in the checkpoint: {reason}. Resume '
             'from another checkpoint, or start a new run from the weights of this one with '
             'load_from=CHECKPOINT and resume=False'
         )
@@ -90,6 +92,26 @@ def _require_tensor(name: str, value: Any, dtype: torch.dtype, length: Optional[
     )
 
 
+def upgraded(state: Any) -> Any:
+    """The state of a checkpoint, with the keys of this version.
+
+    Version 1 had other names for four keys of the schedule and two of the sampler.
+    """
+    if not isinstance(state, dict) or state.get('version') != 1 or state['version'] is True:
+        return state
+    new_keys = dict(
+        step='pass_iter', steps='pass_iters', taken_up_at='pass_from', ends_at='pass_to'
+    )
+    schedule, sampler = state.get('schedule'), state.get('sampler')
+    if isinstance(schedule, dict):
+        schedule = {new_keys.get(key, key): value for key, value in schedule.items()}
+    if isinstance(sampler, dict):
+        counts = {f'samples_{key}': sampler.get(key, 0) for key in ('trained', 'skipped')}
+        sampler = dict(sampler, **counts)
+    changed = dict(version=VERSION, schedule=schedule, sampler=sampler)
+    return {key: changed.get(key, value) for key, value in state.items()}
+
+
 def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = None) -> None:
     """Check the state of a checkpoint, which :class:`~mm_infobatch.InfoBatchHook` wrote.
 
@@ -109,9 +131,9 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
     _require(isinstance(state, dict), f'it is a {type(state).__name__}, not a dict')
     version = state.get('version')
     _require(
-        version == FORMAT_VERSION and not isinstance(version, bool),
-        f'it is of version {version!r}, and this mm_infobatch reads version {FORMAT_VERSION} (the '
-        'mm_infobatch that wrote it can go on)',
+        version == VERSION and not isinstance(version, bool),
+        f'it is of version {version!r}, and this mm_infobatch reads version {VERSION} (resume '
+        'with the mm_infobatch that wrote it)',
     )
     _require_keys('it', state, STATE_KEYS)
     _check_schedule(state['schedule'])
@@ -127,7 +149,7 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
     _require(
         epoch is None or epoch - 1 <= schedule['pass_index'] <= epoch,
         f'it is of pass {schedule["pass_index"] + 1}, but the checkpoint is of epoch {epoch}: was '
-        'it trained by InfoBatchIterLoop? Then go on with that loop',
+        'it trained by InfoBatchIterLoop? Then resume with that loop',
     )
 
 
@@ -141,35 +163,32 @@ def _check_schedule(schedule: Any) -> None:
         f'schedule.budget={schedule.get("budget")!r} is neither of {BUDGETS}',
     )
     _require(
-        schedule['step'] <= schedule['steps'],
-        f'schedule.step={schedule["step"]} is beyond schedule.steps={schedule["steps"]}',
+        schedule['pass_iter'] <= schedule['pass_iters'],
+        f'schedule.pass_iter={schedule["pass_iter"]} is greater than '
+        f'schedule.pass_iters={schedule["pass_iters"]}',
     )
     _require(
-        schedule['taken_up_at'] <= schedule['walked'] <= schedule['ends_at'],
+        schedule['pass_from'] <= schedule['walked'] <= schedule['pass_to'],
         f'schedule.walked={schedule["walked"]} lies outside its pass, from '
-        f'{schedule["taken_up_at"]} to {schedule["ends_at"]}',
+        f'{schedule["pass_from"]} to {schedule["pass_to"]}',
     )
 
 
 def _check_sampler(sampler: Any) -> None:
     _require_keys('sampler', sampler, SAMPLER_KEYS)
-    for key in ('epoch', 'consumed'):
+    for key in SAMPLER_COUNTS:
         _require_int(f'sampler.{key}', sampler[key])
     _require(
         isinstance(sampler['seed'], int) and not isinstance(sampler['seed'], bool),
         f'sampler.seed={sampler["seed"]!r} is not an integer',
     )
-    for key in ('progress', 'threshold'):
-        if sampler[key] is not None:
-            _require_number(f'sampler.{key}', sampler[key])
-    progress = sampler['progress']
-    _require(
-        progress is None or 0 <= progress <= 1, f'sampler.progress={progress!r} lies outside [0, 1]'
-    )
+    if sampler['threshold'] is not None:
+        _require_number('sampler.threshold', sampler['threshold'])
     scores, order, weights = sampler['scores'], sampler['order'], sampler['weights']
     _require_tensor('sampler.scores', scores, torch.float32, None)
     _require(not bool(scores.isinf().any()), 'sampler.scores holds an infinite score')
-    _require_tensor('sampler.order', order, torch.int64, None)
+    small = torch.is_tensor(order) and order.dtype == torch.int32
+    _require_tensor('sampler.order', order, torch.int32 if small else torch.int64, None)
     _check_order(order, len(scores))
     _require_tensor('sampler.weights', weights, torch.float32, len(order))
     _require(
@@ -193,20 +212,20 @@ def _check_position(state: Dict[str, Any]) -> None:
     schedule, sampler, merged = state['schedule'], state['sampler'], state['merged']
     _require_int('merged', merged)
     consumed, kept = sampler['consumed'], len(sampler['order'])
-    _require(merged <= consumed, f'merged={merged} is beyond sampler.consumed={consumed}')
+    _require(merged <= consumed, f'merged={merged} is greater than sampler.consumed={consumed}')
     _require_tensor('losses', state['losses'], torch.float32, consumed - merged)
     _require(
         sampler['epoch'] == schedule['pass_index'],
         f'sampler.epoch={sampler["epoch"]} is not schedule.pass_index={schedule["pass_index"]}',
     )
     _require(
-        consumed < kept or schedule['step'] == schedule['steps'],
+        consumed < kept or schedule['pass_iter'] == schedule['pass_iters'],
         f'sampler.consumed={consumed} is the whole pass of {kept} samples, but '
-        f'{schedule["step"]} of {schedule["steps"]} iterations have been made',
+        f'{schedule["pass_iter"]} of {schedule["pass_iters"]} iterations have been made',
     )
     _require(
-        consumed > 0 or schedule['step'] == 0,
-        f'sampler.consumed=0, but {schedule["step"]} iterations of the pass have been made',
+        consumed > 0 or schedule['pass_iter'] == 0,
+        f'sampler.consumed=0, but {schedule["pass_iter"]} iterations of the pass have been made',
     )
 
 

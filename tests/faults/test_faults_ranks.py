@@ -10,7 +10,7 @@ import pytest
 import runs
 import torch
 from harness import Ranks, Training, train_lengths
-from helpers import Numbered
+from helpers import Numbered, begin
 from torch.utils.data import BatchSampler
 
 from mm_infobatch import InfoBatchSampler
@@ -143,8 +143,7 @@ def test_every_rank_makes_as_many_steps_for_every_length(world_size, drop_last):
             for well_learned in {0, 1, length // 2, length - 1}:
                 samplers = list(ranks_of(length, world_size, well_learned))
                 for sampler in samplers:
-                    sampler.min_kept = group if drop_last else 1
-                    sampler.start_pass(1, 0.1)
+                    begin(sampler, 1, 0.1, batch_size, drop_last)
                 first = samplers[0].plan
                 assert all(
                     torch.equal(sampler.plan.indices, first.indices)
@@ -176,9 +175,8 @@ def test_every_rank_makes_as_many_steps_of_what_is_left(before, after, drop_last
     for length in range(before * batch_size, 4 * before * batch_size + 1):
         for well_learned in (0, length // 2):
             (saver, *_) = ranks_of(length, before, well_learned)
-            saver.min_kept = before * batch_size if drop_last else 1
-            saver.start_pass(1, 0.25)
-            order = saver.pass_order()[0].tolist()
+            begin(saver, 1, 0.25, batch_size, drop_last)
+            order = saver.order.indices.tolist()
             steps = len(batches(saver, batch_size, drop_last))
             for step in range(1, steps + 1):
                 schedule = PassSchedule(80, 20)

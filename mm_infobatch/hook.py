@@ -1,26 +1,33 @@
 """The wiring of a training run: weights to the losses, scores back, state, logs and refusals."""
 
-import math
 import os.path as osp
 import time
 from typing import Any, Dict, List, Optional, Tuple, Union
 
+import torch
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from .losses.model_losses import ModelLosses, find_losses, unweighted
 from .passes.running_pass import RunningPass
-from .policies.thresholds import mean_score
 from .training import checks, state
+from .training.agreement import check_agreement
+from .training.checkpoints import (
+    STATE_KEY,
+    LoadedState,
+    needs_message_hub,
+    saves_after_epoch,
+    saves_after_iter,
+)
 from .training.gloo import rest_before_workers
 from .training.report import RunReport
 from .training.schedulers import StepByProgress, step_by_progress
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
-STATE_KEY = 'infobatch'
 
 
 @HOOKS.register_module()
@@ -49,8 +56,8 @@ class InfoBatchHook(Hook):
 
     def __init__(self) -> None:
         self._pass: Optional[RunningPass] = None
-        self._resumed: Optional[Dict[str, Any]] = None
-        self._resumed_without_state = False
+        self._loaded = LoadedState()
+        self._resumes = False  # whether a checkpoint has to be taken up before the next pass
         self._steppers: List[StepByProgress] = []
         self._fit_accumulation = False
         self._losses: Optional[ModelLosses] = None
@@ -60,16 +67,21 @@ class InfoBatchHook(Hook):
     # ---------------------------------------------------------------- passes
 
     def before_train(self, runner: Any) -> None:
-        """Refuse what cannot work, and find the parts."""
+        """Refuse what cannot work, find the parts, and tell a resumed run from a new one."""
         checks.check_loop(runner.train_loop)
         checks.check_hook_order(runner, self)
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
         find_losses(runner.model)
-        self._device = next(runner.model.parameters()).device
+        self._device = torch.device(get_device())
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
         self._steppers = step_by_progress(runner.hooks)
+        if self._schedule.begun:  # a second train(): go on where the first one ended
+            self._loop.continue_run()
+            if self._pass is not None:
+                self._sampler.continue_at(self._pass.consumed)
+            return
         settings = dict(
             policy=repr(self._sampler.policy),
             delta=self._sampler.delta,
@@ -80,13 +92,20 @@ class InfoBatchHook(Hook):
             **self._schedule.settings(),
         )
         self._report = RunReport(settings, self._sampler.counter)
-        warning = self._schedule.warning()
-        if warning is not None:
-            runner.logger.warning(f'InfoBatch: {warning}')
+        self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
+        if needs_message_hub(runner) and not self._resumes:
+            # To tell a checkpoint of this run, saved before the first state, from a foreign one.
+            runner.message_hub.update_info(STATE_KEY, dict(version=state.VERSION))
+        for warning in (
+            self._schedule.warning(),
+            self._shape.warning(len(self._sampler.scores)) if self._sampler.delta > 0 else None,
+        ):
+            if warning is not None:
+                runner.logger.warning(f'InfoBatch: {warning}')
 
     def before_train_pass(self, runner: Any) -> None:
-        """Begin the next pass, or go on with the one of the checkpoint."""
-        self._resume()
+        """Begin the next pass, or continue the one of the checkpoint."""
+        self._resume(runner)
         if self._loop.pass_is_over:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
@@ -101,27 +120,13 @@ class InfoBatchHook(Hook):
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
         order = self._sampler.begin_pass()
+        check_agreement(order, 0)
         seconds = time.perf_counter() - began
-        annealing = self._schedule.anneals
         self._schedule.begin_pass(self._shape.iters(order.kept))
         self._pass = self._running_pass()
-        mean = mean_score(self._sampler.scores.values)
-        record = self._report.begin_pass(
-            index=self._schedule.pass_index,
-            begin_iter=self._schedule.iters,
-            kept=order.kept,
-            pruned=order.num_samples - order.kept,
-            annealing=annealing,
-            threshold=order.threshold,
-            mean_score=None if math.isnan(mean) else mean,
-            seconds=seconds,
-        )
+        self._report.begin_pass(order, self._schedule, self._sampler.scores.values, seconds)
         runner.logger.info(self._report.pass_line())
-        keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
-        runner.visualizer.add_scalars(
-            {f'infobatch/{key}': record[key] for key in keys if record[key] is not None},
-            step=self._schedule.iters,
-        )
+        runner.visualizer.add_scalars(self._report.scalars(), step=self._schedule.iters)
 
     def _running_pass(self, **kwargs: Any) -> RunningPass:
         """The sampler's pass, on this rank and from where the sampler stands."""
@@ -131,7 +136,7 @@ class InfoBatchHook(Hook):
             sampler.scores,
             self._device,
             sampler.rank,
-            sampler.world_size,
+            self._shape,
             sampler.start,
             **kwargs,
         )
@@ -164,7 +169,7 @@ class InfoBatchHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
-        self._resume()  # a finished run, in which no pass began
+        self._resume(runner)  # a finished run, in which no pass began
         self._record(runner)
         if self._losses is not None:
             self._losses.release()
@@ -216,8 +221,8 @@ class InfoBatchHook(Hook):
         self._owe(self._schedule.advance())
         if self._schedule.pass_over:
             self._end_pass(runner)
-        elif self._saves_now(runner):
-            self._pass.gather()
+        if saves_after_iter(runner):
+            self._prepare_checkpoint(runner)
 
     def _owe(self, steps: int) -> None:
         """Have the schedulers walk that many steps of the schedule."""
@@ -226,23 +231,37 @@ class InfoBatchHook(Hook):
 
     # ----------------------------------------------------------- checkpoints
 
-    def _saves_now(self, runner: Any) -> bool:
-        """Whether a checkpoint hook will save after this iteration, as each rank can tell."""
-        return any(
-            not hook.by_epoch
-            and (
-                self.every_n_train_iters(runner, hook.interval, hook.save_begin)
-                or (hook.save_last and self.is_last_train_iter(runner))
-            )
-            for hook in runner.hooks
-            if isinstance(hook, CheckpointHook)
-        )
+    def after_train_epoch(self, runner: Any) -> None:
+        """Prepare a checkpoint of an epoch."""
+        if self._pass is not None and saves_after_epoch(runner):
+            self._prepare_checkpoint(runner)
 
     def before_val_epoch(self, runner: Any) -> None:
-        """Gather the scores of the running pass: a validation may save the best checkpoint."""
+        """Prepare a checkpoint: a validation may save the best one."""
         if self._pass is not None:
-            self._pass.gather()
+            self._prepare_checkpoint(runner)
         rest_before_workers(getattr(runner.val_loop, 'dataloader', None))
+
+    def _prepare_checkpoint(self, runner: Any) -> None:
+        """Collect what a checkpoint holds of all ranks; a collective."""
+        assert self._pass is not None
+        self._pass.gather()
+        self._loop.randomness.gather(self._schedule.iters)
+        if needs_message_hub(runner):
+            self._record(runner)
+            runner.message_hub.update_info(STATE_KEY, self._state_dict())
+
+    def _state_dict(self) -> Dict[str, Any]:
+        assert self._pass is not None
+        return dict(
+            version=state.VERSION,
+            settings=dict(self._report.settings),
+            schedule=self._schedule.state_dict(),
+            records=[dict(record) for record in self._report.passes],
+            sampler=self._sampler.state_dict(self._pass.consumed),
+            randomness=self._loop.randomness.state_dict(self._schedule.iters),
+            **self._pass.state_dict(),
+        )
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Add the state; rank 0 alone comes here."""
@@ -254,46 +273,39 @@ class InfoBatchHook(Hook):
                 'announce; of the running pass it holds only the scores that rank 0 has seen'
             )
         self._record(runner)
-        checkpoint[STATE_KEY] = dict(
-            version=state.VERSION,
-            settings=dict(self._report.settings),
-            schedule=self._schedule.state_dict(),
-            records=[dict(record) for record in self._report.passes],
-            sampler=self._sampler.state_dict(self._pass.consumed),
-            **self._pass.state_dict(),
-        )
+        checkpoint[STATE_KEY] = self._state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        """Keep the state of a resumed run until its pass begins."""
-        if not getattr(runner, '_resume', False):
+        """Keep the state of a checkpoint until training starts."""
+        self._loaded.keep(checkpoint)
+
+    def _resume(self, runner: Any) -> None:
+        """Continue from the checkpoint, if this is a resumed run whose first pass is due."""
+        if not self._resumes:
             return
-        self._resumed = state.upgraded(checkpoint.get(STATE_KEY))
-        self._resumed_without_state = self._resumed is None
-        if self._resumed is None:
+        self._resumes = False
+        resumed = self._loaded.take(runner)
+        if resumed is None:
             runner.logger.warning(
                 'InfoBatch: the checkpoint holds no state of InfoBatch (was it trained without?); '
                 'scoring starts afresh, so the next pass prunes nothing'
             )
-
-    def _resume(self) -> None:
-        """Take up the checkpoint, if there is one that was not taken up yet."""
-        if self._resumed is not None:
-            self._load(self._resumed)
-        elif self._resumed_without_state:
             self._loop.continue_without_state()
-        self._resumed, self._resumed_without_state = None, False
-
-    def _load(self, resumed: Dict[str, Any]) -> None:
+            return
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         state.check_state(resumed, self._loop.iter, self._loop.epoch if by_epoch else None)
         changed = state.changed_settings(resumed.get('settings'), self._report.settings)
         if changed is not None:
-            self._loop.runner.logger.warning(changed)
-        self._sampler.load_state_dict(resumed['sampler'])
+            runner.logger.warning(changed)
+        sampler = self._sampler
+        sampler.load_state_dict(resumed['sampler'])
+        check_agreement(sampler.order, sampler.start)
         self._pass = self._running_pass(merged=resumed['merged'], earlier=resumed['losses'])
-        left = self._shape.iters(max(self._sampler.order.kept - self._sampler.start, 0))
+        left = self._shape.rank_iters(sampler.order.rank_samples(sampler.start, self._shape))
         self._owe(self._schedule.load_state_dict(resumed['schedule'], left))
         self._report.resume(resumed['records'])
-        self._report.settings['seed'] = self._sampler.seed
+        self._report.settings['seed'] = sampler.seed
+        if 'randomness' in resumed:
+            self._loop.randomness.load_state_dict(resumed['randomness'])
         if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch
             self._pass.merge()

@@ -1,6 +1,6 @@
 """The training loops: passes, progress and the end of the run."""
 
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -14,32 +14,104 @@ from .passes.batch_shape import BatchShape
 from .passes.schedule import PassSchedule
 from .training import checks
 from .training.gloo import rest_before_workers
+from .training.rng import RunRandomness
 
 
-def join_schedule(
-    loop: Any, total: Optional[int], budget: str = 'passes', passes: Optional[int] = None
-) -> PassSchedule:
-    """Check the dataloader of a loop, and make the schedule that its sampler follows.
+class _Passes:
+    """What both loops share: the schedule, the batches of a pass, validation.
+
+    Attributes:
+        sampler (InfoBatchSampler): The dataloader's sampler.
+        schedule (PassSchedule): Where the run stands.
+        randomness (RunRandomness): The random generators of the run.
+    """
+
+    runner: Any
+    dataloader: DataLoader
+    val_begin: int
+    val_interval: int
+    _iter: int
+
+    def _join(
+        self, total: Optional[int], budget: str = 'passes', passes: Optional[int] = None
+    ) -> None:
+        """Check the dataloader, and make the schedule that its sampler follows."""
+        self.sampler = checks.check_dataloader(self.dataloader, type(self).__name__)
+        shape = BatchShape.of(self.dataloader, self.sampler.world_size)
+        pass_length = shape.iters(len(self.sampler.scores))
+        self.schedule = PassSchedule(total, pass_length, budget, self.sampler.delta, passes)
+        self.sampler.join_run(self.schedule, shape)
+        self.randomness = RunRandomness()
+
+    @property
+    def max_iters(self) -> int:
+        """int: The iterations that the run is expected to take; exact in its last pass."""
+        return self.schedule.expected_iters
+
+    @property
+    def dataloader_iterator(self) -> 'PassIterator':
+        """PassIterator: Stands for that of ``IterBasedTrainLoop``, to read and not to advance."""
+        return PassIterator(self.dataloader, max(self.schedule.pass_index, 0))
+
+    def continue_run(self) -> None:
+        """Go on where an earlier ``runner.train()`` ended, at the iteration that was scored last.
+
+        A hook may have interrupted it after that iteration and before the loop counted it.
+        """
+        self._iter = self.schedule.iters
+
+    def _batches(self) -> Iterator[Any]:
+        """The batches of the pass, or those that are left of it after a resume."""
+        rest_before_workers(self.dataloader)
+        return self.randomness.open(
+            self.dataloader,
+            self.schedule.pass_iter > 0,
+            self._follows_validation(),
+            getattr(self.runner.val_loop, 'dataloader', None),
+        )
+
+    def _validates(self) -> bool:
+        """Whether a validation follows the last iteration, or the last epoch."""
+        raise NotImplementedError
+
+    def _follows_validation(self) -> bool:
+        """Whether the batches that come next follow a validation."""
+        return self._validates()
+
+    def _validate(self) -> None:
+        if self._validates():
+            self.randomness.validate(self.runner.val_loop)
+
+
+class PassIterator:
+    """Stands for the ``dataloader_iterator`` of mmengine's loop, for hooks that read it.
 
     Args:
-        loop (BaseLoop): The training loop, with its ``dataloader``.
-        total (int, optional): The length of the schedule in steps.
-        budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
-        passes (int, optional): The length of the schedule in passes, instead.
-
-    Raises:
-        ValueError: If the batches do not follow the plan of an ``InfoBatchSampler``.
+        dataloader (DataLoader): The training dataloader.
+        epoch (int): The current pass, from 0.
     """
-    sampler = checks.check_dataloader(loop.dataloader, type(loop).__name__)
-    shape = BatchShape.of(loop.dataloader, sampler.world_size)
-    pass_length = shape.iters(len(sampler.scores))
-    schedule = PassSchedule(total, pass_length, budget, sampler.delta, passes)
-    sampler.join_run(schedule, shape)
-    return schedule
+
+    def __init__(self, dataloader: DataLoader, epoch: int) -> None:
+        self._dataloader, self._epoch = dataloader, epoch
+
+    def __iter__(self) -> 'PassIterator':
+        return self
+
+    def __next__(self) -> Any:
+        """Refuse to take a batch.
+
+        Raises:
+            ValueError: Always: the batches after it would be weighed as the ones before.
+        """
+        raise ValueError(
+            'a batch that a hook takes from train_loop.dataloader_iterator would be missing in the '
+            'pass, and the weights of the batches after it would reach other samples; let the hook '
+            'iterate over train_loop.dataloader instead'
+        )
 
 
 @LOOPS.register_module()
-class InfoBatchEpochLoop(EpochBasedTrainLoop):
+class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
     """Epochs over what the plan keeps.
 
     ``max_epochs`` stays what it was; pruned epochs have fewer iterations. Schedulers by epoch step
@@ -75,13 +147,7 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
         require_count('train_cfg.max_epochs', max_epochs)
         require_validation(val_begin, val_interval, dynamic_intervals)
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
-        self.schedule = join_schedule(self, None, passes=self._max_epochs)
-        self.sampler = self.dataloader.batch_sampler.sampler
-
-    @property
-    def max_iters(self) -> int:
-        """int: The iterations that the run is expected to take; exact in its last pass."""
-        return self.schedule.expected_iters
+        self._join(None, passes=self._max_epochs)
 
     @property
     def pass_is_over(self) -> bool:
@@ -91,18 +157,33 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
     def run(self) -> Module:
         """Launch training."""
         checks.check_has_hook(self.runner)
-        return super().run()
+        self.runner.call_hook('before_train')
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            self._validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
 
     def run_epoch(self) -> None:
         """Train a pass, or what is left of it after a resume."""
         self.runner.call_hook('before_train_epoch')
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
-        rest_before_workers(self.dataloader)
-        for idx, data_batch in enumerate(self.dataloader, start=self.schedule.pass_iter):
+        for idx, data_batch in enumerate(self._batches(), start=self.schedule.pass_iter):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _validates(self) -> bool:
+        return (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
+        )
+
+    def _follows_validation(self) -> bool:
+        return self.schedule.pass_iter == 0 and self._validates()
 
     def continue_without_state(self) -> None:
         """Go on from a checkpoint of a run without InfoBatch."""
@@ -110,7 +191,7 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class InfoBatchIterLoop(IterBasedTrainLoop):
+class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
     """Iterations over passes of what the plan keeps.
 
     With ``budget='passes'``, ``max_iters`` means the schedule that was written for all data: the
@@ -170,13 +251,7 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
             self.val_interval, dynamic_intervals
         )
-        self.schedule = join_schedule(self, self._max_iters, budget)
-        self.sampler = self.dataloader.batch_sampler.sampler
-
-    @property
-    def max_iters(self) -> int:
-        """int: The iterations that the run is expected to take; exact in its last pass."""
-        return self.schedule.expected_iters
+        self._join(self._max_iters, budget)
 
     @property
     def pass_is_over(self) -> bool:
@@ -199,19 +274,20 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
 
     def run_pass(self) -> None:
         """Train a pass, or what is left of it after a resume or up to the end of the run."""
-        rest_before_workers(self.dataloader)
-        for data_batch in self.dataloader:
+        for data_batch in self._batches():
             self.runner.model.train()
             self.run_iter(data_batch)
             self._decide_current_val_interval()
-            if (
-                self.runner.val_loop is not None
-                and self._iter >= self.val_begin
-                and (self._iter % self.val_interval == 0 or self.schedule.done)
-            ):
-                self.runner.val_loop.run()
+            self._validate()
             if self.schedule.done or self.stop_training:
                 return
+
+    def _validates(self) -> bool:
+        return (
+            self.runner.val_loop is not None
+            and self._iter >= self.val_begin
+            and (self._iter % self.val_interval == 0 or self.schedule.done)
+        )
 
     def continue_without_state(self) -> None:
         """Go on from a checkpoint of a run without InfoBatch."""

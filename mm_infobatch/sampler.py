@@ -1,6 +1,5 @@
 """Hands out this rank's samples of a pass."""
 
-import math
 from typing import Any, Dict, Iterator, Optional, Sized, Tuple, Union
 
 import torch
@@ -174,6 +173,11 @@ class InfoBatchSampler(Sampler):
         self._order = self._planned_order()
         return self._order
 
+    def continue_at(self, consumed: int) -> None:
+        """Have the next iterator begin where so many samples of the pass, over all ranks, are done:
+        a second ``runner.train()`` continues an interrupted pass."""
+        self._start = consumed
+
     @property
     def order(self) -> PassOrder:
         """PassOrder: What the current pass trains, over all ranks, in order."""
@@ -214,7 +218,7 @@ class InfoBatchSampler(Sampler):
             tuple[Tensor, Tensor]: Indices, int64 [M] in order, and their weights, float32 [M]; M
             is the same on every rank.
         """
-        indices, weights = self.order.of_rank(self._start, self.rank, self.world_size)
+        indices, weights = self.order.of_rank(self._start, self.rank, self.shape)
         return indices.long(), weights
 
     @property
@@ -229,7 +233,7 @@ class InfoBatchSampler(Sampler):
         loop's, and later ones (of mmpretrain's ``PreciseBNHook``) begin at the beginning.
         For a :class:`~mm_infobatch.SeededDataset` the indices carry seed and pass.
         """
-        indices = as_integers(self.order.of_rank(self._start, self.rank, self.world_size)[0])
+        indices = as_integers(self.order.of_rank(self._start, self.rank, self.shape)[0])
         if self._in_run:
             self._start = 0
         if isinstance(self.dataset, SeededDataset):
@@ -239,8 +243,8 @@ class InfoBatchSampler(Sampler):
 
     def __len__(self) -> int:
         """The number of samples of this rank in the whole pass."""
-        due = max(self.order.kept - self._start, 0)
-        return self._start // self.world_size + math.ceil(due / self.world_size)
+        due = self.order.rank_samples(self._start, self.shape)
+        return self._start // self.world_size + due
 
     def state_dict(self, consumed: int = 0) -> Dict[str, Any]:
         """The state, as tensors and plain numbers.

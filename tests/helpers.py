@@ -72,7 +72,7 @@ def running_pass(sampler, **kwargs):
         sampler.scores,
         torch.device('cpu'),
         sampler.rank,
-        sampler.world_size,
+        sampler.shape,
         sampler.start,
         **kwargs,
     )

@@ -44,7 +44,7 @@ class Passes:
         """The sampler's pass, on this rank."""
         sampler = self.sampler
         order, scores = sampler.order, sampler.scores
-        return RunningPass(order, scores, CPU, sampler.rank, sampler.world_size)
+        return RunningPass(order, scores, CPU, sampler.rank, sampler.shape)
 
     def done(self) -> None:
         """Have the pass trained, which is no part of planning."""

@@ -1,7 +1,7 @@
 """How many batches a number of samples makes: batch size, processes, ``drop_last``."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 from torch.utils.data import DataLoader
 
@@ -36,7 +36,10 @@ class BatchShape:
 
     def iters(self, num_samples: int) -> int:
         """The iterations that so many samples make."""
-        rank_samples = -(-num_samples // self.world_size)
+        return self.rank_iters(-(-num_samples // self.world_size))
+
+    def rank_iters(self, rank_samples: int) -> int:
+        """The iterations that so many samples of one rank make."""
         if self.drop_last:
             return rank_samples // self.batch_size
         return -(-rank_samples // self.batch_size)
@@ -44,3 +47,49 @@ class BatchShape:
     def samples(self, num_samples: int) -> int:
         """How many of so many samples are trained: all but what ``drop_last`` leaves out."""
         return min(num_samples, self.iters(num_samples) * self.samples_per_iter)
+
+    def smallest_batch(self, num_samples: int) -> int:
+        """The smallest batch of a rank in a pass of so many samples; 0 if it makes none."""
+        rank_samples = -(-num_samples // self.world_size)
+        if self.drop_last:
+            return self.batch_size if rank_samples >= self.batch_size else 0
+        return rank_samples % self.batch_size or min(rank_samples, self.batch_size)
+
+    def fitting(self, kept: int, num_samples: int) -> int:
+        """The most of ``kept`` samples that make no batch, on any rank, that is smaller than the
+        smallest of a pass of ``num_samples``; 0 if no number does."""
+        if self.drop_last:
+            return self.samples(kept)
+        rank_samples = -(-kept // self.world_size)
+        rest = rank_samples % self.batch_size
+        if not rest or rest >= self.smallest_batch(num_samples):
+            return kept
+        return (rank_samples - rest) * self.world_size
+
+    def padding(self, due: int, num_samples: int, pruned: bool) -> int:
+        """How many samples a rank repeats at the end of a pass that is resumed by another number of
+        ranks, or in batches of another size, where its last batch would be too small.
+
+        Args:
+            due (int): The samples that the rank has still to train.
+            num_samples (int): The samples of a whole pass, over all ranks.
+            pruned (bool): Whether samples were skipped, so that those due stand for others.
+        """
+        rest = due % self.batch_size
+        if not rest or self.drop_last and not pruned:
+            return 0
+        return max(0, self.smallest_batch(num_samples) - rest)
+
+    def warning(self, num_samples: int) -> Optional[str]:
+        """What a user should know before a run over so many samples starts.
+
+        Returns:
+            str, optional: A warning where a pass is one iteration, so that none can be saved.
+        """
+        if self.iters(num_samples) > 1:
+            return None
+        return (
+            f'batch_size={self.batch_size} on {self.world_size} processes makes one iteration of '
+            f'the whole dataset of {num_samples} samples, so no iteration can be saved and nothing '
+            'will be skipped; lower train_dataloader.batch_size'
+        )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..policies import Plan
+from .batch_shape import BatchShape
 
 # Indices become Python integers in blocks of this size: all at once would take 40 bytes each.
 BLOCK = 1 << 14
@@ -107,37 +108,38 @@ class PassOrder:
             self.indices[places], self.weights[places], self.num_samples, self.threshold
         )
 
-    def of_rank(self, start: int, rank: int, world_size: int) -> Tuple[Tensor, Tensor]:
+    def of_rank(self, start: int, rank: int, shape: BatchShape) -> Tuple[Tensor, Tensor]:
         """What a rank trains of the pass from ``start`` on.
+
+        As with ``DefaultSampler``, samples from the beginning of the pass are repeated where the
+        last round of the ranks is not full, and in a pass that is resumed in another shape also
+        where the last batch would be smaller than any of a whole pass.
 
         Args:
             start (int): How many samples of the pass, over all ranks, are done.
             rank (int): The rank.
-            world_size (int): The number of ranks.
+            shape (BatchShape): How the pass is cut into batches.
 
         Returns:
             tuple[Tensor, Tensor]: Indices, integers [M] in order, and their weights, float32 [M].
             M is the same on every rank. They may be views of this object's; do not modify them.
         """
+        length = self.rank_samples(start, shape) * shape.world_size
         indices, weights = (
-            round_up(whole[start:], whole, world_size)[rank::world_size]
+            repeated_to(whole[start:], whole, length)[rank :: shape.world_size]
             for whole in (self.indices, self.weights)
         )
         return indices, weights
 
+    def rank_samples(self, start: int, shape: BatchShape) -> int:
+        """M, how many samples each rank trains of the pass from ``start`` on."""
+        due = -(-max(self.kept - start, 0) // shape.world_size)
+        return due + shape.padding(due, self.num_samples, self.kept < self.num_samples)
 
-def round_up(due: Tensor, whole: Tensor, world_size: int) -> Tensor:
-    """Extend ``due`` to a multiple of the world size as ``DefaultSampler`` does.
 
-    Args:
-        due (Tensor): [M], what is still to be trained, the end of ``whole``.
-        whole (Tensor): [K], the whole pass, whose beginning fills up the last round of the ranks.
-        world_size (int): W.
-
-    Returns:
-        Tensor: [ceil(M / W) * W].
-    """
-    missing = -len(due) % world_size
+def repeated_to(due: Tensor, whole: Tensor, length: int) -> Tensor:
+    """Extend ``due``, [M], the end of ``whole``, [K], to ``length`` from the beginning of that."""
+    missing = length - len(due)
     if not missing:
         return due
     return torch.cat([due, whole.repeat(math.ceil(missing / len(whole)))[:missing]])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..policies import Plan, build_policy
 from ..policies.run import Run
+from .batch_fit import fit_to_batches
 from .batch_shape import BatchShape
 from .sample_counter import SampleCounter
 from .schedule import PassSchedule
@@ -110,7 +111,7 @@ class Planner:
 
         Returns:
             Plan, optional: None where everything is trained: in the warm-up, while annealing, and
-            where the kept samples would make no iteration.
+            where no smaller number of samples makes whole batches.
 
         Raises:
             TypeError: If the policy returns no plan.
@@ -118,8 +119,8 @@ class Planner:
         """
         everything = epoch < self._warmup or (schedule is not None and schedule.anneals)
         plan = None if everything else self._ask(scores, schedule, epoch, generator)
-        if plan is not None and not self.shape.iters(plan.kept):
-            plan = None
+        if plan is not None:
+            plan = fit_to_batches(plan, scores, self.shape, generator)
         self.count(epoch, self._num_samples if plan is None else plan.kept)
         return plan
 

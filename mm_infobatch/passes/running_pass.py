@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional
 import torch
 from torch import Tensor
 
+from .batch_shape import BatchShape
 from .order import PassOrder
 from .scores import ScoreTable, gather_in_order
 
@@ -21,7 +22,8 @@ class RunningPass:
         scores (ScoreTable): Where :meth:`merge` puts the losses.
         device (torch.device): Where the losses are computed.
         rank (int): This process. Defaults to 0.
-        world_size (int): The number of processes. Defaults to 1.
+        shape (BatchShape, optional): How the pass is cut into batches. Defaults to None: batches
+            of 1 on one rank.
         start (int): How many samples of the pass, over all ranks, an earlier process has trained.
             Defaults to 0.
         merged (int): How many of them have their losses in the score table. Defaults to 0.
@@ -41,14 +43,15 @@ class RunningPass:
         scores: ScoreTable,
         device: torch.device,
         rank: int = 0,
-        world_size: int = 1,
+        shape: Optional[BatchShape] = None,
         start: int = 0,
         merged: int = 0,
         earlier: Optional[Tensor] = None,
     ) -> None:
         self._order, self._scores = order, scores
-        self._rank, self._world_size, self._start = rank, world_size, start
-        indices, weights = order.of_rank(start, rank, world_size)
+        shape = shape or BatchShape()
+        self._rank, self._world_size, self._start = rank, shape.world_size, start
+        indices, weights = order.of_rank(start, rank, shape)
         self._indices = indices.numpy()
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights),), float('nan'), device=device)
@@ -97,7 +100,7 @@ class RunningPass:
             return
         self.gather()
         assert self._gathered is not None
-        # A sample that fills up the last round has been seen before, so it is left out.
+        # A sample that is repeated at the end has been seen before, so it is left out.
         indices = self._order.indices[self._merged : self.consumed].long()
         self._scores.update(indices, self._gathered[: len(indices)])
         self._merged, self._merged_at = self.consumed, self.done

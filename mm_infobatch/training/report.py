@@ -1,10 +1,16 @@
 """What a run trained and saved, as records: the log lines and ``infobatch.json``."""
 
 import json
+import math
 import os
 from typing import Any, Dict, List, Optional
 
+from torch import Tensor
+
+from ..passes.order import PassOrder
 from ..passes.sample_counter import SampleCounter
+from ..passes.schedule import PassSchedule
+from ..policies.thresholds import mean_score
 
 VERSION = 1
 
@@ -34,50 +40,41 @@ class RunReport:
         self.finished = False
 
     def begin_pass(
-        self,
-        *,
-        index: int,
-        begin_iter: int,
-        kept: int,
-        pruned: int,
-        annealing: bool,
-        threshold: Optional[float],
-        mean_score: Optional[float],
-        seconds: float,
-    ) -> Dict[str, Any]:
-        """Open the record of a pass.
+        self, order: PassOrder, schedule: PassSchedule, scores: Tensor, seconds: float
+    ) -> None:
+        """Open the record of a pass that has just begun.
 
         Args:
-            index (int): The pass, from 0.
-            begin_iter (int): The iterations done before it.
-            kept (int): The samples of its plan.
-            pruned (int): The samples that the plan skips.
-            annealing (bool): Whether it lies in the last part of the run.
-            threshold (float, optional): The score below which a sample was well-learned.
-            mean_score (float, optional): The mean of the scores.
+            order (PassOrder): The pass.
+            schedule (PassSchedule): Where the run stands.
+            scores (Tensor): float32 [N], that the pass was planned from.
             seconds (float): The time that choosing took.
-
-        Returns:
-            dict: The record.
         """
+        mean = mean_score(scores)
+        pruned = order.num_samples - order.kept
         self.passes.append(
             {
-                'pass': index,
-                'begin_iter': begin_iter,
+                'pass': schedule.pass_index,
+                'begin_iter': schedule.iters,
                 'iterations': 0,
-                'kept': kept,
+                'kept': order.kept,
                 'pruned': pruned,
-                'pruned_share': pruned / (kept + pruned),
-                'annealing': annealing,
-                'threshold': threshold,
-                'mean_score': mean_score,
+                'pruned_share': pruned / order.num_samples,
+                'annealing': schedule.anneals,
+                'threshold': order.threshold,
+                'mean_score': None if math.isnan(mean) else mean,
                 'seconds': seconds,
                 'trained': 0,
                 'full': 0,
                 'saving': self._counter.saving,
             }
         )
-        return self.passes[-1]
+
+    def scalars(self) -> Dict[str, Any]:
+        """dict: What the visualizer gets of the pass that begins."""
+        record = self.passes[-1]
+        keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
+        return {f'infobatch/{key}': record[key] for key in keys if record[key] is not None}
 
     def update_pass(self, iterations: int) -> None:
         """Bring the record of the current pass up to date with the counter."""

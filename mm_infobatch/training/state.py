@@ -139,6 +139,8 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
     _check_schedule(state['schedule'])
     _check_sampler(state['sampler'])
     _check_position(state)
+    if 'randomness' in state:  # not in version 1
+        _check_randomness(state['randomness'])
     _check_records(state['records'], state['schedule']['pass_index'])
     schedule = state['schedule']
     _require(
@@ -227,6 +229,16 @@ def _check_position(state: Dict[str, Any]) -> None:
         consumed > 0 or schedule['pass_iter'] == 0,
         f'sampler.consumed=0, but {schedule["pass_iter"]} iterations of the pass have been made',
     )
+
+
+def _check_randomness(randomness: Any) -> None:
+    _require_keys('randomness', randomness, ('states', 'persistent'))
+    states = randomness['states']
+    _require(
+        torch.is_tensor(states) and states.dtype == torch.uint8 and states.ndim == 2,
+        'randomness.states is not a uint8 tensor [W, L]',
+    )
+    _require(isinstance(randomness['persistent'], dict), 'randomness.persistent is not a dict')
 
 
 def _check_records(records: Any, pass_index: int) -> None:

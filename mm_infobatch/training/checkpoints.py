@@ -1,0 +1,66 @@
+"""When checkpoints are saved, and which state a run resumes from."""
+
+from typing import Any, Dict, Optional
+
+from mmengine.hooks import CheckpointHook
+
+from .state import upgraded
+
+STATE_KEY = 'infobatch'
+
+
+def saves_after_iter(runner: Any) -> bool:
+    """Whether a ``CheckpointHook`` will save after this iteration, as each rank can tell."""
+    return any(
+        not hook.by_epoch
+        and (
+            hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and hook.is_last_train_iter(runner))
+        )
+        for hook in runner.hooks
+        if isinstance(hook, CheckpointHook)
+    )
+
+
+def saves_after_epoch(runner: Any) -> bool:
+    """Whether a ``CheckpointHook`` will save after this epoch, as each rank can tell."""
+    return any(
+        hook.by_epoch
+        and (
+            hook.every_n_epochs(runner, hook.interval, hook.save_begin)
+            or (hook.save_last and hook.is_last_train_epoch(runner))
+        )
+        for hook in runner.hooks
+        if isinstance(hook, CheckpointHook)
+    )
+
+
+class LoadedState:
+    """The state of the checkpoint that was loaded last, until training starts.
+
+    Whether a checkpoint was loaded to resume or for its weights alone shows when training starts:
+    a resumed loop has iterations behind it.
+    """
+
+    def __init__(self) -> None:
+        self._state: Optional[Dict[str, Any]] = None
+
+    def keep(self, checkpoint: Dict[str, Any]) -> None:
+        """Keep the state of a checkpoint, if it holds one."""
+        self._state = checkpoint.get(STATE_KEY, self._state)
+
+    def take(self, runner: Any) -> Optional[Dict[str, Any]]:
+        """The state to resume from, by the keys of this version; None where there is none.
+
+        A strategy of ``FlexibleRunner`` that calls no hook for a checkpoint (``DeepSpeedStrategy``)
+        saves and loads the message hub.
+        """
+        state, self._state = self._state, None
+        if state is None and STATE_KEY in runner.message_hub.runtime_info:
+            state = runner.message_hub.get_info(STATE_KEY)
+        return upgraded(state)
+
+
+def needs_message_hub(runner: Any) -> bool:
+    """Whether the run's strategy may save checkpoints without calling a hook."""
+    return hasattr(runner, 'strategy')

@@ -1,0 +1,152 @@
+"""The state of the global random generators: in checkpoints, and unaffected by opening data.
+
+A model with dropout draws from them in every iteration, and a dataset without worker processes in
+every sample. PyTorch's ``DataLoader`` draws one seed when it is opened; with persistent workers
+only the first time. So a resumed run, which opens it again, has to draw what the run that it
+continues has drawn, or it goes on with other numbers.
+"""
+
+import contextlib
+import random
+from typing import Any, Dict, Iterator, List, Optional
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather, get_rank, get_world_size
+from torch import Tensor
+
+
+def capture() -> Tensor:
+    """The state of ``random``, ``numpy.random`` and PyTorch's generators, uint8 [L].
+
+    L is the same on every rank of a run. With a GPU, that of the current device is included.
+    """
+    _, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    parts: List[np.ndarray] = [
+        np.array(words, np.uint32),
+        np.array([np.nan if gauss is None else gauss]),
+        np.asarray(keys, np.uint32),
+        np.array([position, has_gauss], np.int64),
+        np.array([cached]),
+    ]
+    state = [torch.from_numpy(part.view(np.uint8)) for part in parts]
+    state.append(torch.get_rng_state())
+    if torch.cuda.is_available():
+        state.append(torch.cuda.get_rng_state())
+    return torch.cat(state)
+
+
+def restore(state: Tensor) -> None:
+    """Restore what :func:`capture` returned; nothing where it was captured with other devices."""
+    if len(state) != len(capture()):
+        return
+    content = state.cpu().contiguous().numpy().tobytes()
+    words = np.frombuffer(content, np.uint32, 625)
+    gauss = float(np.frombuffer(content, np.float64, 1, 2500)[0])
+    keys = np.frombuffer(content, np.uint32, 624, 2508)
+    position, has_gauss = (int(each) for each in np.frombuffer(content, np.int64, 2, 5004))
+    cached = float(np.frombuffer(content, np.float64, 1, 5020)[0])
+    random.setstate((3, tuple(words.tolist()), None if np.isnan(gauss) else gauss))
+    np.random.set_state(('MT19937', keys.copy(), position, has_gauss, cached))
+    rest = state[5028:].cpu()
+    torch_length = len(torch.get_rng_state())
+    torch.set_rng_state(rest[:torch_length].clone())
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state(rest[torch_length:].clone())
+
+
+def gather() -> Tensor:
+    """The states of all ranks, uint8 [W, L] on the CPU; a collective."""
+    state = capture()
+    if get_world_size() == 1:
+        return state.unsqueeze(0)
+    return torch.stack([each.cpu() for each in all_gather(state)])
+
+
+@contextlib.contextmanager
+def unaffected() -> Iterator[None]:
+    """Restore the generators at the end."""
+    state = capture()
+    yield
+    restore(state)
+
+
+class RunRandomness:
+    """The generators of a run, and of the run that it resumes.
+
+    A run that is never resumed draws what stock mmengine draws: one seed whenever a dataloader is
+    opened, but for a dataloader with persistent workers only the first time. A resumed run draws as
+    the run that it continues, whatever its own dataloaders have.
+    """
+
+    def __init__(self) -> None:
+        # By 'train' and 'val': whether that dataloader, once opened, keeps its workers.
+        self._persistent: Dict[str, bool] = {}
+        self._gathered: Optional[Tensor] = None
+        self._gathered_at = -1
+        self._resumed: Optional[Tensor] = None
+
+    def _draw_seed(self, name: str, dataloader: Any) -> None:
+        """Draw the seed that opening a dataloader draws, if it does."""
+        if not self._persistent.get(name, False):
+            torch.empty((), dtype=torch.int64).random_()
+        self._persistent.setdefault(name, getattr(dataloader, 'persistent_workers', False))
+
+    def open(self, dataloader: Any, mid_pass: bool, validates: bool, val_dataloader: Any) -> Any:
+        """Open the training dataloader for a pass, or for what is left of it after a resume.
+
+        Args:
+            dataloader (DataLoader): The training dataloader.
+            mid_pass (bool): Whether the run that is resumed had opened it for this pass.
+            validates (bool): Whether that run went on with a validation before.
+            val_dataloader (DataLoader, optional): The dataloader of that.
+
+        Returns:
+            Iterator: Over the batches.
+        """
+        if self._resumed is not None and not mid_pass:
+            self._go_on(validates, val_dataloader)
+        with unaffected():
+            batches = iter(dataloader)
+        if self._resumed is not None:
+            self._go_on(validates, val_dataloader)
+        elif not mid_pass:
+            self._draw_seed('train', dataloader)
+        return batches
+
+    def _go_on(self, validates: bool, val_dataloader: Any) -> None:
+        """Restore the state of the run that is resumed, as it was when its next step began."""
+        assert self._resumed is not None
+        restore(self._resumed)
+        self._resumed = None
+        if validates:
+            self._draw_seed('val', val_dataloader)
+
+    def validate(self, val_loop: Any) -> None:
+        """Run a validation, which draws one seed or none from the generators."""
+        with unaffected():
+            val_loop.run()
+        self._draw_seed('val', val_loop.dataloader)
+
+    def gather(self, iters: int) -> None:
+        """Collect the states of all ranks for a checkpoint of that iteration; a collective."""
+        self._gathered, self._gathered_at = gather(), iters
+
+    def state_dict(self, iters: int) -> Dict[str, Any]:
+        """The state: ``states`` (uint8 [W, L], or [1, L] where only rank 0 is known) and
+        ``persistent`` (of the dataloaders that were opened)."""
+        states = self._gathered if self._gathered_at == iters else None
+        return dict(
+            states=capture().unsqueeze(0) if states is None else states.clone(),
+            persistent=dict(self._persistent),
+        )
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Take the state of a checkpoint; the generators follow when the dataloader is opened.
+
+        On another number of ranks they go on as they are.
+        """
+        self._persistent = dict(state_dict['persistent'])
+        if len(state_dict['states']) == get_world_size():
+            self._resumed = state_dict['states'][get_rank()].cpu()

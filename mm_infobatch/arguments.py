@@ -57,8 +57,9 @@ def require_validation(
     Raises:
         ValueError: If one is no count, or ``dynamic_intervals`` no list of pairs of counts.
     """
-    require_count('train_cfg.val_begin', val_begin, 0)
-    require_count('train_cfg.val_interval', val_interval)
+    for name, value, least in (('val_begin', val_begin, 0), ('val_interval', val_interval, 1)):
+        # True counts as 1, as in mmengine's loops.
+        require_count(f'train_cfg.{name}', int(value) if value is True else value, least)
     if dynamic_intervals is None:
         return
     if not isinstance(dynamic_intervals, list) or not all(

@@ -126,10 +126,6 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
         dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
             from there on. Defaults to None.
 
-    Attributes:
-        sampler (InfoBatchSampler): The dataloader's sampler.
-        schedule (PassSchedule): Where the run stands.
-
     Raises:
         ValueError: If the dataloader's batches do not follow a plan, or an argument is out of
             range.
@@ -214,10 +210,8 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
         dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
             from there on. Defaults to None.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
-
-    Attributes:
-        sampler (InfoBatchSampler): The dataloader's sampler.
-        schedule (PassSchedule): Where the run stands.
+        fast_forward_on_resume (bool): As in ``IterBasedTrainLoop``, and without effect: nothing is
+            replayed here. Defaults to True.
 
     Raises:
         ValueError: If the dataloader's batches do not follow a plan, or an argument is out of
@@ -233,6 +227,7 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
         val_interval: int = 1000,
         dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
         budget: str = 'passes',
+        fast_forward_on_resume: bool = True,
     ) -> None:
         require_count('train_cfg.max_iters', max_iters)
         require_validation(val_begin, val_interval, dynamic_intervals)

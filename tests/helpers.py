@@ -136,7 +136,9 @@ class Classifier(BaseModel):
         return dict(loss=self.loss(self.head(inputs), labels))
 
 
-def small_runner(work_dir, train_cfg, length=24, sampler=None, drop_last=False, **kwargs):
+def small_runner(
+    work_dir, train_cfg, length=24, sampler=None, drop_last=False, runner=Runner, **kwargs
+):
     """A Runner over :class:`Points`, in batches of 4.
 
     Args:
@@ -145,8 +147,9 @@ def small_runner(work_dir, train_cfg, length=24, sampler=None, drop_last=False, 
         length (int): The number of samples.
         sampler (dict): More of the sampler.
         drop_last (bool): Whether a batch of fewer than 4 is left out.
+        runner (type): Its class.
     """
-    return Runner(
+    return runner(
         model=Classifier(),
         work_dir=str(work_dir),
         train_dataloader=dict(

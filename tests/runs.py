@@ -497,10 +497,11 @@ def train(cfg, *hooks):
     runner, recorder = build(cfg, *hooks)
     runner.train()
     recorder.runner = runner
-    workers = getattr(runner.train_loop.dataloader, '_iterator', None)
-    if workers is not None:
-        # Left to the garbage collector, PyTorch waits five seconds for each of them.
-        workers._shutdown_workers()
+    for loop in (runner.train_loop, runner.val_loop):
+        workers = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
+        if workers is not None:
+            # Left to the garbage collector, PyTorch waits five seconds for each of them.
+            workers._shutdown_workers()
     return recorder
 
 

@@ -1,0 +1,117 @@
+"""What the loops take beside stock ones, and what hooks read of them."""
+
+import pytest
+import runs
+from helpers import small_runner
+from mmengine.hooks import Hook
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+ITER = dict(type='InfoBatchIterLoop', max_iters=12)
+EPOCH = dict(type='InfoBatchEpochLoop', max_epochs=2)
+
+
+@pytest.mark.parametrize(
+    'loop',
+    [
+        dict(EPOCH, val_begin=True, val_interval=True),
+        dict(ITER, fast_forward_on_resume=True),
+        dict(ITER, fast_forward_on_resume=False, val_begin=True),
+    ],
+    ids=str,
+)
+def test_what_stock_loops_are_given_may_stay_in_train_cfg(tmp_path, loop):
+    runner = small_runner(tmp_path, loop)
+    runner.train()
+    assert runner.train_loop.schedule.done
+
+
+class Reads(Hook):
+    """Reads what mmengine's loop over iterations calls ``dataloader_iterator``."""
+
+    def __init__(self, takes=False):
+        self.takes, self.epochs = takes, []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        iterator = runner.train_loop.dataloader_iterator
+        assert iterator._dataloader is runner.train_dataloader
+        self.epochs.append(iterator._epoch)
+        if self.takes:
+            next(iterator)
+
+
+def test_a_hook_may_read_the_dataloader_iterator_but_take_no_batch_from_it(tmp_path):
+    hook = Reads()
+    runner = small_runner(tmp_path, dict(ITER))
+    runner.register_hook(hook)
+    runner.train()
+    assert hook.epochs == [0] * 6 + [1] * (len(hook.epochs) - 6) and len(hook.epochs) > 6
+    runner = small_runner(tmp_path, dict(ITER))
+    runner.register_hook(Reads(takes=True))
+    with pytest.raises(ValueError, match='would be missing in the pass'):
+        runner.train()
+
+
+class IteratesBeside(Hook):
+    """Iterates over the training dataloader, as mmpretrain's ``PreciseBNHook`` does."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_epoch(self, runner):
+        loader = runner.train_dataloader
+        batches = [batch['index'].tolist() for batch in loader]
+        assert len(batches) == len(loader)
+        self.seen.append(sorted(sum(batches, [])))
+
+
+@pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
+def test_who_iterates_beside_the_loop_sees_the_whole_pass_also_after_a_resume(tmp_path):
+    checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=1)
+    loop = dict(type='InfoBatchEpochLoop', max_epochs=4)
+    first = small_runner(tmp_path, loop, default_hooks=dict(checkpoint=checkpoint))
+    whole = IteratesBeside()
+    first.register_hook(whole)
+    first.train()
+    assert len(whole.seen[0]) == 24 > len(whole.seen[2])
+    second = small_runner(tmp_path, loop, load_from=str(tmp_path / 'iter_13.pth'), resume=True)
+    again = IteratesBeside()
+    second.register_hook(again)
+    second.train()
+    assert second.train_loop.sampler.start == 0
+    assert again.seen == whole.seen[-len(again.seen) :] and len(again.seen) < 4
+
+
+def test_precise_bn_sees_the_whole_pass_after_a_resume_in_the_middle_of_one(tmp_path):
+    """mmpretrain's own hook: its running statistics are those of an uninterrupted run."""
+    data = runs.write_classification_data(tmp_path / 'data')
+
+    def config(work_dir):
+        cfg = runs.classification_config(
+            data, str(tmp_path / work_dir), max_epochs=4, norm_cfg=runs.BN
+        )
+        cfg.custom_hooks = [dict(type='PreciseBNHook', num_samples=16, interval=1)]
+        return runs.switch_on(runs.checkpoints_every(cfg, 1), delta=0.8)
+
+    cfg = config('whole')
+    whole = runs.train(cfg)
+    passes = whole.column('pass')
+    done = next(i for i in range(1, len(passes)) if passes[i - 1] == passes[i] == 2)
+    again = runs.train(runs.resumed(cfg, tmp_path / 'whole' / f'iter_{done}.pth', tmp_path / 'b'))
+    assert len(again.rows) == len(whole.rows) - done
+    runs.assert_same_state(again.state, whole.state)
+    assert any('running_mean' in key for key in whole.state)
+
+
+@pytest.mark.parametrize('length, times', [(4, 1), (3, 1), (2, 2)])
+def test_a_batch_of_the_whole_dataset_warns_and_prunes_nothing(tmp_path, length, times):
+    """As many iterations are made, so nothing could be saved; steps would grow by N/K."""
+    runner = small_runner(tmp_path, dict(ITER), length=length * times)
+    warnings = []
+    runner.logger.warning = warnings.append
+    runner.train()
+    (warning,) = (each for each in warnings if 'one iteration' in each)
+    assert 'batch_size=4' in warning and f'{length * times} samples' in warning
+    report = runs.report_of(tmp_path)
+    assert report['totals']['saving'] == 0 and report['totals']['iterations'] == 12

@@ -1,0 +1,161 @@
+"""A resumed run draws the random numbers of the uninterrupted one: dropout, and augmentation."""
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import runs
+import torch
+from helpers import rng_states
+
+from mm_infobatch.training import rng
+
+pytestmark = [
+    *(pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS),
+    # At the end of an epoch, a scheduler steps before this process has trained anything.
+    pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step'),
+]
+WORKERS = {
+    'none': dict(num_workers=0, persistent_workers=False),
+    'persistent': dict(num_workers=2, persistent_workers=True),
+    'new each pass': dict(num_workers=1, persistent_workers=False),
+}
+
+
+def draw():
+    return random.random(), random.gauss(0, 1), np.random.normal(), torch.rand(3).tolist()
+
+
+@pytest.mark.parametrize('drawn', [0, 1, 2])
+def test_a_captured_state_is_restored_in_all_generators(drawn):
+    random.seed(3), np.random.seed(4), torch.manual_seed(5)
+    for _ in range(drawn):  # an odd number leaves a second normal number behind
+        random.gauss(0, 1), np.random.normal()
+    state = rng.capture()
+    assert state.dtype == torch.uint8 and state.ndim == 1
+    before, first = rng_states(), draw()
+    assert draw() != first
+    rng.restore(state)
+    assert rng_states() == before and draw() == first
+
+
+def test_a_state_that_was_captured_with_other_devices_is_left_alone():
+    state, before = rng.capture()[:-1], rng_states()
+    rng.restore(state)
+    assert rng_states() == before
+
+
+def seg_config(data, work_dir, workers, val=True):
+    """Six passes over 12 images at batch size 2, the last of them annealing, with dropout."""
+    cfg = runs.segmentation_config(
+        data, str(work_dir), max_iters=36, dropout=0.3, val_interval=4 if val else None
+    )
+    cfg.train_dataloader.update(WORKERS[workers])
+    if val:
+        cfg.val_dataloader.update(WORKERS[workers])
+    return runs.switch_on(runs.checkpoints_every(cfg, 1), delta=0.8)
+
+
+def cls_config(data, work_dir, workers):
+    """Six epochs of 16 images at batch size 3; images are flipped at random in this process."""
+    cfg = runs.classification_config(
+        data, str(work_dir), max_epochs=6, batch_size=3, flip=workers == 'none', val_interval=2
+    )
+    cfg.model.head = dict(
+        type='StackedLinearClsHead',
+        num_classes=3,
+        in_channels=32,
+        mid_channels=[8],
+        dropout_rate=0.3,
+        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+    )
+    cfg.train_dataloader.update(WORKERS[workers])
+    cfg.val_dataloader.update(WORKERS[workers])
+    cfg.custom_hooks = [dict(type='CheckpointHook', by_epoch=True, interval=1)]
+    return runs.switch_on(runs.checkpoints_every(cfg, 1), delta=0.8)
+
+
+@pytest.fixture(scope='module', params=['mmseg', 'mmpretrain'])
+def toolbox(request, tmp_path_factory):
+    data = tmp_path_factory.mktemp('data')
+    if request.param == 'mmseg':
+        return SimpleNamespace(config=seg_config, data=runs.write_segmentation_data(data))
+    return SimpleNamespace(config=cls_config, data=runs.write_classification_data(data))
+
+
+@pytest.fixture(scope='module', params=['none', 'persistent'])
+def whole(request, toolbox, tmp_path_factory):
+    cfg = toolbox.config(toolbox.data, tmp_path_factory.mktemp('whole'), request.param)
+    recorder = runs.train(cfg)
+    return SimpleNamespace(
+        toolbox=toolbox, cfg=cfg, rows=recorder.rows, state=recorder.state, workers=request.param
+    )
+
+
+def ends(rows):
+    """The number of iterations that are done at the end of each pass."""
+    return [
+        index + 1
+        for index, (row, later) in enumerate(zip(rows, rows[1:]))
+        if row['pass'] != later['pass']
+    ]
+
+
+def assert_resumes(whole, tmp_path, name, done, workers):
+    cfg = runs.resumed(whole.cfg, f'{whole.cfg.work_dir}/{name}.pth', tmp_path)
+    cfg.train_dataloader.update(WORKERS[workers])
+    cfg.val_dataloader.update(WORKERS[workers])
+    again = runs.train(cfg)
+    for key in ('iter', 'indices', 'weights', 'loss'):
+        assert again.column(key) == [row[key] for row in whole.rows[done:]], (key, done)
+    runs.assert_same_state(again.state, whole.state)
+
+
+@pytest.mark.parametrize('moment', ['in the first pass', 'at a validation', 'in a pruned pass'])
+@pytest.mark.parametrize('workers', WORKERS)
+def test_a_run_with_dropout_resumes_bit_for_bit_with_any_workers(whole, tmp_path, moment, workers):
+    if whole.cfg.train_dataloader.dataset.pipeline[1]['type'] == 'RandomFlip':
+        if workers != 'none':
+            pytest.skip('images are flipped with numbers of the process that loads them')
+    second = ends(whole.rows)[1]
+    done = {'in the first pass': 3, 'at a validation': 8, 'in a pruned pass': second + 2}[moment]
+    assert_resumes(whole, tmp_path, f'iter_{done}', done, workers)
+
+
+@pytest.mark.parametrize('workers', ['none', 'persistent'])
+def test_a_run_with_dropout_resumes_bit_for_bit_at_the_end_of_a_pass(whole, tmp_path, workers):
+    if whole.cfg.train_dataloader.dataset.pipeline[1]['type'] == 'RandomFlip':
+        workers = 'none'
+    for index in (0, 1, 3):
+        done = ends(whole.rows)[index]
+        assert_resumes(whole, tmp_path / f'{index}', f'iter_{done}', done, workers)
+        if 'max_epochs' in whole.cfg.train_cfg:
+            name = f'epoch_{index + 1}'
+            assert_resumes(whole, tmp_path / name, name, done, workers)
+
+
+def test_without_the_states_of_the_generators_it_would_not(whole, tmp_path):
+    """Control: dropout makes the runs differ."""
+    path = f'{whole.cfg.work_dir}/iter_8.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    assert checkpoint['infobatch'].pop('randomness')['states'].shape[0] == 1
+    torch.save(checkpoint, tmp_path / 'without.pth')
+    again = runs.train(runs.resumed(whole.cfg, tmp_path / 'without.pth', tmp_path))
+    assert again.column('indices')[:1] == [whole.rows[8]['indices']]
+    assert again.column('loss') != [row['loss'] for row in whole.rows[8:]]
+
+
+def test_a_checkpoint_of_the_best_validation_resumes_bit_for_bit(toolbox, tmp_path):
+    cfg = toolbox.config(toolbox.data, tmp_path / 'whole', 'none')
+    best = dict(save_best='auto', rule='greater', max_keep_ckpts=1)
+    by_epoch = 'max_epochs' in cfg.train_cfg
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type == 'InfoBatchHook']
+    cfg = runs.checkpoints_every(cfg, -1, by_epoch=by_epoch, **best)
+    whole = runs.train(cfg)
+    (path,) = (tmp_path / 'whole').glob('best_*.pth')
+    done = torch.load(path, weights_only=False)['infobatch']['schedule']['iters']
+    assert 0 < done < len(whole.rows)
+    again = runs.train(runs.resumed(cfg, path, tmp_path / 'again'))
+    assert again.column('loss') == whole.column('loss')[done:]
+    runs.assert_same_state(again.state, whole.state)

@@ -24,7 +24,7 @@ from .training.checkpoints import (
     saves_after_iter,
 )
 from .training.gloo import rest_before_workers
-from .training.report import RunReport
+from .training.report import RunReport, log_loss_of_all_data
 from .training.schedulers import StepByProgress, step_by_progress
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
@@ -218,6 +218,7 @@ class InfoBatchHook(Hook):
             self._first_batch = False
             if isinstance(outputs, dict) and 'loss' in outputs:
                 self._first_losses = self._losses.trained(outputs['loss'])
+        log_loss_of_all_data(runner.message_hub, self._pass.mean_weight)
         self._owe(self._schedule.advance())
         if self._schedule.pass_over:
             self._end_pass(runner)

@@ -1,5 +1,6 @@
 """The training loops: passes, progress and the end of the run."""
 
+import functools
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
@@ -23,7 +24,6 @@ class _Passes:
     Attributes:
         sampler (InfoBatchSampler): The dataloader's sampler.
         schedule (PassSchedule): Where the run stands.
-        randomness (RunRandomness): The random generators of the run.
     """
 
     runner: Any
@@ -41,12 +41,16 @@ class _Passes:
         pass_length = shape.iters(len(self.sampler.scores))
         self.schedule = PassSchedule(total, pass_length, budget, self.sampler.delta, passes)
         self.sampler.join_run(self.schedule, shape)
-        self.randomness = RunRandomness()
 
     @property
     def max_iters(self) -> int:
         """int: The iterations that the run is expected to take; exact in its last pass."""
         return self.schedule.expected_iters
+
+    @functools.cached_property
+    def randomness(self) -> RunRandomness:
+        """RunRandomness: The random generators of the run; made once all loops are built."""
+        return RunRandomness(self.dataloader, getattr(self.runner.val_loop, 'dataloader', None))
 
     @property
     def dataloader_iterator(self) -> 'PassIterator':
@@ -63,12 +67,7 @@ class _Passes:
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
         rest_before_workers(self.dataloader)
-        return self.randomness.open(
-            self.dataloader,
-            self.schedule.pass_iter > 0,
-            self._follows_validation(),
-            getattr(self.runner.val_loop, 'dataloader', None),
-        )
+        return self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
 
     def _validates(self) -> bool:
         """Whether a validation follows the last iteration, or the last epoch."""

@@ -196,10 +196,12 @@ def test_the_weights_of_both_processes_together_sum_to_the_number_of_samples(who
 
 def test_the_losses_are_merged_in_one_collective_a_pass_and_one_a_checkpoint(whole):
     for rows in whole.ranks:
-        for row, after in zip(rows, [*rows[1:], None]):
+        for before, row, after in zip([None, *rows], rows, [*rows[1:], None]):
+            begins = before is None or before['pass'] != row['pass']  # do the ranks agree?
             ends = after is None or after['pass'] != row['pass']
-            saves = (row['iter'] + 1) % 4 == 0
-            assert row['collectives'] == ['all_gather'] * (ends or saves), row['iter']
+            saves = (row['iter'] + 1) % 4 == 0  # the losses, and the states of the generators
+            expected = begins + (ends or saves) + saves
+            assert row['collectives'] == ['all_gather'] * expected, row['iter']
 
 
 def test_two_processes_do_what_one_does_with_their_batches_together(whole, tmp_path):
@@ -232,6 +234,22 @@ def test_one_report_and_one_log_are_written(whole):
 
 
 # -------------------------------------------------------------------------- resume
+
+
+def test_two_processes_with_dropout_resume_bit_for_bit(seg_config, tmp_path):
+    """Each rank drops other values; a checkpoint has the states of both ranks' generators."""
+    cfg = runs.copy_of(seg_config)
+    cfg.work_dir = str(tmp_path / 'whole')
+    cfg.model.decode_head.dropout_ratio = cfg.model.auxiliary_head.dropout_ratio = 0.3
+    cfg.randomness = dict(seed=7, diff_rank_seed=True)
+    whole = launch(cfg)
+    assert whole.ranks[0][0]['loss'] != whole.ranks[1][0]['loss']
+    done, _ = moment_in_a_pruned_pass(whole.ranks[0])
+    again = launch(runs.resumed(cfg, tmp_path / 'whole' / f'iter_{done}.pth', tmp_path / 'again'))
+    for ours, theirs in zip(again.ranks, whole.ranks):
+        assert [row['loss'] for row in ours] == [row['loss'] for row in theirs[done:]]
+    for ours, theirs in zip(again.states, whole.states):
+        runs.assert_same_state(ours, theirs)
 
 
 def test_a_mid_pass_checkpoint_holds_the_losses_of_both_processes(whole):

@@ -174,7 +174,7 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
         cwd=tmp_path,
         packages=[tmp_path],
     )
-    assert 'InfoBatch pass 4' in again and 'InfoBatch pass 3' not in again
+    assert 'InfoBatch pass 3' in again and 'InfoBatch pass 2' not in again
 
 
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])

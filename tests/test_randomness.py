@@ -144,18 +144,3 @@ def test_without_the_states_of_the_generators_it_would_not(whole, tmp_path):
     again = runs.train(runs.resumed(whole.cfg, tmp_path / 'without.pth', tmp_path))
     assert again.column('indices')[:1] == [whole.rows[8]['indices']]
     assert again.column('loss') != [row['loss'] for row in whole.rows[8:]]
-
-
-def test_a_checkpoint_of_the_best_validation_resumes_bit_for_bit(toolbox, tmp_path):
-    cfg = toolbox.config(toolbox.data, tmp_path / 'whole', 'none')
-    best = dict(save_best='auto', rule='greater', max_keep_ckpts=1)
-    by_epoch = 'max_epochs' in cfg.train_cfg
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type == 'InfoBatchHook']
-    cfg = runs.checkpoints_every(cfg, -1, by_epoch=by_epoch, **best)
-    whole = runs.train(cfg)
-    (path,) = (tmp_path / 'whole').glob('best_*.pth')
-    done = torch.load(path, weights_only=False)['infobatch']['schedule']['iters']
-    assert 0 < done < len(whole.rows)
-    again = runs.train(runs.resumed(cfg, path, tmp_path / 'again'))
-    assert again.column('loss') == whole.column('loss')[done:]
-    runs.assert_same_state(again.state, whole.state)

@@ -494,7 +494,7 @@ def test_each_pass_is_logged_and_its_numbers_reach_the_visualizer(pruned):
             assert line.get(f'infobatch/{key}') == record[key]
         assert 0 <= line['infobatch/saving'] < 1
         assert re.search(
-            rf'InfoBatch pass {record["pass"] + 1}: kept {record["kept"]} of {pruned.num_samples} '
+            rf'InfoBatch pass {record["pass"]}: kept {record["kept"]} of {pruned.num_samples} '
             rf'samples, pruned {record["pruned"]} \({record["pruned_share"]:.1%}\)',
             log,
         )

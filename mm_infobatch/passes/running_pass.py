@@ -33,6 +33,7 @@ class RunningPass:
     Attributes:
         done (int): How many samples this rank has trained since ``start``.
         kept_share (float): The share of the dataset that the pass keeps, in (0, 1].
+        mean_weight (float): The mean weight of the pass: N/K, or 1 if weights are normalized.
         uniform (bool): Whether every weight of the pass is 1, on all ranks and from its beginning
             on: a run that is resumed behind the last other weight goes on as before.
     """
@@ -56,6 +57,7 @@ class RunningPass:
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights),), float('nan'), device=device)
         self.uniform = order.uniform
+        self.mean_weight = 1.0 if order.uniform else float(order.weights.mean(dtype=torch.float64))
         self.kept_share = order.kept / order.num_samples
         self.done = 0
         self._merged = merged

@@ -5,6 +5,7 @@ import math
 import os
 from typing import Any, Dict, List, Optional
 
+from mmengine.logging import MessageHub
 from torch import Tensor
 
 from ..passes.order import PassOrder
@@ -13,6 +14,19 @@ from ..passes.schedule import PassSchedule
 from ..policies.thresholds import mean_score
 
 VERSION = 1
+
+
+def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
+    """Log the mean loss over all data that the training loss of a pruned pass implies.
+
+    The samples that a pruned pass keeps are harder than the others, or weigh for several, so that
+    their mean loss is N/K times as large as that of all data. Divided by the mean weight it is an
+    estimate of what the run without InfoBatch logs. The training loss is one that mmengine has
+    copied from the device already.
+    """
+    if 'train/loss' in message_hub.log_scalars:
+        loss = message_hub.get_scalar('train/loss').current()
+        message_hub.update_scalar('train/loss_all_data', loss / mean_weight)
 
 
 class RunReport:
@@ -114,7 +128,7 @@ class RunReport:
         if record['threshold'] is not None:
             scores = f'threshold {record["threshold"]:.4f}, {scores}'
         return (
-            f'InfoBatch pass {record["pass"] + 1}: kept {record["kept"]} of '
+            f'InfoBatch pass {record["pass"]}: kept {record["kept"]} of '
             f'{record["kept"] + record["pruned"]} samples, pruned {record["pruned"]} '
             f'({record["pruned_share"]:.1%}){", annealing" if record["annealing"] else ""}, '
             f'saving so far {record["saving"]:.1%}, {scores}, '

@@ -78,68 +78,69 @@ class RunRandomness:
     A run that is never resumed draws what stock mmengine draws: one seed whenever a dataloader is
     opened, but for a dataloader with persistent workers only the first time. A resumed run draws as
     the run that it continues, whatever its own dataloaders have.
+
+    Args:
+        train_dataloader (DataLoader): The training dataloader.
+        val_dataloader (DataLoader, optional): The one of the validation.
     """
 
-    def __init__(self) -> None:
-        # By 'train' and 'val': whether that dataloader, once opened, keeps its workers.
-        self._persistent: Dict[str, bool] = {}
+    def __init__(self, train_dataloader: Any, val_dataloader: Any) -> None:
+        self._train_dataloader = train_dataloader
+        self._persistent = dict(
+            train=getattr(train_dataloader, 'persistent_workers', False),
+            val=getattr(val_dataloader, 'persistent_workers', False),
+        )
+        self._opened = dict(train=False, val=False)
         self._gathered: Optional[Tensor] = None
         self._gathered_at = -1
         self._resumed: Optional[Tensor] = None
 
-    def _draw_seed(self, name: str, dataloader: Any) -> None:
-        """Draw the seed that opening a dataloader draws, if it does."""
-        if not self._persistent.get(name, False):
+    def _draw_seed(self, name: str) -> None:
+        """Draw the seed that opening the dataloader 'train' or 'val' draws, if it does."""
+        if not (self._opened[name] and self._persistent[name]):
             torch.empty((), dtype=torch.int64).random_()
-        self._persistent.setdefault(name, getattr(dataloader, 'persistent_workers', False))
+        self._opened[name] = True
 
-    def open(self, dataloader: Any, mid_pass: bool, validates: bool, val_dataloader: Any) -> Any:
+    def open(self, mid_pass: bool, validated: bool) -> Any:
         """Open the training dataloader for a pass, or for what is left of it after a resume.
 
         Args:
-            dataloader (DataLoader): The training dataloader.
             mid_pass (bool): Whether the run that is resumed had opened it for this pass.
-            validates (bool): Whether that run went on with a validation before.
-            val_dataloader (DataLoader, optional): The dataloader of that.
+            validated (bool): Whether that run validated before the batches that come next.
 
         Returns:
             Iterator: Over the batches.
         """
-        if self._resumed is not None and not mid_pass:
-            self._go_on(validates, val_dataloader)
         with unaffected():
-            batches = iter(dataloader)
+            batches = iter(self._train_dataloader)
         if self._resumed is not None:
-            self._go_on(validates, val_dataloader)
-        elif not mid_pass:
-            self._draw_seed('train', dataloader)
+            restore(self._resumed)
+            self._resumed = None
+            if validated:
+                self._draw_seed('val')
+        if not mid_pass:
+            self._draw_seed('train')
         return batches
-
-    def _go_on(self, validates: bool, val_dataloader: Any) -> None:
-        """Restore the state of the run that is resumed, as it was when its next step began."""
-        assert self._resumed is not None
-        restore(self._resumed)
-        self._resumed = None
-        if validates:
-            self._draw_seed('val', val_dataloader)
 
     def validate(self, val_loop: Any) -> None:
         """Run a validation, which draws one seed or none from the generators."""
         with unaffected():
             val_loop.run()
-        self._draw_seed('val', val_loop.dataloader)
+        self._draw_seed('val')
 
     def gather(self, iters: int) -> None:
         """Collect the states of all ranks for a checkpoint of that iteration; a collective."""
         self._gathered, self._gathered_at = gather(), iters
 
     def state_dict(self, iters: int) -> Dict[str, Any]:
-        """The state: ``states`` (uint8 [W, L], or [1, L] where only rank 0 is known) and
-        ``persistent`` (of the dataloaders that were opened)."""
+        """The state: ``states`` (uint8 [W, L], or [1, L] where only rank 0 is known), and of the
+        dataloaders 'train' and 'val' whether they have ``persistent`` workers and were
+        ``opened``."""
         states = self._gathered if self._gathered_at == iters else None
         return dict(
             states=capture().unsqueeze(0) if states is None else states.clone(),
             persistent=dict(self._persistent),
+            opened=dict(self._opened),
         )
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
@@ -147,6 +148,7 @@ class RunRandomness:
 
         On another number of ranks they go on as they are.
         """
-        self._persistent = dict(state_dict['persistent'])
+        self._persistent.update(state_dict['persistent'])
+        self._opened.update(state_dict['opened'])
         if len(state_dict['states']) == get_world_size():
             self._resumed = state_dict['states'][get_rank()].cpu()

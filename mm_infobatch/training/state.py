@@ -150,8 +150,8 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
     # A checkpoint after an epoch holds the finished pass, one within an epoch the running one.
     _require(
         epoch is None or epoch - 1 <= schedule['pass_index'] <= epoch,
-        f'it is of pass {schedule["pass_index"] + 1}, but the checkpoint is of epoch {epoch}: was '
-        'it trained by InfoBatchIterLoop? Then resume with that loop',
+        f'it is of pass {schedule["pass_index"]} (from 0), but the checkpoint is of epoch {epoch}: '
+        'was it trained by InfoBatchIterLoop? Then resume with that loop',
     )
 
 
@@ -232,13 +232,14 @@ def _check_position(state: Dict[str, Any]) -> None:
 
 
 def _check_randomness(randomness: Any) -> None:
-    _require_keys('randomness', randomness, ('states', 'persistent'))
+    _require_keys('randomness', randomness, ('states', 'persistent', 'opened'))
     states = randomness['states']
     _require(
         torch.is_tensor(states) and states.dtype == torch.uint8 and states.ndim == 2,
         'randomness.states is not a uint8 tensor [W, L]',
     )
-    _require(isinstance(randomness['persistent'], dict), 'randomness.persistent is not a dict')
+    for key in ('persistent', 'opened'):
+        _require_keys(f'randomness.{key}', randomness[key], ('train', 'val'))
 
 
 def _check_records(records: Any, pass_index: int) -> None:

@@ -1,0 +1,101 @@
+"""Ranks that do not train the same pass stop with one error, instead of waiting for each other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runs
+import torch
+from helpers import begin, halves, scored_sampler
+from launch import ROOT, free_port
+
+from mm_infobatch.policies import SoftPruning
+from mm_infobatch.registry import PRUNING_POLICIES
+from mm_infobatch.training.agreement import check_agreement
+
+
+@PRUNING_POLICIES.register_module(force=True)
+class KnowsItsRank(SoftPruning):
+    """A policy that is not the same on every rank: it draws from a generator of its own."""
+
+    def plan(self, scores, generator):
+        rank = int(os.environ.get('RANK', 0))
+        return super().plan(scores, torch.Generator().manual_seed(rank))
+
+
+def orders(monkeypatch, first, second, starts=(0, 0)):
+    """Have two ranks compare these passes, in one process."""
+    rows = []
+
+    def gathered(row):
+        rows.append(row)
+        return rows if len(rows) == 2 else [row, row]
+
+    monkeypatch.setattr('mm_infobatch.training.agreement.get_world_size', lambda: 2)
+    monkeypatch.setattr('mm_infobatch.training.agreement.all_gather', gathered)
+    check_agreement(first, starts[0])
+    check_agreement(second, starts[1])
+
+
+def order(length=24, seed=0, **kwargs):
+    return begin(scored_sampler(length, halves(length), seed=seed, **kwargs), 1).order
+
+
+def test_ranks_of_the_same_pass_agree(monkeypatch):
+    orders(monkeypatch, order(rank=0, world_size=2), order(rank=1, world_size=2))
+
+
+@pytest.mark.parametrize(
+    'second, starts, reason',
+    [
+        (lambda: order(length=25), (0, 0), '24 samples on rank 0 and 25 on rank 1'),
+        (lambda: order(seed=1), (0, 0), 'the ranks do not train the same pass: rank 0 keeps 18'),
+        (lambda: order(policy=SoftPruning(0.9)), (0, 0), 'keeps 18 samples and rank 1 14'),
+        (lambda: order(), (4, 8), 'rank 0 has trained 4 samples of the pass and rank 1 8'),
+    ],
+)
+def test_ranks_that_differ_are_told_why(monkeypatch, second, starts, reason):
+    with pytest.raises(ValueError, match=reason):
+        orders(monkeypatch, order(), second(), starts)
+
+
+def test_ranks_whose_weights_alone_differ_are_told(monkeypatch):
+    other = order()
+    other.weights = other.weights.clone()
+    other.weights[3] += 0.5
+    with pytest.raises(ValueError, match='do not train the same pass'):
+        orders(monkeypatch, order(), other)
+
+
+@pytest.mark.slow
+def test_two_processes_of_a_policy_that_differs_stop_with_the_reason(tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data')
+    cfg = runs.switch_on(
+        runs.classification_config(data, str(tmp_path / 'run'), max_epochs=4, batch_size=2)
+    )
+    cfg.train_dataloader.sampler.policy = dict(type='KnowsItsRank')
+    cfg.custom_imports = dict(imports=['mm_infobatch', Path(__file__).stem])
+    cfg.dump(tmp_path / 'config.py')
+    done = subprocess.run(
+        ['bash', 'tools/dist_train.sh', str(tmp_path / 'config.py'), '2'],
+        env=dict(
+            os.environ,
+            PYTHON=sys.executable,
+            PORT=str(free_port()),
+            OMP_NUM_THREADS='1',
+            CUDA_VISIBLE_DEVICES='',
+            PYTHONPATH=os.pathsep.join([str(ROOT / 'tests'), os.environ.get('PYTHONPATH', '')]),
+            PYTHONWARNINGS='ignore',
+        ),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert 'ValueError: the ranks do not train the same pass' in done.stdout, done.stdout[-3000:]
+    assert 'draw all random numbers from the generator' in done.stdout

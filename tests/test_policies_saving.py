@@ -80,11 +80,11 @@ def test_samples_that_never_get_a_score_are_made_up_for():
 def test_a_run_that_lost_passes_catches_up():
     """As where scores were missing: the passes left skip more."""
     policy = TargetSaving(0.3)
-    late = Run(index=10, walked=10, total=20, pass_length=1, full=N, delta=0.9, skipped=0)
-    early = Run(index=1, walked=1, total=20, pass_length=1, full=N, delta=0.9, skipped=0)
+    run = dict(total=20, pass_length=1, samples_per_pass=N, delta=0.9)
+    late, early = (Run(pass_index=index, walked=index, **run) for index in (10, 1))
     assert policy.count_kept(N, late) == round(N - 0.3 * 20 * N / 8)
     assert policy.count_kept(N, early) == round(N - 0.3 * 20 * N / 17)
-    done = Run(index=10, walked=10, total=20, pass_length=1, full=N, delta=0.9, skipped=6 * N)
+    done = Run(pass_index=10, walked=10, samples_skipped=6 * N, **run)
     assert policy.count_kept(N, done) == N
 
 
@@ -134,8 +134,8 @@ def test_a_schedule_in_iterations_saves_what_was_asked_for(
         (Run(0, 0, 20, 1, N, 0.875), 0.2),
         (Run(0, 0, 20, 1, N, 1.0), 0.5),
         (Run(0, 0, 20, 1, N, 0.875, first=6), 0.2),
-        (Run(0, 0, 1010, 100, N, 0.9, batch=10), 0.25),
-        (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, batch=10), 0.2),
+        (Run(0, 0, 1010, 100, N, 0.9, samples_per_iter=10), 0.25),
+        (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, samples_per_iter=10), 0.2),
     ],
 )
 def test_what_is_out_of_reach_is_refused_with_what_is_within(run, least):

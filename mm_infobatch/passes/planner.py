@@ -102,17 +102,17 @@ class Planner:
         else:
             return None
         return Run(
-            index=epoch,
+            pass_index=epoch,
             walked=walked,
             total=total,
             pass_length=pass_length,
-            full=self._trains(num_samples),
+            samples_per_pass=self._trains(num_samples),
             delta=self._delta,
             first=max(1, self._warmup),
-            trained=self._trained,
-            skipped=self._skipped,
+            samples_trained=self._trained,
+            samples_skipped=self._skipped,
             by_iterations=schedule is not None and schedule.budget == 'iterations',
-            batch=self._batch_size * self._world_size,
+            samples_per_iter=self._batch_size * self._world_size,
             drop_last=self._drop_last,
         )
 

@@ -69,7 +69,7 @@ def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
 
 
 @DATASETS.register_module()
-class SeededDataset(Dataset):
+class SeededDataset(Dataset[Any]):
     """Make the augmentation of each sample depend on seed, pass and index alone.
 
     The same seed, pass and index give the same sample on any number of workers and ranks, with
@@ -96,7 +96,9 @@ class SeededDataset(Dataset):
         TypeError: If ``dataset`` is not a map-style dataset.
     """
 
-    def __init__(self, dataset: Union[dict, Dataset], lazy_init: bool = False) -> None:
+    def __init__(
+        self, dataset: Union[Dict[str, Any], Dataset[Any]], lazy_init: bool = False
+    ) -> None:
         built: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         if (
             isinstance(built, (str, IterableDataset))

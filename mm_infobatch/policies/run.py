@@ -70,7 +70,7 @@ class Run:
         if self.by_iterations:
             return self._passes_in_iterations(skips)
         left, start, index = 0.0, self.walked, self.pass_index
-        while start < self.total and start / self.total < self.delta:
+        while start / self.total < self.delta:
             if index >= self.first:
                 left += min(self.pass_length, self.total - start) / self.pass_length
             start, index = start + self.pass_length, index + 1

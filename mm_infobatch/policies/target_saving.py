@@ -27,7 +27,7 @@ def gradient_norms(scores: Tensor) -> Tensor:
     Args:
         scores (Tensor): float32 [N] without NaN.
     """
-    return -torch.expm1(-scores.clamp_min(0)).clamp_max_(-LEAST_NORM)
+    return -torch.expm1(-scores).clamp_max_(-LEAST_NORM)
 
 
 def levels_of(norms: Tensor) -> Tensor:
@@ -262,7 +262,6 @@ class TargetSaving:
         if num_new:
             groups[new] = len(sizes) - 1
             sizes[-1] += num_new
-            means[-1] += num_new
         lowest = [math.ceil(n * least - 1e-9) for n in sizes[:-1]] + [sizes[-1]]
         keep = round_to_sum(means, lowest, sizes, kept + num_new)
         indices, weights = keep_in_groups(groups, keep, generator)

@@ -1,5 +1,6 @@
 """TargetSaving: the whole run saves what was asked for, whatever the scores look like."""
 
+import dataclasses
 import math
 
 import pytest
@@ -86,6 +87,22 @@ def test_a_run_that_lost_passes_catches_up():
     assert policy.count_kept(N, early) == round(N - 0.3 * 20 * N / 17)
     done = Run(pass_index=10, walked=10, samples_skipped=6 * N, **run)
     assert policy.count_kept(N, done) == N
+
+
+@pytest.mark.parametrize('saving', [0.05, 0.2, 0.3, 0.37, 0.5])
+def test_with_drop_last_a_pass_keeps_whole_iterations(saving):
+    run = Run(1, 10, 200, pass_length=10, samples_per_pass=960, delta=0.9, samples_per_iter=96)
+    exact = TargetSaving(saving).count_kept(N, run)
+    whole = TargetSaving(saving).count_kept(N, dataclasses.replace(run, drop_last=True))
+    assert whole % 96 == 0 and abs(whole - exact) <= 48
+    assert exact == 960 - round(960 * 20 * saving / 17) < N
+
+
+@pytest.mark.parametrize('drop_last, least', [(False, 1), (True, 96)])
+def test_a_pass_keeps_an_iteration_even_if_it_cannot_skip_what_is_due(drop_last, least):
+    run = Run(18, 180, 200, 10, 960, delta=1.0, samples_per_iter=96, drop_last=drop_last)
+    assert run.skips_due(0.5) > 2 * 960
+    assert TargetSaving(0.5).count_kept(N, run) == least
 
 
 def test_called_by_itself_a_plan_saves_that_share():

@@ -8,7 +8,7 @@ import torch
 from policies import seeded, skewed
 
 from mm_infobatch.policies import Run
-from mm_infobatch.policies.target_saving import group_levels, round_to_sum
+from mm_infobatch.policies.target_saving import group_levels, levels_of, round_to_sum, value_of
 from mm_infobatch.policies.thresholds import quantile_scores
 
 # A pass over all data takes 10 steps and trains 100 samples.
@@ -88,10 +88,20 @@ def test_the_last_pass_that_prunes_begins_before_annealing(skips, passes):
     assert begins[0] < 200 <= begins[1]
 
 
+def test_the_number_of_a_level_is_within_a_128th_of_those_in_it():
+    norms = torch.cat([skewed(10000), 10.0 ** -torch.arange(7.0), torch.tensor([1 - 2**-24])])
+    error = value_of(levels_of(norms)) / norms.double() - 1
+    assert float(error.abs().max()) <= 1 / 128
+    assert float(error.min()) < -1 / 256 and float(error.max()) > 1 / 256  # on either side
+    order = norms.sort().values
+    assert bool((levels_of(order).diff() >= 0).all())
+
+
 @pytest.mark.parametrize('least', [0.2, 0.5, 1 / 7])
 @pytest.mark.parametrize('shape', ['spread', 'at the edges', 'few'])
-def test_groups_are_large_enough_and_hold_every_sample_once(least, shape):
-    generator = seeded(4)
+@pytest.mark.parametrize('seed', range(8))
+def test_groups_are_large_enough_and_hold_every_sample_once(least, shape, seed):
+    generator = seeded(seed)
     probabilities = least + (1 - least) * torch.rand(500, generator=generator).double()
     counts = torch.randint(1, 9, (500,), generator=generator)
     if shape == 'at the edges':

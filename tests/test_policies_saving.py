@@ -105,8 +105,17 @@ def test_a_pass_keeps_an_iteration_even_if_it_cannot_skip_what_is_due(drop_last,
     assert TargetSaving(0.5).count_kept(N, run) == least
 
 
+def test_a_last_pass_that_the_run_does_not_finish_skips_no_more_than_is_due():
+    """However little of it is left: what rounding left over would be multiplied."""
+    run = Run(20, 200, 201, 10, N, delta=1.0, samples_skipped=6000)
+    assert run.skips_due(0.3) == pytest.approx(30) and run.passes_left(30) == 0.1
+    assert TargetSaving(0.3).count_kept(N, run) == N - 30
+
+
 def test_called_by_itself_a_plan_saves_that_share():
     assert TargetSaving(0.37).plan(skewed(N), seeded()).pruned == 370
+    kept = [TargetSaving(saving).count_kept(10, None) for saving in (0.32, 0.38, 0.5, 0.99)]
+    assert kept == [7, 6, 5, 1]
 
 
 @pytest.mark.parametrize('world_size', [1, 3])

@@ -1,4 +1,4 @@
-"""Checks of users' arguments: one error that names the value, the reason and the line to change."""
+"""Checks of users' arguments. An error names the value, the reason and the line to change."""
 
 import math
 from numbers import Integral, Real
@@ -12,50 +12,69 @@ RESCALE = (True, False, 'normalized')
 
 
 def whole_number(value: Any) -> bool:
-    """Whether a value is an integer, or a float that is one (as ``max_iters=8e4``)."""
+    """Whether a value is an integer, or a float without a fraction, such as ``max_iters=8e4``."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     return math.isfinite(value) and value == math.floor(value)
 
 
 def require_count(name: str, value: Any, least: int = 1) -> None:
-    """Refuse what is no integer, or one that is too small.
+    """Check that a value is an integer of at least ``least``.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If it is not.
     """
     if not whole_number(value) or value < least:
-        range_ = 'above 0' if least == 1 else f'from {least} on'
-        raise ValueError(f'{name}={value!r} has to be an integer {range_}')
+        raise ValueError(f'{name}={value!r} has to be an integer of at least {least}')
 
 
 def require_integer(name: str, value: Any, line: str) -> None:
-    """Refuse what is no integer.
+    """Check that a value is an integer.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is not.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f'{name} has to be an integer, but is {value!r}; write {line}')
 
 
 def require_bool(name: str, value: Any, line: str) -> None:
-    """Refuse what is neither True nor False: a string such as 'False' would count as true.
+    """Check that a value is True or False. A string such as 'False' would count as true.
 
     Raises:
-        TypeError: If it is neither.
+        TypeError: If it is not.
     """
     if not isinstance(value, bool):
         raise TypeError(f'{name} has to be True or False, but is {value!r}; write {line}')
 
 
+def require_number(name: str, value: Any, range_: str, line: str) -> float:
+    """Check that a value is a number.
+
+    Args:
+        name (str): The argument.
+        value (float): Its value.
+        range_ (str): The range that it has to lie in, for the message; not checked here.
+        line (str): An example of how it is written.
+
+    Returns:
+        float: The value.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f'{name} has to be a number {range_}, but is {value!r}; write {line}')
+    return float(value)
+
+
 def require_validation(
     val_begin: Any, val_interval: Any, dynamic_intervals: Optional[List[Tuple[int, int]]]
 ) -> None:
-    """Refuse arguments of a loop that would fail when the first validation is due.
+    """Check arguments of a loop that would otherwise fail at the first validation.
 
     Raises:
-        ValueError: If one is no count, or ``dynamic_intervals`` no list of pairs of counts.
+        ValueError: If one is not a count, or ``dynamic_intervals`` not a list of pairs of counts.
     """
     for name, value, least in (('val_begin', val_begin, 0), ('val_interval', val_interval, 1)):
         # True counts as 1, as in mmengine's loops.
@@ -80,34 +99,33 @@ def require_validation(
 def require_share(
     name: str, value: Any, line: str, *, zero: bool = False, one: bool = False, why: str = ''
 ) -> float:
-    """Take a share of the samples, a number between 0 and 1.
+    """Check that a value is a share, a number between 0 and 1.
 
     Args:
         name (str): The argument.
-        value (float): What was given for it.
+        value (float): Its value.
         line (str): An example of how it is written.
-        zero (bool): Whether 0 may be given. Defaults to False.
-        one (bool): Whether 1 may be given. Defaults to False.
-        why (str): What the number is, for the message. Defaults to ''.
+        zero (bool): Whether 0 is allowed. Defaults to False.
+        one (bool): Whether 1 is allowed. Defaults to False.
+        why (str): What the share is of, for the message. Defaults to ''.
 
     Returns:
-        float: The number.
+        float: The value.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is out of range.
     """
     interval = f'{"[" if zero else "("}0, 1{"]" if one else ")"}'
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f'{name} has to be a number in {interval}, but is {value!r}; write {line}')
-    if not (0 < value < 1 or zero and value == 0 or one and value == 1):
+    number = require_number(name, value, f'in {interval}', line)
+    if not (0 < number < 1 or zero and number == 0 or one and number == 1):
         reason = f': {why}' if why else ''
         raise ValueError(f'{name}={value} lies outside {interval}{reason}; write {line}')
-    return float(value)
+    return number
 
 
 def require_rescale(value: Any, line: str) -> Union[bool, str]:
-    """Take how the kept samples are weighted.
+    """Check how a policy weights the kept samples.
 
     Args:
         value (bool or str): True for weights that sum to N, False for weights of 1,
@@ -115,42 +133,40 @@ def require_rescale(value: Any, line: str) -> Union[bool, str]:
         line (str): An example of how it is written.
 
     Returns:
-        bool or str: The same.
+        bool or str: The value.
 
     Raises:
         ValueError: If it is none of the three.
     """
-    if not any(
-        value is choice or isinstance(choice, str) and value == choice for choice in RESCALE
-    ):
-        raise ValueError(
-            f'rescale={value!r} is none of True (the weights sum to the number of samples), False '
-            f"(every weight is 1) and 'normalized' (the weights have a mean of 1); write {line}"
-        )
-    return value
+    for choice in RESCALE:
+        if value is choice or isinstance(choice, str) and value == choice:
+            return choice
+    raise ValueError(
+        f'rescale={value!r} has to be True (the weights sum to the number of samples), False '
+        f"(every weight is 1) or 'normalized' (the weights have a mean of 1); write {line}"
+    )
 
 
 def require_scores(scores: Any, generator: Any) -> None:
-    """Refuse what no policy can plan from.
+    """Check the arguments of a policy's ``plan``.
 
     Raises:
-        TypeError: If ``scores`` is no float tensor [N], or ``generator`` no generator.
+        TypeError: If ``scores`` is not a float32 tensor [N], or ``generator`` not a generator.
     """
-    if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.ndim != 1:
+    if not isinstance(scores, Tensor) or scores.dtype != torch.float32 or scores.ndim != 1:
         raise TypeError(
-            'scores has to be a float32 tensor [N], NaN where a sample has none, '
-            f'but is {scores!r}; give it sampler.scores.values'
+            'scores has to be a float32 tensor [N], NaN for a sample without a score, but is '
+            f'{scores!r}; pass sampler.scores.values'
         )
     if not isinstance(generator, torch.Generator):
         raise TypeError(
-            f'generator has to be a torch.Generator, but is {generator!r}: without '
-            'one the plan would differ between ranks; give it '
-            'torch.Generator().manual_seed(0)'
+            f'generator has to be a torch.Generator, but is {generator!r}: without one the ranks '
+            'would make different plans; pass torch.Generator().manual_seed(0)'
         )
 
 
 def require_dataset(dataset: Any) -> None:
-    """Refuse a training dataset whose samples cannot be named by index, or that has none.
+    """Check that the samples of a training dataset have an index.
 
     Raises:
         TypeError: If it is iterable or has no length.
@@ -158,26 +174,26 @@ def require_dataset(dataset: Any) -> None:
     """
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, '__len__'):
         raise TypeError(
-            f'InfoBatchSampler names samples by index, but {type(dataset).__name__} is '
-            'iterable or has no length; use a map-style dataset in train_dataloader.dataset'
+            f'InfoBatchSampler needs a dataset whose samples have an index, but '
+            f'{type(dataset).__name__} is iterable or has no length; use a map-style dataset in '
+            'train_dataloader.dataset'
         )
     if len(dataset) == 0:
         raise ValueError(
-            'InfoBatchSampler got a training dataset of 0 samples; look at data_root, ann_file '
-            'and the filters of train_dataloader.dataset'
+            'InfoBatchSampler got a training dataset of 0 samples; check data_root, ann_file and '
+            'the filters of train_dataloader.dataset'
         )
 
 
-def require_seed(seed: Any) -> None:
-    """Refuse what PyTorch takes as no seed.
+def require_seed(seed: Any, line: str = 'randomness=dict(seed=0)') -> None:
+    """Check that PyTorch accepts a seed.
 
     Raises:
-        TypeError: If it is no integer.
-        ValueError: If it does not fit 64 bits.
+        TypeError: If it is not an integer.
+        ValueError: If it does not fit into 64 bits.
     """
-    require_integer('seed', seed, 'randomness=dict(seed=0)')
+    require_integer('seed', seed, line)
     if not -(2**63) <= seed < 2**63:
         raise ValueError(
-            f'seed={seed} does not fit 64 bits, and PyTorch takes no other seeds; '
-            'write randomness=dict(seed=0)'
+            f'seed={seed} does not fit into 64 bits, so PyTorch does not accept it; write {line}'
         )

@@ -1,4 +1,4 @@
-"""Augmentation that is a function of seed, pass and index."""
+"""Augmentation that depends on seed, pass and index alone."""
 
 import contextlib
 import random
@@ -16,10 +16,10 @@ SEEDED_LINE = (
 
 
 class PassIndex(int):
-    """An index that knows the seed and the pass it is handed out in.
+    """The index of a sample, with the seed and the pass.
 
-    It equals, hashes, computes and indexes as the plain integer, and what is computed from it is a
-    plain integer. It travels to the workers of a dataloader by pickle.
+    It behaves as the plain integer; arithmetic gives plain integers. It can be pickled, to be sent
+    to the workers of a dataloader.
 
     Args:
         index (int): The index into the outermost dataset.
@@ -35,7 +35,7 @@ class PassIndex(int):
     epoch: int
 
     def __new__(cls, index: int, seed: int, epoch: int) -> 'PassIndex':
-        """Make the index, which an ``int`` can only be told when it is made."""
+        """Make the index. The value of an ``int`` can only be set here."""
         self = super().__new__(cls, index)
         self.seed, self.epoch = seed, epoch
         return self
@@ -46,12 +46,12 @@ class PassIndex(int):
 
 @contextlib.contextmanager
 def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
-    """Seed ``random``, ``numpy.random`` and PyTorch's CPU generator, and restore them afterwards.
+    """Seed ``random``, ``numpy.random`` and PyTorch's CPU generator, and restore them at the end.
 
     Args:
         seed (int): The seed of the run.
         epoch (int): The pass, from 0.
-        index (int): The sample.
+        index (int): The index of the sample.
     """
     sequence = np.random.SeedSequence(seed % 2**63, spawn_key=(epoch, index))
     words = sequence.generate_state(12)
@@ -59,7 +59,7 @@ def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
     try:
         random.seed(words[:4].tobytes())
         np.random.seed(words[4:8])
-        # Not torch.manual_seed, which also seeds (or, in a worker, remembers to seed) every GPU.
+        # torch.manual_seed would also seed all GPUs, or in a worker register that for later.
         torch.default_generator.manual_seed(int.from_bytes(words[8:10].tobytes(), 'little'))
         yield
     finally:
@@ -69,35 +69,36 @@ def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
 
 
 @DATASETS.register_module()
-class SeededDataset(Dataset):
-    """Make each sample's augmentation a function of seed, pass and index.
+class SeededDataset(Dataset[Any]):
+    """Make the augmentation of each sample depend on seed, pass and index alone.
 
-    The same seed, pass and index give the same sample on any number of workers and ranks,
-    persistent or not, and after a resume; other passes and other samples draw other numbers. With
-    it a resumed run is that of an uninterrupted one bit for bit, augmentation included, as far as
-    the rest of the run is (a model with dropout draws from a generator that mmengine does not
-    restore).
+    The same seed, pass and index give the same sample on any number of workers and ranks, with
+    persistent workers or without, and after a resume. Other passes and other samples are augmented
+    differently. So a resumed run equals an uninterrupted one bit for bit, including augmentation,
+    if nothing else in it is random. (Dropout uses a generator that mmengine does not restore.)
 
-    While it loads a sample, ``random``, ``numpy.random`` and PyTorch's CPU generator are seeded
-    from the three; then they continue as if nothing had been drawn. The pass and the seed come with
-    the index from :class:`~mm_infobatch.InfoBatchSampler`, so it has to be the outermost dataset,
-    and wraps any others (``ConcatDataset``, ``ClassBalancedDataset``, ...).
+    While a sample is loaded, ``random``, ``numpy.random`` and PyTorch's CPU generator are seeded
+    from the three numbers; afterwards their states are restored.
+    :class:`~mm_infobatch.InfoBatchSampler` sends seed and pass along with the index, so this has to
+    be the outermost dataset. It may wrap other wrappers (``ConcatDataset``,
+    ``ClassBalancedDataset``, ...).
 
-    What it cannot seed: transforms that draw from a generator of their own (such as those of
-    albumentations 2), or keep something of earlier samples (a cache of images to mix in); what
-    happens after the dataset, in the collate function or in the model (``batch_augments``); and
-    transforms that draw on a GPU.
+    Not seeded: transforms with a generator of their own (such as those of albumentations 2) or with
+    a cache of earlier samples; the collate function and the model (``batch_augments``); random
+    numbers on a GPU.
 
     Args:
         dataset (dict or Dataset): The training dataset.
-        lazy_init (bool): Whether to leave loading the annotations for later, as in mmengine's own
-            wrappers. Defaults to False.
+        lazy_init (bool): Whether to load the annotations later, as in mmengine's wrappers.
+            Defaults to False.
 
     Raises:
-        TypeError: If ``dataset`` is not a dataset with indices.
+        TypeError: If ``dataset`` is not a map-style dataset.
     """
 
-    def __init__(self, dataset: Union[dict, Dataset], lazy_init: bool = False) -> None:
+    def __init__(
+        self, dataset: Union[Dict[str, Any], Dataset[Any]], lazy_init: bool = False
+    ) -> None:
         built: Any = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         if (
             isinstance(built, (str, IterableDataset))
@@ -105,32 +106,32 @@ class SeededDataset(Dataset):
             or not hasattr(built, '__len__')
         ):
             raise TypeError(
-                f'SeededDataset(dataset={dataset!r}): samples are seeded by their index, but '
-                f'{type(built).__name__} has none, or no length; write {SEEDED_LINE} with a '
-                'map-style dataset'
+                f'SeededDataset(dataset={dataset!r}) needs a map-style dataset, because it seeds '
+                f'samples by their index, but {type(built).__name__} has no index or no length; '
+                f'write {SEEDED_LINE}'
             )
         self.dataset = built
         if not lazy_init:
             self.full_init()
 
     def full_init(self) -> None:
-        """Load the annotations of the wrapped dataset, if that has any to load."""
+        """Load the annotations of the wrapped dataset, if it has a ``full_init``."""
         if hasattr(self.dataset, 'full_init'):
             self.dataset.full_init()
 
     @property
     def metainfo(self) -> Dict[str, Any]:
-        """dict: The wrapped dataset's meta information."""
+        """dict: The meta information of the wrapped dataset."""
         return self.dataset.metainfo
 
     @property
     def CLASSES(self) -> Any:  # noqa: N802
-        """Sequence[str], optional: The wrapped dataset's class names, as mmpretrain asks."""
+        """Sequence[str], optional: The class names of the wrapped dataset, for mmpretrain."""
         return self.dataset.CLASSES
 
     @property
     def pipeline(self) -> Any:
-        """Callable: The wrapped dataset's pipeline, which some hooks exchange."""
+        """Callable: The pipeline of the wrapped dataset. Some hooks replace it."""
         return self.dataset.pipeline
 
     @pipeline.setter
@@ -152,30 +153,29 @@ class SeededDataset(Dataset):
         """Load a sample.
 
         Args:
-            index (PassIndex): What the sampler handed out; the wrapped dataset gets a plain int.
+            index (PassIndex): An index from the sampler. The wrapped dataset gets a plain int.
 
         Raises:
-            TypeError: If the index does not say which pass it belongs to.
+            TypeError: If it is a plain index.
         """
         if not isinstance(index, PassIndex):
             raise TypeError(
-                f'SeededDataset got the index {index!r}, which does not say to which pass it '
-                'belongs: it has to be the outermost dataset, and its sampler the '
-                f'InfoBatchSampler; write {SEEDED_LINE} and train_dataloader=dict(sampler=dict('
-                "_delete_=True, type='InfoBatchSampler')). To look at single samples, use "
-                'SeededDataset.dataset'
+                f'SeededDataset got the index {index!r} without seed and pass; it has to be the '
+                f'outermost dataset, with an InfoBatchSampler as its sampler. Write {SEEDED_LINE} '
+                "and train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler')). "
+                'To load single samples, use SeededDataset.dataset'
             )
         with seeded(index.seed, index.epoch, index):
             return self.dataset[int(index)]
 
 
 def unwrap_seeded(dataset: Any) -> Any:
-    """The dataset itself, without a :class:`SeededDataset` around it."""
+    """Remove a :class:`SeededDataset` around a dataset."""
     return dataset.dataset if isinstance(dataset, SeededDataset) else dataset
 
 
 def inner_datasets(dataset: Any) -> Iterator[Any]:
-    """The datasets that a wrapper of datasets holds, at any depth."""
+    """The datasets inside a wrapper, at any depth."""
     inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]
     for each in inner:
         if isinstance(each, Dataset):

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import policies
 import pytest
 import runs
 import torch
@@ -20,7 +21,7 @@ import render_docs
 import summarize
 from mm_infobatch import PRUNING_POLICIES, InfoBatchLoss, InfoBatchSampler
 from mm_infobatch.passes.scores import ScoreTable
-from mm_infobatch.policies import Plan, SoftPruning
+from mm_infobatch.policies import Plan
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -74,16 +75,16 @@ SETTINGS = [
     (f'{SAMPLER}.seed', 'abc', TypeError, "seed has to be an integer, but is 'abc'"),
     (f'{SAMPLER}.seed', 1.5, TypeError, 'seed has to be an integer, but is 1.5'),
     (f'{SAMPLER}.seed', True, TypeError, 'seed has to be an integer, but is True'),
-    (f'{SAMPLER}.seed', 2**63, ValueError, 'seed=9223372036854775808 does not fit 64 bits'),
+    (f'{SAMPLER}.seed', 2**63, ValueError, 'seed=9223372036854775808 does not fit into 64 bits'),
     (f'{SAMPLER}.rank', '0', TypeError, "rank has to be an integer, but is '0'"),
     (f'{SAMPLER}.world_size', 1.0, TypeError, 'world_size has to be an integer, but is 1.0'),
-    (f'{SAMPLER}.num_passes', 2.5, ValueError, 'num_passes=2.5 has to be an integer above 0'),
+    (f'{SAMPLER}.num_passes', 2.5, ValueError, 'num_passes=2.5 has to be an integer of at least 1'),
     (f'{SAMPLER}.policy', dict(prune_ratio=0.5), TypeError, "'prune_ratio': 0.5} has no type"),
     ('train_cfg.val_interval', 0, ValueError, 'train_cfg.val_interval=0 has to be an integer'),
     ('train_cfg.val_interval', '5', ValueError, "train_cfg.val_interval='5' has to be"),
     ('train_cfg.val_interval', 1.5, ValueError, 'train_cfg.val_interval=1.5 has to be'),
     ('train_cfg.val_begin', 'a', ValueError, "train_cfg.val_begin='a' has to be"),
-    ('train_cfg.val_begin', -1, ValueError, 'val_begin=-1 has to be an integer from 0 on'),
+    ('train_cfg.val_begin', -1, ValueError, 'val_begin=-1 has to be an integer of at least 0'),
     ('train_cfg.dynamic_intervals', 3, ValueError, 'train_cfg.dynamic_intervals=3 has to be'),
     ('train_cfg.dynamic_intervals', [(2, 0)], ValueError, '[(2, 0)] has to be a list of pairs'),
     ('train_cfg.dynamic_intervals', [(2,)], ValueError, '[(2,)] has to be a list of pairs'),
@@ -104,7 +105,7 @@ def test_a_setting_that_cannot_work_is_named_before_training(cls, key, value, er
 def test_a_length_that_is_no_count_is_refused(seg, cls, value):
     for cfg, key in ((seg, 'max_iters'), (cls, 'max_epochs')):
         cfg.train_cfg[key], cfg.param_scheduler = value, None
-        refused(cfg, ValueError, f'train_cfg.{key}={value!r} has to be an integer above 0')
+        refused(cfg, ValueError, f'train_cfg.{key}={value!r} has to be an integer of at least 1')
 
 
 def test_a_length_that_is_a_whole_float_works(seg):
@@ -191,21 +192,30 @@ def test_scores_that_are_no_numbers_are_refused():
             ScoreTable(3).update(torch.tensor([0]), values)
 
 
-@pytest.mark.parametrize('scores', [None, [1.0, 2.0], torch.ones(3, 3), torch.arange(3)])
-def test_a_policy_refuses_what_are_no_scores(scores):
+POLICIES = {**policies.UNBIASED, **policies.BIASED}
+
+
+@pytest.mark.parametrize('name', POLICIES)
+@pytest.mark.parametrize(
+    'scores',
+    [None, [1.0, 2.0], torch.ones(3, 3), torch.arange(3), torch.ones(3).double()],
+    ids=['None', 'list', 'matrix', 'int64', 'float64'],
+)
+def test_a_policy_refuses_what_are_no_scores(name, scores):
     with pytest.raises(TypeError, match='scores has to be a float32 tensor'):
-        SoftPruning().plan(scores, torch.Generator())
+        POLICIES[name]().plan(scores, torch.Generator())
 
 
-def test_a_policy_does_not_fall_back_to_the_global_generator():
+@pytest.mark.parametrize('name', POLICIES)
+def test_a_policy_does_not_fall_back_to_the_global_generator(name):
     with pytest.raises(TypeError, match='generator has to be a torch.Generator, but is None'):
-        SoftPruning().plan(torch.tensor([0.0, 1.0]), None)
+        POLICIES[name]().plan(torch.tensor([0.0, 1.0]), None)
 
 
 @pytest.mark.parametrize('epoch', ['a', 1.5, -1, None, True])
 def test_an_epoch_that_is_none_is_refused(epoch):
     sampler = InfoBatchSampler(Numbered(5), seed=0)
-    with pytest.raises(ValueError, match=f'epoch={epoch!r} has to be an integer from 0 on'):
+    with pytest.raises(ValueError, match=f'epoch={epoch!r} has to be an integer of at least 0'):
         sampler.set_epoch(epoch)
 
 

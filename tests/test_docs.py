@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text()
 DOCUMENTS = (
     'README.md',
+    'CONTRIBUTING.md',
     'configs/README.md',
+    'docs/architecture.md',
     'docs/faults.md',
     'docs/results.md',
     'docs/ade20k.md',

@@ -19,9 +19,9 @@ NAN = float('nan')
         ('SoftPruning', dict(reverse=1), TypeError, 'reverse'),
         ('SoftPruning', dict(rescale='yes'), ValueError, "rescale='yes'"),
         ('SoftPruning', dict(rescale=1), ValueError, 'rescale=1'),
-        ('QuantilePruning', dict(quantiles=[0.5]), ValueError, 'of one length'),
-        ('QuantilePruning', dict(quantiles=[], keep=[]), ValueError, 'of one length'),
-        ('QuantilePruning', dict(quantiles=[0.8, 0.2]), ValueError, 'ascend'),
+        ('QuantilePruning', dict(quantiles=[0.5]), ValueError, 'have the same length'),
+        ('QuantilePruning', dict(quantiles=[], keep=[]), ValueError, 'have the same length'),
+        ('QuantilePruning', dict(quantiles=[0.8, 0.2]), ValueError, 'has to be ascending'),
         ('QuantilePruning', dict(quantiles=[0.2, 1]), ValueError, 'quantiles=1'),
         ('QuantilePruning', dict(keep=[0, 0.5]), ValueError, 'keep=0'),
         ('QuantilePruning', dict(keep=0.5), TypeError, 'a list'),
@@ -41,6 +41,17 @@ NAN = float('nan')
         ('StaticRandom', dict(seed=0.5), TypeError, 'seed'),
         ('FromFile', dict(path=3), TypeError, 'path'),
         ('FromFile', dict(path='nowhere.npy'), ValueError, 'nowhere.npy'),
+        ('FromFile', dict(path='a.npy', reverse='no'), TypeError, "reverse .* 'no'"),
+        ('FromFile', dict(path='a.npy', seed=True), TypeError, 'seed .* True'),
+        ('FromFile', dict(path='a.npy', seed=2**63), ValueError, 'seed=9223372036854775808'),
+        ('StaticRandom', dict(seed=-(2**63) - 1), ValueError, 'seed=-9223372036854775809'),
+        ('UCB', dict(confidence=float('inf')), ValueError, 'confidence=inf'),
+        (
+            'QuantilePruning',
+            dict(quantiles=[i / 257 for i in range(1, 257)], keep=[0.5] * 256),
+            ValueError,
+            'quantiles has 256 values',
+        ),
     ],
 )
 def test_an_argument_that_cannot_work_is_refused_with_the_line_to_change(
@@ -69,7 +80,7 @@ def test_a_file_that_holds_no_scores_is_refused(tmp_path, values, words):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / 'scores.npy').write_text('0.5\n0.6\n')
-    with pytest.raises(ValueError, match='no .npy file'):
+    with pytest.raises(ValueError, match='not a .npy file'):
         PRUNING_POLICIES.build(dict(type='FromFile', path=str(tmp_path / 'scores.npy')))
 
 

@@ -11,7 +11,7 @@ from policies import seeded, skewed
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
 from mm_infobatch.passes.order import spread_evenly
-from mm_infobatch.policies import UCB, EpsilonGreedy, Plan, StaticRandom
+from mm_infobatch.policies import UCB, EpsilonGreedy, Plan, Run, StaticRandom
 
 N = 101
 CONFIGS = [
@@ -288,10 +288,10 @@ def test_a_policy_that_asks_for_the_run_is_told():
     for index in range(4):
         sampler.set_epoch(index)
         sampler.plan  # noqa: B018
-    assert [
-        (run.index, run.walked, run.total, run.full, run.delta, run.trained, run.skipped)
-        for run in policy.runs
-    ] == [(i, i, 4, N, 0.75, i * N, 0) for i in range(3)]
+    assert policy.runs == [
+        Run(i, i, 4, pass_length=1, samples_per_pass=N, delta=0.75, samples_trained=i * N)
+        for i in range(3)
+    ]
     unknown = InfoBatchSampler(Numbered(N), Curious(), seed=0)
     unknown.plan  # noqa: B018
     assert unknown.policy.runs == [None]
@@ -303,4 +303,4 @@ def test_a_run_that_begins_again_counts_from_zero():
     for index in (0, 1, 0, 1):
         sampler.set_epoch(index)
         sampler.plan  # noqa: B018
-    assert [run.trained for run in policy.runs] == [0, N, 0, N]
+    assert [run.samples_trained for run in policy.runs] == [0, N, 0, N]

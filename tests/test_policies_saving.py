@@ -1,5 +1,6 @@
 """TargetSaving: the whole run saves what was asked for, whatever the scores look like."""
 
+import dataclasses
 import math
 
 import pytest
@@ -81,16 +82,41 @@ def test_samples_that_never_get_a_score_are_made_up_for():
 def test_a_run_that_lost_passes_catches_up():
     """As where scores were missing: the passes left skip more."""
     policy = TargetSaving(0.3)
-    late = Run(index=10, walked=10, total=20, pass_length=1, full=N, delta=0.9, skipped=0)
-    early = Run(index=1, walked=1, total=20, pass_length=1, full=N, delta=0.9, skipped=0)
+    run = dict(total=20, pass_length=1, samples_per_pass=N, delta=0.9)
+    late, early = (Run(pass_index=index, walked=index, **run) for index in (10, 1))
     assert policy.count_kept(N, late) == round(N - 0.3 * 20 * N / 8)
     assert policy.count_kept(N, early) == round(N - 0.3 * 20 * N / 17)
-    done = Run(index=10, walked=10, total=20, pass_length=1, full=N, delta=0.9, skipped=6 * N)
+    done = Run(pass_index=10, walked=10, samples_skipped=6 * N, **run)
     assert policy.count_kept(N, done) == N
+
+
+@pytest.mark.parametrize('saving', [0.05, 0.2, 0.3, 0.37, 0.5])
+def test_with_drop_last_a_pass_keeps_whole_iterations(saving):
+    run = Run(1, 10, 200, pass_length=10, samples_per_pass=960, delta=0.9, samples_per_iter=96)
+    exact = TargetSaving(saving).count_kept(N, run)
+    whole = TargetSaving(saving).count_kept(N, dataclasses.replace(run, drop_last=True))
+    assert whole % 96 == 0 and abs(whole - exact) <= 48
+    assert exact == 960 - round(960 * 20 * saving / 17) < N
+
+
+@pytest.mark.parametrize('drop_last, least', [(False, 1), (True, 96)])
+def test_a_pass_keeps_an_iteration_even_if_it_cannot_skip_what_is_due(drop_last, least):
+    run = Run(18, 180, 200, 10, 960, delta=1.0, samples_per_iter=96, drop_last=drop_last)
+    assert run.skips_due(0.5) > 2 * 960
+    assert TargetSaving(0.5).count_kept(N, run) == least
+
+
+def test_a_last_pass_that_the_run_does_not_finish_skips_no_more_than_is_due():
+    """However little of it is left: what rounding left over would be multiplied."""
+    run = Run(20, 200, 201, 10, N, delta=1.0, samples_skipped=6000)
+    assert run.skips_due(0.3) == pytest.approx(30) and run.passes_left(30) == 0.1
+    assert TargetSaving(0.3).count_kept(N, run) == N - 30
 
 
 def test_called_by_itself_a_plan_saves_that_share():
     assert TargetSaving(0.37).plan(skewed(N), seeded()).pruned == 370
+    kept = [TargetSaving(saving).count_kept(10, None) for saving in (0.32, 0.38, 0.5, 0.99)]
+    assert kept == [7, 6, 5, 1]
 
 
 @pytest.mark.parametrize('world_size', [1, 3])
@@ -134,8 +160,8 @@ def test_a_schedule_in_iterations_saves_what_was_asked_for(
         (Run(0, 0, 20, 1, N, 0.875), 0.2),
         (Run(0, 0, 20, 1, N, 1.0), 0.5),
         (Run(0, 0, 20, 1, N, 0.875, first=6), 0.2),
-        (Run(0, 0, 1010, 100, N, 0.9, batch=10), 0.25),
-        (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, batch=10), 0.2),
+        (Run(0, 0, 1010, 100, N, 0.9, samples_per_iter=10), 0.25),
+        (Run(0, 0, 2000, 100, N, 0.875, by_iterations=True, samples_per_iter=10), 0.2),
     ],
 )
 def test_what_is_out_of_reach_is_refused_with_what_is_within(run, least):

@@ -354,11 +354,11 @@ def test_an_unknown_budget_is_refused(seg):
 def test_a_schedule_without_an_iteration_is_refused(seg, value):
     seg.train_cfg.max_iters = value
     seg.param_scheduler = None
-    assert_refused(seg, f'max_iters={value}', 'integer above 0')
+    assert_refused(seg, f'max_iters={value}', 'integer of at least 1')
 
 
 @pytest.mark.parametrize('value', [0, -1, 2.5])
 def test_a_schedule_without_an_epoch_is_refused(cls, value):
     cls.train_cfg.max_epochs = value
     cls.param_scheduler = None
-    assert_refused(cls, f'max_epochs={value}', 'integer above 0')
+    assert_refused(cls, f'max_epochs={value}', 'integer of at least 1')

@@ -6,19 +6,9 @@ from pathlib import Path
 import pytest
 
 import mm_infobatch
+from _modules import ROOMS
 
 PACKAGE = Path(mm_infobatch.__file__).parent
-# From the top down; a room may import from those in later lines, and within itself.
-ROOMS = (
-    ('cli', '__main__'),
-    ('convert',),
-    ('hook', 'loops'),
-    ('training',),
-    ('sampler',),
-    ('passes', 'losses'),
-    ('policies',),
-    ('arguments', 'registry', 'seeding', 'version'),
-)
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path != PACKAGE / '__init__.py')
 MAX_LINES = 300

@@ -344,7 +344,7 @@ def test_twice_it_is_refused(config):
 def test_with_a_stock_sampler_it_is_refused(cls_data, tmp_path):
     refused(
         augmented(runs.classification_config(cls_data, tmp_path, 2)),
-        'does not say to which pass',
+        'without seed and pass',
         'InfoBatchSampler',
         'SeededDataset.dataset',
         error=TypeError,
@@ -358,5 +358,5 @@ class Stream(IterableDataset):
 
 @pytest.mark.parametrize('dataset', [3, None, 'ADE20K', Stream(), object()])
 def test_what_is_no_dataset_is_refused(dataset):
-    with pytest.raises(TypeError, match='SeededDataset.*by their index.*map-style dataset'):
+    with pytest.raises(TypeError, match='SeededDataset.*needs a map-style dataset.*by their index'):
         SeededDataset(dataset)

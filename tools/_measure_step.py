@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import mm_infobatch.passes.running_pass as running_pass_module
 from _measure import CPU, seconds_of, take_turns
 from mm_infobatch import InfoBatchHook, InfoBatchLoss
+from mm_infobatch.passes.scores import gather_in_order
 
 
 class Drawn(BaseDataset):
@@ -27,7 +28,7 @@ class Drawn(BaseDataset):
         self.length = length
         super().__init__(serialize_data=False)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> List[Dict[str, Any]]:
         """Make the annotations."""
         return [dict() for _ in range(self.length)]
 
@@ -52,7 +53,7 @@ class Heads(BaseModel):
     """
 
     def __init__(
-        self, losses: List[dict], pred: Tensor, target: Tensor, guard: Callable[[], Any]
+        self, losses: List[Dict[str, Any]], pred: Tensor, target: Tensor, guard: Callable[[], Any]
     ) -> None:
         super().__init__()
         self.pred = nn.Parameter(pred)
@@ -86,7 +87,7 @@ class Heads(BaseModel):
 
 
 def step_times(
-    losses: List[dict],
+    losses: List[Dict[str, Any]],
     pred: Tensor,
     target: Tensor,
     steps: int,
@@ -97,11 +98,10 @@ def step_times(
     model = Heads(losses, pred, target, guard)
     parts: Dict[str, List[float]] = dict(before_step=[], after_step=[])
     gathered: List[int] = []
-    real_gather = running_pass_module.gather_in_order
 
     def gather(values: Tensor) -> Tensor:
         gathered.append(values.numel() * values.element_size())
-        return real_gather(values)
+        return gather_in_order(values)
 
     def timed(function: Callable[..., None], part: List[float], whole_pass: bool) -> Any:
 

@@ -48,7 +48,7 @@ def planning(found: Dict[str, Any]) -> List[str]:
         lines += [
             '',
             f'The published implementation takes {ms(found["rows"][0]["reference"])} for '
-            'threshold, draw and shuffle alone (without merge and handing out): '
+            'threshold, draw and shuffle alone, without merge and iteration: '
             f'{times:.1f} times ours; bar >= 4, {verdict(times >= 4)}.',
         ]
     return lines
@@ -56,7 +56,7 @@ def planning(found: Dict[str, Any]) -> List[str]:
 
 def scaling(found: Dict[str, Any]) -> List[str]:
     """Bar 2."""
-    lines = head('samples', 'time a sample', 'of it the permutation', 'resident', 'peak')
+    lines = head('samples', 'time a sample', 'of which permutation', 'resident', 'peak')
     for each in found['rows']:
         lines.append(
             row(
@@ -72,9 +72,9 @@ def scaling(found: Dict[str, Any]) -> List[str]:
     return [
         *lines,
         '',
-        f'Spread of the time a sample: {found["spread"]:.2f}; bar <= 2, '
+        f'Largest time a sample / smallest: {found["spread"]:.2f}; bar <= 2, '
         f'{verdict(found["spread"] <= 2)}. At the largest size, where the rest of the '
-        f'process does not show: resident {resident:.1f} bytes, bar <= 12, '
+        f'process is negligible: resident {resident:.1f} bytes, bar <= 12, '
         f'{verdict(resident <= 12)}; peak {peak:.1f} bytes, bar <= 40, '
         f'{verdict(peak <= 40)}.',
     ]
@@ -146,7 +146,7 @@ def efficiency(found: Dict[str, Any]) -> List[str]:
     """Bar 6."""
     lines = [
         f'The demo config, {found["iterations"]} iterations as the schedule, '
-        f'{found["repeats"]} runs of each kind in turns, validation aside:',
+        f'{found["repeats"]} runs of each kind, alternating, without validation:',
         '',
         *head('', 'all data', 'InfoBatch', 'saved', 'efficiency', 'bar', ''),
         row(
@@ -184,7 +184,7 @@ def cuda(found: Dict[str, Any]) -> List[str]:
     if not found['run']:
         return [f'Not run: {found["why"]}.']
     lines = [
-        f'On {found["device"]}. No wait for the device in hook and losses.',
+        f'On {found["device"]}. Hook and losses do not wait for the device.',
         '',
         *head('model', 'AMP', 'without', 'with', 'ratio', 'bar', '', 'extra memory'),
     ]

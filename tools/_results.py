@@ -148,11 +148,11 @@ def spread(values: Sequence[float]) -> str:
 
 
 def beside_control(arm: Arm, control: Arm, records: Path) -> str:
-    """A line on what a run gains over as many iterations on all data, if both have runs."""
+    """A line with the difference between an arm and its control, if both have runs."""
     values, others = (finals(recorded(each, records)) for each in (arm, control))
     if not values or not others:
         return ''
-    return f'\n\n{arm.label} - {control.label}: {interval(values, others)}.'
+    return f'\n\n{arm.label} minus control: {interval(values, others)}.'
 
 
 def interval(values: List[float], others: List[float]) -> str:

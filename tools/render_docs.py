@@ -1,4 +1,4 @@
-"""Write the tables of the documents from the committed records.
+"""Write the tables of the documents from the committed records and the package.
 
 A document has places like::
 
@@ -13,7 +13,8 @@ and what stands between the two lines is written anew, by the kind of the place:
 - ``faults: records/faults``: the table of ``_faults.py``;
 - ``policies: records/policies/...``: the tables of ``compare_policies.py`` or of
   ``study_stability.py`` (there ``, Table 3`` or ``, Table 4`` for the paper's);
-- ``overhead: records/overhead/...``: those of ``benchmark_overhead.py``.
+- ``overhead: records/overhead/...``: those of ``benchmark_overhead.py``;
+- ``modules: mm_infobatch``: the map of ``_modules.py`` of that package.
 
 With ``--check`` nothing is written, and a document that differs is an error.
 """
@@ -30,12 +31,13 @@ import _results
 import compare_policies
 import study_stability
 from _faults import faults_table
+from _modules import module_map
 from sweep_configs import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+DOCUMENTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
 PLACE = re.compile(
-    r'(<!-- (sweep|faults|policies|overhead|experiment): ([^\n]+?) -->\n).*?'
+    r'(<!-- (sweep|faults|policies|overhead|experiment|modules): ([^\n]+?) -->\n).*?'
     r'(<!-- end of table -->)',
     re.DOTALL,
 )
@@ -78,6 +80,7 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     policies=policies_tables,
     overhead=overhead_tables,
     experiment=_results.text,
+    modules=lambda settings, root: module_map(root / settings),
 )
 
 

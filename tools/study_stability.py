@@ -88,7 +88,7 @@ TABLES: Dict[str, Sequence[str]] = {
 }
 
 
-class Subset(torch.utils.data.Dataset):
+class Subset(torch.utils.data.Dataset[Any]):
     """The first samples of a dataset, for a quick look."""
 
     def __init__(self, dataset: Any, length: int) -> None:

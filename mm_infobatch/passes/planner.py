@@ -80,17 +80,17 @@ class Planner:
         """Where the run stands when pass ``epoch`` is planned."""
         trained, skipped = self.counter.before(epoch)
         return Run(
-            index=epoch,
+            pass_index=epoch,
             walked=schedule.walked,
             total=schedule.total,
             pass_length=schedule.pass_length,
-            full=self.shape.samples(self._num_samples),
+            samples_per_pass=self.shape.samples(self._num_samples),
             delta=schedule.delta,
             first=max(1, self._warmup),
-            trained=trained,
-            skipped=skipped,
+            samples_trained=trained,
+            samples_skipped=skipped,
             by_iterations=schedule.budget == 'iterations',
-            batch=self.shape.samples_per_iter,
+            samples_per_iter=self.shape.samples_per_iter,
             drop_last=self.shape.drop_last,
         )
 

@@ -1,4 +1,4 @@
-"""Rules that choose what a pass trains on: pure functions from scores to a plan."""
+"""Policies: rules that choose the samples of a pass, pure functions from scores to a plan."""
 
 from .build import build_policy
 from .epsilon_greedy import EpsilonGreedy

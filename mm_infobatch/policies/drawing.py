@@ -1,4 +1,4 @@
-"""Draws samples at random, and weighs those that stand for others."""
+"""Draws the samples that a pass keeps, and weights them."""
 
 import math
 from typing import Any, Sequence, Tuple, Union
@@ -8,30 +8,25 @@ import torch
 from torch import Tensor
 
 
-def unseen(scores: Tensor) -> Tensor:
-    """Which samples have no score yet, bool [N]; only static policies skip them."""
-    return scores.isnan()
-
-
-def count_kept(num_seen: int, prune_ratio: float) -> int:
-    """How many of ``num_seen`` samples stay where a share of them is skipped: at least one."""
-    return num_seen - math.floor(num_seen * prune_ratio)
+def count_kept(num_samples: int, prune_ratio: float) -> int:
+    """How many of ``num_samples`` samples are kept where a share of them is skipped."""
+    return num_samples - math.floor(num_samples * prune_ratio)
 
 
 def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Mark ``count`` of the marked samples, every set of that many being equally likely. O(N).
+    """Draw ``count`` of the marked samples without replacement. O(N).
 
-    Each marked sample is drawn with nearly the right probability, by 16 random bits, and then as
-    many as are missing or too many are drawn again: few, so that this walks through memory from
-    its beginning to its end, where a permutation would jump about in it.
+    Each marked sample is drawn with about the right probability, by 16 random bits; then the few
+    that are missing or too many are drawn among the others. So memory is read in order, which is
+    faster than a permutation.
 
     Args:
         marked (Tensor): bool [N].
         count (int): How many, from 0 to the number of marked samples.
-        generator (torch.Generator): Where the randomness comes from; asked for 128 bits.
+        generator (torch.Generator): The source of randomness; 128 bits are taken from it.
 
     Returns:
-        Tensor: bool [N].
+        Tensor: The drawn samples, bool [N]. Every subset of that size is equally likely.
     """
     among = marked.numpy()
     total = int(np.count_nonzero(among))
@@ -50,19 +45,19 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
 
 
 def distinct(length: int, count: int, bits: Any) -> Any:
-    """Draw ``count`` distinct places below ``length``, every set being equally likely.
+    """Draw ``count`` distinct integers below ``length``.
 
-    Of a number of 64 bits the remainder is taken, whose bias is below ``length`` / 2**64.
+    Each is a random 64-bit integer modulo ``length``, with a bias below ``length`` / 2**64.
 
     Args:
-        length (int): The number of places.
-        count (int): How many are drawn, at most ``length``.
-        bits (numpy.random.BitGenerator): Where the randomness comes from.
+        length (int): The upper bound, exclusive.
+        count (int): How many, at most ``length``.
+        bits (numpy.random.BitGenerator): The source of randomness.
 
     Returns:
-        numpy.ndarray: int64 [count].
+        numpy.ndarray: int64 [count]. Every subset of that size is equally likely.
     """
-    if 2 * count > length:  # rather draw those that are left out
+    if 2 * count > length:  # fewer draws: those that are left out
         left = np.ones(length, bool)
         left[distinct(length, length - count, bits)] = False
         return np.flatnonzero(left)
@@ -74,20 +69,34 @@ def distinct(length: int, count: int, bits: Any) -> Any:
     return found[:count]
 
 
+def keep_marked(marked: Tensor) -> Tuple[Tensor, Tensor]:
+    """Keep the marked samples, K of N, each at weight N/K.
+
+    Args:
+        marked (Tensor): bool [N], at least one of them True.
+
+    Returns:
+        tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
+        float32 [K].
+    """
+    indices = marked.nonzero().squeeze(1)
+    return indices, torch.full((len(indices),), len(marked) / len(indices))
+
+
 def keep_in_groups(
     groups: Tensor, keep: Sequence[int], generator: torch.Generator
 ) -> Tuple[Tensor, Tensor]:
-    """Keep a fixed number of the samples of each group, and let them stand for the whole group.
+    """Keep a fixed number of samples of each group, weighted to stand for the whole group.
 
-    Of the n samples of a group k are kept, every set of that many being equally likely, at the
-    weight n/k. So each sample's expected weight is exactly 1 and the weights sum to N. O(N): one
-    stable radix sort of the groups' numbers and one permutation of each group.
+    Of the n samples of a group k are drawn without replacement, and weigh n/k each. So each
+    sample's expected weight is exactly 1, and the weights sum to N. O(N): one stable radix sort of
+    the group numbers and one permutation of each group.
 
     Args:
         groups (Tensor): The group of each sample, uint8 [N].
-        keep (list[int]): How many samples of each group are kept; at least 1 of a group that has
-            any. A group that keeps all draws no random number.
-        generator (torch.Generator): Where the randomness comes from.
+        keep (list[int]): The number of samples that each group keeps: at least 1, unless the
+            group is empty. A group that keeps all draws no random number.
+        generator (torch.Generator): The source of randomness.
 
     Returns:
         tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
@@ -108,12 +117,12 @@ def keep_in_groups(
 
 
 def keep_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Mark the ``count`` highest scores; among equal ones at the edge chance decides. O(N).
+    """Mark the ``count`` highest scores; ties are broken at random. O(N).
 
     Args:
         scores (Tensor): float32 [N], without NaN.
         count (int): How many, from 0 to N.
-        generator (torch.Generator): Where the randomness comes from; used only at a tie.
+        generator (torch.Generator): The source of randomness, used only to break a tie.
 
     Returns:
         Tensor: bool [N].
@@ -131,44 +140,43 @@ def keep_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tens
 
 
 def prune_at_random(
-    well_learned: Tensor, prune_ratio: float, generator: torch.Generator
+    marked: Tensor, prune_ratio: float, generator: torch.Generator
 ) -> Tuple[Tensor, Tensor]:
-    """Skip a share of the marked samples, and let the kept ones among them stand for all.
+    """Skip a share of the marked samples, and weight the others among them to stand for all.
 
-    Of n marked samples floor(n * prune_ratio) are skipped, every set of that many being equally
-    likely, and the k others weigh n/k each. So each sample's expected weight is exactly 1, the
+    Of n marked samples floor(n * prune_ratio) are skipped, every subset of that size being equally
+    likely, and the other k weigh n/k each. So each sample's expected weight is exactly 1, the
     weights sum to N, and no weight exceeds 1 / (1 - prune_ratio).
 
     Args:
-        well_learned (Tensor): bool [N].
+        marked (Tensor): bool [N].
         prune_ratio (float): r in [0, 1).
-        generator (torch.Generator): Where the randomness comes from.
+        generator (torch.Generator): The source of randomness.
 
     Returns:
         tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
         float32 [K].
     """
-    marked = well_learned.numpy()
-    n = int(np.count_nonzero(marked))
-    num_pruned = math.floor(n * prune_ratio)
-    if not num_pruned:
+    candidates = marked.numpy()
+    n = int(np.count_nonzero(candidates))
+    k = count_kept(n, prune_ratio)
+    if k == n:
         return torch.arange(len(marked)), torch.ones(len(marked))
-    kept = ~draw_subset(well_learned, num_pruned, generator).numpy()
-    table = np.array([1, n / (n - num_pruned)], np.float32)
-    weights = np.take(table, np.compress(kept, marked).view(np.uint8))
+    kept = ~draw_subset(marked, n - k, generator).numpy()
+    table = np.array([1, n / k], np.float32)
+    weights = np.take(table, np.compress(kept, candidates).view(np.uint8))
     return torch.from_numpy(np.flatnonzero(kept)), torch.from_numpy(weights)
 
 
 def weigh(weights: Tensor, rescale: Union[bool, str]) -> Tensor:
-    """Weights as a policy's ``rescale`` asks for.
+    """Change the weights of a plan as the argument ``rescale`` of its policy says.
 
     Args:
         weights (Tensor): The weights of an unbiased plan, float32 [K].
-        rescale (bool or str): True leaves them. False gives all of them the weight 1, as in the
-            ablation of the paper (Table 3). ``'normalized'`` divides them by their mean: the
-            direction of the expected gradient stays that of all data, and the steps do not grow by
-            N/K. (For plain SGD that is the same as a learning rate lowered by K/N in pruned
-            passes.)
+        rescale (bool or str): True leaves them as they are. False makes all of them 1, the
+            ablation of the paper's Table 3. ``'normalized'`` divides them by their mean: the
+            expected gradient keeps the direction of that of all data, and the steps do not grow by
+            N/K. (For plain SGD this equals a learning rate multiplied by K/N in pruned passes.)
 
     Returns:
         Tensor: float32 [K].

@@ -1,42 +1,44 @@
-"""The highest scores, and a random few of the rest."""
+"""Keeps the highest scores, and a random few of the rest."""
 
 from typing import Union
 
 import torch
 from torch import Tensor
 
-from ..arguments import require_rescale, require_share
+from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import count_kept, keep_highest, keep_in_groups, unseen, weigh
+from .drawing import count_kept, keep_highest, keep_in_groups, weigh
 from .plan import Plan
 
 
 @PRUNING_POLICIES.register_module()
 class EpsilonGreedy:
-    """Keep the samples of the highest scores, and fill up with random ones of the rest.
+    """Keep the samples with the highest scores, and a random few of the rest.
 
-    Of the K samples that a pass keeps, (1 - ``epsilon``) * K are those with the highest scores,
-    and the others are drawn at random from the rest, so that a low score can be corrected.
+    Of the K samples that a pass keeps, (1 - ``epsilon``) * K are those with the highest scores.
+    The others are drawn at random from the rest, so that an outdated low score is updated.
     `Raju et al. 2021, Accelerating Deep Learning with Dynamic Data Pruning
-    <https://arxiv.org/abs/2111.12621>`_. Biased towards high scores unless it rescales. O(N) a
-    pass: a partition, no sort.
+    <https://arxiv.org/abs/2111.12621>`_. Biased towards high scores unless ``rescale=True``. O(N)
+    a pass: a partition, no sort.
 
-    It differs from the publication:
+    Differences from the publication:
 
-    1. It chooses anew in each pass; there, a choice is kept for a period of several passes.
+    1. The samples are chosen in each pass; there, once for several passes.
     2. The score is the latest loss; there, it is a moving average, which is
        ``sampler.score_smoothing`` here.
-    3. A sample without a score is always kept, beside the K of those that have one.
+    3. Samples without a score are always kept, in addition to the K.
 
     Args:
         prune_ratio (float): The share of the samples that is skipped, in [0, 1). Defaults to 0.3.
-        epsilon (float): The share of the kept ones that is random, in (0, 1]. Defaults to 0.1.
-        rescale (bool or str): True weights the random ones so that they stand for the whole rest,
-            which makes it unbiased, with weights of (N - (1 - epsilon) K) / (epsilon K); False
-            for weights of 1. Defaults to False.
+        epsilon (float): The share of the kept samples that is drawn at random, in (0, 1].
+            Defaults to 0.1.
+        rescale (bool or str): True weights the random ones to stand for the whole rest, with
+            weights of (N - (1 - epsilon) K) / (epsilon K), which makes the policy unbiased; False
+            for weights of 1; ``'normalized'`` for the former divided by their mean. Defaults to
+            False.
 
     Raises:
-        TypeError: If a share is no number.
+        TypeError: If a share is not a number.
         ValueError: If an argument is out of range.
     """
 
@@ -49,18 +51,19 @@ class EpsilonGreedy:
         self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
-        """Choose what a pass trains on.
+        """Choose the samples of a pass.
 
         Args:
             scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): Where the randomness comes from.
+            generator (torch.Generator): The source of randomness.
 
         Returns:
             Plan: The kept samples and their weights.
         """
-        seen = (~unseen(scores)).nonzero().squeeze(1)
+        require_scores(scores, generator)
+        seen = (~scores.isnan()).nonzero().squeeze(1)
         kept = count_kept(len(seen), self.prune_ratio)
-        # At least one at random, or the others would never come back.
+        # At least one at random, or the scores of the rest would never be updated.
         at_random = min(kept, max(1, round(kept * self.epsilon)))
         highest = keep_highest(scores[seen], kept - at_random, generator)
         groups = torch.zeros(len(scores), dtype=torch.uint8)  # 0: kept, 1: the rest

@@ -1,4 +1,4 @@
-"""What one pass trains on."""
+"""The samples that one pass trains on."""
 
 import math
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from ..arguments import require_count, require_integer
 
 @dataclass(frozen=True)
 class Plan:
-    """The samples that one pass trains on, and how much each of them counts.
+    """The samples that one pass trains on, and the weight of each.
 
     Args:
         indices (Tensor): The kept samples, int64 [K], strictly ascending.
-        weights (Tensor): The factor on the loss of each of them, float32 [K], beside ``indices``.
-        num_samples (int): N, the length of the dataset that was chosen from.
-        threshold (float, optional): The score below which a sample was well-learned, for the log.
+        weights (Tensor): The factor on the loss of each kept sample, float32 [K].
+        num_samples (int): N, the length of the dataset.
+        threshold (float, optional): The score below which a sample is well-learned, for the log.
             Defaults to None: the policy has none, or no sample has a score yet.
 
     Raises:
-        TypeError: If ``indices`` or ``weights`` is no tensor, ``num_samples`` no integer, or
-            ``threshold`` no number.
-        ValueError: If the shapes, types or values are not as above.
+        TypeError: If ``indices`` or ``weights`` is not a tensor, ``num_samples`` not an integer,
+            or ``threshold`` not a number.
+        ValueError: If a shape, dtype or value is not as described above.
     """
 
     indices: Tensor
@@ -43,8 +43,8 @@ class Plan:
         require_integer('Plan.num_samples', self.num_samples, 'Plan(indices, weights, len(scores))')
         if self.threshold is not None and not isinstance(self.threshold, (int, float)):
             raise TypeError(
-                f'Plan.threshold has to be None or a number, but is '
-                f'{self.threshold!r}; leave it out'
+                f'Plan.threshold has to be None or a number, but is {self.threshold!r}; leave it '
+                'out'
             )
         if self.indices.dtype != torch.int64 or self.indices.ndim != 1 or not len(self.indices):
             raise ValueError(
@@ -54,7 +54,7 @@ class Plan:
         if self.weights.dtype != torch.float32 or self.weights.shape != self.indices.shape:
             raise ValueError(
                 f'Plan.weights has to be a float32 tensor of shape {tuple(self.indices.shape)}, '
-                f'one weight an index, but is {self.weights.dtype} of shape '
+                f'that of Plan.indices, but is {self.weights.dtype} of shape '
                 f'{tuple(self.weights.shape)}'
             )
         first, last = int(self.indices[0]), int(self.indices[-1])
@@ -62,14 +62,14 @@ class Plan:
         if first < 0 or last >= self.num_samples or not (ascending[1:] > ascending[:-1]).all():
             raise ValueError(
                 'Plan.indices has to be strictly ascending within the dataset of '
-                f'{self.num_samples} samples, but goes from {first} to {last}; sort them and '
-                'name each sample once'
+                f'{self.num_samples} samples, but goes from {first} to {last}; sort the indices '
+                'and remove duplicates'
             )
-        least, greatest = torch.aminmax(self.weights)  # NaN, if there is one
+        least, greatest = torch.aminmax(self.weights)  # both are NaN if any weight is
         if not 0 < float(least) <= float(greatest) < math.inf:
             raise ValueError(
-                'Plan.weights has to be finite and above 0; leave a sample out of Plan.indices '
-                'instead of giving it the weight 0'
+                'Plan.weights has to be finite and above 0; to skip a sample, leave its index out '
+                'of Plan.indices'
             )
 
     @classmethod
@@ -81,10 +81,10 @@ class Plan:
 
     @property
     def kept(self) -> int:
-        """int: K, how many samples the pass trains on."""
+        """int: K, the number of samples that the pass trains on."""
         return len(self.indices)
 
     @property
     def pruned(self) -> int:
-        """int: N - K, how many samples the pass skips."""
+        """int: N - K, the number of samples that the pass skips."""
         return self.num_samples - self.kept

@@ -1,4 +1,4 @@
-"""Buckets between quantiles of the scores, each with its own share that is kept."""
+"""Keeps a share of the samples between two quantiles of the scores."""
 
 import math
 from typing import Sequence, Union
@@ -6,7 +6,7 @@ from typing import Sequence, Union
 import torch
 from torch import Tensor
 
-from ..arguments import require_rescale, require_share
+from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
 from .drawing import keep_in_groups, weigh
 from .plan import Plan
@@ -15,28 +15,28 @@ from .thresholds import below, quantile_scores
 
 @PRUNING_POLICIES.register_module()
 class QuantilePruning:
-    """Keep a share of each bucket of scores: the lower the scores, the smaller the share.
+    """Keep a share of each bucket, the samples whose scores lie between two quantiles.
 
-    Bucket b holds the samples whose score lies strictly below the quantile b and not below the
-    one before; above the last quantile all are kept. Of n samples of a bucket ceil(n * keep) stay,
-    at the weight n/k for k of them, so each sample's expected weight is 1 and the weights sum to
-    N. The later version of `InfoBatch <https://arxiv.org/abs/2303.04947>`_ uses such buckets; the
-    defaults skip 0.2 * 0.75 + 0.65 * 0.5 = 47.5% of a pass, which is 40% of a long run with
-    ``delta=0.875``. O(N) a pass: a partition, no sort.
+    Bucket b holds the samples whose score lies strictly below quantile b and not below quantile
+    b - 1; samples above the last quantile are all kept. Of the n samples of a bucket k =
+    ceil(n * keep) are kept at the weight n/k, so each sample's expected weight is 1 and the weights
+    sum to N. The later version of `InfoBatch <https://arxiv.org/abs/2303.04947>`_ uses such
+    buckets. The defaults skip 0.2 * 0.75 + 0.65 * 0.5 = 47.5% of a pass, which is 40% of a long run
+    with ``delta=0.875``. O(N) a pass: a partition, no sort.
 
-    Samples of equal scores share a bucket, so scores that are all alike prune nothing.
+    Equal scores lie in the same bucket, so a pass prunes nothing if all scores are equal.
 
     Args:
-        quantiles (list[float]): Where buckets end, ascending, each in (0, 1).
+        quantiles (list[float]): The upper ends of the buckets, ascending, each in (0, 1).
             Defaults to [0.2, 0.85].
-        keep (list[float]): The share of each bucket that is kept, in (0, 1], beside ``quantiles``.
-            Defaults to [0.25, 0.5].
+        keep (list[float]): The share of each bucket that is kept, in (0, 1], in the order of
+            ``quantiles``. Defaults to [0.25, 0.5].
         rescale (bool or str): True for the weights above; False for weights of 1 (biased);
             ``'normalized'`` for weights with a mean of 1. Defaults to True.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is out of range, or the two lists do not belong together.
+        ValueError: If a number is out of range, or the two lists differ in length.
     """
 
     def __init__(
@@ -58,31 +58,35 @@ class QuantilePruning:
                 value,
                 f'{line})',
                 one=True,
-                why='of a bucket that keeps nothing no sample would be seen again',
+                why='a bucket that keeps no sample would never be trained again',
             )
             for value in keep
         ]
         if not self.quantiles or len(self.quantiles) != len(self.keep):
             raise ValueError(
-                f'quantiles={list(quantiles)} and keep={list(keep)} have to be of one length, a '
-                f'share for the bucket below each quantile; write {line})'
+                f'quantiles={list(quantiles)} and keep={list(keep)} have to have the same length, '
+                f'one share for the bucket below each quantile; write {line})'
             )
         if any(low >= high for low, high in zip(self.quantiles, self.quantiles[1:])):
-            raise ValueError(f'quantiles={list(quantiles)} have to ascend; write {line})')
+            raise ValueError(f'quantiles={list(quantiles)} has to be ascending; write {line})')
         if len(self.quantiles) > 255:
-            raise ValueError(f'quantiles has {len(self.quantiles)} buckets, more than 255')
+            raise ValueError(
+                f'quantiles has {len(self.quantiles)} values, but at most 255 are possible; write '
+                f'{line})'
+            )
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
-        """Choose what a pass trains on.
+        """Choose the samples of a pass.
 
         Args:
             scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): Where the randomness comes from.
+            generator (torch.Generator): The source of randomness.
 
         Returns:
             Plan: The kept samples and their weights, which sum to N.
         """
+        require_scores(scores, generator)
         edges = quantile_scores(scores, self.quantiles)
         # The group of a sample is the number of quantiles that it is not below.
         groups = torch.full((len(scores),), len(edges), dtype=torch.uint8)

@@ -1,32 +1,32 @@
-"""Random pruning in every pass: the baseline that the paper calls Random*."""
+"""Skips random samples in every pass: the baseline that the paper calls Random*."""
 
 from typing import Union
 
 import torch
 from torch import Tensor
 
-from ..arguments import require_rescale, require_share
+from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import prune_at_random, unseen, weigh
+from .drawing import prune_at_random, weigh
 from .plan import Plan
 
 
 @PRUNING_POLICIES.register_module()
 class RandomPruning:
-    """Prune a random share of all samples, whatever their scores, anew in every pass.
+    """Skip a random share of all samples, whatever their scores, another one in every pass.
 
     Random* of `InfoBatch, section 4.2 and Table 1 <https://arxiv.org/abs/2303.04947>`_, after
     `Raju et al. 2021 <https://arxiv.org/abs/2111.12621>`_. Without rescaling the expected gradient
-    of a pass is that of all data times 1 - ``prune_ratio``: its direction is right, its length is
-    not. O(N) a pass. Samples that have no score yet are kept, so the first pass is whole.
+    of a pass is that of all data times 1 - ``prune_ratio``: it has the same direction and is
+    shorter. O(N) a pass. Samples without a score are kept, so the first pass prunes nothing.
 
     Args:
-        prune_ratio (float): The share that is skipped, in [0, 1). Defaults to 0.3.
-        rescale (bool or str): True for weights of n/k, which makes it unbiased; False for weights
-            of 1. Defaults to False.
+        prune_ratio (float): The share of the samples that is skipped, in [0, 1). Defaults to 0.3.
+        rescale (bool or str): True for weights of n/k, which make the policy unbiased; False for
+            weights of 1; ``'normalized'`` for the former divided by their mean. Defaults to False.
 
     Raises:
-        TypeError: If ``prune_ratio`` is no number.
+        TypeError: If ``prune_ratio`` is not a number.
         ValueError: If an argument is out of range.
     """
 
@@ -36,16 +36,17 @@ class RandomPruning:
         self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
-        """Choose what a pass trains on.
+        """Choose the samples of a pass.
 
         Args:
-            scores (Tensor): float32 [N], of which only NaN (unseen) matters.
-            generator (torch.Generator): Where the randomness comes from.
+            scores (Tensor): float32 [N], NaN where unseen. Other values have no effect.
+            generator (torch.Generator): The source of randomness.
 
         Returns:
             Plan: The kept samples and their weights.
         """
-        indices, weights = prune_at_random(~unseen(scores), self.prune_ratio, generator)
+        require_scores(scores, generator)
+        indices, weights = prune_at_random(~scores.isnan(), self.prune_ratio, generator)
         return Plan(indices, weigh(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A named saving of the whole run, at a low variance of the gradient."""
+"""Saves a given share of the whole run, at a low variance of the gradient."""
 
 import math
 from typing import List, Optional, Tuple, Union
@@ -6,9 +6,9 @@ from typing import List, Optional, Tuple, Union
 import torch
 from torch import Tensor
 
-from ..arguments import require_rescale, require_share
+from ..arguments import require_number, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import keep_in_groups, unseen, weigh
+from .drawing import keep_in_groups, weigh
 from .plan import Plan
 from .run import Run
 
@@ -17,43 +17,45 @@ NUM_GROUPS = 32
 
 
 def gradient_norms(scores: Tensor) -> Tensor:
-    """What a sample's gradient is taken to be, up to a factor, float32 [N] in [1e-6, 1].
+    """Estimate the norm of each sample's gradient, up to a factor, float32 [N] in [1e-6, 1].
 
-    For softmax cross-entropy H the label's probability is exp(-H), and the norm of the gradient by
-    the logits lies between 1 and sqrt(2) times 1 - exp(-H). For other losses it is a guess that
-    rises with the score; a bad one costs variance and never makes a plan biased.
+    For softmax cross-entropy H the label's probability is exp(-H), and the norm of the gradient
+    with respect to the logits lies between 1 and sqrt(2) times 1 - exp(-H). For other losses it is
+    a guess that increases with the score; a bad guess increases the variance and never makes a plan
+    biased.
 
     Args:
         scores (Tensor): float32 [N] without NaN.
     """
-    return -torch.expm1(-scores.clamp_min(0)).clamp_max_(-LEAST_NORM)
+    return -torch.expm1(-scores).clamp_max_(-LEAST_NORM)
 
 
 def levels_of(norms: Tensor) -> Tensor:
-    """Sort positive numbers into levels, 64 to each power of two, int64 [N].
+    """Round positive numbers to levels, 64 for each power of two, int64 [N].
 
-    A positive float32 is read as the integer of its bits, which rises with it: its upper bits are
-    the exponent and, here, the first 6 bits of the mantissa.
+    A level is the exponent of a float32 and the first 6 bits of its mantissa. The bits of positive
+    floats, read as integers, have the order of the floats.
     """
     return (norms.view(torch.int32) >> 17).long()
 
 
 def value_of(levels: Tensor) -> Tensor:
-    """The number in the middle of each level, float64."""
+    """The number in the middle of each level, float64 [L]."""
     return ((levels.int() << 17) + (1 << 16)).view(torch.float32).double()
 
 
 def keep_probabilities(norms: Tensor, counts: Tensor, kept: float, least: float) -> Tensor:
-    """Probabilities proportional to the norms within [least, 1], that keep ``kept`` on average.
+    """Keep probabilities proportional to the norms, clamped to [least, 1], with a given mean.
 
-    Among all probabilities of that sum and range these give the independent sampling of gradients
-    of such norms its least variance.
+    Of all probabilities with that sum and range they give the weighted gradient the lowest
+    variance.
 
     Args:
         norms (Tensor): The norm of each level, float64 [L].
         counts (Tensor): The samples of each level, float64 [L].
-        kept (float): Between ``least`` times the sum of ``counts`` and that sum.
-        least (float): The least probability, above 0.
+        kept (float): The expected number of kept samples, between ``least`` times the sum of
+            ``counts`` and that sum.
+        least (float): The lowest probability, above 0.
 
     Returns:
         Tensor: float64 [L].
@@ -69,17 +71,17 @@ def keep_probabilities(norms: Tensor, counts: Tensor, kept: float, least: float)
 def group_levels(
     probabilities: Tensor, counts: Tensor, least: float
 ) -> Tuple[Tensor, List[int], List[float]]:
-    """Put neighbouring levels of like probability into groups that are large enough to choose from.
+    """Merge neighbouring levels of similar probability into groups of enough samples to draw from.
 
     Args:
-        probabilities (Tensor): Ascending, float64 [L].
+        probabilities (Tensor): The keep probability of each level, float64 [L], ascending.
         counts (Tensor): The samples of each level, int64 [L].
-        least (float): The least probability.
+        least (float): The lowest probability.
 
     Returns:
-        tuple[Tensor, list[int], list[float]]: The group of each level, uint8 [L]; of each group
-        the number of samples, and how many of them are kept on average. The last group is the one
-        that is kept whole, which may be empty.
+        tuple[Tensor, list[int], list[float]]: The group of each level, uint8 [L]; the samples of
+        each group; the expected number of kept samples of each group. The last group keeps all its
+        samples and may be empty.
     """
     bands = ((probabilities - least) / max(1 - least, 1e-9) * NUM_GROUPS).long()
     bands = bands.clamp_max(NUM_GROUPS - 1)
@@ -99,7 +101,7 @@ def group_levels(
         sizes[-1] += int(size_of_band[band])
         means[-1] += mean_of_band[band]
         group_of_band[band] = len(sizes) - 1
-    if len(sizes) > 1 and sizes[-1] < enough:  # too few are left for a group of their own
+    if len(sizes) > 1 and sizes[-1] < enough:  # too few for a group of their own
         group_of_band = [min(group, len(sizes) - 2) for group in group_of_band]
         last_size, last_mean = sizes.pop(), means.pop()
         sizes[-1] += last_size
@@ -116,16 +118,17 @@ def group_levels(
 def round_to_sum(
     means: List[float], lowest: List[int], highest: List[int], total: int
 ) -> List[int]:
-    """Round to whole numbers within bounds, whose sum is ``total`` as far as the bounds allow.
+    """Round numbers to integers within bounds, with a given sum as far as the bounds allow.
 
     Args:
-        means (list[float]): What is to be rounded.
-        lowest (list[int]): The least that each may become.
-        highest (list[int]): The most.
-        total (int): The sum.
+        means (list[float]): The numbers.
+        lowest (list[int]): The lower bound of each, inclusive.
+        highest (list[int]): The upper bound of each, inclusive.
+        total (int): The sum of the integers.
 
     Returns:
-        list[int]: Each is within its bounds; first those move that are furthest from their mean.
+        list[int]: The integers. All are rounded down first; those that are furthest from their
+        number then change first.
     """
     rounded = [
         min(max(math.floor(mean), low), high) for mean, low, high in zip(means, lowest, highest)
@@ -141,42 +144,42 @@ def round_to_sum(
         if not free:
             break
         free.sort(key=lambda i: step * (means[i] - rounded[i]), reverse=True)
-        share = max(1, abs(missing) // len(free))
+        change = max(1, abs(missing) // len(free))
         for i in free[: abs(missing)]:
             room = highest[i] - rounded[i] if step > 0 else rounded[i] - lowest[i]
-            rounded[i] += step * min(share, room)
-            missing -= step * min(share, room)
+            rounded[i] += step * min(change, room)
+            missing -= step * min(change, room)
     return rounded
 
 
 @PRUNING_POLICIES.register_module()
 class TargetSaving:
-    """Save a named share of the whole run, by keeping samples the likelier the higher their score.
+    """Save a given share of the whole run; the higher its score, the likelier a sample is kept.
 
-    The run as a whole trains 1 - ``saving`` of the samples that the unpruned schedule would have
-    trained, its first pass and its annealing included, whatever the scores look like: each pass
-    that may prune skips its part of what the run still has to skip. Where nobody knows the end of
-    the run (the policy is called by itself) each pass saves that share.
+    The whole run trains 1 - ``saving`` of the samples that the unpruned schedule would have
+    trained, whatever their scores; the first pass and annealing count. Each pass that may prune
+    skips an equal part of what the run still has to skip. Where the length of the run is unknown
+    (outside a run), each pass saves that share.
 
-    Within a pass the keep probability is proportional to an estimate of the gradient's norm, within
-    [1 / ``max_weight``, 1], which is what keeps the variance of the gradient low (importance
-    sampling, `Zhao and Zhang 2015 <https://arxiv.org/abs/1401.2753>`_). Samples of like probability
-    form up to 32 groups; of the n of a group a fixed number k stays, at the weight n/k, as in
-    `InfoBatch <https://arxiv.org/abs/2303.04947>`_. So each sample's expected weight is 1, the
-    weights sum to N, and the number of kept samples is exact. Neither publication has this rule.
-    O(N) a pass: histograms, no sort.
+    Within a pass the keep probability is proportional to an estimate of the gradient's norm,
+    clamped to [1 / ``max_weight``, 1], which keeps the variance of the gradient low (importance
+    sampling, `Zhao and Zhang 2015 <https://arxiv.org/abs/1401.2753>`_). Samples of similar
+    probability form up to 32 groups. Of the n samples of a group a fixed number k is kept, at the
+    weight n/k, as in `InfoBatch <https://arxiv.org/abs/2303.04947>`_. So each sample's expected
+    weight is 1, the weights sum to N, and the number of kept samples is exact. Neither publication
+    has this rule. O(N) a pass: histograms, no sort.
 
     Args:
         saving (float): The share of the run to save, in (0, 1). Defaults to 0.4.
-        max_weight (float): The largest weight, above 1: no sample is kept with a lower probability
-            than 1 / ``max_weight``. Defaults to 5.
+        max_weight (float): The largest weight, above 1: the lowest keep probability is
+            1 / ``max_weight``. Defaults to 5.
         rescale (bool or str): True for the weights above; False for weights of 1 (biased);
             ``'normalized'`` for weights with a mean of 1. Defaults to True.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or, when training starts, if the run cannot
-            save that much.
+        ValueError: If an argument is out of range; when training starts, if the run cannot save
+            that much.
     """
 
     def __init__(
@@ -186,60 +189,58 @@ class TargetSaving:
         self.saving = require_share(
             'saving', saving, f'{line})', why='it is the share of the whole run to save'
         )
-        if isinstance(max_weight, bool) or not isinstance(max_weight, (int, float)):
-            raise TypeError(
-                f'max_weight has to be a number above 1, but is {max_weight!r}; write '
-                f'{line}, max_weight=5.0)'
-            )
-        if not 1 < max_weight < math.inf:
+        self.max_weight = require_number(
+            'max_weight', max_weight, 'above 1', f'{line}, max_weight=5.0)'
+        )
+        if not 1 < self.max_weight < math.inf:
             raise ValueError(
-                f'max_weight={max_weight} has to be above 1, or nothing could be '
+                f'max_weight={max_weight} has to be finite and above 1, or no sample could be '
                 f'skipped; write {line}, max_weight=5.0)'
             )
-        self.max_weight = float(max_weight)
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
 
     def begin_run(self, run: Run) -> None:
-        """Refuse what this run cannot save.
+        """Check that the run can save that much.
 
         Raises:
-            ValueError: If the saving is out of reach; it says what is within.
+            ValueError: If it cannot; the message names the largest possible saving.
         """
         most = run.most_saving(1 / self.max_weight)
         if self.saving > most:
             raise ValueError(
                 f'saving={self.saving:g} is out of reach: with delta={run.delta:g}, '
                 f'{run.total / run.pass_length:g} passes and max_weight={self.max_weight:g} the '
-                f'run can save at most {math.floor(most * 1000) / 1000:g}, as the first '
-                f'{"pass sees" if run.first == 1 else f"{run.first} passes see"} all samples and '
-                'annealing does too; lower policy.saving, or raise sampler.delta, '
-                'policy.max_weight or the number of passes'
+                f'run can save at most {math.floor(most * 1000) / 1000:g}, because the first '
+                f'{"pass" if run.first == 1 else f"{run.first} passes"} and annealing train all '
+                'samples; lower policy.saving, or raise sampler.delta, policy.max_weight or the '
+                'number of passes'
             )
 
     def count_kept(self, num_samples: int, run: Optional[Run]) -> int:
-        """How many samples the pass is to keep."""
+        """How many samples the pass has to keep."""
         if run is None:
             return max(1, round(num_samples * (1 - self.saving)))
         skips = run.skips_due(self.saving)
-        passes = run.passes_left(skips) if skips > 0 and run.index >= run.first else 0
+        passes = run.passes_left(skips) if skips > 0 and run.pass_index >= run.first else 0
         if not passes:
             return num_samples
-        unit = run.batch if run.drop_last else 1
-        kept = round((run.full - skips / max(passes, 1)) / unit) * unit
+        unit = run.samples_per_iter if run.drop_last else 1
+        kept = round((run.samples_per_pass - skips / max(passes, 1)) / unit) * unit
         return min(max(kept, unit), num_samples)
 
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
-        """Choose what a pass trains on.
+        """Choose the samples of a pass.
 
         Args:
             scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): Where the randomness comes from.
-            run (Run, optional): Where the run stands. Defaults to None: nobody knows.
+            generator (torch.Generator): The source of randomness.
+            run (Run, optional): The state of the run. Defaults to None: unknown.
 
         Returns:
             Plan: The kept samples and their weights, which sum to N.
         """
-        new = unseen(scores)
+        require_scores(scores, generator)
+        new = scores.isnan()
         num_new = int(new.sum())
         kept = self.count_kept(len(scores), run) - num_new
         num_seen = len(scores) - num_new
@@ -261,7 +262,6 @@ class TargetSaving:
         if num_new:
             groups[new] = len(sizes) - 1
             sizes[-1] += num_new
-            means[-1] += num_new
         lowest = [math.ceil(n * least - 1e-9) for n in sizes[:-1]] + [sizes[-1]]
         keep = round_to_sum(means, lowest, sizes, kept + num_new)
         indices, weights = keep_in_groups(groups, keep, generator)

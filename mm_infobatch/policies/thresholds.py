@@ -1,4 +1,4 @@
-"""Thresholds of scores, and which scores lie on either side of one."""
+"""Thresholds of scores, and the scores below or above one."""
 
 import math
 from typing import List, Sequence
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def mean_score(scores: Tensor) -> float:
-    """The mean of the scores that are there, taken in float64.
+    """The mean of the scores, taken in float64.
 
-    In float32 the mean of millions of equal scores can lie above every one of them, and the whole
-    data set would count as well-learned.
+    In float32 the mean of millions of equal scores can exceed all of them, and the whole dataset
+    would count as well-learned.
 
     Args:
         scores (Tensor): float32 [N], NaN where unseen.
@@ -20,13 +20,13 @@ def mean_score(scores: Tensor) -> float:
     Returns:
         float: The mean; NaN where no sample has a score.
     """
-    # Four times as fast where every sample has a score; torch would copy them all to float64.
+    # Four times as fast as nanmean, which copies all scores to float64, if none of them is NaN.
     mean = float(np.mean(scores.numpy(), dtype=np.float64))
     return float(scores.nanmean(dtype=torch.float64)) if math.isnan(mean) else mean
 
 
 def quantile_scores(scores: Tensor, quantiles: Sequence[float]) -> List[float]:
-    """Quantiles of the scores that are there, between neighbours by linear interpolation.
+    """Quantiles of the scores, by linear interpolation between neighbours.
 
     O(N): a partition, no sort.
 
@@ -37,8 +37,8 @@ def quantile_scores(scores: Tensor, quantiles: Sequence[float]) -> List[float]:
     Returns:
         list[float]: float64 values; NaN where no sample has a score.
     """
-    new = scores.isnan()
-    seen = (scores[~new] if bool(new.any()) else scores).numpy()
+    unseen = scores.isnan()
+    seen = (scores[~unseen] if bool(unseen.any()) else scores).numpy()
     if not len(seen):
         return [math.nan] * len(quantiles)
     places = [quantile * (len(seen) - 1) for quantile in quantiles]
@@ -51,14 +51,14 @@ def quantile_scores(scores: Tensor, quantiles: Sequence[float]) -> List[float]:
 
 
 def below(scores: Tensor, threshold: float) -> Tensor:
-    """Which scores lie strictly below a float64 threshold; unseen ones (NaN) never do.
+    """Which scores lie strictly below a float64 threshold; unseen ones (NaN) do not.
 
-    ``scores < threshold`` would round the threshold to float32 first. For float32 scores, being
-    below a threshold is being below the least float32 that is not less than it.
+    ``scores < threshold`` would round the threshold to float32 first. A float32 score lies below
+    the threshold if it lies below the smallest float32 that is not less than the threshold.
 
     Args:
         scores (Tensor): float32 [N], NaN where unseen.
-        threshold (float): The threshold; NaN marks nothing.
+        threshold (float): The threshold. No score lies below NaN.
 
     Returns:
         Tensor: bool [N].
@@ -70,11 +70,11 @@ def below(scores: Tensor, threshold: float) -> Tensor:
 
 
 def above(scores: Tensor, threshold: float) -> Tensor:
-    """Which scores lie strictly above a float64 threshold; unseen ones (NaN) never do.
+    """Which scores lie strictly above a float64 threshold; unseen ones (NaN) do not.
 
     Args:
         scores (Tensor): float32 [N], NaN where unseen.
-        threshold (float): The threshold; NaN marks nothing.
+        threshold (float): The threshold. No score lies above NaN.
 
     Returns:
         Tensor: bool [N].

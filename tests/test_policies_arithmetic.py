@@ -1,0 +1,161 @@
+"""The arithmetic below the policies, beside the same counted by hand or by NumPy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from policies import seeded, skewed
+
+from mm_infobatch.policies import Run
+from mm_infobatch.policies.target_saving import group_levels, levels_of, round_to_sum, value_of
+from mm_infobatch.policies.thresholds import quantile_scores
+
+# A pass over all data takes 10 steps and trains 100 samples.
+PASS = dict(pass_length=10, samples_per_pass=100, samples_per_iter=10)
+START = dict(pass_index=0, walked=0)
+MIDDLE = dict(pass_index=8, samples_trained=500, samples_skipped=300)
+END = dict(pass_index=23, samples_trained=1800, samples_skipped=500)
+RUNS = {
+    'from the start': dict(START, total=200, delta=0.875),
+    'after a warm-up': dict(START, total=200, delta=0.875, first=3),
+    'in a warm-up': dict(
+        pass_index=1, walked=10, total=200, delta=0.875, first=3, samples_trained=100
+    ),
+    'to the end': dict(START, total=160, delta=1.0),
+    'in the middle': dict(MIDDLE, walked=80, total=200, delta=0.85),
+    'in the middle, by iterations': dict(MIDDLE, walked=50, total=200, delta=0.85),
+    'while annealing': dict(END, walked=230, total=250, delta=0.875),
+    'while annealing, by iterations': dict(END, walked=180, total=200, delta=0.875),
+}
+CASES = [
+    (name, by_iterations)
+    for name in RUNS
+    for by_iterations in (False, True)
+    if by_iterations == name.endswith('by iterations') or RUNS[name]['pass_index'] < 2
+]
+
+
+def walk(run, kept):
+    """Walk to the end of the schedule; passes that may prune keep so many samples.
+
+    Returns:
+        tuple[int, int, int]: The passes that pruned, and the samples that the whole run trained and
+        skipped.
+    """
+    walked, index, pruned = run.walked, run.pass_index, 0
+    trained, skipped = run.samples_trained, run.samples_skipped
+    while walked < run.total:
+        prunes = index >= run.first and walked / run.total < run.delta
+        samples = kept if prunes else run.samples_per_pass
+        steps = samples // run.samples_per_iter if run.by_iterations else run.pass_length
+        pruned += prunes
+        skipped += run.samples_per_pass - samples
+        if walked + steps > run.total:  # the run does not finish this pass
+            assert not prunes
+            steps = run.total - walked
+            samples = steps * run.samples_per_iter
+        walked, trained, index = walked + steps, trained + samples, index + 1
+    return pruned, trained, skipped
+
+
+@pytest.mark.parametrize('name, by_iterations', CASES)
+@pytest.mark.parametrize('kept', [20, 50])
+def test_the_most_that_a_run_saves_is_what_it_saves_if_each_pass_keeps_the_least(
+    name, by_iterations, kept
+):
+    run = Run(**RUNS[name], **PASS, by_iterations=by_iterations)
+    pruned, trained, skipped = walk(run, kept)
+    saving = skipped / (trained + skipped)
+    assert run.most_saving(kept / 100) == pytest.approx(saving, abs=1e-12)
+    # Control: a pass more or less is another saving.
+    assert pruned == 0 or abs((skipped - 80) / (trained + skipped) - saving) > 0.005
+    # To save that much, the passes left have to skip what they skipped.
+    due = skipped - run.samples_skipped
+    assert run.skips_due(saving) == pytest.approx(due, abs=1e-9)
+    assert run.passes_left(due) == pruned
+
+
+@pytest.mark.parametrize(
+    'skips, passes', [(0, 2), (1, 3), (133, 3), (134, 4), (250, 4), (251, 5), (360, 5)]
+)
+def test_the_last_pass_that_prunes_begins_before_annealing(skips, passes):
+    """200 samples are left before annealing; n passes that skip s begin their last one after
+    (n - 1) * (100 - s / n) of them."""
+    run = Run(1, 0, 40, delta=0.5, by_iterations=True, **PASS)
+    assert run.passes_left(skips) == passes
+    begins = [(n - 1) * (100 - skips / n) for n in (passes, passes + 1)]
+    assert begins[0] < 200 <= begins[1]
+
+
+def test_the_number_of_a_level_is_within_a_128th_of_those_in_it():
+    norms = torch.cat([skewed(10000), 10.0 ** -torch.arange(7.0), torch.tensor([1 - 2**-24])])
+    error = value_of(levels_of(norms)) / norms.double() - 1
+    assert float(error.abs().max()) <= 1 / 128
+    assert float(error.min()) < -1 / 256 and float(error.max()) > 1 / 256  # on either side
+    order = norms.sort().values
+    assert bool((levels_of(order).diff() >= 0).all())
+
+
+@pytest.mark.parametrize('least', [0.2, 0.5, 1 / 7])
+@pytest.mark.parametrize('shape', ['spread', 'at the edges', 'few'])
+@pytest.mark.parametrize('seed', range(8))
+def test_groups_are_large_enough_and_hold_every_sample_once(least, shape, seed):
+    generator = seeded(seed)
+    probabilities = least + (1 - least) * torch.rand(500, generator=generator).double()
+    counts = torch.randint(1, 9, (500,), generator=generator)
+    if shape == 'at the edges':
+        probabilities[:300], probabilities[400:] = least, 1
+    elif shape == 'few':
+        probabilities, counts = probabilities[:6], counts[:6] % 2
+    probabilities = probabilities.sort().values
+    group_of_level, sizes, means = group_levels(probabilities, counts, least)
+    assert group_of_level.dtype == torch.uint8 and bool((group_of_level.diff() >= 0).all())
+    last = len(sizes) - 1
+    assert bool(((group_of_level == last) == (probabilities >= 1)).all())
+    for group, (size, mean) in enumerate(zip(sizes, means)):
+        of_group = group_of_level == group
+        assert size == int(counts[of_group].sum())
+        assert mean == pytest.approx(float((counts * probabilities)[of_group].sum()))
+        # So that rounding to whole samples changes a weight by a quarter at most.
+        assert group == last or size >= 4 / least or last == 1
+    # Control: groups as large as possible would not follow the probabilities.
+    assert shape != 'spread' or len(sizes) > 10
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_numbers_are_rounded_to_their_sum_by_the_largest_remainders(seed):
+    generator = np.random.default_rng(seed)
+    means = (generator.random(12) * 20).tolist()
+    wide = round_to_sum(means, [0] * 12, [99] * 12, round(sum(means)))
+    assert sum(wide) == round(sum(means))
+    missing = round(sum(means)) - sum(map(math.floor, means))
+    up = sorted(range(12), key=lambda i: means[i] % 1, reverse=True)[:missing]
+    assert wide == [math.floor(mean) + (i in up) for i, mean in enumerate(means)]
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_numbers_that_are_rounded_stay_within_their_bounds(seed):
+    generator = np.random.default_rng(seed)
+    means = (generator.random(12) * 20).tolist()
+    lowest = [math.floor(mean) - int(generator.integers(0, 3)) for mean in means]
+    highest = [math.ceil(mean) + int(generator.integers(0, 3)) for mean in means]
+    for total in range(sum(lowest) - 3, sum(highest) + 4):
+        found = round_to_sum(means, lowest, highest, total)
+        assert all(low <= value <= high for low, value, high in zip(lowest, found, highest))
+        assert sum(found) == min(max(total, sum(lowest)), sum(highest))
+
+
+@pytest.mark.parametrize('length', [1, 2, 3, 10, 101])
+@pytest.mark.parametrize('unseen', [False, True])
+def test_quantiles_of_scores_are_those_of_numpy(length, unseen):
+    scores = skewed(length, 2)
+    if unseen:
+        scores[::3] = math.nan
+    quantiles = [0.0, 0.01, 0.2, 0.5, 0.731, 0.85, 1.0]
+    found = quantile_scores(scores, quantiles)
+    seen = scores[~scores.isnan()].numpy().astype(np.float64)
+    if len(seen):
+        assert found == pytest.approx(np.quantile(seen, quantiles).tolist(), rel=1e-12)
+    else:
+        assert all(map(math.isnan, found))

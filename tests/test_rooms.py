@@ -10,7 +10,8 @@ import mm_infobatch
 PACKAGE = Path(mm_infobatch.__file__).parent
 # From the top down; a room may import from those in later lines, and within itself.
 ROOMS = (
-    ('cli', '__main__'),
+    ('__main__',),
+    ('cli',),
     ('convert',),
     ('hook', 'loops'),
     ('training',),

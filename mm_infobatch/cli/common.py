@@ -1,24 +1,19 @@
-"""What ``train.py`` and ``test.py`` share: arguments, config, CPU process groups, the runner."""
+"""What the subcommands share: arguments, the config, the runner."""
 
 import argparse
-import datetime
+import difflib
+import importlib.util
 import inspect
 import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-import torch.distributed as dist
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mm_infobatch import CannotConvert, convert
-from mm_infobatch.training.gloo import let_gloo_rest
-
-SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+from ..convert import CannotConvert, convert
 
 
 class UsageError(ValueError):
@@ -26,9 +21,9 @@ class UsageError(ValueError):
 
 
 class ConfigOptions(DictAction):
-    """mmengine's ``key=value`` pairs, with the parser's own kind of error for what is none."""
+    """MMEngine's ``key=value`` pairs, with the parser's own kind of error for anything else."""
 
-    def __call__(
+    def __call__(  # noqa: D102
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
@@ -37,36 +32,140 @@ class ConfigOptions(DictAction):
     ) -> None:
         for pair in values:
             if not pair.partition('=')[0] or '=' not in pair:
-                parser.error(f'{option_string}: {pair!r} is no pair; write key=value')
+                parser.error(f'{option_string}: {pair!r} is not a pair; write key=value')
         try:
             super().__call__(parser, namespace, values, option_string)
         except AssertionError as error:
             parser.error(f'{option_string}: {error}')
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that OpenMMLab's ``train.py`` and ``test.py`` have in common."""
-    parser.add_argument('--work-dir', help='where logs, checkpoints and results go')
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config and ``--cfg-options``."""
+    parser.add_argument(
+        'config', help='path of a config file, or PACKAGE::NAME for a config of a package'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=ConfigOptions,
-        help='override settings of the config: key=value pairs, as in '
-        'train_dataloader.batch_size=4. Lists are written key="[a,b]" or key=a,b, nested ones '
-        'key="[(a,b),(c,d)]", with the quotation marks and without white space',
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in train_dataloader.batch_size=4. Lists are '
+        'written key="[a,b]" or key=a,b, nested ones key="[(a,b),(c,d)]", with the quotation '
+        'marks and without white space',
+    )
+
+
+def add_infobatch_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--infobatch-options``."""
+    parser.add_argument(
+        '--infobatch-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='settings of InfoBatch: prune_ratio=0.5 delta=0.875 budget=iterations '
+        'policy.type=SoftPruning score=CrossEntropyLoss per_image=True; see mm_infobatch.convert',
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that OpenMMLab's ``train.py`` and ``test.py`` have in common."""
+    parser.add_argument('--work-dir', help='directory for logs, checkpoints and results')
+    parser.add_argument(
+        '--gpus',
+        type=int,
+        metavar='N',
+        help='start N processes through torchrun, one for each GPU; without a GPU, N processes on '
+        'the CPU. On several machines set NNODES, NODE_RANK, MASTER_ADDR and PORT in the '
+        'environment (default: one process, this one)',
     )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='what started the processes of a distributed run (default: none)',
+        help='what has started the processes of a distributed run (default: none)',
     )
     # torch.distributed.launch passes --local-rank (torch >= 2.0) or --local_rank.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def configs_of(package: str) -> Tuple[Path, List[str]]:
+    """The configs of an installed package, which is not imported.
+
+    Args:
+        package (str): The name of the module, as in ``mmseg``.
+
+    Returns:
+        tuple[Path, list[str]]: The directory of its configs, and their paths below it.
+
+    Raises:
+        UsageError: If there is no such package, or it was installed without its configs.
+    """
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(f'config {package}::: there is no package {package!r} in this environment')
+    folder = Path(list(spec.submodule_search_locations)[0]) / '.mim' / 'configs'
+    if not folder.is_dir():
+        raise UsageError(
+            f'config {package}::: {package!r} was installed without its configs: there is no '
+            f'directory {str(folder)!r}. Give the path of a config file'
+        )
+    names = [
+        os.path.relpath(os.path.join(path, name), folder).replace(os.sep, '/')
+        for path, _, names in os.walk(folder)
+        for name in names
+        if name.endswith('.py')
+    ]
+    return folder, sorted(name for name in names if '_base_' not in name)
+
+
+def find_config(name: str) -> str:
+    """Return the path of a config that is given by its path or as ``PACKAGE::NAME``.
+
+    Raises:
+        UsageError: If there is no such file.
+    """
+    package, separator, path = name.partition('::')
+    if not separator:
+        if not Path(name).is_file():
+            raise UsageError(f'config {name!r} does not exist: give the path of a config file')
+        return name
+    folder, names = configs_of(package)
+    path = path if path.endswith('.py') else f'{path}.py'
+    if not (folder / path).is_file():
+        similar = difflib.get_close_matches(path, names, n=3)
+        raise UsageError(
+            f'config {name!r} does not exist: there is no {path!r} in {str(folder)!r}'
+            + (f'; similar ones: {", ".join(similar)}' if similar else '')
+        )
+    return str(folder / path)
+
+
+def read_config(name: str, options: Optional[Dict[str, Any]] = None) -> Config:
+    """Read a config and merge ``--cfg-options`` into it.
+
+    Args:
+        name (str): Its path, or ``PACKAGE::NAME``.
+        options (dict, optional): What ``--cfg-options`` sets.
+
+    Raises:
+        UsageError: If the file cannot be read, or an option does not fit it.
+    """
+    try:
+        cfg = Config.fromfile(find_config(name))
+    except (SyntaxError, OSError) as error:
+        raise UsageError(f'config {name!r} cannot be read: {error}') from error
+    if options is not None:
+        try:
+            cfg.merge_from_dict(options)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f'--cfg-options {options}: does not fit the config: {error}'
+            ) from error
+    return cfg
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config, merge ``--cfg-options``, and settle work directory and launcher.
+    """Read the config, merge ``--cfg-options``, and set work directory and launcher.
 
     The work directory is the first that is given of: ``--work-dir``, the config's ``work_dir``,
     ``./work_dirs/<name of the config>``.
@@ -75,24 +174,12 @@ def load_config(args: argparse.Namespace) -> Config:
         UsageError: If the config file cannot be read, an option does not fit it, or the work
             directory cannot be written.
     """
-    if not Path(args.config).is_file():
-        raise UsageError(f'config {args.config!r} does not exist: give the path of a config file')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    try:
-        cfg = Config.fromfile(args.config)
-    except (SyntaxError, OSError) as error:
-        raise UsageError(f'config {args.config!r} cannot be read: {error}') from error
-    if args.cfg_options is not None:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f'--cfg-options {args.cfg_options}: does not fit the config: {error}'
-            ) from error
+    cfg = read_config(args.config, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('./work_dirs', Path(args.config).stem)
+        cfg.work_dir = os.path.join('./work_dirs', Path(cfg.filename).stem)
     check_directory(cfg.work_dir, '--work-dir')
     cfg.launcher = args.launcher
     return cfg
@@ -109,12 +196,13 @@ def check_directory(path: str, option: str) -> None:
         above = above.parent
     if not above.is_dir():
         raise UsageError(
-            f'{option} {path!r} cannot be written: {str(above)!r} is no directory. Give another one'
+            f'{option} {path!r} cannot be written: {str(above)!r} is not a directory. '
+            'Give another path'
         )
     if not os.access(above, os.W_OK | os.X_OK):
         raise UsageError(
             f'{option} {path!r} cannot be written: no permission to write to '
-            f'{str(above)!r}. Give another one'
+            f'{str(above)!r}. Give another path'
         )
 
 
@@ -145,7 +233,10 @@ def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Confi
     known = list(inspect.signature(convert).parameters)[1:]
     unknown = [name for name in options if name not in known]
     if unknown:
-        raise UsageError(f'--infobatch-options: {", ".join(unknown)} is none of {", ".join(known)}')
+        raise UsageError(
+            f'--infobatch-options: there is no option {", ".join(unknown)}; the options are '
+            + ', '.join(known)
+        )
     try:
         return convert(cfg, **options)
     except CannotConvert as error:
@@ -159,8 +250,8 @@ def fill_dataloaders(cfg: Config, *names: str) -> None:
 
     mmpretrain's dataloader configs rely on its ``train.py`` for the collate function, pinned
     memory and persistent workers. Here pinned memory is set only with an accelerator, where it
-    works. In every toolbox, without workers there are none to keep: so ``num_workers=0``, as used
-    to look into a pipeline, needs no second change.
+    works. In every toolbox ``num_workers=0`` sets ``persistent_workers=False``: PyTorch refuses
+    persistent workers without workers.
     """
     for name in names:
         loader = cfg.get(name)
@@ -174,108 +265,6 @@ def fill_dataloaders(cfg: Config, *names: str) -> None:
             loader['persistent_workers'] = False
 
 
-def prepare_launch(cfg: Config, training: bool) -> None:
-    """Make a distributed run possible on a machine without an accelerator.
-
-    mmengine selects a CUDA device whenever there is a launcher. Here, where there is none, the
-    processes join over gloo before the runner is built (it then skips its own start), and the
-    model is wrapped without device ids. With an accelerator nothing changes.
-
-    Args:
-        cfg (Config): The config, whose ``launcher`` is set. Changed in place.
-        training (bool): Whether the run trains. SyncBN, which is for GPUs only, is then an error;
-            in a test it is replaced by BN, which computes the same from the same checkpoint.
-
-    Raises:
-        UsageError: If a model with SyncBN is to be trained by several processes on the CPU.
-    """
-    if cfg.launcher == 'none' or get_device() != 'cpu':
-        return
-    layers = list(find_sync_bn(cfg.get('model', {}), 'model'))
-    if training and cfg.get('sync_bn') is not None:
-        layers.append(('sync_bn', cfg))
-    if training and layers:
-        names = [name for name, _ in layers]
-        raise UsageError(
-            f'{", ".join(names)}: SyncBN needs GPUs, and no accelerator was found for this run '
-            f'(launcher {cfg.launcher!r}). Use batch norm per process instead: '
-            "norm_cfg = dict(type='BN', requires_grad=True) in the config, or --cfg-options "
-            + ' '.join('sync_bn=None' if name == 'sync_bn' else f'{name}.type=BN' for name in names)
-        )
-    for _, layer in layers:
-        layer['type'] = 'BN'
-    if not dist.is_initialized():
-        _init_gloo(cfg)
-    if cfg.get('model_wrapper_cfg') is None:
-        cfg.model_wrapper_cfg = dict(
-            type='MMDistributedDataParallel',
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        )
-    cfg.model_wrapper_cfg.setdefault('device_ids', None)
-
-
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for; ``default_scope`` selects the toolbox."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-
-
-def run(main: Callable[[], None]) -> None:
-    """Call ``main``; print a user's error as one line and exit with status 2."""
-    try:
-        main()
-    except UsageError as error:
-        print(f'{Path(sys.argv[0]).name}: error: {error}', file=sys.stderr)
-        sys.exit(2)
-    leave_process_group()
-
-
-def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
-    """Yield (dotted name, config) of every SyncBN layer below ``node``."""
-    if isinstance(node, dict):
-        kind = node.get('type')
-        kind = getattr(kind, '__name__', kind)
-        if isinstance(kind, str) and kind.split('.')[-1] in SYNC_BN_TYPES:
-            yield name, node
-        items = list(node.items())
-    elif isinstance(node, (list, tuple)):
-        items = list(enumerate(node))
-    else:
-        return
-    for key, value in items:
-        yield from find_sync_bn(value, f'{name}.{key}')
-
-
-def leave_process_group() -> None:
-    """Leave the process group, if there is one, so that the process can end."""
-    if dist.is_available() and dist.is_initialized():
-        let_gloo_rest()
-        dist.destroy_process_group()
-
-
-def _init_gloo(cfg: Config) -> None:
-    """Join the processes of a launcher over gloo, with the timeout of ``env_cfg.dist_cfg``."""
-    env = os.environ
-    if cfg.launcher == 'slurm':
-        env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
-        env['LOCAL_RANK'] = env.get('SLURM_LOCALID', '0')
-        if 'MASTER_ADDR' not in env:
-            hosts = ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']]
-            env['MASTER_ADDR'] = subprocess.check_output(hosts, text=True).split()[0]
-    elif cfg.launcher == 'mpi':
-        env['RANK'] = env['OMPI_COMM_WORLD_RANK']
-        env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_SIZE']
-        env['LOCAL_RANK'] = env['OMPI_COMM_WORLD_LOCAL_RANK']
-    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in env]
-    if missing:
-        raise UsageError(
-            f'--launcher {cfg.launcher}: the environment does not have {", ".join(missing)}. '
-            'Start the processes with tools/dist_train.sh or tools/dist_test.sh (pytorch), '
-            'srun (slurm) or mpirun with MASTER_ADDR set (mpi)'
-        )
-    env.setdefault('MASTER_PORT', '29500')
-    seconds: Optional[float] = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-    options: Dict[str, Any] = {}
-    if seconds is not None:
-        options['timeout'] = datetime.timedelta(seconds=seconds)
-    dist.init_process_group('gloo', **options)

@@ -1,52 +1,35 @@
-"""Write a training config with InfoBatch switched on, to see it or to keep it.
+"""Write a training config with InfoBatch switched on, to look at it or to keep it.
 
-The result needs no flag: any ``tools/train.py`` trains it where ``mm_infobatch`` is installed.
+The result needs no flag: any OpenMMLab train.py trains it where mm_infobatch is installed.
 """
 
 import argparse
 from pathlib import Path
-from typing import List, Optional
 
-from mmengine.config import Config, DictAction
+from .common import (
+    UsageError,
+    add_config_arguments,
+    add_infobatch_options,
+    read_config,
+    switch_on_infobatch,
+)
 
-from _common import UsageError, run, switch_on_infobatch
 
-
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Switch InfoBatch on in a config')
-    parser.add_argument('config', help='path of a training config')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    add_config_arguments(parser)
     parser.add_argument('-o', '--out', required=True, help='the .py file to write')
-    parser.add_argument(
-        '--infobatch-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings, as in prune_ratio=0.5 delta=0.875; see mm_infobatch.convert',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, as with tools/train.py',
-    )
-    return parser.parse_args(argv)
+    add_infobatch_options(parser)
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Read, convert and write."""
-    args = parse_args()
     out = Path(args.out)
-    if not Path(args.config).is_file():
-        raise UsageError(f'config {args.config!r} does not exist: give the path of a config file')
+    cfg = read_config(args.config, args.cfg_options)
     if out.suffix != '.py':
         raise UsageError(
             f'--out {args.out!r}: configs are Python files; give a name that ends with .py'
         )
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     cfg = switch_on_infobatch(cfg, args.infobatch_options)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +37,3 @@ def main() -> None:
     except OSError as error:
         raise UsageError(f'--out {args.out!r}: cannot be written ({error.strerror})') from error
     print(f'wrote {out}')
-
-
-if __name__ == '__main__':
-    run(main)

@@ -7,43 +7,42 @@ says which toolbox it is for. The metrics also go to ``<work dir>/<timestamp>/<t
 import argparse
 import os
 from copy import deepcopy
-from typing import List, Optional
 
 from mmengine import dump
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import DumpResults
 
-from _common import (
+from .common import (
     UsageError,
-    add_common_arguments,
+    add_config_arguments,
+    add_run_arguments,
     build_runner,
     check_checkpoint,
     check_directory,
     fill_dataloaders,
     load_config,
-    prepare_launch,
-    run,
 )
+from .launch import prepare_launch
+from .resume import check_complete
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Test a checkpoint')
-    parser.add_argument('config', help='path of the config file')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    add_config_arguments(parser)
     parser.add_argument('checkpoint', help='path of the checkpoint file')
     parser.add_argument(
         '--out',
-        help='where predictions go: a directory of label maps (mmseg) or a .pkl file (mmpretrain)',
+        help='where to write predictions: a directory for label maps (mmseg) or a .pkl file '
+        '(mmpretrain)',
     )
     parser.add_argument(
         '--out-item',
         choices=['pred', 'metrics'],
         default='pred',
-        help='what --out receives with mmpretrain (default: pred)',
+        help='what to write to --out with mmpretrain (default: pred)',
     )
     parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
-    add_common_arguments(parser)
-    return parser.parse_args(argv)
+    add_run_arguments(parser)
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
@@ -75,8 +74,8 @@ def _check_out(cfg: Config, args: argparse.Namespace) -> None:
         suffixes += ['.json', '.yaml', '.yml']
     if not args.out.endswith(tuple(suffixes)):
         raise UsageError(
-            f'--out {args.out!r}: with --out-item {args.out_item} its name has to end '
-            f'in {" or ".join(suffixes)}'
+            f'--out {args.out!r}: with --out-item {args.out_item} the name has to end in '
+            + ' or '.join(suffixes)
         )
     check_directory(os.path.dirname(args.out) or '.', '--out')
 
@@ -102,10 +101,10 @@ def _use_tta(cfg: Config) -> None:
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Build the runner and test."""
-    args = parse_args()
     cfg = apply_args(load_config(args), args)
+    check_complete(cfg.load_from)
     prepare_launch(cfg, training=False)
     runner = build_runner(cfg)
     to_file = args.out is not None and cfg.get('default_scope') != 'mmseg'
@@ -114,7 +113,3 @@ def main() -> None:
     metrics = runner.test()
     if to_file and args.out_item == 'metrics' and runner.rank == 0:
         dump(metrics, args.out)
-
-
-if __name__ == '__main__':
-    run(main)

@@ -5,36 +5,35 @@ says which toolbox it is for. With ``--launcher`` and no accelerator, processes 
 """
 
 import argparse
-from typing import List, Optional
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 
-from _common import (
+from .common import (
     UsageError,
-    add_common_arguments,
+    add_config_arguments,
+    add_infobatch_options,
+    add_run_arguments,
     build_runner,
     check_checkpoint,
     fill_dataloaders,
     load_config,
-    prepare_launch,
-    run,
     switch_on_infobatch,
 )
-from _resume import choose_checkpoint, keeps_only_one
+from .launch import prepare_launch
+from .resume import choose_checkpoint, keeps_only_one
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Train a model')
-    parser.add_argument('config', help='path of the config file')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    add_config_arguments(parser)
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from CHECKPOINT; without a value, from the latest one in the work directory '
-        'that is whole',
+        help='resume from CHECKPOINT; without a value, from the latest complete one in the work '
+        'directory',
     )
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='train without validation')
@@ -46,18 +45,10 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--infobatch',
         action='store_true',
-        help='switch InfoBatch on: skip well-learned samples and weigh the others',
+        help='switch InfoBatch on: skip well-learned samples and weight the others',
     )
-    parser.add_argument(
-        '--infobatch-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='settings of --infobatch: prune_ratio=0.5 delta=0.875 budget=iterations '
-        'policy.type=SoftPruning score=CrossEntropyLoss per_image=True; see mm_infobatch.convert',
-    )
-    add_common_arguments(parser)
-    return parser.parse_args(argv)
+    add_infobatch_options(parser)
+    add_run_arguments(parser)
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
@@ -101,9 +92,8 @@ def _use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Build the runner and train."""
-    args = parse_args()
     cfg = apply_args(load_config(args), args)
     prepare_launch(cfg, training=True)
     notes = [choose_checkpoint(cfg) if cfg.get('resume') else None, keeps_only_one(cfg)]
@@ -111,7 +101,3 @@ def main() -> None:
     for note in filter(None, notes):
         runner.logger.warning(note)
     runner.train()
-
-
-if __name__ == '__main__':
-    run(main)

@@ -16,8 +16,6 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-from .resume import why_not_complete
-
 
 def classes_of_mmengine() -> List[Any]:
     """The classes in a checkpoint of MMEngine besides tensors and plain values."""
@@ -38,19 +36,8 @@ def classes_of_mmengine() -> List[Any]:
 
 
 def read_checkpoint(path: Path) -> Dict[str, Any]:
-    """Read a checkpoint of MMEngine, on the CPU.
-
-    Raises:
-        ValueError: If it is not one, or not complete.
-    """
-    reason = why_not_complete(path)
-    if reason is not None:
-        raise ValueError(f'checkpoint {path} {reason}')
+    """Read a checkpoint of MMEngine, on the CPU."""
     if not hasattr(torch.serialization, 'safe_globals'):
-        content = torch.load(path, map_location='cpu', weights_only=False)
-    else:
-        with torch.serialization.safe_globals(classes_of_mmengine()):
-            content = torch.load(path, map_location='cpu', weights_only=True)
-    if not isinstance(content, dict):
-        raise ValueError(f'{path} is not a checkpoint of MMEngine: it holds a {type(content)}')
-    return content
+        return torch.load(path, map_location='cpu', weights_only=False)
+    with torch.serialization.safe_globals(classes_of_mmengine()):
+        return torch.load(path, map_location='cpu', weights_only=True)

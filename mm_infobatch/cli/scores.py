@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from .checkpoints import read_checkpoint
 from .common import UsageError, add_config_arguments, check_directory, read_config
+from .resume import check_complete
 
 
 def build_model(cfg: Config) -> Any:
@@ -137,10 +138,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Write the file."""
     check_directory(str(args.out.parent), '--out')
+    for path in args.checkpoints:
+        check_complete(str(path))
     try:
         scores = _forgetting(args) if args.kind == 'forgetting' else _el2n(args)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     with open(args.out, 'wb') as file:
         np.save(file, scores)
     print(

@@ -7,7 +7,7 @@ from typing import Optional, Sequence
 
 from ..version import __version__
 from . import configs, convert, plot, scores, summarize, test, train
-from .common import UsageError, load_config
+from .common import UsageError
 from .launch import leave_process_group, start_processes, starts_processes
 
 # Each module has ``add_arguments(parser)`` and ``main(args)``; its docstring is the help.
@@ -40,7 +40,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
     subparsers = parser.add_subparsers(dest='subcommand', metavar='SUBCOMMAND', required=True)
     for name, module in SUBCOMMANDS.items():
-        description = module.__doc__ or ''
+        description = (module.__doc__ or '').replace('``', '')
         summary = ' '.join(description.split('\n\n')[0].split())
         subparser = subparsers.add_parser(
             name,
@@ -48,7 +48,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        subparser.set_defaults(error=subparser.error)
+        subparser.set_defaults(main=module.main, error=subparser.error)
         module.add_arguments(subparser)
     args, unknown = parser.parse_known_args(argv)
     if unknown:  # which parse_args would report with the usage of mm-infobatch itself
@@ -70,10 +70,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         sys.path.insert(0, os.getcwd())
     try:
         if starts_processes(args):
-            load_config(args)  # so that an error in it is reported once, not by each process
-            start_processes(args.gpus, argv)
+            start_processes(args, argv)
         else:
-            SUBCOMMANDS[args.subcommand].main(args)
+            args.main(args)
     except UsageError as error:
         print(f'mm-infobatch {args.subcommand}: error: {error}', file=sys.stderr)
         sys.exit(2)

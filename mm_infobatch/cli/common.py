@@ -5,6 +5,8 @@ import difflib
 import importlib.util
 import inspect
 import os
+import re
+import traceback
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -132,7 +134,7 @@ def find_config(name: str) -> str:
     folder, names = configs_of(package)
     path = path if path.endswith('.py') else f'{path}.py'
     if not (folder / path).is_file():
-        similar = difflib.get_close_matches(path, names, n=3)
+        similar = difflib.get_close_matches(path, names, cutoff=0.4)
         raise UsageError(
             f'config {name!r} does not exist: there is no {path!r} in {str(folder)!r}'
             + (f'; similar ones: {", ".join(similar)}' if similar else '')
@@ -150,10 +152,11 @@ def read_config(name: str, options: Optional[Dict[str, Any]] = None) -> Config:
     Raises:
         UsageError: If the file cannot be read, or an option does not fit it.
     """
+    path = find_config(name)
     try:
-        cfg = Config.fromfile(find_config(name))
-    except (SyntaxError, OSError) as error:
-        raise UsageError(f'config {name!r} cannot be read: {error}') from error
+        cfg = Config.fromfile(path)
+    except Exception as error:  # whatever the config, or a module that it imports, raises
+        raise UsageError(f'config {name!r} cannot be read: {_in_one_line(error)}') from error
     if options is not None:
         try:
             cfg.merge_from_dict(options)
@@ -162,6 +165,20 @@ def read_config(name: str, options: Optional[Dict[str, Any]] = None) -> Config:
                 f'--cfg-options {options}: does not fit the config: {error}'
             ) from error
     return cfg
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What was raised, and where in the user's files."""
+    while isinstance(error, ImportError) and error.__context__ is not None:
+        error = error.__context__  # MMEngine's own error has the whole sys.path instead of a reason
+    text = f'{type(error).__name__}: {" ".join(str(error).split())}'
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not re.search('importlib|mmengine', frame.filename)]
+    if theirs and theirs[-1].filename != __file__ and not isinstance(error, SyntaxError):
+        text += f' ({theirs[-1].filename}, line {theirs[-1].lineno})'
+    if isinstance(error, ModuleNotFoundError):
+        text += '. Python looks for your own modules in the current directory and in PYTHONPATH'
+    return text
 
 
 def load_config(args: argparse.Namespace) -> Config:

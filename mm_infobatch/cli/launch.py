@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ..training.gloo import let_gloo_rest
-from .common import UsageError
+from .common import UsageError, load_config
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
 
@@ -45,24 +45,29 @@ def starts_processes(args: argparse.Namespace) -> bool:
     return True
 
 
-def start_processes(gpus: int, argv: Sequence[str]) -> None:
+def start_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """Start this command in several processes through torchrun, and wait for their end.
+
+    What each of them will do with the arguments is tried before, so that most errors in them are
+    reported once.
 
     Within one machine they meet at a free port. On several machines, or with ``PORT`` set, the
     environment says where, as for OpenMMLab's ``dist_train.sh``: ``NNODES``, ``NODE_RANK``,
     ``MASTER_ADDR``, ``PORT``.
 
     Args:
-        gpus (int): The number of processes on this machine.
+        args (argparse.Namespace): The arguments of train or test, parsed.
         argv (Sequence[str]): The arguments, the subcommand first.
 
     Raises:
+        UsageError: If an argument or the config cannot work.
         SystemExit: If a process fails, with its exit status.
     """
+    args.apply_args(load_config(args), args)
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    command = [f'--nproc-per-node={gpus}', '--module', 'mm_infobatch', *argv]
+    command = [f'--nproc-per-node={args.gpus}', '--module', 'mm_infobatch', *argv]
     try:
         run.main([*_meeting_point(), *command, '--launcher', 'pytorch'])
     except ChildFailedError as error:

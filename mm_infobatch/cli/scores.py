@@ -128,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one = kinds.add_parser('el2n', help='from a trained classifier')
     add_config_arguments(one)
     one.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
-    one.add_argument('--batch-size', type=int, default=256)
+    one.add_argument('--batch-size', type=int, default=256, help='default: 256')
     two = kinds.add_parser('forgetting', help='from the scores in checkpoints of one run')
     two.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
     for kind in (one, two):

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--tta', action='store_true', help='test with test-time augmentation')
     add_run_arguments(parser)
+    parser.set_defaults(apply_args=apply_args)
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> Config:

@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_infobatch_options(parser)
     add_run_arguments(parser)
+    parser.set_defaults(apply_args=apply_args)
 
 
 def apply_args(cfg: Config, args: argparse.Namespace) -> Config:

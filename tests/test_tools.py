@@ -627,7 +627,6 @@ def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
     env = dict(
         os.environ,
         PYTHON=sys.executable,
-        PORT='29713',
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='-1',
         PYTHONPATH=str(ROOT),

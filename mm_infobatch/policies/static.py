@@ -89,7 +89,7 @@ class FromFile(_Static):
 
     For scores that were made before, such as EL2N (`Paul et al. 2021
     <https://arxiv.org/abs/2107.07075>`_) or forgetting counts (`Toneva et al. 2018
-    <https://arxiv.org/abs/1812.05159>`_), which ``tools/score_samples.py`` writes. The other
+    <https://arxiv.org/abs/1812.05159>`_), which ``mm-infobatch scores`` writes. The other
     samples are never seen, the first pass included. Set ``sampler.delta=1`` beside it, or
     annealing trains on all samples. O(N) once, without a sort; among equal scores at the edge,
     as forgetting counts have them, chance decides.
@@ -133,7 +133,7 @@ class FromFile(_Static):
             raise ValueError(
                 f'{self.path} has {len(self.values)} scores, but the training dataset has '
                 f'{num_samples} samples: scores belong to samples by their place; write the file '
-                'for this dataset with tools/score_samples.py, or change policy.path'
+                'for this dataset with mm-infobatch scores, or change policy.path'
             )
         generator = torch.Generator().manual_seed(self.seed)
         values = -self.values if self.reverse else self.values
@@ -156,7 +156,7 @@ def read_scores(path: str) -> Tensor:
     Raises:
         ValueError: If there is no such file, or it does not hold one finite number a sample.
     """
-    write = 'write it with tools/score_samples.py, or change policy.path'
+    write = 'write it with mm-infobatch scores, or change policy.path'
     if not Path(path).is_file():
         raise ValueError(f'there is no file {path!r} of scores; {write}')
     try:

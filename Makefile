@@ -17,11 +17,11 @@ DATA := data/shapes/scenes.txt
 DEMO := work_dirs/demo
 BASELINE := upernet_r18-slim_1xb8-1.2k_shapes-64x64
 INFOBATCH := upernet_r18-slim_1xb8-infobatch-1.2k_shapes-64x64
-SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py') tools/train.py tools/_common.py
+SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py')
 
 # Two trainings at once would take each other's time.
 .NOTPARALLEL:
-.PHONY: help setup setup-openmmlab demo test test-gpu report test-faults test-openmmlab lint format clean
+.PHONY: help setup setup-openmmlab demo test test-gpu report test-faults test-openmmlab docs lint format clean
 
 help:
 	@echo 'make setup   the environment in $(VENV)'
@@ -32,6 +32,7 @@ help:
 	@echo 'make test-faults     kill, damage and move runs, and resume them (about 20 minutes);'
 	@echo '                     RECORD=records/faults keeps the results, for docs/faults.md'
 	@echo 'make test-openmmlab  all tests with the stock toolboxes, in $(VENV_OPENMMLAB), which it makes'
+	@echo 'make docs    the documentation site, in docs/_build'
 	@echo 'make lint    ruff (rules and format) and mypy'
 	@echo 'make format  put the code into the style of the project'
 	@echo 'make clean   remove what these made, but $(VENV)'
@@ -47,12 +48,12 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(DEMO)/$(BASELINE)/.done $(DEMO)/$(INFOBATCH)/.done
-	@$(BIN)/python tools/plot_curves.py $(^D) --labels 'all data' InfoBatch --out $(DEMO)/curves.png
-	@$(BIN)/python tools/summarize.py $(^D) --labels 'all data' InfoBatch
+	@$(BIN)/python -m mm_infobatch plot $(^D) --labels 'all data' InfoBatch --out $(DEMO)/curves.png
+	@$(BIN)/python -m mm_infobatch summarize $(^D) --labels 'all data' InfoBatch
 
 $(DEMO)/%/.done: $(STAMP) $(DATA) $(SOURCES)
 	rm -rf $(@D)
-	$(BIN)/python tools/train.py configs/demo/$*.py --work-dir $(@D)
+	$(BIN)/python -m mm_infobatch train configs/demo/$*.py --work-dir $(@D)
 	@touch $@
 
 $(DATA): $(STAMP) tools/make_segmentation_data.py
@@ -93,6 +94,10 @@ setup-openmmlab:
 	$(BIN_OPENMMLAB)/python -m pip install --no-build-isolation 'mmcv==2.1.0'
 	$(BIN_OPENMMLAB)/python -m pip install -e '.[openmmlab,test]'
 
+docs: $(STAMP)
+	@$(BIN)/python -c 'import furo, myst_parser' 2>/dev/null || $(BIN)/python -m pip install -e '.[docs]'
+	$(BIN)/python -W ignore -m sphinx -q -W --keep-going -b html docs docs/_build
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -103,4 +108,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(DEMO) data/shapes build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) data/shapes docs/_build build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

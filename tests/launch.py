@@ -32,7 +32,6 @@ def launch(cfg, processes=2, imports=(), gpu=False):
         env=dict(
             os.environ,
             PYTHON=sys.executable,
-            PORT=str(free_port()),
             OMP_NUM_THREADS='1',
             PYTHONPATH=str(ROOT / 'tests'),
             PYTHONWARNINGS='ignore',

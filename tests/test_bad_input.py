@@ -11,15 +11,13 @@ import pytest
 import runs
 import torch
 from helpers import Numbered
-from test_tools import test_tool, train_tool
 
-import _common
 import make_record
 import make_segmentation_data
-import plot_curves
 import render_docs
-import summarize
-from mm_infobatch import PRUNING_POLICIES, InfoBatchLoss, InfoBatchSampler
+from mm_infobatch import PRUNING_POLICIES, InfoBatchLoss, InfoBatchSampler, cli
+from mm_infobatch.cli import common, run_logs
+from mm_infobatch.cli import train as train_tool
 from mm_infobatch.passes.scores import ScoreTable
 from mm_infobatch.policies import Plan
 
@@ -376,34 +374,40 @@ def config_file(cls, tmp_path):
 
 
 def command(monkeypatch, capsys, tool, *arguments):
-    """Run a tool's ``main`` as a script.
+    """Run a subcommand, by its name, or the ``main`` of a tool, which ends with an error.
 
     Returns:
-        tuple: Its exit status or message, and what it wrote to standard error.
+        str: What it wrote to standard error.
     """
-    name = Path(tool.__file__).name
-    monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+    arguments = [str(argument) for argument in arguments]
     with pytest.raises(SystemExit) as info:
-        _common.run(tool.main) if tool in (train_tool, test_tool) else tool.main()
+        if isinstance(tool, str):
+            name = f'mm-infobatch {tool}'
+            cli.main([tool, *arguments])
+        else:
+            name = Path(tool.__file__).name
+            monkeypatch.setattr(sys, 'argv', [name, *arguments])
+            tool.main()
     error = capsys.readouterr().err
     if isinstance(info.value.code, str):
         error += info.value.code
     assert info.value.code not in (0, None)
+    assert info.value.code == 2 or not isinstance(tool, str)
     assert f'{name}: error: ' in error and 'Traceback' not in error
     return error
 
 
 def test_options_of_a_config_that_are_no_pairs_are_refused(monkeypatch, capsys, config_file):
     for pair in ('train_cfg.max_epochs', '=3'):
-        error = command(monkeypatch, capsys, train_tool, config_file, '--cfg-options', pair)
-        assert f'--cfg-options: {pair!r} is no pair; write key=value' in error
-    error = command(monkeypatch, capsys, train_tool, config_file, '--cfg-options', 'a=[1,2')
+        error = command(monkeypatch, capsys, 'train', config_file, '--cfg-options', pair)
+        assert f'--cfg-options: {pair!r} is not a pair; write key=value' in error
+    error = command(monkeypatch, capsys, 'train', config_file, '--cfg-options', 'a=[1,2')
     assert '--cfg-options' in error and '[1,2' in error
 
 
 def test_options_that_do_not_fit_the_config_are_refused(monkeypatch, capsys, config_file):
     error = command(
-        monkeypatch, capsys, train_tool, config_file, '--cfg-options', 'custom_hooks.7.type=X'
+        monkeypatch, capsys, 'train', config_file, '--cfg-options', 'custom_hooks.7.type=X'
     )
     assert '--cfg-options' in error and 'custom_hooks.7.type' in error
 
@@ -411,7 +415,7 @@ def test_options_that_do_not_fit_the_config_are_refused(monkeypatch, capsys, con
 @pytest.mark.parametrize('name, content', [('c.py', 'model = dict('), ('c.txt', 'model = 1')])
 def test_a_config_that_cannot_be_read_is_refused(monkeypatch, capsys, tmp_path, name, content):
     (tmp_path / name).write_text(content)
-    error = command(monkeypatch, capsys, train_tool, tmp_path / name)
+    error = command(monkeypatch, capsys, 'train', tmp_path / name)
     assert f'config {str(tmp_path / name)!r} cannot be read' in error
 
 
@@ -431,25 +435,25 @@ def test_arguments_of_train_that_cannot_work_are_refused(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_tool, 'get_device', lambda: 'cpu')
-    assert message in command(monkeypatch, capsys, train_tool, config_file, *arguments)
+    assert message in command(monkeypatch, capsys, 'train', config_file, *arguments)
     assert not (tmp_path / 'work_dirs').exists()
 
 
-@pytest.mark.parametrize('tool', [train_tool, test_tool])
+@pytest.mark.parametrize('tool', ['train', 'test'])
 def test_a_work_dir_that_cannot_be_written_is_refused(
     monkeypatch, capsys, config_file, tmp_path, tool
 ):
     (tmp_path / 'weights.pth').write_bytes(b'')
     work_dir = below_a_file(tmp_path)
-    checkpoint = [tmp_path / 'weights.pth'] if tool is test_tool else []
+    checkpoint = [tmp_path / 'weights.pth'] if tool == 'test' else []
     error = command(monkeypatch, capsys, tool, config_file, *checkpoint, '--work-dir', work_dir)
     assert f'--work-dir {str(work_dir)!r} cannot be written' in error
-    assert f'{str(work_dir.parent)!r} is no directory. Give another one' in error
+    assert f'{str(work_dir.parent)!r} is not a directory. Give another path' in error
 
 
 def test_a_work_dir_is_checked_and_not_made(config_file, tmp_path):
-    args = train_tool.parse_args([str(config_file), '--work-dir', str(tmp_path / 'a' / 'b')])
-    _common.load_config(args)
+    args = cli.parse_args(['train', str(config_file), '--work-dir', str(tmp_path / 'a' / 'b')])
+    common.load_config(args)
     assert not (tmp_path / 'a').exists()
 
 
@@ -476,7 +480,7 @@ def test_arguments_of_test_that_cannot_work_are_refused(
     if message is None:
         arguments = [*arguments, '--cfg-options', 'default_scope=mmseg']
         message = '--tta: the config has no tta_model and no tta_pipeline'
-    assert message in command(monkeypatch, capsys, test_tool, config_file, *arguments)
+    assert message in command(monkeypatch, capsys, 'test', config_file, *arguments)
 
 
 def a_run(tmp_path):
@@ -505,7 +509,7 @@ def test_a_foreign_report_is_refused_by_the_tools_that_read_runs(
 ):
     work_dir = a_run(tmp_path)
     (work_dir / 'infobatch.json').write_text(content)
-    for tool, more in ((summarize, []), (plot_curves, ['--out', tmp_path / 'a.png'])):
+    for tool, more in (('summarize', []), ('plot', ['--out', tmp_path / 'a.png'])):
         error = command(monkeypatch, capsys, tool, work_dir, *more)
         assert str(work_dir / 'infobatch.json') in error
         assert 'not what InfoBatchHook writes' in error or 'only version 1 can be read' in error
@@ -515,16 +519,16 @@ def test_lines_of_a_log_that_are_no_rows_are_left_out(tmp_path):
     work_dir = a_run(tmp_path)
     with (work_dir / '1' / 'vis_data' / 'scalars.json').open('a') as file:
         file.write('3\n[1]\nnull\n')
-    assert summarize.read_run(work_dir).iterations == 2
+    assert run_logs.read_run(work_dir).iterations == 2
 
 
 def test_a_figure_that_cannot_be_written_is_refused(monkeypatch, capsys, tmp_path):
     work_dir, out = a_run(tmp_path), below_a_file(tmp_path) / 'a.png'
-    assert 'file' in command(monkeypatch, capsys, plot_curves, work_dir, '--out', out)
+    assert 'file' in command(monkeypatch, capsys, 'plot', work_dir, '--out', out)
     out = tmp_path / 'a.xyz'
-    assert 'xyz' in command(monkeypatch, capsys, plot_curves, work_dir, '--out', out)
+    assert 'xyz' in command(monkeypatch, capsys, 'plot', work_dir, '--out', out)
     assert "invalid choice: 'days'" in command(
-        monkeypatch, capsys, plot_curves, work_dir, '--out', out, '--x', 'days'
+        monkeypatch, capsys, 'plot', work_dir, '--out', out, '--x', 'days'
     )
 
 

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 import runs
 import torch
-from launch import free_port
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -35,7 +34,6 @@ def command(cfg, *args, stall_at=None):
     env = dict(
         os.environ,
         PYTHON=sys.executable,
-        PORT=str(free_port()),
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='',
         PYTHONPATH=str(ROOT / 'tests'),

@@ -8,7 +8,7 @@ import runs
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-import _common
+from mm_infobatch.cli import launch
 from mm_infobatch.training import gloo
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -37,7 +37,7 @@ def group(monkeypatch):
             get_backend=lambda: backend,
             destroy_process_group=lambda: left.append(backend),
         )
-        for module in (gloo, _common):
+        for module in (gloo, launch):
             monkeypatch.setattr(module, 'dist', told)
 
     left = start.left = []
@@ -95,8 +95,8 @@ def test_a_run_pauses_before_each_start_of_its_workers(tmp_path, pauses, group):
 
 
 def test_a_process_group_is_left_after_a_pause(pauses, group):
-    _common.leave_process_group()
+    launch.leave_process_group()
     assert pauses == group.left == []
     group('gloo')
-    _common.leave_process_group()
+    launch.leave_process_group()
     assert pauses == [(gloo.GRACE, 0)] and group.left == ['gloo']

@@ -14,10 +14,10 @@ from mmengine.config import Config
 
 import compare_policies
 import render_docs
-import score_samples
 import study_stability
-from _checkpoints import read_checkpoint
-from mm_infobatch import PRUNING_POLICIES
+from mm_infobatch import PRUNING_POLICIES, cli
+from mm_infobatch.cli import scores as score_samples
+from mm_infobatch.cli.checkpoints import read_checkpoint
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,8 +43,17 @@ def test_el2n_scores_are_the_errors_of_the_predicted_probabilities(trained, tmp_
     folder, recorder = trained
     paths = [str(folder / 'run' / f'epoch_{index}.pth') for index in (4, 5)]
     out = tmp_path / 'el2n.npy'
-    score_samples.main(
-        ['el2n', str(folder / 'config.py'), *paths, '--out', str(out), '--batch-size', '5']
+    cli.main(
+        [
+            'scores',
+            'el2n',
+            str(folder / 'config.py'),
+            *paths,
+            '--out',
+            str(out),
+            '--batch-size',
+            '5',
+        ]
     )
     assert f'{NUM_IMAGES} scores' in capsys.readouterr().out
     scores = np.load(out)
@@ -91,25 +100,27 @@ def test_forgetting_reads_the_scores_of_a_run_in_the_order_of_training(trained, 
     for index in range(1, 5):
         assert np.array_equal(losses[index - 1], recorder.passes[index][0].numpy())
     out = tmp_path / 'forgetting.npy'
-    score_samples.main(['forgetting', *map(str, paths), '--out', str(out)])
+    cli.main(['scores', 'forgetting', *map(str, paths), '--out', str(out)])
     assert np.array_equal(np.load(out), score_samples.forgetting(losses))
 
 
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (['forgetting', 'nowhere.pth', '--out', 'x.npy'], 'no file nowhere.pth'),
+        (['forgetting', 'nowhere.pth', '--out', 'x.npy'], 'checkpoint nowhere.pth does not exist'),
         (['forgetting', '{stock}', '{stock}', '--out', 'x.npy'], 'without InfoBatch'),
         (['forgetting', '{stock}', '--out', 'x.npy'], 'two checkpoints'),
         (['el2n', '{seg}', '{stock}', '--out', 'x.npy'], 'classification'),
     ],
 )
-def test_what_cannot_be_scored_is_refused(tmp_path, arguments, words):
+def test_what_cannot_be_scored_is_refused(tmp_path, capsys, arguments, words):
     torch.save(dict(state_dict={}), tmp_path / 'stock.pth')
     runs.segmentation_config('data', str(tmp_path)).dump(tmp_path / 'seg.py')
     names = dict(stock=tmp_path / 'stock.pth', seg=tmp_path / 'seg.py')
-    with pytest.raises(SystemExit, match=words):
-        score_samples.main([argument.format(**names) for argument in arguments])
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['scores', *(argument.format(**names) for argument in arguments)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('mm-infobatch scores: error: ') and words in line
 
 
 def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):

@@ -28,7 +28,7 @@ METHODS = {'literal_eval', 'unpickle', 'Unpickler', 'loads_pickle', 'read_pickle
            'system', 'popen', 'getoutput', 'allow_pickle', 'from_pickle'}  # yapf: disable
 
 # An older PyTorch cannot allow single classes, so a tool loads there as mmengine does.
-ALLOWED = {'_checkpoints.py': ['torch.load without weights_only=True']}
+ALLOWED = {'checkpoints.py': ['torch.load without weights_only=True']}
 
 
 def findings(source):
@@ -114,7 +114,7 @@ def test_the_search_finds_nothing_else(source):
 
 def test_the_search_covers_the_package_and_the_tools():
     names = {path.name for path in SOURCES}
-    assert {'hook.py', 'sampler.py', 'soft_pruning.py', '_runs.py', 'train.py'} <= names
+    assert {'hook.py', 'sampler.py', 'soft_pruning.py', 'run_logs.py', 'train.py'} <= names
 
 
 # ------------------------------------------------------------------------- checkpoints

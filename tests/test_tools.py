@@ -1,6 +1,5 @@
 """The tools: data maker, table, figure, arguments, launchers. No network, seeded, on the CPU."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -13,24 +12,14 @@ from mmengine.config import Config
 from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
-import _common
-import _runs
 import make_segmentation_data
-import plot_curves
-import summarize
+from mm_infobatch import cli
+from mm_infobatch.cli import common, launch, plot, run_logs, summarize
+from mm_infobatch.cli import test as test_tool
+from mm_infobatch.cli import train as train_tool
 
 ROOT = Path(__file__).resolve().parent.parent
 
-
-def load_tool(name):
-    """Import tools/<name>.py: ``test`` is also a package of the standard library."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-train_tool, test_tool = load_tool('train'), load_tool('test')
 
 # ------------------------------------------------------------------ data maker
 
@@ -191,22 +180,22 @@ def pruned(tmp_path):
 
 
 def test_a_baseline_counts_iterations_times_batch_size_times_processes(baseline):
-    run = _runs.read_run(baseline)
+    run = run_logs.read_run(baseline)
     assert (run.iterations, run.samples, run.seconds, run.notes) == (60, 240, 30.0, [])
     log = baseline / '20260101_000000' / '20260101_000000.log'
     log.write_text('    Distributed training: True\n    GPU number: 2\n')
-    assert _runs.read_run(baseline).samples == 480
+    assert run_logs.read_run(baseline).samples == 480
 
 
 def test_samples_stay_unknown_where_the_number_of_processes_is(tmp_path):
     write_session(tmp_path, [train_row(60)], launcher='pytorch')
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     assert run.samples is None
     assert run.notes == ['samples unknown: no <timestamp>.log that tells the number of processes']
 
 
 def test_infobatch_json_gives_samples_and_saving_and_the_choosing_is_in_the_clock(pruned):
-    run = _runs.read_run(pruned)
+    run = run_logs.read_run(pruned)
     assert (run.iterations, run.samples) == (65, 260)
     assert run.seconds == pytest.approx(65 * 0.5 + 3 * 0.25)
     assert run.samples_at(np.array([0, 25, 40, 65])).tolist() == [0, 100, 160, 260]
@@ -227,7 +216,7 @@ def test_a_resumed_run_is_merged_and_the_later_session_wins(tmp_path):
         '    GPU number: 2\n',
     )
     write_session(tmp_path, [], '20260103_000000')  # a test, or a start that failed
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     assert [(row['iter'], row['loss']) for row in run.train] == [
         (10, 1.0),
         (20, 1.0),
@@ -244,7 +233,7 @@ def test_a_second_run_in_the_same_directory_replaces_the_first(tmp_path):
     write_session(tmp_path, [train_row(i) for i in (10, 20, 30)], '20260101_000000')
     (tmp_path / 'last_checkpoint').write_text('somewhere/iter_1000.pth')
     write_session(tmp_path, [train_row(10, loss=7.0)], '20260102_000000')
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     assert [row['loss'] for row in run.train] == [7.0]
     assert run.iterations == 10
 
@@ -264,7 +253,7 @@ def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
         train_cfg=dict(max_epochs=2),
         default_hooks=dict(logger=dict(interval=10)),
     )
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     name, steps, values = run.metric()
     assert (name, steps.tolist(), values.tolist()) == ('accuracy/top1', [12, 24], [50.0, 60.0])
     assert (run.iterations, run.samples, run.notes) == (24, 96, [])
@@ -272,16 +261,16 @@ def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
 
 def test_a_checkpoint_proves_iterations_that_were_not_logged(tmp_path):
     write_session(tmp_path, [train_row(50)], train_cfg=dict(max_iters=57))
-    assert _runs.read_run(tmp_path).notes == ['the logs end at iteration 50 of 57']
+    assert run_logs.read_run(tmp_path).notes == ['the logs end at iteration 50 of 57']
     (tmp_path / 'last_checkpoint').write_text('somewhere/iter_57.pth')
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     assert (run.iterations, run.samples, run.notes) == (57, 57 * 4, [])
 
 
 def test_a_line_cut_off_by_a_kill_is_left_out(baseline):
     path = baseline / '20260101_000000' / 'vis_data' / 'scalars.json'
     path.write_text(path.read_text() + '{"loss": 1.0, "it')
-    assert _runs.read_run(baseline).iterations == 60
+    assert run_logs.read_run(baseline).iterations == 60
 
 
 def test_time_that_is_only_sampled_is_called_an_estimate(tmp_path):
@@ -291,7 +280,7 @@ def test_time_that_is_only_sampled_is_called_an_estimate(tmp_path):
         train_cfg=dict(max_iters=100),
         default_hooks=dict(logger=dict(interval=50)),
     )
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     assert run.seconds == 50.0
     assert run.notes == [
         'time estimated: the log has the mean of the last 10 of every 50 iterations'
@@ -304,7 +293,7 @@ def test_a_log_with_hierarchy_reads_the_same(tmp_path):
         {'val/mIoU': 40.0, 'val/time': 1.0, 'step': 60},
     ]
     write_session(tmp_path, rows)
-    run = _runs.read_run(tmp_path)
+    run = run_logs.read_run(tmp_path)
     assert (run.seconds, run.metric()[0], run.metric()[2].tolist()) == (30.0, 'mIoU', [40.0])
 
 
@@ -312,7 +301,7 @@ def test_a_log_with_hierarchy_reads_the_same(tmp_path):
 
 
 def test_the_table_has_a_row_for_each_run_with_numbers_from_the_logs(baseline, pruned, capsys):
-    summarize.main([str(baseline), str(pruned)])
+    cli.main(['summarize', str(baseline), str(pruned)])
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     assert cells[0] == list(summarize.HEADER)
@@ -322,7 +311,7 @@ def test_the_table_has_a_row_for_each_run_with_numbers_from_the_logs(baseline, p
 
 
 def test_the_table_takes_a_metric_and_labels(baseline, capsys):
-    summarize.main([str(baseline), '--metric', 'aAcc', '--labels', 'all data'])
+    cli.main(['summarize', str(baseline), '--metric', 'aAcc', '--labels', 'all data'])
     assert '| all data | 60 ' in capsys.readouterr().out
 
 
@@ -334,7 +323,7 @@ def test_durations_are_written_for_people(seconds, text):
     assert summarize.duration(seconds) == text
 
 
-@pytest.mark.parametrize('tool', [summarize, plot_curves])
+@pytest.mark.parametrize('subcommand', ['summarize', 'plot'])
 @pytest.mark.parametrize(
     'case, message',
     [
@@ -346,7 +335,7 @@ def test_durations_are_written_for_people(seconds, text):
         ('broken', 'is not what InfoBatchHook writes'),
     ],
 )
-def test_a_bad_input_is_one_clear_error(baseline, tmp_path, tool, case, message):
+def test_a_bad_input_is_one_clear_error(baseline, tmp_path, capsys, subcommand, case, message):
     arguments = [str(baseline)]
     if case == 'missing':
         arguments = [str(tmp_path / 'nowhere')]
@@ -360,49 +349,52 @@ def test_a_bad_input_is_one_clear_error(baseline, tmp_path, tool, case, message)
     else:
         content = '{"version": 2}' if case == 'version' else '[1, '
         (baseline / 'infobatch.json').write_text(content)
-    if tool is plot_curves:
+    if subcommand == 'plot':
         arguments += ['--out', str(tmp_path / 'curves.png')]
     with pytest.raises(SystemExit) as error:
-        tool.main(arguments)
-    assert message in str(error.value)
-    assert str(error.value).startswith(f'{tool.__name__}.py: error: ')
+        cli.main([subcommand, *arguments])
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'mm-infobatch {subcommand}: error: ') and message in line
     assert not (tmp_path / 'curves.png').exists()
 
 
-@pytest.mark.parametrize('x', list(plot_curves.AXES))
+@pytest.mark.parametrize('x', list(plot.AXES))
 def test_the_figure_is_written_for_each_x_axis(baseline, pruned, tmp_path, x):
     out = tmp_path / 'new' / 'curves.png'
-    plot_curves.main([str(baseline), str(pruned), '--out', str(out), '--x', x])
+    cli.main(['plot', str(baseline), str(pruned), '--out', str(out), '--x', x])
     with Image.open(out) as image:
         assert image.size[0] == 1280
 
 
 def test_the_figure_shows_losses_metrics_and_pruned_shares(baseline, pruned):
-    runs = [_runs.read_run(path) for path in (baseline, pruned)]
-    figure = plot_curves.draw(runs, ['a', 'b'])
+    runs = [run_logs.read_run(path) for path in (baseline, pruned)]
+    figure = plot.draw(runs, ['a', 'b'])
     labels = [axis.get_ylabel() for axis in figure.axes]
     assert labels == ['training loss', 'mIoU', 'pruned in pass']
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ['a', 'b']
     steps = figure.axes[2].patches[0].get_data()
     assert steps.edges.tolist() == [0, 25, 40, 65]
     assert steps.values.tolist() == pytest.approx([0, 0.4, 0])
-    assert len(plot_curves.draw(runs[:1], ['a']).axes) == 2, 'nothing was pruned: no third panel'
+    assert len(plot.draw(runs[:1], ['a']).axes) == 2, 'nothing was pruned: no third panel'
 
 
 def test_a_loss_that_is_not_a_number_leaves_a_gap_and_nothing_else(tmp_path):
     rows = [train_row(i, loss=float('nan') if i == 30 else 1.0) for i in range(10, 61, 10)]
     write_session(tmp_path / 'run', rows)
-    plot_curves.main([str(tmp_path / 'run'), '--out', str(tmp_path / 'c.png')])
+    cli.main(['plot', str(tmp_path / 'run'), '--out', str(tmp_path / 'c.png')])
     assert (tmp_path / 'c.png').exists()
     values = np.full(100, 2.0)
     values[40] = np.nan
-    assert plot_curves.smooth(values).tolist() == [2.0] * 100
+    assert plot.smooth(values).tolist() == [2.0] * 100
 
 
-def test_an_x_axis_that_the_logs_cannot_give_is_refused(tmp_path):
+def test_an_x_axis_that_the_logs_cannot_give_is_refused(tmp_path, capsys):
     write_session(tmp_path / 'run', [dict(loss=1.0, iter=60, step=60)])
-    with pytest.raises(SystemExit, match='time unknown: the logs have none .* Use --x iter'):
-        plot_curves.main([str(tmp_path / 'run'), '--x', 'time', '--out', 'unused.png'])
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['plot', str(tmp_path / 'run'), '--x', 'time', '--out', 'unused.png'])
+    error = capsys.readouterr().err
+    assert 'time unknown: the logs have none' in error and 'Use --x iter' in error
 
 
 # ------------------------------------------------------- arguments of train, test
@@ -425,8 +417,8 @@ optim_wrapper = dict(type='OptimWrapper')
 
 
 def train_config(*arguments):
-    args = train_tool.parse_args(list(arguments))
-    return train_tool.apply_args(_common.load_config(args), args)
+    args = cli.parse_args(['train', *arguments])
+    return train_tool.apply_args(common.load_config(args), args)
 
 
 def test_the_work_dir_is_the_argument_else_the_configs_else_named_after_it(config, tmp_path):
@@ -444,7 +436,7 @@ def test_resume_is_off_or_automatic_or_from_a_checkpoint(config, tmp_path):
     checkpoint.touch()
     cfg = train_config(config, '--resume', str(checkpoint))
     assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
-    with pytest.raises(_common.UsageError, match="checkpoint 'no.pth' does not exist"):
+    with pytest.raises(common.UsageError, match="checkpoint 'no.pth' does not exist"):
         train_config(config, '--resume', 'no.pth')
 
 
@@ -456,7 +448,7 @@ def test_no_validate_takes_validation_out(config):
 def test_auto_scale_lr_needs_the_batch_size_that_the_rate_is_for(config):
     option = 'auto_scale_lr.base_batch_size=16'
     assert train_config(config, '--auto-scale-lr', '--cfg-options', option).auto_scale_lr.enable
-    with pytest.raises(_common.UsageError, match='Add auto_scale_lr = dict'):
+    with pytest.raises(common.UsageError, match='Add auto_scale_lr = dict'):
         train_config(config, '--auto-scale-lr')
 
 
@@ -464,10 +456,10 @@ def test_amp_needs_an_accelerator_and_the_plain_optimizer_wrapper(config, monkey
     monkeypatch.setattr(train_tool, 'get_device', lambda: 'cuda')
     cfg = train_config(config, '--amp')
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
-    with pytest.raises(_common.UsageError, match="but the config has 'Other'"):
+    with pytest.raises(common.UsageError, match="but the config has 'Other'"):
         train_config(config, '--amp', '--cfg-options', 'optim_wrapper.type=Other')
     monkeypatch.setattr(train_tool, 'get_device', lambda: 'cpu')
-    with pytest.raises(_common.UsageError, match='needs an accelerator'):
+    with pytest.raises(common.UsageError, match='needs an accelerator'):
         train_config(config, '--amp')
 
 
@@ -482,32 +474,31 @@ def test_mmpretrains_dataloaders_are_completed_and_mmsegs_left_alone(config):
 
 def test_the_out_of_test_is_a_directory_with_mmseg(config, tmp_path):
     (tmp_path / 'c.pth').touch()
-    args = test_tool.parse_args([config, str(tmp_path / 'c.pth'), '--out', 'maps'])
-    cfg = test_tool.apply_args(_common.load_config(args), args)
+    args = cli.parse_args(['test', config, str(tmp_path / 'c.pth'), '--out', 'maps'])
+    cfg = test_tool.apply_args(common.load_config(args), args)
     assert cfg.test_evaluator.output_dir == 'maps'
     assert cfg.load_from == str(tmp_path / 'c.pth')
 
 
 def test_tta_is_the_configs_or_with_mmpretrain_a_flip(config, tmp_path):
     (tmp_path / 'c.pth').touch()
-    args = test_tool.parse_args([config, str(tmp_path / 'c.pth'), '--tta'])
-    with pytest.raises(_common.UsageError, match='the config has no tta_model and no tta_pipeline'):
-        test_tool.apply_args(_common.load_config(args), args)
+    args = cli.parse_args(['test', config, str(tmp_path / 'c.pth'), '--tta'])
+    with pytest.raises(common.UsageError, match='the config has no tta_model and no tta_pipeline'):
+        test_tool.apply_args(common.load_config(args), args)
     args.cfg_options = dict(default_scope='mmpretrain')
-    cfg = test_tool.apply_args(_common.load_config(args), args)
+    cfg = test_tool.apply_args(common.load_config(args), args)
     assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA' and cfg.model.module.type == 'M'
     assert cfg.test_dataloader.dataset.pipeline[0] == 1
     assert cfg.test_dataloader.dataset.pipeline[1]['transforms'][1] == [2]
 
 
-def test_a_users_error_is_one_line_and_status_2(monkeypatch, capsys):
-    monkeypatch.setattr(sys, 'argv', ['tools/train.py', 'no.py'])
+def test_a_users_error_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as error:
-        _common.run(train_tool.main)
+        cli.main(['train', 'no.py'])
     assert error.value.code == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("train.py: error: config 'no.py' does not exist")
+    assert lines[0].startswith("mm-infobatch train: error: config 'no.py' does not exist")
 
 
 # --------------------------------------------------------------------- launching
@@ -516,19 +507,19 @@ def test_a_users_error_is_one_line_and_status_2(monkeypatch, capsys):
 @pytest.fixture
 def on_cpu(monkeypatch):
     started = []
-    monkeypatch.setattr(_common, 'get_device', lambda: 'cpu')
-    monkeypatch.setattr(_common, '_init_gloo', started.append)
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, '_init_gloo', started.append)
     return started
 
 
 def test_without_a_launcher_or_with_an_accelerator_nothing_changes(config, on_cpu, monkeypatch):
     cfg = train_config(config)
     before = cfg.to_dict()
-    _common.prepare_launch(cfg, training=True)
+    launch.prepare_launch(cfg, training=True)
     assert cfg.to_dict() == before
-    monkeypatch.setattr(_common, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     cfg.launcher = before['launcher'] = 'pytorch'
-    _common.prepare_launch(cfg, training=True)
+    launch.prepare_launch(cfg, training=True)
     assert cfg.to_dict() == before
     assert on_cpu == []
 
@@ -543,7 +534,7 @@ def test_on_the_cpu_the_model_is_wrapped_without_device_ids(config, on_cpu):
         'model.heads.1.norm_cfg.type=BN',
         'find_unused_parameters=True',
     )
-    _common.prepare_launch(cfg, training=True)
+    launch.prepare_launch(cfg, training=True)
     assert cfg.model_wrapper_cfg == dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -555,22 +546,22 @@ def test_on_the_cpu_the_model_is_wrapped_without_device_ids(config, on_cpu):
 
 def test_sync_bn_on_the_cpu_is_refused_in_training_and_replaced_in_a_test(config, on_cpu):
     cfg = train_config(config, '--launcher', 'pytorch')
-    with pytest.raises(_common.UsageError) as error:
-        _common.prepare_launch(cfg, training=True)
+    with pytest.raises(common.UsageError) as error:
+        launch.prepare_launch(cfg, training=True)
     line = '--cfg-options model.backbone.norm_cfg.type=BN model.heads.1.norm_cfg.type=BN'
     assert line in str(error.value)
     assert on_cpu == []
-    _common.prepare_launch(cfg, training=False)
+    launch.prepare_launch(cfg, training=False)
     assert cfg.model.backbone.norm_cfg.type == cfg.model.heads[1].norm_cfg.type == 'BN'
 
 
 def test_a_launcher_without_its_environment_is_a_users_error(config, monkeypatch):
-    monkeypatch.setattr(_common, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
         monkeypatch.delenv(name, raising=False)
     cfg = train_config(config, '--launcher', 'pytorch')
-    with pytest.raises(_common.UsageError, match='does not have RANK, WORLD_SIZE, MASTER_ADDR'):
-        _common.prepare_launch(cfg, training=False)
+    with pytest.raises(common.UsageError, match='does not have RANK, WORLD_SIZE, MASTER_ADDR'):
+        launch.prepare_launch(cfg, training=False)
 
 
 @pytest.mark.parametrize(
@@ -579,36 +570,23 @@ def test_a_launcher_without_its_environment_is_a_users_error(config, monkeypatch
         (
             'dist_train.sh',
             ['c.py', '4', '--cfg-options', 'a="[1, 2]"'],
-            [
-                '-m torch.distributed.run',
-                '--nnodes=2',
-                '--node_rank=1',
-                '--master_addr=10.0.0.1',
-                '--master_port=1234',
-                '--nproc_per_node=4',
-                '{root}/tools/train.py c.py --launcher pytorch --cfg-options a="[1, 2]"',
-            ],
+            '-m mm_infobatch train c.py --gpus 4 --cfg-options a="[1, 2]"',
         ),
         (
             'dist_test.sh',
             ['c.py', 'c.pth', '3', '--out', 'x'],
-            ['--nproc_per_node=3', '{root}/tools/test.py c.py c.pth --launcher pytorch --out x'],
+            '-m mm_infobatch test c.py c.pth --gpus 3 --out x',
         ),
         (
             'slurm_train.sh',
             ['part', 'job', 'c.py', '--amp'],
-            [
-                '-p part',
-                '--job-name=job',
-                '--gres=gpu:2',
-                '--ntasks=8',
-                '--exclusive --mem=0',
-                '{root}/tools/train.py c.py --launcher=slurm --amp',
-            ],
+            '-p part --job-name=job --gres=gpu:2 --ntasks=8 --ntasks-per-node=2 --cpus-per-task=5 '
+            '--kill-on-bad-exit=1 --exclusive --mem=0 '
+            'python -u -m mm_infobatch train c.py --launcher=slurm --amp',
         ),
     ],
 )
-def test_the_scripts_start_the_tools_from_any_directory(tmp_path, script, arguments, expected):
+def test_the_scripts_start_the_command_from_any_directory(tmp_path, script, arguments, expected):
     for name in ('python', 'srun'):
         (tmp_path / name).write_text('#!/bin/sh\necho "$PYTHONPATH"\necho "$@"\n')
         (tmp_path / name).chmod(0o755)
@@ -616,10 +594,6 @@ def test_the_scripts_start_the_tools_from_any_directory(tmp_path, script, argume
         os.environ,
         PATH=f'{tmp_path}:{os.environ["PATH"]}',
         PYTHON='python',
-        NNODES='2',
-        NODE_RANK='1',
-        MASTER_ADDR='10.0.0.1',
-        PORT='1234',
         GPUS='8',
         GPUS_PER_NODE='2',
         SRUN_ARGS='--exclusive --mem=0',
@@ -630,8 +604,7 @@ def test_the_scripts_start_the_tools_from_any_directory(tmp_path, script, argume
     )
     path, line = done.stdout.splitlines()
     assert Path(path.split(':')[0]).resolve() == ROOT
-    for part in expected:
-        assert part.format(root=ROOT) in line
+    assert line == expected
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith('usage: ')
 
@@ -654,7 +627,6 @@ def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
     env = dict(
         os.environ,
         PYTHON=sys.executable,
-        PORT='29713',
         OMP_NUM_THREADS='1',
         CUDA_VISIBLE_DEVICES='-1',
         PYTHONPATH=str(ROOT),
@@ -665,7 +637,7 @@ def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
 
     start('bash', str(ROOT / 'tools/dist_train.sh'), config, '2', *options, 'train_cfg.max_iters=4')
-    run = _runs.read_run(tmp_path / 'run')
+    run = run_logs.read_run(tmp_path / 'run')
     assert (run.iterations, run.samples, run.notes) == (4, 4 * 8 * 2, [])
     assert run.metric()[1].tolist() == [2, 4]
 
@@ -678,5 +650,5 @@ def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
         *options,
         'train_cfg.max_iters=6',
     )
-    run = _runs.read_run(tmp_path / 'run')
+    run = run_logs.read_run(tmp_path / 'run')
     assert (run.iterations, run.samples, run.notes) == (6, 4 * 8 * 2 + 2 * 8, [])

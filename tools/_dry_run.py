@@ -18,10 +18,11 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
 import make_segmentation_data
-import train as train_tool
-from _common import fill_dataloaders, find_sync_bn, load_config
 from _experiments import ROOT, arguments
-from score_samples import build_model
+from mm_infobatch.cli import parse_args, train
+from mm_infobatch.cli.common import fill_dataloaders, load_config
+from mm_infobatch.cli.launch import find_sync_bn
+from mm_infobatch.cli.scores import build_model
 
 STEPS = 3
 # What a CPU takes in seconds: the same model on less of each image.
@@ -95,7 +96,7 @@ def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Confi
     rest = arguments(run, tempfile.gettempdir(), extra=extra)
     if get_device() == 'cpu':  # where mixed precision is refused, which is no fault of the plan
         rest = [each for each in rest if each != '--amp']
-    args = train_tool.parse_args([str(path), *rest])
+    args = parse_args(['train', str(path), *rest])
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter('ignore')  # of the toolboxes, while they are imported
         import mmpretrain.utils
@@ -103,7 +104,7 @@ def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Confi
 
         for toolbox in (mmseg, mmpretrain):
             toolbox.utils.register_all_modules(False)
-        return train_tool.apply_args(load_config(args), args)
+        return train.apply_args(load_config(args), args)
 
 
 def build_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Built:

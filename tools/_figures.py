@@ -25,9 +25,9 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 from PIL import Image
 
 from _experiments import Arm, Experiment, finals, recorded
-from _runs import Run
-from plot_curves import COLORS, along, smooth, time_unit, upper_limit
-from summarize import duration
+from mm_infobatch.cli.plot import COLORS, along, smooth, time_unit, upper_limit
+from mm_infobatch.cli.run_logs import Run
+from mm_infobatch.cli.summarize import duration
 
 KEYWORD = 'Records'  # of a PNG's text
 POINTS = 400

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from _checkpoints import read_checkpoint
+from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.policies import build_policy
 
 BINS = 60

@@ -8,10 +8,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 
-from _common import find_sync_bn
 from _measure import ROOT, take_turns
 from _measure_step import measure_step
 from mm_infobatch import InfoBatchLoss
+from mm_infobatch.cli.launch import find_sync_bn
 
 
 @contextlib.contextmanager

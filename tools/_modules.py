@@ -6,7 +6,8 @@ from typing import List, Tuple
 
 # From the top down; a room may import from those in later lines, and within itself.
 ROOMS = (
-    ('cli', '__main__'),
+    ('__main__',),
+    ('cli',),
     ('convert',),
     ('hook', 'loops'),
     ('training',),

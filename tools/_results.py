@@ -7,9 +7,9 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from _experiments import EXPERIMENTS, ROOT, Arm, Experiment, finals, load_experiment, recorded
 from _figures import file_name, has_data, timed
-from _runs import Run
 from _welch import difference
-from summarize import duration
+from mm_infobatch.cli.run_logs import Run
+from mm_infobatch.cli.summarize import duration
 
 HEADER = (
     'run',

@@ -29,8 +29,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-import score_samples
-from _checkpoints import read_checkpoint
+from mm_infobatch.cli import scores as score_samples
+from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.policies import (
     UCB,
     EpsilonGreedy,

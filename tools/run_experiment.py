@@ -41,9 +41,9 @@ from _experiments import (
     totals_of,
 )
 from _losses import distributions
-from _runs import read_run
 from make_record import make_record
-from summarize import duration
+from mm_infobatch.cli.run_logs import read_run
+from mm_infobatch.cli.summarize import duration
 
 ETA = re.compile(
     r'((?:Iter|Epoch)\(train\)\s+(?:\[[^\]]*\]\s*)+).*?eta:\s+((?:\d+ days?, )?[\d:]+)'

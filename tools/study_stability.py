@@ -27,9 +27,9 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from _common import fill_dataloaders
 from _experiments import shortened
 from _welch import difference
+from mm_infobatch.cli.common import fill_dataloaders
 
 SOFT = dict(type='SoftPruning', prune_ratio=0.5)
 QUANTILE = dict(type='QuantilePruning', quantiles=[0.2, 0.85], keep=[0.25, 0.5])

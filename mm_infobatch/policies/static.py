@@ -90,7 +90,7 @@ class FromFile(_Static):
 
     For scores of an earlier run, such as EL2N (`Paul et al. 2021
     <https://arxiv.org/abs/2107.07075>`_) or forgetting counts (`Toneva et al. 2018
-    <https://arxiv.org/abs/1812.05159>`_), which ``tools/score_samples.py`` writes. The other
+    <https://arxiv.org/abs/1812.05159>`_), which ``mm-infobatch scores`` writes. The other
     samples are never trained, not even in the first pass. Also set ``sampler.delta=1``, or
     annealing trains on all samples. O(N) once, without a sort. Ties, which are common among
     forgetting counts, are broken at random.
@@ -132,7 +132,7 @@ class FromFile(_Static):
             raise ValueError(
                 f'{self.path} has {len(self.values)} scores, but the training dataset has '
                 f'{num_samples} samples; write a file for this dataset with '
-                'tools/score_samples.py, or change policy.path'
+                'mm-infobatch scores, or change policy.path'
             )
         generator = torch.Generator().manual_seed(self.seed)
         values = -self.values if self.reverse else self.values
@@ -155,7 +155,7 @@ def read_scores(path: str) -> Tensor:
     Raises:
         ValueError: If the file does not exist or does not hold a finite number for each sample.
     """
-    write = 'write it with tools/score_samples.py, or change policy.path'
+    write = 'write it with mm-infobatch scores, or change policy.path'
     if not Path(path).is_file():
         raise ValueError(f'the file of scores {path!r} does not exist; {write}')
     try:

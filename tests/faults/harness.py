@@ -1,4 +1,4 @@
-"""Trainings that are killed: real processes of ``tools/train.py``, and what they left behind.
+"""Trainings that are killed: real processes of ``mm-infobatch train``, and what they left behind.
 
 The processes are forked from a server that has imported the toolboxes already (Python's
 ``forkserver``), so that one starts in milliseconds; from there on each is its own, with its own
@@ -12,7 +12,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -27,13 +26,13 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from _common import leave_process_group
+from mm_infobatch.cli.launch import leave_process_group
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [str(ROOT / name) for name in ('tests/faults', 'tests', 'tools', '.')]
 PATIENCE = 240  # seconds after which a run that does not end has hung: no measure of speed
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['harness', 'train'])
+SERVER.set_forkserver_preload(['harness', 'mm_infobatch.cli'])
 
 
 # ------------------------------------------------------------------ what the runs have in them
@@ -164,11 +163,10 @@ def _process(function, rank, world_size, port, output, args):
 
 
 def train_main(argv):
-    """``python tools/train.py ...``."""
-    import train
+    """``mm-infobatch train ...``."""
+    from mm_infobatch import cli
 
-    sys.argv = ['train.py', *argv]
-    train.run(train.main)
+    cli.main(['train', *argv])
 
 
 def train_lengths(cases, folder):
@@ -281,7 +279,7 @@ class Ranks:
 
 
 class Training:
-    """A run of ``tools/train.py``, started as often as it takes.
+    """A run of ``mm-infobatch train``, started as often as it takes.
 
     Args:
         cfg (Config): Its config.

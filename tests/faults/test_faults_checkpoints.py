@@ -10,8 +10,8 @@ import torch
 from harness import ROOT, Training, assert_ends_as
 from mmengine.config import Config
 
-from _common import UsageError
-from _resume import choose_checkpoint, keeps_only_one, why_not_whole
+from mm_infobatch.cli.common import UsageError
+from mm_infobatch.cli.resume import choose_checkpoint, keeps_only_one, why_not_complete
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 EXACT = 'the log names it, and the end is that of the uninterrupted run'
@@ -68,7 +68,7 @@ def stock_resume(training):
 MARKS = {
     'last_checkpoint names a truncated file': 'is incomplete',
     'last_checkpoint names a file with flipped bits': 'is damaged',
-    'last_checkpoint names a file that is gone': 'is not there',
+    'last_checkpoint names a file that is gone': 'does not exist',
     'last_checkpoint is empty': 'is empty',
     'last_checkpoint is missing': 'has not been written',
 }
@@ -97,7 +97,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(whole, killed, mark):
     gone = 'iter_8' in mark or mark.split('names')[-1] != mark
     taken = 'iter_4.pth' if gone else 'iter_8.pth'
     assert MARKS[mark] in killed.log
-    assert f'going on from {killed.work_dir / taken}, the newest checkpoint that' in killed.log
+    assert f'resuming from {killed.work_dir / taken}, the newest complete checkpoint' in killed.log
 
 
 @pytest.mark.faults
@@ -132,7 +132,7 @@ def test_a_run_without_a_finished_checkpoint_begins_at_the_start(whole, tmp_path
     assert not (training.work_dir / 'last_checkpoint').exists()
     training.finish('--resume')
     assert_ends_as(training, whole)
-    assert 'no checkpoint has been finished' in training.log
+    assert 'there is no complete checkpoint' in training.log
     assert 'iter_4.pth is incomplete' in training.log
 
 
@@ -145,7 +145,7 @@ def test_the_only_checkpoint_that_was_deleted_before_the_next_is_an_error(whole,
     ranks, _ = training.start('--resume')
     assert ranks.wait() == [2]
     said = ranks.said()
-    assert 'iter_4.pth is not there' in said and 'iter_8.pth is incomplete' in said
+    assert 'iter_4.pth does not exist' in said and 'iter_8.pth is incomplete' in said
     assert 'keep 2 or more' in said and 'Traceback' not in said
 
 
@@ -172,7 +172,7 @@ def test_a_work_directory_that_was_moved_goes_on(whole, killed, tmp_path):
     moved.starts = killed.starts
     moved.finish('--resume')
     assert_ends_as(moved, whole)
-    assert f'going on from {moved.work_dir / "iter_8.pth"}' in moved.log
+    assert f'resuming from {moved.work_dir / "iter_8.pth"}' in moved.log
 
 
 # ------------------------------------------------------------------------ without a training
@@ -218,7 +218,7 @@ def test_out_dir_and_filename_tmpl_are_known(tmp_path):
     path = save(tmp_path / 'out' / 'run' / 'step-7.pth')
     (tmp_path / 'run').mkdir()
     cfg = config_of(tmp_path / 'run', out_dir=str(tmp_path / 'out'), filename_tmpl='step-{}.pth')
-    assert 'has not been written; going on from' in choose_checkpoint(cfg)
+    assert 'has not been written; resuming from' in choose_checkpoint(cfg)
     assert cfg.load_from == str(path)
 
 
@@ -230,19 +230,19 @@ def test_a_remote_last_checkpoint_is_left_to_mmengine(tmp_path):
 
 @pytest.mark.filterwarnings('ignore:TypedStorage is deprecated')  # torch 2.1 of itself
 def test_what_is_whole(tmp_path):
-    assert why_not_whole(save(tmp_path / 'new.pth')) is None
+    assert why_not_complete(save(tmp_path / 'new.pth')) is None
     torch.save(dict(a=1), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
-    assert why_not_whole(tmp_path / 'old.pth') is None
+    assert why_not_complete(tmp_path / 'old.pth') is None
     (tmp_path / 'text.pth').write_text('a web page')
-    assert why_not_whole(tmp_path / 'text.pth') == 'is incomplete'
-    assert why_not_whole(tmp_path / 'none.pth') == 'is not there'
+    assert why_not_complete(tmp_path / 'text.pth') == 'is incomplete'
+    assert why_not_complete(tmp_path / 'none.pth') == 'does not exist'
 
 
 def test_every_truncation_of_a_checkpoint_is_found(tmp_path):
     content = save(tmp_path / 'whole.pth').read_bytes()
     for length in range(len(content)):
         (tmp_path / 'part.pth').write_bytes(content[:length])
-        assert why_not_whole(tmp_path / 'part.pth'), length
+        assert why_not_complete(tmp_path / 'part.pth'), length
 
 
 def test_a_hook_that_keeps_one_checkpoint_is_named(tmp_path):

@@ -1,10 +1,10 @@
-"""Reads checkpoints of mmengine without running what is in them, as far as PyTorch can.
+"""Reads checkpoints of MMEngine without running code in them, as far as PyTorch can.
 
-mmengine keeps the buffers of its log in a checkpoint, and OneCycleLR a method of its own, so
-``weights_only=True`` alone refuses it.
-Where PyTorch can allow single classes (2.5 and later), those of mmengine and NumPy that are needed
-are, and nothing else is called. An older PyTorch cannot, so it is loaded there as mmengine
-itself loads it, which may run what is in it: load only your own.
+MMEngine saves its log buffers in a checkpoint, and OneCycleLR a bound method, so
+``weights_only=True`` alone refuses it. PyTorch 2.5 and later can allow single classes: those of
+MMEngine and NumPy that are needed are allowed, and nothing else is called. An older PyTorch cannot,
+so the checkpoint is loaded as MMEngine itself loads it, which may run code in it: load only
+checkpoints that you trust.
 """
 
 import warnings
@@ -18,7 +18,7 @@ from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 
 def classes_of_mmengine() -> List[Any]:
-    """What a checkpoint of mmengine has besides tensors and plain values."""
+    """The classes in a checkpoint of MMEngine besides tensors and plain values."""
     allowed: List[Any] = [HistoryBuffer, OneCycleParamScheduler, getattr, np.ndarray, np.dtype]
     allowed += [type(np.dtype(kind)) for kind in 'dlf']
     with warnings.catch_warnings():
@@ -36,7 +36,7 @@ def classes_of_mmengine() -> List[Any]:
 
 
 def read_checkpoint(path: Path) -> Dict[str, Any]:
-    """Read a checkpoint of mmengine, on the CPU."""
+    """Read a checkpoint of MMEngine, on the CPU."""
     if not hasattr(torch.serialization, 'safe_globals'):
         return torch.load(path, map_location='cpu', weights_only=False)
     with torch.serialization.safe_globals(classes_of_mmengine()):

@@ -1,18 +1,19 @@
-"""Which checkpoint ``--resume`` goes on from, where a kill has left one of them incomplete.
+"""Which checkpoint ``--resume`` loads, where a kill has left one of them incomplete.
 
-mmengine writes ``iter_N.pth`` in place, and after it the path of that file into
-``last_checkpoint``, also in place. A run that is stopped meanwhile, or a disk that was full, leaves
+MMEngine writes ``iter_N.pth`` in place, and then the path of that file into ``last_checkpoint``,
+also in place. A run that is killed while it writes, or a full disk, leaves
 
-1. an incomplete ``iter_N.pth`` beside the checkpoint that ``last_checkpoint`` names: mmengine
-   goes on from that one. With ``max_keep_ckpts=1`` it was deleted before, and nothing is left;
-2. a whole ``iter_N.pth`` that is not named: mmengine goes on from the one before, and where there
-   is none begins at the start without a word;
-3. an empty ``last_checkpoint``: mmengine stops with ``FileNotFoundError:  can not be found.``;
-4. the name of a file that is incomplete (the machine lost its power) or gone (the work directory
-   was moved): mmengine stops with the error of whoever opens it.
+1. an incomplete ``iter_N.pth`` beside the checkpoint that ``last_checkpoint`` names: MMEngine
+   resumes from the latter. With ``max_keep_ckpts=1`` that one has been deleted, and nothing is
+   left;
+2. a complete ``iter_N.pth`` that is not named: MMEngine resumes from the one before, and where
+   there is none trains from the start without a message;
+3. an empty ``last_checkpoint``: MMEngine stops with ``FileNotFoundError:  can not be found.``;
+4. the name of a file that is incomplete (power loss) or does not exist (the work directory was
+   moved): MMEngine stops with the error of the function that opens it.
 
-Here, 2 to 4 go on from the newest checkpoint that is whole, and the log says so. What is whole is
-told from the archive's directory and checksums: nothing is unpickled.
+Here, 2 to 4 resume from the newest complete checkpoint, and the log says so. Whether a checkpoint
+is complete is read from the archive's directory and checksums: nothing is unpickled.
 """
 
 import re
@@ -23,30 +24,30 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 
-from _common import UsageError
+from .common import UsageError
 
 TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')  # CheckpointHook's own
 
 
-def why_not_whole(path: Path) -> Optional[str]:
-    """Tell whether a checkpoint can be read to its end.
+def why_not_complete(path: Path) -> Optional[str]:
+    """Tell whether a checkpoint is complete.
 
     Args:
         path (Path): The file.
 
     Returns:
-        str, optional: What is wrong with it; None where nothing is.
+        str, optional: What is wrong with it; None if nothing is.
     """
     if not path.is_file():
-        return 'is not there'
+        return 'does not exist'
     with path.open('rb') as file:
         head = file.read(4)
     if head[:1] == b'\x80':
-        return None  # the format before torch 1.6, which has no directory to look at
+        return None  # the format before torch 1.6, which has no directory to read
     try:
         with zipfile.ZipFile(path) as archive:
             if not any(name.endswith('data.pkl') for name in archive.namelist()):
-                return 'is no checkpoint of PyTorch'
+                return 'is not a PyTorch checkpoint'
             damaged = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
         return 'is incomplete'
@@ -63,7 +64,7 @@ def _checkpoint_hooks(cfg: Config) -> Iterator[Any]:
 def _checkpoints(cfg: Config, named: Optional[Path]) -> List[Path]:
     """What the checkpoint hooks of the config have written, the newest first.
 
-    The best one of a validation is none of them: it lacks the optimizer.
+    The best checkpoint of the validation is left out: it has no optimizer state.
     """
     work_dir = Path(cfg.work_dir)
     folders, templates = {work_dir}, set(TEMPLATES)
@@ -90,23 +91,26 @@ def _checkpoints(cfg: Config, named: Optional[Path]) -> List[Path]:
 
 
 def choose_checkpoint(cfg: Config) -> Optional[str]:
-    """Settle which checkpoint a run with ``resume=True`` goes on from, in ``cfg.load_from``.
+    """Set ``cfg.load_from`` to the checkpoint that a run with ``resume=True`` resumes from.
 
-    Where ``last_checkpoint`` names a whole one, or there is nothing to choose from, that is left to
-    mmengine.
+    Where ``last_checkpoint`` names a complete one, or there is none at all, it is left to MMEngine.
 
     Args:
         cfg (Config): The config, whose ``work_dir`` is set. Changed in place.
 
     Returns:
-        str, optional: A line for the log, where something else is taken than mmengine would take.
+        str, optional: A line for the log, where it is another one than MMEngine would take.
 
     Raises:
-        UsageError: If the checkpoint that was asked for is incomplete, or there is none to go on
-            from though there has been one.
+        UsageError: If the checkpoint that was asked for is not complete, or no complete one is left
+            of a run that has written one.
     """
     if cfg.get('load_from') is not None:
-        _check_given(str(cfg.load_from))
+        check_complete(
+            str(cfg.load_from),
+            'another one, or --resume without a value, which takes the newest complete one of the '
+            'work directory',
+        )
         return None
     file = Path(cfg.work_dir) / 'last_checkpoint'
     named, why = _read_last_checkpoint(file)
@@ -119,17 +123,16 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
     else:
         candidates = _checkpoints(cfg, None)
     for path in dict.fromkeys(candidates):
-        reason = why_not_whole(path)
+        reason = why_not_complete(path)
         if reason is None:
             cfg.load_from = str(path)
-            return (
-                f'--resume: {why}; going on from {path}, the newest checkpoint that is whole'
-                + _and(incomplete)
+            return f'--resume: {why}; resuming from {path}, the newest complete checkpoint' + _and(
+                incomplete
             )
         incomplete.append(f'{path} {reason}')
     if file.is_file():
         raise UsageError(
-            f'--resume: {why}, and there is no other checkpoint to go on from'
+            f'--resume: {why}, and there is no other checkpoint to resume from'
             + _and(incomplete)
             + '. Train from the start without --resume, or give a checkpoint: --resume CHECKPOINT. '
             '(CheckpointHook(max_keep_ckpts=1) deletes the last checkpoint before it has written '
@@ -137,9 +140,9 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
         )
     if incomplete:
         return (
-            '--resume: no checkpoint has been finished'
+            '--resume: there is no complete checkpoint'
             + _and(incomplete)
-            + '; training begins at the start'
+            + '; training from the start'
         )
     return None
 
@@ -148,17 +151,23 @@ def _and(incomplete: List[str]) -> str:
     return f' ({"; ".join(incomplete)})' if incomplete else ''
 
 
-def _check_given(path: str) -> None:
-    reason = None if '://' in path or Path(path).is_dir() else why_not_whole(Path(path))
+def check_complete(path: str, instead: str = 'another one') -> None:
+    """Check that a checkpoint is complete, if it is a local file.
+
+    Args:
+        path (str): The checkpoint.
+        instead (str): What the user can give instead. Defaults to 'another one'.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    reason = None if '://' in path or Path(path).is_dir() else why_not_complete(Path(path))
     if reason is not None:
-        raise UsageError(
-            f'--resume: the checkpoint {path} {reason}: give another one, or none, and the newest '
-            'one of the work directory that is whole is taken'
-        )
+        raise UsageError(f'checkpoint {path} {reason}: give {instead}')
 
 
 def _read_last_checkpoint(file: Path) -> Tuple[Optional[Path], Optional[str]]:
-    """The checkpoint that the file names, and why it cannot be gone on from."""
+    """The checkpoint that the file names, and why training cannot resume from it."""
     if not file.is_file():
         return None, f'{file} has not been written'
     text = file.read_text(errors='replace').strip()
@@ -166,12 +175,12 @@ def _read_last_checkpoint(file: Path) -> Tuple[Optional[Path], Optional[str]]:
         return None, f'{file} is empty'
     if '://' in text or Path(text).is_dir():  # on another machine, or DeepSpeed's
         return Path(text), None
-    reason = why_not_whole(Path(text))
+    reason = why_not_complete(Path(text))
     return Path(text), None if reason is None else f'the last checkpoint {text} {reason}'
 
 
 def keeps_only_one(cfg: Config) -> Optional[str]:
-    """A line for the log where a kill at the wrong moment loses every checkpoint."""
+    """A line for the log, where a kill at the wrong moment loses every checkpoint."""
     for hook in _checkpoint_hooks(cfg):
         if hook.get('max_keep_ckpts') == 1:
             return (

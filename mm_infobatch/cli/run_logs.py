@@ -1,42 +1,24 @@
-"""Reads a run back from its work directory, for ``summarize.py`` and ``plot_curves.py``.
+"""Reads a run from its work directory, for the subcommands ``summarize`` and ``plot``.
 
 A training session leaves in ``<work dir>/<timestamp>/``: ``vis_data/scalars.json`` (written by
-mmengine's LocalVisBackend), ``vis_data/config.py`` and ``<timestamp>.log``. A run that was resumed
-has several sessions: they are merged by iteration, and from the first iteration that a later
-session logged on, what an earlier one logged is dropped. ``infobatch.json`` in the work directory,
-written by InfoBatchHook, adds the passes, the exact number of samples, and the saving.
+MMEngine's LocalVisBackend), ``vis_data/config.py`` and ``<timestamp>.log``. A run that was resumed
+has several sessions: they are merged by iteration, and rows of an earlier session are dropped from
+the first iteration on that a later one logged. ``infobatch.json`` in the work directory, written by
+InfoBatchHook, adds the passes, the exact number of samples, and the saving.
 """
 
+import argparse
 import json
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
-from mmengine.config import Config
 
-Row = Dict[str, Any]
+from .common import UsageError
+from .sessions import Row, Session, checkpoint_iteration, epoch_end, place_metrics, read_session
 
 PREFERRED_METRICS = ('mIoU', 'accuracy/top1')
-WORLD_SIZE = re.compile(r'^\s*GPU number: (\d+)\s*$', re.MULTILINE)
-EPOCH_LINE = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*\d+/(\d+)\]')
-
-
-@dataclass
-class Session:
-    """One start of the training process: its logged rows, and the settings they depend on."""
-
-    train: List[Row]
-    metrics: List[Row]
-    batch_size: int = 1
-    world_size: Optional[int] = 1
-    metrics_by_epoch: bool = True
-    planned_iterations: Optional[int] = None
-    planned_epochs: Optional[int] = None
-    log_interval: int = 10
-    log_window: int = 10
-    epoch_lengths: Dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,7 +34,7 @@ class Run:
         seconds: Time of the training iterations without validation, and of choosing samples;
             None if the logs have no times.
         infobatch: Content of ``infobatch.json``; None for a run without InfoBatch.
-        notes: What a reader of the numbers should know about them.
+        notes: Limits of the numbers, a sentence each.
     """
 
     name: str
@@ -110,6 +92,34 @@ class Run:
         return name, np.array([row['iter'] for row in rows], int), np.array([r[name] for r in rows])
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say which runs to read."""
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
+    parser.add_argument('--metric', help='default: mIoU or accuracy/top1, whichever was logged')
+    parser.add_argument('--labels', nargs='+', help="names of the runs (default: directories')")
+
+
+def read_runs(args: argparse.Namespace) -> Tuple[List[Run], List[str]]:
+    """Read the runs that the arguments name.
+
+    Returns:
+        tuple[list[Run], list[str]]: The runs and their labels.
+
+    Raises:
+        UsageError: If a run cannot be read, has no such metric, or the labels are not as many.
+    """
+    try:
+        runs = [read_run(path) for path in args.work_dirs]
+        for run in runs:
+            run.metric(args.metric)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    labels = args.labels or [run.name for run in runs]
+    if len(labels) != len(runs):
+        raise UsageError(f'--labels has {len(labels)} names for {len(runs)} work directories')
+    return runs, labels
+
+
 def read_run(work_dir: Path) -> Run:
     """Read the run that a work directory holds.
 
@@ -119,7 +129,7 @@ def read_run(work_dir: Path) -> Run:
     if not work_dir.is_dir():
         raise ValueError(f'{str(work_dir)!r} is not a directory: give the work_dir of a run')
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    sessions = [session for session in map(_read_session, files) if session.train]
+    sessions = [session for session in map(read_session, files) if session.train]
     if not sessions:
         raise ValueError(
             f'{str(work_dir)!r} has no training logs: no <timestamp>/vis_data/scalars.json in it '
@@ -128,7 +138,7 @@ def read_run(work_dir: Path) -> Run:
         )
     infobatch = _read_infobatch(work_dir / 'infobatch.json')
     for session in sessions:
-        _place_metrics(session, infobatch)
+        place_metrics(session, infobatch)
 
     train: List[Row] = []
     metrics: List[Row] = []
@@ -148,10 +158,10 @@ def read_run(work_dir: Path) -> Run:
             notes.append('not finished')
     else:
         iterations = max(rows[-1]['iter'] for rows in (train, metrics) if rows)
-        iterations = max(iterations, _checkpoint_iteration(work_dir, last))
+        iterations = max(iterations, checkpoint_iteration(work_dir, last))
         planned = last.planned_iterations
         if planned is None and last.planned_epochs is not None:
-            planned = _epoch_end(last.planned_epochs, last, None)
+            planned = epoch_end(last.planned_epochs, last, None)
         if planned is not None and iterations < planned:
             notes.append(f'the logs end at iteration {iterations} of {planned}')
 
@@ -188,51 +198,6 @@ def read_run(work_dir: Path) -> Run:
     )
 
 
-def _read_session(scalars: Path) -> Session:
-    """Read one ``<timestamp>`` directory; a last line that was cut off by a kill is left out."""
-    session = Session(train=[], metrics=[])
-    for line in scalars.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(row, dict):
-            continue
-        if 'iter' in row:
-            session.train.append(row)
-        elif any(not name.startswith('infobatch/') for name in row if name != 'step'):
-            session.metrics.append(row)
-    # A log with hierarchy names its values train/loss, val/mIoU.
-    session.train = [_without_prefix(row, 'train/') for row in session.train]
-    session.metrics = [_without_prefix(row, 'val/') for row in session.metrics]
-
-    config = scalars.with_name('config.py')
-    if config.is_file():
-        cfg = Config.fromfile(str(config), import_custom_modules=False)
-        loader, schedule = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
-        session.batch_size = loader.get('batch_size', 1)
-        session.planned_iterations = schedule.get('max_iters')
-        session.planned_epochs = schedule.get('max_epochs')
-        logger = cfg.get('default_hooks', {}).get('logger', {})
-        session.metrics_by_epoch = logger.get('log_metric_by_epoch', True)
-        session.log_interval = logger.get('interval', 10)
-        session.log_window = (cfg.get('log_processor') or {}).get('window_size', 10)
-        session.world_size = 1 if cfg.get('launcher', 'none') == 'none' else None
-    folder = scalars.parent.parent
-    log = folder / f'{folder.name}.log'
-    if log.is_file():
-        text = log.read_text(errors='replace')
-        world_size = WORLD_SIZE.search(text)
-        if world_size:
-            session.world_size = int(world_size.group(1))
-        session.epoch_lengths = {int(e): int(n) for e, n in EPOCH_LINE.findall(text)}
-    return session
-
-
-def _without_prefix(row: Row, prefix: str) -> Row:
-    return {name[len(prefix) :] if name.startswith(prefix) else name: row[name] for name in row}
-
-
 def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
     if not path.is_file():
         return None
@@ -252,42 +217,6 @@ def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
             'tools of the mm_infobatch that wrote it'
         )
     return content
-
-
-def _place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None:
-    """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end."""
-    for row in session.metrics:
-        row['iter'] = row['step']
-        if session.metrics_by_epoch:
-            row['iter'] = _epoch_end(row['step'], session, infobatch)
-
-
-def _epoch_end(epoch: int, session: Session, infobatch: Optional[Dict[str, Any]]) -> int:
-    """Iterations done after ``epoch`` epochs: from the passes, else the text log, else the rows."""
-    passes = {one['pass']: one for one in (infobatch or {}).get('passes', [])}
-    if epoch - 1 in passes:
-        return passes[epoch - 1]['begin_iter'] + passes[epoch - 1]['iterations']
-    lengths = session.epoch_lengths
-    if lengths and len(set(lengths.values())) == 1:
-        return epoch * next(iter(lengths.values()))
-    done = [row['iter'] for row in session.train if row.get('epoch', 0) <= epoch]
-    return max(done, default=0)
-
-
-def _checkpoint_iteration(work_dir: Path, session: Session) -> int:
-    """Iterations that the last checkpoint proves to be done, 0 if it is not of this session.
-
-    A checkpoint further than a logging interval from the last row is of an earlier run.
-    """
-    marker = work_dir / 'last_checkpoint'
-    name = Path(marker.read_text().strip()).stem if marker.is_file() else ''
-    found = re.fullmatch(r'(iter|epoch)_(\d+)', name)
-    if not found:
-        return 0
-    done = int(found.group(2))
-    if found.group(1) == 'epoch':
-        done = _epoch_end(done, session, None)
-    return done if done <= session.train[-1]['iter'] + session.log_interval else 0
 
 
 def _sample_steps(
@@ -321,7 +250,7 @@ def _second_steps(
 
     The logged ``time`` is the mean over the iterations before a row, of loading and training
     without validation. The seconds spent choosing samples are added at the end of each pass;
-    where the iteration timer has seen them too they count twice, which speaks against InfoBatch.
+    where the iteration timer has included them, they count twice, to the disadvantage of InfoBatch.
     """
     xs, ys = [0], [0.0]
     rows = [row for row in train if 'time' in row]

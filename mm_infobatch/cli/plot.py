@@ -1,28 +1,29 @@
-"""Draw loss and metric of one or more runs, and below them the share that each pass pruned.
+"""Plot loss, metric and pruned share of one or more runs, from the logs in their work directories.
 
-The faint line is the loss as logged, the bold one its moving average. All is read from the work
-directories (see ``_runs.py``).
+The faint line is the loss as logged, the bold one its moving average.
 """
 
 import argparse
-import sys
 from pathlib import Path
-from typing import Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, Optional
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, PercentFormatter, StrMethodFormatter
 
-from _runs import Run, read_run
+from . import run_logs
+from .common import UsageError
+from .run_logs import Run
 
-# Okabe and Ito's colors, told apart by color-blind readers and in print.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colors, which color-blind readers can tell apart.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 AXES = {'iter': 'iterations', 'samples': 'samples trained on', 'time': 'training time'}
 
 
 def draw(
     runs: List[Run], labels: List[str], metric: Optional[str] = None, x: str = 'iter'
-) -> Figure:
+) -> 'Figure':
     """Draw the figure.
 
     Args:
@@ -34,6 +35,10 @@ def draw(
     Raises:
         ValueError: If ``metric`` is not in the logs of a run, or what ``x`` asks for is not.
     """
+    # matplotlib takes as long to import as MMEngine; the other subcommands do without.
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, PercentFormatter, StrMethodFormatter
+
     for run in runs:
         if (x == 'samples' and run.samples is None) or (x == 'time' and run.seconds is None):
             raise ValueError(f'{run.name!r}: {"; ".join(run.notes)}. Use --x iter')
@@ -153,32 +158,23 @@ def upper_limit(runs: List[Run]) -> float:
     return 1.05 * max(tops) if tops else 1.0
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Draw the curves of runs')
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    run_logs.add_arguments(parser)
     parser.add_argument('--out', type=Path, required=True, help='file to write: .png, .pdf or .svg')
-    parser.add_argument('--metric', help='default: mIoU or accuracy/top1, whichever was logged')
     parser.add_argument('--x', choices=list(AXES), default='iter', help='x axis (default: iter)')
-    parser.add_argument('--labels', nargs='+', help="names of the runs (default: directories')")
-    return parser.parse_args(argv)
 
 
-def main(argv: Optional[List[str]] = None) -> None:
-    """Draw the figure that the command line asks for."""
-    args = parse_args(argv)
+def main(args: argparse.Namespace) -> None:
+    """Draw the figure and write it."""
+    runs, labels = run_logs.read_runs(args)
     try:
-        runs = [read_run(path) for path in args.work_dirs]
-        labels = args.labels or [run.name for run in runs]
-        if len(labels) != len(runs):
-            raise ValueError(f'--labels has {len(labels)} names for {len(runs)} work directories')
         figure = draw(runs, labels, args.metric, args.x)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(args.out, dpi=200)
     except (ValueError, OSError) as error:
-        sys.exit(f'plot_curves.py: error: {error}')
+        raise UsageError(f'--out {str(args.out)!r}: {error}') from error
     print(f'wrote {args.out}')
-
-
-if __name__ == '__main__':
-    main()

@@ -1,16 +1,14 @@
-"""Print a table of runs, in Markdown, from what they left in their work directories.
+"""Print a table of runs, in Markdown, from the logs in their work directories.
 
-Every number is read from the logs (see ``_runs.py``). Time is that of the training iterations,
-with loading and choosing samples, without validation. Saving is 1 - samples trained / samples
-that the schedule without pruning would have trained on.
+Time is that of the training iterations, with loading and choosing samples, without validation.
+Saving is 1 - samples trained / samples that the schedule without pruning would have trained on.
 """
 
 import argparse
-import sys
-from pathlib import Path
 from typing import List, Optional
 
-from _runs import Run, read_run
+from . import run_logs
+from .run_logs import Run
 
 HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'saving')
 
@@ -63,27 +61,12 @@ def duration(seconds: float) -> str:
     return f'{whole // 3600} h {whole % 3600 // 60:02d} min'
 
 
-def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description='Print a table of runs')
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR')
-    parser.add_argument('--metric', help='default: mIoU or accuracy/top1, whichever was logged')
-    parser.add_argument('--labels', nargs='+', help="names of the runs (default: directories')")
-    return parser.parse_args(argv)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    run_logs.add_arguments(parser)
 
 
-def main(argv: Optional[List[str]] = None) -> None:
-    """Print the table that the command line asks for."""
-    args = parse_args(argv)
-    try:
-        runs = [read_run(path) for path in args.work_dirs]
-        labels = args.labels or [run.name for run in runs]
-        if len(labels) != len(runs):
-            raise ValueError(f'--labels has {len(labels)} names for {len(runs)} work directories')
-        print(table(runs, labels, args.metric))
-    except (ValueError, OSError) as error:
-        sys.exit(f'summarize.py: error: {error}')
-
-
-if __name__ == '__main__':
-    main()
+def main(args: argparse.Namespace) -> None:
+    """Print the table."""
+    runs, labels = run_logs.read_runs(args)
+    print(table(runs, labels, args.metric))

@@ -1,0 +1,5 @@
+"""The command ``mm-infobatch``: one module a subcommand, and what they share."""
+
+from .command import main, parse_args
+
+__all__ = ['main', 'parse_args']

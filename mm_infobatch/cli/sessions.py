@@ -1,0 +1,124 @@
+"""What one start of a training left in its ``<work dir>/<timestamp>/``."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from mmengine.config import Config
+
+Row = Dict[str, Any]
+
+WORLD_SIZE = re.compile(r'^\s*GPU number: (\d+)\s*$', re.MULTILINE)
+EPOCH_LINE = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*\d+/(\d+)\]')
+
+
+@dataclass
+class Session:
+    """One start of the training process: its logged rows, and the settings they depend on."""
+
+    train: List[Row]
+    metrics: List[Row]
+    batch_size: int = 1
+    world_size: Optional[int] = 1
+    metrics_by_epoch: bool = True
+    planned_iterations: Optional[int] = None
+    planned_epochs: Optional[int] = None
+    log_interval: int = 10
+    log_window: int = 10
+    epoch_lengths: Dict[int, int] = field(default_factory=dict)
+
+
+def read_session(scalars: Path) -> Session:
+    """Read one ``<timestamp>`` directory; a last line that was cut off by a kill is left out.
+
+    Args:
+        scalars (Path): Its ``vis_data/scalars.json``.
+
+    Raises:
+        ValueError: If its ``config.py`` cannot be read.
+    """
+    session = Session(train=[], metrics=[])
+    for line in scalars.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(row, dict):
+            continue
+        if 'iter' in row:
+            session.train.append(row)
+        elif any(not name.startswith('infobatch/') for name in row if name != 'step'):
+            session.metrics.append(row)
+    # A log with hierarchy names its values train/loss, val/mIoU.
+    session.train = [_without_prefix(row, 'train/') for row in session.train]
+    session.metrics = [_without_prefix(row, 'val/') for row in session.metrics]
+
+    folder = scalars.parent.parent
+    config = scalars.with_name('config.py')
+    if config.is_file():
+        try:
+            cfg = Config.fromfile(str(config), import_custom_modules=False)
+        except SyntaxError as error:  # cut off by a kill
+            raise ValueError(
+                f'{str(config)!r} cannot be read ({error}): move its directory {folder.name!r} '
+                'out of the work directory'
+            ) from error
+        loader, schedule = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
+        session.batch_size = loader.get('batch_size', 1)
+        session.planned_iterations = schedule.get('max_iters')
+        session.planned_epochs = schedule.get('max_epochs')
+        logger = cfg.get('default_hooks', {}).get('logger', {})
+        session.metrics_by_epoch = logger.get('log_metric_by_epoch', True)
+        session.log_interval = logger.get('interval', 10)
+        session.log_window = (cfg.get('log_processor') or {}).get('window_size', 10)
+        session.world_size = 1 if cfg.get('launcher', 'none') == 'none' else None
+    log = folder / f'{folder.name}.log'
+    if log.is_file():
+        text = log.read_text(errors='replace')
+        world_size = WORLD_SIZE.search(text)
+        if world_size:
+            session.world_size = int(world_size.group(1))
+        session.epoch_lengths = {int(e): int(n) for e, n in EPOCH_LINE.findall(text)}
+    return session
+
+
+def _without_prefix(row: Row, prefix: str) -> Row:
+    return {name[len(prefix) :] if name.startswith(prefix) else name: row[name] for name in row}
+
+
+def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None:
+    """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end."""
+    for row in session.metrics:
+        row['iter'] = row['step']
+        if session.metrics_by_epoch:
+            row['iter'] = epoch_end(row['step'], session, infobatch)
+
+
+def epoch_end(epoch: int, session: Session, infobatch: Optional[Dict[str, Any]]) -> int:
+    """Iterations done after ``epoch`` epochs: from the passes, else the text log, else the rows."""
+    passes = {one['pass']: one for one in (infobatch or {}).get('passes', [])}
+    if epoch - 1 in passes:
+        return passes[epoch - 1]['begin_iter'] + passes[epoch - 1]['iterations']
+    lengths = session.epoch_lengths
+    if lengths and len(set(lengths.values())) == 1:
+        return epoch * next(iter(lengths.values()))
+    done = [row['iter'] for row in session.train if row.get('epoch', 0) <= epoch]
+    return max(done, default=0)
+
+
+def checkpoint_iteration(work_dir: Path, session: Session) -> int:
+    """Iterations that the last checkpoint proves to be done, 0 if it is not of this session.
+
+    A checkpoint further than a logging interval from the last row is of an earlier run.
+    """
+    marker = work_dir / 'last_checkpoint'
+    name = Path(marker.read_text().strip()).stem if marker.is_file() else ''
+    found = re.fullmatch(r'(iter|epoch)_(\d+)', name)
+    if not found:
+        return 0
+    done = int(found.group(2))
+    if found.group(1) == 'epoch':
+        done = epoch_end(done, session, None)
+    return done if done <= session.train[-1]['iter'] + session.log_interval else 0

@@ -321,7 +321,7 @@ def test_a_loss_over_the_batch_is_evaluated_by_image_only_where_it_is_asked_for(
             ValueError,
             'both say what to prune',
         ),
-        (dict(score=['DiceLoss']), ValueError, 'names none of the losses.*CrossEntropyLoss'),
+        (dict(score=['DiceLoss']), ValueError, 'names DiceLoss, but the losses are Cross'),
         (dict(prune_ration=0.5), TypeError, 'prune_ration'),
     ],
 )
@@ -377,8 +377,10 @@ REFUSED = {
     'a contrastive head': (with_head(type='ContrastiveHead', loss=CE), 'no sample has a loss'),
     'tokens': (with_head(type='BEiTV1Head', embed_dims=8, num_embed=8, loss=CE), 'merges the tok'),
     'a set loss': (
-        segmentation(**{'model.decode_head.train_cfg': dict(assigner=dict(type='X'))}),
-        'has an assigner',
+        segmentation(
+            **{'model.decode_head.train_cfg': dict(assigner=dict(type='mmdet.HungarianAssigner'))}
+        ),
+        "model.decode_head.train_cfg.assigner.type='mmdet.HungarianAssigner'",
     ),
     'a mask head': (segmentation(**{'model.decode_head.type': 'Mask2FormerHead'}), 'set loss'),
     'text': (classification(**{'model.type': 'BlipCaption'}), 'tokens of texts'),

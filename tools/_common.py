@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mm_infobatch import CannotConvert, convert
+from mm_infobatch.convert import check_config
 from mm_infobatch.training.gloo import let_gloo_rest
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
@@ -140,18 +141,33 @@ def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Confi
         UsageError: If it cannot be converted, or an option is unknown or out of range.
     """
     nested = Config()
-    nested.merge_from_dict(options or {})  # policy.type=... is policy=dict(type=...)
-    options = nested.to_dict()
+    try:
+        nested.merge_from_dict(options or {})  # policy.type=... is policy=dict(type=...)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UsageError(f'--infobatch-options {options}: two of them contradict') from error
+    arguments = nested.to_dict()
     known = list(inspect.signature(convert).parameters)[1:]
-    unknown = [name for name in options if name not in known]
+    unknown = [name for name in arguments if name not in known]
     if unknown:
         raise UsageError(f'--infobatch-options: {", ".join(unknown)} is none of {", ".join(known)}')
     try:
-        return convert(cfg, **options)
+        return convert(cfg, **arguments)
     except CannotConvert as error:
         raise UsageError(f'--infobatch: {error}') from error
     except (TypeError, ValueError) as error:
         raise UsageError(f'--infobatch-options: {error}') from error
+
+
+def check_infobatch(cfg: Config) -> None:
+    """Check what a config that has InfoBatch on says to it.
+
+    Raises:
+        UsageError: If it cannot work.
+    """
+    try:
+        check_config(cfg)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'config: {error}') from error
 
 
 def fill_dataloaders(cfg: Config, *names: str) -> None:

@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 from typing import List, Optional
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from _common import UsageError, run, switch_on_infobatch
+from _common import ConfigOptions, UsageError, run, switch_on_infobatch
 
 
 def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
@@ -20,14 +20,14 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--infobatch-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='settings, as in prune_ratio=0.5 delta=0.875; see mm_infobatch.convert',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='override settings of the config, as with tools/train.py',
     )

@@ -7,14 +7,16 @@ says which toolbox it is for. With ``--launcher`` and no accelerator, processes 
 import argparse
 from typing import List, Optional
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 
 from _common import (
+    ConfigOptions,
     UsageError,
     add_common_arguments,
     build_runner,
     check_checkpoint,
+    check_infobatch,
     fill_dataloaders,
     load_config,
     prepare_launch,
@@ -51,7 +53,7 @@ def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument(
         '--infobatch-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         metavar='KEY=VALUE',
         help='settings of --infobatch: prune_ratio=0.5 delta=0.875 budget=iterations '
         'policy.type=SoftPruning score=CrossEntropyLoss per_image=True; see mm_infobatch.convert',
@@ -84,6 +86,8 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg = switch_on_infobatch(cfg, args.infobatch_options)
     elif args.infobatch_options is not None:
         raise UsageError('--infobatch-options: has no effect without --infobatch; add it')
+    else:
+        check_infobatch(cfg)
     fill_dataloaders(cfg, 'train_dataloader', 'val_dataloader', 'test_dataloader')
     return cfg
 

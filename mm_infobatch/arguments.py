@@ -2,7 +2,7 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Iterable, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -47,6 +47,27 @@ def require_bool(name: str, value: Any, line: str) -> None:
     """
     if not isinstance(value, bool):
         raise TypeError(f'{name} has to be True or False, but is {value!r}; write {line}')
+
+
+def require_known(name: str, strange: Iterable[str], taken: Iterable[str], line: str) -> None:
+    """Refuse arguments that a class does not take.
+
+    Args:
+        name (str): The class.
+        strange (Iterable[str]): Those that it was given and does not take.
+        taken (Iterable[str]): Those that it takes.
+        line (str): How it is written in a config that inherits from one with another class.
+
+    Raises:
+        TypeError: If there is a strange one.
+    """
+    names = ', '.join(repr(each) for each in sorted(strange))
+    if names:
+        raise TypeError(
+            f'{name} does not take {names}, only {", ".join(taken)}. If the config inherits from '
+            'one with another type here, the arguments of that one are merged in: write '
+            f'{line}'
+        )
 
 
 def require_validation(

@@ -2,13 +2,13 @@
 
 import copy
 import inspect
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS
 
-from ..arguments import require_count, require_validation
+from ..arguments import require_count, require_known, require_validation
 from ..hook import InfoBatchHook
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..sampler import InfoBatchSampler
@@ -26,14 +26,14 @@ LINES = {
 }
 
 
-def has_hook(cfg: Config) -> bool:
-    """Whether a config adds an ``InfoBatchHook``, or a hook that inherits from it."""
-    return any(
-        issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), InfoBatchHook)
-        if isinstance(hook, dict)
-        else isinstance(hook, InfoBatchHook)
+def hooks_of(cfg: Config) -> List[Any]:
+    """Those of a config's hooks that are an ``InfoBatchHook``, or inherit from it."""
+    return [
+        hook
         for hook in [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
-    )
+        if isinstance(hook, InfoBatchHook)
+        or issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), InfoBatchHook)
+    ]
 
 
 def class_of(node: Any, scope: Optional[str], registry: Any) -> type:
@@ -63,7 +63,7 @@ def check_config(cfg: Config) -> None:
     parts: Dict[str, bool] = {
         'InfoBatchSampler': issubclass(sampler_cls, InfoBatchSampler),
         loop: issubclass(loop_cls, (InfoBatchIterLoop, InfoBatchEpochLoop)),
-        'InfoBatchHook': has_hook(cfg),
+        'InfoBatchHook': bool(hooks_of(cfg)),
     }
     if any(parts.values()):
         missing = [name for name, there in parts.items() if not there]
@@ -75,6 +75,9 @@ def check_config(cfg: Config) -> None:
             )
         check_loop(train_cfg, loop_cls)
         check_sampler(sampler, sampler_cls)
+        for hook in hooks_of(cfg):
+            if isinstance(hook, dict):
+                check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):
         if is_wrapped(class_of(node, inner, MODELS)):
             check_loss(dotted(path), node, inner)
@@ -87,12 +90,12 @@ def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:
         TypeError: If there is one.
     """
     taken = inspect.signature(cls).parameters
-    strange = sorted(node.keys() - taken.keys() - {'type', '_scope_'})
-    if strange and not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
-        raise TypeError(
-            f'{path}: {cls.__name__} does not take {", ".join(strange)}, only {", ".join(taken)}. '
-            f'If the config inherits from one with another {path}, the arguments of that one are '
-            f'merged in: write dict(_delete_=True, type={cls.__name__!r}, ...)'
+    if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        require_known(
+            f'{path}: {cls.__name__}',
+            node.keys() - taken.keys() - {'type', '_scope_', 'priority'},
+            taken,
+            f'dict(_delete_=True, type={cls.__name__!r}, ...)',
         )
 
 

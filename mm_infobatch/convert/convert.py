@@ -14,7 +14,7 @@ from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses import decompositions
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
-from .check import check_config, has_hook
+from .check import check_config, hooks_of
 from .config_losses import Path, replace_losses
 from .loss_trial import try_loss
 from .options import Options, check_options
@@ -87,7 +87,7 @@ def convert(
     _set_sampler(cfg.train_dataloader, scope, options)
     _set_loop(cfg.train_cfg, scope, options)
     _wrap_losses(cfg, scope, options)
-    if not has_hook(cfg):
+    if not hooks_of(cfg):
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='InfoBatchHook')]
     _set_import(cfg)
     try:

@@ -1,5 +1,6 @@
 """The options of a conversion, checked before anything of the config is looked at."""
 
+import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from ..arguments import require_bool, require_share
@@ -59,7 +60,7 @@ def check_options(
         check_budget(budget, 'budget')
     names = [score] if isinstance(score, str) else score
     if names is not None and not (
-        isinstance(names, (list, tuple)) and names and all(isinstance(n, str) for n in names)
+        isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n for n in names)
     ):
         raise TypeError(
             f'score={score!r} has to be the types of losses; write score=CrossEntropyLoss or '
@@ -85,7 +86,12 @@ def check_policy(policy: Any) -> None:
             f'policy={policy!r} has to be a dict with a type, one of {", ".join(known)}; write '
             f'policy=dict(type={example!r}), on the command line policy.type={example}'
         )
-    build_policy(dict(policy))
+    built = build_policy(copy.deepcopy(policy))
+    if not callable(getattr(built, 'plan', None)):
+        raise TypeError(
+            f'policy={policy!r} builds a {type(built).__name__}, which has no method '
+            "plan(scores, generator); write policy=dict(type='SoftPruning', prune_ratio=0.5)"
+        )
 
 
 def check_budget(budget: Any, name: str) -> None:

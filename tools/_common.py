@@ -149,7 +149,9 @@ def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Confi
     known = list(inspect.signature(convert).parameters)[1:]
     unknown = [name for name in arguments if name not in known]
     if unknown:
-        raise UsageError(f'--infobatch-options: {", ".join(unknown)} is none of {", ".join(known)}')
+        raise UsageError(
+            f'--infobatch-options: {", ".join(map(repr, unknown))} is none of {", ".join(known)}'
+        )
     try:
         return convert(cfg, **arguments)
     except CannotConvert as error:

@@ -14,6 +14,7 @@ from .registered import in_package, resolve
 
 Key = Union[str, int]
 Path = Tuple[Key, ...]
+Found = Tuple[Path, Optional[str]]
 Wrap = Callable[[dict, type, Path, Optional[str]], dict]
 # Where losses are, and where the other parts of models are
 LOSSES = (
@@ -123,7 +124,7 @@ def contains_losses(node: Any, scope: Optional[str]) -> bool:
     return bool(replace_losses(copy.deepcopy(node), scope, lambda loss, *_: loss))
 
 
-def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Path]:
+def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Found]:
     """Replace every loss below a node of a config by another config, in place.
 
     Losses that are wrapped already are left as they are. Those that a class has by default are
@@ -137,9 +138,9 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         path (tuple): Where the node is. Defaults to the root.
 
     Returns:
-        list[tuple]: The paths of the wrapped losses, old and new.
+        list[tuple]: Of each wrapped loss, old or new, its path and the scope of the types in it.
     """
-    found: List[Path] = []
+    found: List[Found] = []
     if isinstance(node, dict):
         scope = node.get('_scope_', scope)
         cls = resolve(node.get('type'), scope)
@@ -162,14 +163,14 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         loss_scope = value.get('_scope_', scope)
         cls = resolve(value.get('type'), loss_scope)
         if is_wrapped(cls):
-            found.append(here)
+            found.append((here, loss_scope))
         elif (
             cls is not None
             and is_loss(cls, parameter)
             and (follows_convention(cls) or not contains_losses(value, loss_scope))
         ):
             node[key] = wrap(value, cls, here, loss_scope)
-            found.append(here)
+            found.append((here, loss_scope))
         else:
             found += replace_losses(value, scope, wrap, here)
     return found

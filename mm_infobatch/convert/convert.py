@@ -15,7 +15,7 @@ from ..losses import decompositions
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
 from .check import check_config, hooks_of
-from .config_losses import Path, replace_losses
+from .config_losses import Found, Path, replace_losses
 from .loss_trial import try_loss
 from .options import Options, check_options
 from .refusals import (
@@ -150,11 +150,8 @@ def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
 
 def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
-    def wrap(loss: dict, cls: type, path: Path, scope: Optional[str]) -> dict:
-        wrapper: Dict[str, Any] = dict(type='InfoBatchLoss', loss=loss)
-        if _needs_per_image(cfg, loss, scope, path, options.per_image):
-            wrapper['per_image'] = True
-        return wrapper
+    def wrap(loss: dict, *_: Any) -> dict:
+        return dict(type='InfoBatchLoss', loss=loss)
 
     found = replace_losses(cfg.model, scope, wrap, ('model',))
     if not found:
@@ -163,20 +160,25 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
             f'model.type={name_of(cfg.model.get("type"))!r}; register '
             'its loss in MODELS and build it from the config',
         )
-    in_hooks: List[Path] = []
+    in_hooks: List[Found] = []
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = list(cfg.custom_hooks)
         in_hooks = replace_losses(cfg.custom_hooks, scope, wrap, ('custom_hooks',))
+    for path, inner in found + in_hooks:
+        wrapper = _at(cfg, path)
+        if isinstance(wrapper.get('loss'), dict) and not wrapper.get('per_image', False):
+            if _needs_per_image(cfg, wrapper['loss'], inner, path, options.per_image):
+                wrapper['per_image'] = True
     if options.score is not None:
         _set_score(cfg, found, in_hooks, options.score)
 
 
-def _set_score(cfg: Config, found: List[Path], in_hooks: List[Path], score: List[str]) -> None:
+def _set_score(cfg: Config, found: List[Found], in_hooks: List[Found], score: List[str]) -> None:
     """Have the losses of some types give the score, and no others."""
-    names = {path: _name_of_loss(_at(cfg, path)) for path in found + in_hooks}
+    names = {path: _name_of_loss(_at(cfg, path)) for path, _ in found + in_hooks}
     wanted = [short_name(name) for name in score]
     unknown = [name for name in wanted if name not in names.values()]
-    if unknown or not any(names[path] in wanted for path in found):
+    if unknown or not any(names[path] in wanted for path, _ in found):
         raise ValueError(
             f'score={score} names {", ".join(unknown) or "no loss of the model"}, but the losses '
             f'are {", ".join(sorted(set(names.values())))}; name one or more of them'
@@ -203,7 +205,7 @@ def _needs_per_image(
         CannotConvert: If it cannot be built or cannot be wrapped, or ``per_image`` is needed and
             not given.
     """
-    name, where = short_name(loss['type']), dotted(path)
+    name, where = short_name(loss.get('type')), dotted(path)
     with torch.random.fork_rng(devices=[]):
         try:
             with MODELS.switch_scope_and_registry(scope) as registry:

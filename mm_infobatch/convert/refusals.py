@@ -133,7 +133,7 @@ def check_model(model: Any, scope: Optional[str]) -> None:
             raise CannotConvert(REASONS[name], where)
 
 
-def check_data(dataloader: Any, scope: Optional[str]) -> None:
+def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
     """Refuse a training dataloader whose batches are not one view of each of the sampler's samples.
 
     Raises:
@@ -153,6 +153,7 @@ def check_data(dataloader: Any, scope: Optional[str]) -> None:
             f'train_dataloader.batch_sampler={dataloader["batch_sampler"]!r} may regroup '
             'samples; remove it, or train without InfoBatch',
         )
+    sampler_class(dataloader.get('sampler'), scope)
 
 
 def sampler_class(sampler: Any, scope: Optional[str]) -> type:

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import traceback
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -153,4 +154,10 @@ def check_loss(path: str, node: Dict[str, Any], scope: Optional[str]) -> None:
         try:
             registry.build(copy.deepcopy(dict(node)))
         except Exception as error:
-            raise ValueError(f'{path}: {error}') from error
+            raise ValueError(f'{path}: {describe(error)}') from error
+
+
+def describe(error: BaseException) -> str:
+    """The message of an error; for an assertion without one, the line that failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return str(error) or f'{type(error).__name__} at {frames[-1].line!r}'

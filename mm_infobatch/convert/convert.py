@@ -14,9 +14,9 @@ from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses import decompositions
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
-from .check import check_config, hooks_of
+from .check import check_config, describe, hooks_of
 from .config_losses import Found, Path, replace_losses
-from .loss_trial import try_loss
+from .loss_trial import Place, try_loss
 from .options import Options, check_options
 from .refusals import (
     BROKEN,
@@ -29,10 +29,14 @@ from .refusals import (
     loop_class,
     sampler_class,
 )
-from .registered import TOOLBOXES, in_package, name_of, short_name
+from .registered import TOOLBOXES, in_package, name_of, short_name, toolbox_names
 
 PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
+PER_IMAGE = (
+    'The option per_image=True trains the mean of its values for each image alone, which is '
+    'another loss'
+)
 
 
 def convert(
@@ -211,37 +215,43 @@ def _needs_per_image(
             with MODELS.switch_scope_and_registry(scope) as registry:
                 module = registry.build(copy.deepcopy(loss))
         except Exception as error:  # whatever the constructor raises
-            raise CannotConvert(BROKEN, f'{where}: {error}') from error
-        problem = _problem_with(cfg, module, scope, path, per_image=False)
+            raise CannotConvert(BROKEN, f'{where}: {describe(error)}') from error
+        place = _place(cfg, scope, path)
+        problem = _problem_with(module, False, place)
         if problem is None:
             return False
-        other_problem = _problem_with(cfg, module, scope, path, per_image=True)
+        other_problem = _problem_with(module, True, place)
     if other_problem is not None:
         raise CannotConvert(f'{name} cannot be wrapped', f'{where}: {other_problem}')
     if not per_image:
+        hint = '' if 'per_image=True' in problem else f'. {PER_IMAGE}'
         raise CannotConvert(
             f'{name} is not a mean over samples, and per_image was not asked for',
-            f'{where}: {problem}',
+            f'{where}: {problem}{hint}',
         )
     return True
 
 
-def _problem_with(
-    cfg: Config, module: nn.Module, scope: Optional[str], path: Path, per_image: bool
-) -> Optional[str]:
+def _problem_with(module: nn.Module, per_image: bool, place: Place) -> Optional[str]:
     """Why a loss cannot be wrapped, if it cannot be."""
     try:
         decompositions.find(module, per_image)
     except (TypeError, ValueError) as error:
         return str(error)
     if in_package(type(module).__module__, *TOOLBOXES):
-        return None
-    around = [_at(cfg, path[:length]) for length in range(len(path), 0, -1)]
+        return None  # known, and not to be tried on batches that it may not be for
+    return try_loss(module, per_image, place)
+
+
+def _place(cfg: Config, scope: Optional[str], path: Path) -> Place:
+    around = [_at(cfg, path[:length]) for length in range(len(path) - 1, 0, -1)]
     around = [node for node in around if isinstance(node, dict)]
     keys = ('num_classes', 'out_channels')
     counts = [node[key] for node in around for key in keys if isinstance(node.get(key), int)]
     labels = [node['ignore_index'] for node in around if isinstance(node.get('ignore_index'), int)]
-    return try_loss(module, per_image, scope, (*counts, 4), labels[0] if labels else 255)
+    kinds = [node['type'] for node in around if 'type' in node]
+    own_head = not kinds or not toolbox_names(kinds[0], scope, MODELS)
+    return Place(scope, own_head, (*counts, 4), labels[0] if labels else 255)
 
 
 def _at(cfg: Config, path: Path) -> Any:

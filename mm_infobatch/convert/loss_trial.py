@@ -72,13 +72,24 @@ def call(loss: nn.Module, batch: Batch, pred: Tensor) -> Any:
         return loss(pred, batch.target, **kwargs)
 
 
-def try_loss(
-    loss: nn.Module,
-    per_image: bool,
-    scope: Optional[str],
-    num_classes: Tuple[int, ...],
-    ignore_index: int,
-) -> Optional[str]:
+class Place(NamedTuple):
+    """Where a loss is.
+
+    Attributes:
+        scope (str, optional): The toolbox.
+        own_head (bool): Whether the head is a user's own, so that what it gives the loss beside
+            logits and targets is not known.
+        num_classes (tuple[int]): The numbers of classes that the loss may be for.
+        ignore_index (int): The label that mmseg's heads have ignored.
+    """
+
+    scope: Optional[str]
+    own_head: bool
+    num_classes: Tuple[int, ...]
+    ignore_index: int
+
+
+def try_loss(loss: nn.Module, per_image: bool, place: Place) -> Optional[str]:
     """Wrap a loss and evaluate it on small batches.
 
     It is judged by the first form of batches that it takes. One that takes none of them shows what
@@ -87,23 +98,21 @@ def try_loss(
     Args:
         loss (nn.Module): The loss, which no run will use.
         per_image (bool): Whether to evaluate it on each image alone.
-        scope (str, optional): The toolbox.
-        num_classes (tuple[int]): The numbers of classes that it may be for.
-        ignore_index (int): The label that mmseg's heads have ignored.
+        place (Place): Where it is.
 
     Returns:
         str, optional: Why it cannot be wrapped; None if nothing was found.
     """
     loss.train()
-    for count in num_classes:
-        for form in batches(scope, count, ignore_index):
+    for count in place.num_classes:
+        for form in batches(place.scope, count, place.ignore_index):
             taken = [batch for batch in form if takes(loss, batch)]
-            for batch in taken:
-                problem = problem_with(loss, batch, per_image)
-                if problem is not None:
-                    return problem
+            problems = [problem_with(loss, batch, per_image) for batch in taken]
+            if any(problems) and place.own_head:
+                taken = [batch._replace(kwargs={}) for batch in taken]
+                problems = [problem_with(loss, batch, per_image) for batch in taken]
             if taken:
-                return None
+                return next(filter(None, problems), None)
     return None
 
 

@@ -49,24 +49,24 @@ def require_bool(name: str, value: Any, line: str) -> None:
         raise TypeError(f'{name} has to be True or False, but is {value!r}; write {line}')
 
 
-def require_known(name: str, strange: Iterable[str], taken: Iterable[str], line: str) -> None:
+def require_known(name: str, given: Iterable[str], taken: Iterable[str], line: str) -> None:
     """Refuse arguments that a class does not take.
 
     Args:
         name (str): The class.
-        strange (Iterable[str]): Those that it was given and does not take.
+        given (Iterable[str]): The arguments that it is given.
         taken (Iterable[str]): Those that it takes.
-        line (str): How it is written in a config that inherits from one with another class.
+        line (str): How it is written in a config that inherits from one with another class here.
 
     Raises:
-        TypeError: If there is a strange one.
+        TypeError: If it is given one that it does not take.
     """
-    names = ', '.join(repr(each) for each in sorted(strange))
-    if names:
+    unknown = ', '.join(repr(each) for each in sorted(set(given) - set(taken)))
+    if unknown:
         raise TypeError(
-            f'{name} does not take {names}, only {", ".join(taken)}. If the config inherits from '
-            'one with another type here, the arguments of that one are merged in: write '
-            f'{line}'
+            f'{name} does not take {unknown}; it takes {", ".join(taken) or "no arguments"}. If '
+            'the config inherits from one with another type here, the arguments of that one are '
+            f'merged in: write {line}'
         )
 
 

@@ -367,6 +367,12 @@ EPOCH = dict(max_epochs=3, val_begin=2)
         (dict(type='SameEpochLoop', **EPOCH), EPOCH),
         (ITER, ITER),
         (EPOCH, EPOCH),
+        (dict(ITER, val_begin=True), dict(ITER, val_begin=1)),
+        (
+            dict(type='EpochBasedTrainLoop', **dict(EPOCH, val_begin=False)),
+            dict(EPOCH, val_begin=0),
+        ),
+        (dict(by_epoch=True, val_interval=True, **EPOCH), dict(EPOCH, val_interval=1)),
     ],
 )
 def test_every_spelling_of_mmengines_loops_is_converted(train_cfg, expected):

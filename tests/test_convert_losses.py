@@ -236,11 +236,14 @@ def test_trying_losses_leaves_the_random_numbers_of_others_alone():
         ),
         (dict(type='InfoBatchLoss', loss=dict(loss_weight=1.0)), 'type'),
         (dict(type='InfoBatchLoss', loss=dict(CE, scor=False)), 'scor'),
-        (dict(type='InfoBatchLoss', loss=CE, scor=False), "does not take 'scor', only loss"),
+        (
+            dict(type='InfoBatchLoss', loss=CE, scor=False),
+            "does not take 'scor'; it takes loss",
+        ),
         (dict(type='InfoBatchLoss', loss=CE, score=1), 'score has to be True or False'),
         (
             dict(type='InfoBatchLoss', loss=CE, use_sigmoid=False, loss_weight=1.0),
-            "does not take 'loss_weight', 'use_sigmoid', .*_delete_=True, type='InfoBatchLoss'",
+            "does not take 'loss_weight', 'use_sigmoid'; .*_delete_=True, type='InfoBatchLoss'",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from ..sampler import InfoBatchSampler
 from .config_losses import is_wrapped
 from .options import check_budget, check_policy
 from .refusals import dotted, nodes
-from .registered import resolve
+from .registered import name_of, resolve
 
 LINES = {
     'InfoBatchSampler': 'train_dataloader=dict(sampler=dict(_delete_=True, '
@@ -25,6 +25,8 @@ LINES = {
     'InfoBatchEpochLoop': "train_cfg=dict(type='InfoBatchEpochLoop')",
     'InfoBatchHook': "custom_hooks=[dict(type='InfoBatchHook')]",
 }
+# Arguments that mmengine's builders add
+GIVEN_BY_MMENGINE = ('runner', 'dataloader', 'dataset')
 
 
 def hooks_of(cfg: Config) -> List[Any]:
@@ -64,40 +66,46 @@ def check_config(cfg: Config) -> None:
     parts: Dict[str, bool] = {
         'InfoBatchSampler': issubclass(sampler_cls, InfoBatchSampler),
         loop: issubclass(loop_cls, (InfoBatchIterLoop, InfoBatchEpochLoop)),
-        'InfoBatchHook': bool(hooks_of(cfg)),
+        'InfoBatchHook': len(hooks_of(cfg)) == 1,
     }
-    if any(parts.values()):
+    if parts[loop] or hooks_of(cfg):
         missing = [name for name, there in parts.items() if not there]
         if missing:
             there = ' and '.join(name for name, there in parts.items() if there)
             raise ValueError(
-                f'{there} cannot work without {" and ".join(missing)}; write '
+                f'{there} cannot work without {" and ".join(missing)}, but the config has '
+                f'train_dataloader.sampler.type={name_of(sampler.get("type"))!r}, '
+                f'train_cfg.type={name_of(train_cfg.get("type"))!r} and '
+                f'{len(hooks_of(cfg))} InfoBatchHook; write '
                 + ', '.join(LINES[name] for name in missing)
             )
         check_loop(train_cfg, loop_cls)
-        check_sampler(sampler, sampler_cls)
         for hook in hooks_of(cfg):
             if isinstance(hook, dict):
                 check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
+    if parts['InfoBatchSampler']:
+        check_sampler(sampler, sampler_cls)
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):
         if is_wrapped(class_of(node, inner, MODELS)):
             check_loss(dotted(path), node, inner)
 
 
 def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:
-    """Refuse arguments that a class does not take.
+    """Refuse arguments that a class does not take, and those that are missing.
 
     Raises:
         TypeError: If there is one.
     """
-    taken = inspect.signature(cls).parameters
-    if not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
-        require_known(
-            f'{path}: {cls.__name__}',
-            node.keys() - taken.keys() - {'type', '_scope_', 'priority'},
-            taken,
-            f'dict(_delete_=True, type={cls.__name__!r}, ...)',
-        )
+    parameters = inspect.signature(cls).parameters.values()
+    taken = [each.name for each in parameters if each.name not in GIVEN_BY_MMENGINE]
+    given = node.keys() - {'type', '_scope_', 'priority'}
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        line = f'dict(_delete_=True, type={cls.__name__!r}, ...)'
+        require_known(f'{path}: {cls.__name__}', given, taken, line)
+    for each in parameters:
+        named = each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        if named and each.default is each.empty and each.name not in (*given, *GIVEN_BY_MMENGINE):
+            raise TypeError(f'{path}: {cls.__name__} needs {each.name}; write {each.name}=...')
 
 
 def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
@@ -117,8 +125,9 @@ def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
     for name in ('max_iters', 'max_epochs'):
         if name in train_cfg:
             require_count(f'train_cfg.{name}', train_cfg[name])
+    begin = train_cfg.get('val_begin', 1)
     require_validation(
-        train_cfg.get('val_begin', 1),
+        int(begin) if isinstance(begin, bool) else begin,  # mmengine's loops take True for 1
         train_cfg.get('val_interval', 1),
         train_cfg.get('dynamic_intervals'),
     )
@@ -134,8 +143,9 @@ def check_sampler(sampler: Dict[str, Any], cls: type) -> None:
         ValueError: If one is out of range.
     """
     check_arguments('train_dataloader.sampler', sampler, cls)
-    if isinstance(sampler.get('policy'), dict):
-        check_policy(sampler['policy'])
+    policy = sampler.get('policy')
+    if policy is not None and not hasattr(policy, 'plan'):
+        check_policy(policy)
     if cls is InfoBatchSampler:  # one of a user's own may look into the dataset
         arguments: Dict[str, Any] = dict(seed=0, rank=0, world_size=1)
         arguments.update(copy.deepcopy(dict(sampler)))

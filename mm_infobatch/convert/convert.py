@@ -143,6 +143,9 @@ def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
         train_cfg['type'] = 'InfoBatchIterLoop' if by_iter else 'InfoBatchEpochLoop'
         train_cfg.pop('fast_forward_on_resume', None)  # our loops never replay batches
     train_cfg.pop('by_epoch', None)  # mmengine takes it only without a type
+    for name in ('val_begin', 'val_interval'):
+        if isinstance(train_cfg.get(name), bool):  # mmengine's loops take True for 1
+            train_cfg[name] = int(train_cfg[name])
     if options.budget is not None:
         if not by_iter:
             raise ValueError(

@@ -368,10 +368,7 @@ EPOCH = dict(max_epochs=3, val_begin=2)
         (ITER, ITER),
         (EPOCH, EPOCH),
         (dict(ITER, val_begin=True), dict(ITER, val_begin=1)),
-        (
-            dict(type='EpochBasedTrainLoop', **dict(EPOCH, val_begin=False)),
-            dict(EPOCH, val_begin=0),
-        ),
+        (dict(by_epoch=False, val_begin=False, **ITER), dict(ITER, val_begin=0)),
         (dict(by_epoch=True, val_interval=True, **EPOCH), dict(EPOCH, val_interval=1)),
     ],
 )
@@ -379,7 +376,24 @@ def test_every_spelling_of_mmengines_loops_is_converted(train_cfg, expected):
     cfg = segmentation()
     cfg.train_cfg = train_cfg
     loop = 'InfoBatchIterLoop' if 'max_iters' in train_cfg else 'InfoBatchEpochLoop'
-    assert convert(cfg).train_cfg == dict(expected, type=loop)
+    after = convert(cfg).train_cfg.to_dict()
+    assert after == dict(expected, type=loop)
+    assert not any(isinstance(value, bool) for value in after.values())  # True == 1
+
+
+@pytest.mark.parametrize(
+    'train_cfg',
+    [
+        dict(type='IterBasedTrainLoop', fast_forward_on_resume=True, val_begin=True, max_iters=12),
+        dict(by_epoch=False, fast_forward_on_resume=False, max_iters=12),
+        dict(type=SameIterLoop, max_iters=12, val_interval=6),
+    ],
+)
+def test_what_is_left_of_mmengines_loop_does_not_keep_a_run_from_training(train_cfg, tmp_path):
+    data = runs.write_segmentation_data(tmp_path / 'data', num_images=6)
+    cfg = runs.segmentation_config(data, tmp_path / 'run', 12, val_interval=6)
+    cfg.train_cfg = dict(dict(val_interval=6), **train_cfg)
+    assert 3 < len(runs.train(convert(cfg)).rows) <= 12
 
 
 def test_what_a_class_overrides_is_found_whoever_overrides_it():

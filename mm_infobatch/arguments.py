@@ -2,7 +2,7 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Iterable, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -66,6 +66,27 @@ def require_number(name: str, value: Any, range_: str, line: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f'{name} has to be a number {range_}, but is {value!r}; write {line}')
     return float(value)
+
+
+def require_known(name: str, given: Iterable[str], taken: Iterable[str], line: str) -> None:
+    """Refuse arguments that a class does not take.
+
+    Args:
+        name (str): The class.
+        given (Iterable[str]): The arguments that it is given.
+        taken (Iterable[str]): Those that it takes.
+        line (str): How it is written in a config that inherits from one with another class here.
+
+    Raises:
+        TypeError: If it is given one that it does not take.
+    """
+    unknown = ', '.join(repr(each) for each in sorted(set(given) - set(taken)))
+    if unknown:
+        raise TypeError(
+            f'{name} does not take {unknown}; it takes {", ".join(taken) or "no arguments"}. If '
+            'the config inherits from one with another type here, the arguments of that one are '
+            f'merged in: write {line}'
+        )
 
 
 def require_validation(

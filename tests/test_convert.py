@@ -14,6 +14,7 @@ from torch import nn
 
 import sweep_configs
 from mm_infobatch import CannotConvert, convert
+from mm_infobatch.policies import TargetSaving
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,8 +116,8 @@ def test_an_endless_sampler_never_made_a_short_batch_and_so_it_stays():
     dataloader = convert(cfg).train_dataloader
     assert dataloader.drop_last is True
     assert (dataloader.sampler.shuffle, dataloader.sampler.seed) == (False, 3)
-    cfg.train_dataloader.drop_last = False
-    assert convert(cfg).train_dataloader.drop_last is False
+    cfg.train_dataloader.drop_last = False  # which an endless sampler never made short batches of
+    assert convert(cfg).train_dataloader.drop_last is True
 
 
 @pytest.mark.parametrize(
@@ -307,27 +308,56 @@ def test_a_loss_over_the_batch_is_evaluated_by_image_only_where_it_is_asked_for(
     assert decoded == [wrapped(CE), wrapped(lovasz, per_image=True)]
 
 
-@pytest.mark.parametrize(
-    'options, error, message',
-    [
-        (dict(prune_ratio=1.5), ValueError, 'prune_ratio=1.5'),
-        (
-            dict(policy=dict(type='SoftPrunning')),
-            ValueError,
-            'SoftPrunning.*is not in the registry',
-        ),
-        (
-            dict(prune_ratio=0.5, policy=dict(type='SoftPruning')),
-            ValueError,
-            'both say what to prune',
-        ),
-        (dict(score=['DiceLoss']), ValueError, 'names none of the losses.*CrossEntropyLoss'),
-        (dict(prune_ration=0.5), TypeError, 'prune_ration'),
-    ],
-)
+WRONG_OPTIONS = [
+    (dict(prune_ratio=1.5), ValueError, r'prune_ratio=1.5 lies outside \[0, 1\)'),
+    (dict(prune_ratio='50%'), TypeError, "prune_ratio has to be a number .* but is '50%'"),
+    (dict(prune_ratio=[0, 5]), TypeError, r'prune_ratio has to be a number .* but is \[0, 5\]'),
+    (dict(delta=1.5), ValueError, r'delta=1.5 lies outside \[0, 1\].*write delta=0.875'),
+    (dict(delta='abc'), TypeError, "delta has to be a number .* but is 'abc'"),
+    (dict(delta=True), TypeError, 'delta has to be a number .* but is True'),
+    (dict(policy='TargetSaving'), TypeError, "policy='TargetSaving' .*policy.type=TargetSaving"),
+    (dict(policy=TargetSaving), TypeError, "write policy=dict.type='TargetSaving'."),
+    (dict(policy=TargetSaving(0.4)), TypeError, 'has to be a dict with a type, one of Epsilon'),
+    (dict(policy=0.5), TypeError, 'policy=0.5 has to be a dict with a type, one of EpsilonGreedy'),
+    (dict(policy=dict(prune_ratio=0.5)), TypeError, 'has no type'),
+    (dict(policy=dict(type='SoftPrunning')), ValueError, 'SoftPrunning.*is not in the registry'),
+    (dict(policy=dict(type='TargetSaving', saving=4)), ValueError, 'saving=4 lies outside'),
+    (dict(policy=dict(type='TargetSaving', save=4)), TypeError, 'does not take save, only saving'),
+    (dict(policy=dict(type='torch.nn.Identity')), TypeError, 'Identity, which has no method plan'),
+    (dict(prune_ratio=0.5, policy=dict(type='SoftPruning')), ValueError, 'both say what to prune'),
+    (dict(budget='iters'), ValueError, "budget='iters' is neither 'passes' nor 'iterations'"),
+    (dict(budget=True), ValueError, 'budget=True is neither'),
+    (dict(budget=dict(x=1)), ValueError, "budget={'x': 1} is neither"),
+    (dict(score=['DiceLoss']), ValueError, 'names DiceLoss, but the losses are CrossEntropyLoss'),
+    (dict(score=['CrossEntropyLoss', 'Dice']), ValueError, 'names Dice, but the losses are Cross'),
+    (dict(score=[]), TypeError, r'score=\[\] has to be the types of losses'),
+    (dict(score=1), TypeError, 'score=1 has to be the types of losses'),
+    (dict(score=''), TypeError, "score='' has to be the types of losses"),
+    (dict(per_image='yes'), TypeError, "per_image has to be True or False, but is 'yes'"),
+    (dict(prune_ration=0.5), TypeError, 'prune_ration'),
+]
+
+
+@pytest.mark.parametrize('options, error, message', WRONG_OPTIONS)
 def test_a_wrong_option_is_refused(options, error, message):
-    with pytest.raises(error, match=message):
+    """The option is blamed, and not the config."""
+    with pytest.raises(error, match=message) as raised:
         convert(segmentation(), **options)
+    assert not isinstance(raised.value, CannotConvert)
+
+
+def test_an_option_is_refused_whatever_is_wrong_with_the_config():
+    with pytest.raises(ValueError, match="budget='iters'"):
+        convert(with_sampler(type='MySampler'), budget='iters')
+
+
+def test_a_prune_ratio_is_for_a_policy_that_has_one():
+    cfg = convert(segmentation(), policy=dict(type='TargetSaving', saving=0.4))
+    with pytest.raises(ValueError, match='prune_ratio=0.3 does not fit .*, TargetSaving; set pol'):
+        convert(cfg, prune_ratio=0.3)
+    cfg = convert(segmentation(), policy=dict(type='RandomPruning', prune_ratio=0.1))
+    policy = convert(cfg, prune_ratio=0.3).train_dataloader.sampler.policy
+    assert policy == dict(type='RandomPruning', prune_ratio=0.3)
 
 
 def test_a_budget_is_for_runs_by_iteration():
@@ -377,8 +407,10 @@ REFUSED = {
     'a contrastive head': (with_head(type='ContrastiveHead', loss=CE), 'no sample has a loss'),
     'tokens': (with_head(type='BEiTV1Head', embed_dims=8, num_embed=8, loss=CE), 'merges the tok'),
     'a set loss': (
-        segmentation(**{'model.decode_head.train_cfg': dict(assigner=dict(type='X'))}),
-        'has an assigner',
+        segmentation(
+            **{'model.decode_head.train_cfg': dict(assigner=dict(type='mmdet.HungarianAssigner'))}
+        ),
+        "model.decode_head.train_cfg.assigner.type='mmdet.HungarianAssigner'",
     ),
     'a mask head': (segmentation(**{'model.decode_head.type': 'Mask2FormerHead'}), 'set loss'),
     'text': (classification(**{'model.type': 'BlipCaption'}), 'tokens of texts'),

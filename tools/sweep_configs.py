@@ -20,8 +20,8 @@ import mmseg
 from mmengine.config import Config
 
 from mm_infobatch import CannotConvert, convert
-from mm_infobatch.convert.config_losses import name_of, resolve
-from mm_infobatch.convert.refusals import MULTIMODAL, NO_TRAINING
+from mm_infobatch.convert.refusals import NO_TRAINING, is_text_model
+from mm_infobatch.convert.registered import resolve
 
 TOOLBOXES: Dict[str, Any] = dict(mmseg=mmseg, mmpretrain=mmpretrain)
 GROUPS = {
@@ -50,7 +50,7 @@ def group_of(toolbox: str, model: Any) -> str:
     """The group of a model's config: a key of ``GROUPS``."""
     if toolbox == 'mmseg':
         return 'mmseg'
-    if name_of(model.get('type')).startswith(MULTIMODAL):
+    if is_text_model(model.get('type'), toolbox):
         return 'texts'
     cls = resolve(model.get('type'), toolbox)
     bases = {base.__name__ for base in cls.__mro__} if cls else set()

@@ -15,7 +15,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..convert import CannotConvert, convert
+from ..convert import CannotConvert, check_config, convert
 
 
 class UsageError(ValueError):
@@ -245,21 +245,38 @@ def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Confi
         UsageError: If it cannot be converted, or an option is unknown or out of range.
     """
     nested = Config()
-    nested.merge_from_dict(options or {})  # policy.type=... is policy=dict(type=...)
-    options = nested.to_dict()
+    try:
+        nested.merge_from_dict(options or {})  # policy.type=... is policy=dict(type=...)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UsageError(
+            f'--infobatch-options {options}: two of them contradict each other'
+        ) from error
+    arguments = nested.to_dict()
     known = list(inspect.signature(convert).parameters)[1:]
-    unknown = [name for name in options if name not in known]
+    unknown = [name for name in arguments if name not in known]
     if unknown:
         raise UsageError(
-            f'--infobatch-options: there is no option {", ".join(unknown)}; the options are '
-            + ', '.join(known)
+            f'--infobatch-options: there is no option {", ".join(map(repr, unknown))}; the options '
+            f'are {", ".join(known)}'
         )
     try:
-        return convert(cfg, **options)
+        return convert(cfg, **arguments)
     except CannotConvert as error:
         raise UsageError(f'--infobatch: {error}') from error
     except (TypeError, ValueError) as error:
         raise UsageError(f'--infobatch-options: {error}') from error
+
+
+def check_infobatch(cfg: Config) -> None:
+    """Check the InfoBatch settings of a config, before mmengine prints it.
+
+    Raises:
+        UsageError: If it cannot be trained.
+    """
+    try:
+        check_config(cfg)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f'config: {error}') from error
 
 
 def fill_dataloaders(cfg: Config, *names: str) -> None:

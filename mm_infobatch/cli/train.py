@@ -16,6 +16,7 @@ from .common import (
     add_run_arguments,
     build_runner,
     check_checkpoint,
+    check_infobatch,
     fill_dataloaders,
     load_config,
     switch_on_infobatch,
@@ -76,6 +77,8 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg = switch_on_infobatch(cfg, args.infobatch_options)
     elif args.infobatch_options is not None:
         raise UsageError('--infobatch-options: has no effect without --infobatch; add it')
+    else:
+        check_infobatch(cfg)
     fill_dataloaders(cfg, 'train_dataloader', 'val_dataloader', 'test_dataloader')
     return cfg
 

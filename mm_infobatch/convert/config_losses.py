@@ -5,40 +5,41 @@ import inspect
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
 
+from ..losses import InfoBatchLoss
+from .registered import in_package, resolve
+
 Key = Union[str, int]
 Path = Tuple[Key, ...]
+Found = Tuple[Path, Optional[str]]
 Wrap = Callable[[dict, type, Path, Optional[str]], dict]
-WRAPPER = 'InfoBatchLoss'
+# Where losses are, and where the other parts of models are
+LOSSES = (
+    'mmseg.models.losses',
+    'mmpretrain.models.losses',
+    'mmdet.models.losses',
+    'mmcv.ops.focal_loss',
+    'torch.nn.modules.loss',
+)
+PARTS = ('mmseg', 'mmpretrain', 'mmdet', 'mmcv', 'mmengine', 'torch')
 
 
-def resolve(kind: Any, scope: Optional[str]) -> Optional[type]:
-    """The class that a ``type`` of a config names in the registry of models.
-
-    Args:
-        kind (str or type): The ``type``.
-        scope (str, optional): The scope in which it is looked up.
-
-    Returns:
-        type, optional: None where nothing of that name is registered.
-    """
-    if isinstance(kind, type):
-        return kind
-    if not isinstance(kind, str):
-        return None
-    with MODELS.switch_scope_and_registry(scope) as registry:
-        try:
-            found = registry.get(kind)
-        except (ImportError, AttributeError, KeyError):  # the package of its scope is missing
-            return None
-    return found if isinstance(found, type) else None
+def follows_convention(cls: type) -> bool:
+    """Whether a class has the ``reduction_override`` of OpenMMLab's losses."""
+    forward: Any = getattr(cls, 'forward', None)
+    return 'reduction_override' in inspect.signature(forward).parameters
 
 
 def is_loss(cls: Optional[type], key: Key) -> bool:
-    """Whether a class is a loss: by its own or its module's name, because it follows OpenMMLab's
-    convention for losses, or because a parameter that is named ``loss...`` takes it.
+    """Whether a class is a loss.
+
+    It is one if it is, or inherits from, a loss of a toolbox or of PyTorch, or follows OpenMMLab's
+    convention for losses. What is, or inherits from, another part of a toolbox's models, or has a
+    head's methods, is none. Only for a class that shows neither do names decide: its own, its
+    module's, or that of the parameter that takes it.
 
     Args:
         cls (type, optional): The class.
@@ -46,17 +47,20 @@ def is_loss(cls: Optional[type], key: Key) -> bool:
     """
     if cls is None or not issubclass(cls, nn.Module):
         return False
-    return (
-        any(base.__name__.endswith('Loss') for base in cls.__mro__)
-        or 'losses' in cls.__module__.split('.')
-        or str(key).startswith('loss')
-        or 'reduction_override' in inspect.signature(cls.forward).parameters
-    )
+    bases = [base for base in cls.__mro__ if base not in (nn.Module, BaseModule, object)]
+    if any(in_package(base.__module__, *LOSSES) for base in bases) or follows_convention(cls):
+        return True
+    if any(in_package(base.__module__, *PARTS) for base in bases) or hasattr(cls, 'predict'):
+        return False
+    if any(base.__name__.endswith('Loss') for base in bases):
+        return True
+    named = 'losses' in cls.__module__.split('.') or str(key).startswith('loss')
+    return named and not hasattr(cls, 'loss')
 
 
-def name_of(kind: Any) -> str:
-    """The name of a ``type``, for a message."""
-    return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
+def is_wrapped(cls: Optional[type]) -> bool:
+    """Whether a class is ``InfoBatchLoss`` or inherits from it."""
+    return cls is not None and issubclass(cls, InfoBatchLoss)
 
 
 def default_losses(
@@ -64,7 +68,7 @@ def default_losses(
 ) -> Iterator[Tuple[str, Any]]:
     """The parameters of a class whose default is a loss, and which a config does not give.
 
-    Parameters of base classes count as far as ``**kwargs`` hands them on.
+    Parameters of base classes count as far as ``**kwargs`` passes them on.
 
     Yields:
         tuple: The parameter's name, and the default.
@@ -94,8 +98,8 @@ def default_losses(
 def write_defaults(node: Dict[str, Any], cls: type, scope: Optional[str]) -> None:
     """Write the losses that a class has by default into its config, in place.
 
-    A class may hand ``**kwargs`` on to another base than the next one, and then not take a
-    parameter that it seems to have (mmseg's ``IterativeDecodeHead`` does), so it is tried.
+    A class may pass ``**kwargs`` to another base than the next one, and then not take a parameter
+    that it seems to have (mmseg's ``IterativeDecodeHead`` does not), so each one is tried.
     """
     for name, default in list(default_losses(cls, node, scope)):
         if takes(node, name, default, scope):
@@ -110,16 +114,22 @@ def takes(node: Dict[str, Any], name: str, value: Any, scope: Optional[str]) -> 
             registry.build(config)
     except TypeError as error:
         return f"'{name}'" not in str(error)
-    except Exception:  # what else may be wrong with it, building the model will show
+    except Exception:  # whatever else is wrong with it, building the model will show
         return True
     return True
 
 
-def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Path]:
+def contains_losses(node: Any, scope: Optional[str]) -> bool:
+    """Whether a loss is built from other losses that its config names."""
+    return bool(replace_losses(copy.deepcopy(node), scope, lambda loss, *_: loss))
+
+
+def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Found]:
     """Replace every loss below a node of a config by another config, in place.
 
-    Losses that are wrapped already are left as they are; those that a class would have by default
-    are written out.
+    Losses that are wrapped already are left as they are. Those that a class has by default are
+    written out first. Of a loss that is built from other losses and does not follow OpenMMLab's
+    convention itself, those others are replaced.
 
     Args:
         node (dict or list): The node.
@@ -128,9 +138,9 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         path (tuple): Where the node is. Defaults to the root.
 
     Returns:
-        list[tuple]: The paths of the wrapped losses, old and new.
+        list[tuple]: Of each wrapped loss, old or new, its path and the scope of the types in it.
     """
-    found: List[Path] = []
+    found: List[Found] = []
     if isinstance(node, dict):
         scope = node.get('_scope_', scope)
         cls = resolve(node.get('type'), scope)
@@ -143,23 +153,24 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         return found
     for key, value in items:
         here = path + (key,)
-        kind = value.get('type') if isinstance(value, dict) else None
         if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
             node[key] = list(value)  # to replace losses in it
             value = node[key]  # not the same list: a ConfigDict copies what it is given
-        if kind is not None and name_of(kind).split('.')[-1] == WRAPPER:
-            found.append(here)
-            continue
         parameter = next((k for k in reversed(here) if isinstance(k, str)), '')
-        cls = resolve(kind, scope)
-        if isinstance(value, dict) and cls is not None and is_loss(cls, parameter):
-            node[key] = wrap(value, cls, here, scope)
-            found.append(here)
+        if not isinstance(value, dict):
+            found += replace_losses(value, scope, wrap, here)
+            continue
+        loss_scope = value.get('_scope_', scope)
+        cls = resolve(value.get('type'), loss_scope)
+        if is_wrapped(cls):
+            found.append((here, loss_scope))
+        elif (
+            cls is not None
+            and is_loss(cls, parameter)
+            and (follows_convention(cls) or not contains_losses(value, loss_scope))
+        ):
+            node[key] = wrap(value, cls, here, loss_scope)
+            found.append((here, loss_scope))
         else:
             found += replace_losses(value, scope, wrap, here)
     return found
-
-
-def dotted(path: Path) -> str:
-    """A path as ``--cfg-options`` writes it."""
-    return '.'.join(str(key) for key in path)

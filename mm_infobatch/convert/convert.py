@@ -1,32 +1,42 @@
 """Any training config of mmseg or mmpretrain, with InfoBatch switched on."""
 
 import copy
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.registry import MODELS
+from mmengine.runner import IterBasedTrainLoop
+from torch import nn
 
+from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses import decompositions
 from ..policies import build_policy
-from .config_losses import Path, dotted, name_of, replace_losses
+from ..sampler import InfoBatchSampler
+from .check import check_config, describe, hooks_of
+from .config_losses import Found, Path, replace_losses
+from .loss_trial import Place, try_loss
+from .options import Options, check_options
 from .refusals import (
-    LOOP,
+    BROKEN,
     NO_LOSS,
     NO_TRAINING,
-    SAMPLERS,
     CannotConvert,
     check_data,
     check_model,
+    dotted,
+    loop_class,
+    sampler_class,
 )
+from .registered import TOOLBOXES, in_package, name_of, short_name, toolbox_names
 
 PACKAGE = 'mm_infobatch'
-LOOPS = {
-    'IterBasedTrainLoop': 'InfoBatchIterLoop',
-    'EpochBasedTrainLoop': 'InfoBatchEpochLoop',
-    'InfoBatchIterLoop': 'InfoBatchIterLoop',
-    'InfoBatchEpochLoop': 'InfoBatchEpochLoop',
-}
 DELTA, PRUNE_RATIO = 0.875, 0.5
+PER_IMAGE = (
+    'The option per_image=True trains the mean of its values for each image alone, which is '
+    'another loss'
+)
 
 
 def convert(
@@ -43,7 +53,8 @@ def convert(
     It sets the sampler, the loop and the hook, imports the package, and wraps every loss of the
     model (and of hooks that put another one into it): those that the config gives, wherever they
     sit, and those that a class of the model has by default. All other settings stay as they are.
-    In a config that has InfoBatch on, only what is asked for changes.
+    In a config that has InfoBatch on, only what is asked for changes. A sampler, loop, hook or loss
+    that inherits from InfoBatch's own stays.
 
     Args:
         cfg (Config): A training config. It is not changed.
@@ -58,51 +69,42 @@ def convert(
         score (Sequence[str], optional): The types of the losses that give the score, as in
             ``['CrossEntropyLoss']`` for a list of cross entropy and Dice. The others are weighted
             only. Defaults to None: all give it.
-        per_image (bool): Whether to evaluate losses that are no mean over samples on each image
+        per_image (bool): Whether to evaluate losses that are not a mean over samples on each image
             alone, which trains another loss, instead of refusing them. Defaults to False.
 
     Returns:
         Config: The same training with InfoBatch.
 
     Raises:
-        CannotConvert: If the training cannot work with InfoBatch, with the reason.
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
+        CannotConvert: If this config cannot work with InfoBatch, with the reason.
+        TypeError: If an option has the wrong type.
+        ValueError: If an option is out of range, or does not fit this config.
     """
-    if prune_ratio is not None and policy is not None:
-        raise ValueError(
-            f'prune_ratio={prune_ratio!r} and policy={policy!r} both say what to '
-            "prune; give policy=dict(type='SoftPruning', prune_ratio=...) or one"
-        )
-    if isinstance(score, str):
-        score = [score]
+    options = check_options(prune_ratio, delta, policy, budget, score, per_image)
     cfg = copy.deepcopy(cfg)
-    if (
-        cfg.get('train_cfg') is None
-        or cfg.get('train_dataloader') is None
-        or cfg.get('model') is None
-    ):
-        raise CannotConvert(NO_TRAINING, 'model, train_dataloader or train_cfg is missing')
+    for name in ('model', 'train_dataloader', 'train_cfg'):
+        if cfg.get(name) is None:
+            raise CannotConvert(NO_TRAINING, 'model, train_dataloader or train_cfg is missing')
     scope = cfg.get('default_scope', None)
     check_model(cfg.model, scope)
-    check_data(cfg.train_dataloader)
-    _set_sampler(cfg.train_dataloader, prune_ratio, delta, policy)
-    _set_loop(cfg.train_cfg, budget)
-    _wrap_losses(cfg, scope, score, per_image)
-    _set_hook(cfg)
+    check_data(cfg.train_dataloader, scope)
+    _set_sampler(cfg.train_dataloader, scope, options)
+    _set_loop(cfg.train_cfg, scope, options)
+    _wrap_losses(cfg, scope, options)
+    if not hooks_of(cfg):
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='InfoBatchHook')]
     _set_import(cfg)
+    try:
+        check_config(cfg)
+    except (TypeError, ValueError) as error:
+        raise CannotConvert(BROKEN, str(error)) from error
     return cfg
 
 
-def _set_sampler(
-    dataloader: Any,
-    prune_ratio: Optional[float],
-    delta: Optional[float],
-    policy: Optional[Dict[str, Any]],
-) -> None:
-    old = dataloader.get('sampler') or {}
-    kind = name_of(old.get('type')).split('.')[-1]
-    if kind == 'InfoBatchSampler':
+def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> None:
+    old = dataloader.get('sampler')
+    cls = sampler_class(old, scope)
+    if issubclass(cls, InfoBatchSampler):
         sampler = dict(old)
     else:
         sampler = dict(
@@ -110,57 +112,53 @@ def _set_sampler(
             delta=DELTA,
             policy=dict(type='SoftPruning', prune_ratio=PRUNE_RATIO),
         )
-        sampler.update({key: old[key] for key in ('shuffle', 'seed') if key in old})
-        if SAMPLERS.get(kind):  # batches of an endless sampler are all full
-            dataloader.setdefault('drop_last', True)
-    if delta is not None:
-        sampler['delta'] = delta
-    if policy is not None:
+        if old is None:  # PyTorch's own, which shuffles only where the dataloader says so
+            sampler['shuffle'] = bool(dataloader.pop('shuffle', 'sampler' not in dataloader))
+        else:
+            sampler.update({key: old[key] for key in ('shuffle', 'seed') if key in old})
+        if cls is InfiniteSampler:  # all its batches are full, whatever drop_last says
+            dataloader['drop_last'] = True
+    if options.delta is not None:
+        sampler['delta'] = options.delta
+    if options.policy is not None:
+        sampler['policy'] = options.policy
+    if options.prune_ratio is not None:
+        policy = dict(sampler.get('policy') or dict(type='SoftPruning'))
+        policy['prune_ratio'] = options.prune_ratio
+        try:
+            build_policy(copy.deepcopy(policy))
+        except TypeError as error:
+            raise ValueError(
+                f'prune_ratio={options.prune_ratio!r} does not fit the policy of the config, '
+                f'{name_of(policy.get("type"))}; set policy=dict(type=..., ...) instead'
+            ) from error
         sampler['policy'] = policy
-    if prune_ratio is not None:
-        kept = sampler.get('policy') or dict(type='SoftPruning')
-        sampler['policy'] = dict(kept, prune_ratio=prune_ratio)
-    if isinstance(sampler.get('policy'), dict):
-        build_policy(copy.deepcopy(sampler['policy']))  # its errors, now
     dataloader['sampler'] = sampler
 
 
-def _set_loop(train_cfg: Any, budget: Optional[str]) -> None:
-    kind = train_cfg.get('type')
-    if kind is None:
-        by_iter = 'max_iters' in train_cfg
-        kind = 'IterBasedTrainLoop' if by_iter else 'EpochBasedTrainLoop'
-    name = name_of(kind).split('.')[-1]
-    if name not in LOOPS:
-        raise CannotConvert(
-            LOOP,
-            f"train_cfg.type={name!r}; write type='IterBasedTrainLoop' or "
-            "'EpochBasedTrainLoop', or build yours upon InfoBatchIterLoop or InfoBatchEpochLoop",
-        )
-    train_cfg['type'] = LOOPS[name]
-    # Not for a loop with a type; and neither loop of ours replays a resumed run's batches.
-    train_cfg.pop('by_epoch', None)
-    train_cfg.pop('fast_forward_on_resume', None)
-    if budget is not None:
-        if LOOPS[name] == 'InfoBatchEpochLoop':
+def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
+    cls = loop_class(train_cfg, scope)
+    by_iter = issubclass(cls, (InfoBatchIterLoop, IterBasedTrainLoop))
+    if not issubclass(cls, (InfoBatchIterLoop, InfoBatchEpochLoop)):
+        train_cfg['type'] = 'InfoBatchIterLoop' if by_iter else 'InfoBatchEpochLoop'
+        train_cfg.pop('fast_forward_on_resume', None)  # our loops never replay batches
+    train_cfg.pop('by_epoch', None)  # mmengine takes it only without a type
+    for name in ('val_begin', 'val_interval'):
+        if isinstance(train_cfg.get(name), bool):  # mmengine's loops take True for 1
+            train_cfg[name] = int(train_cfg[name])
+    if options.budget is not None:
+        if not by_iter:
             raise ValueError(
-                f'budget={budget!r} is for runs by iteration, but this one is by '
-                'epoch; remove budget'
+                f'budget={options.budget!r} is for runs by iteration, but this one is by epoch; '
+                'remove budget'
             )
-        train_cfg['budget'] = budget
+        train_cfg['budget'] = options.budget
 
 
-def _wrap_losses(
-    cfg: Config, scope: Optional[str], score: Optional[Sequence[str]], per_image: bool
-) -> None:
+def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
-    def wrap(loss: dict, cls: type, path: Path, scope: Optional[str]) -> dict:
-        wrapper: Dict[str, Any] = dict(type='InfoBatchLoss', loss=loss)
-        if score is not None and cls.__name__ not in score:
-            wrapper['score'] = False
-        if _needs_per_image(loss, scope, dotted(path), per_image):
-            wrapper['per_image'] = True
-        return wrapper
+    def wrap(loss: dict, *_: Any) -> dict:
+        return dict(type='InfoBatchLoss', loss=loss)
 
     found = replace_losses(cfg.model, scope, wrap, ('model',))
     if not found:
@@ -169,31 +167,94 @@ def _wrap_losses(
             f'model.type={name_of(cfg.model.get("type"))!r}; register '
             'its loss in MODELS and build it from the config',
         )
-    if score is not None and not any(_scores(cfg, path) for path in found):
-        names = sorted({name_of(_at(cfg, path)['loss']['type']) for path in found})
-        raise ValueError(
-            f'score={list(score)} names none of the losses of the model, which are '
-            f'{", ".join(names)}; name at least one'
-        )
+    in_hooks: List[Found] = []
     if cfg.get('custom_hooks'):
-        replace_losses(cfg.custom_hooks, scope, wrap, ('custom_hooks',))
+        cfg.custom_hooks = list(cfg.custom_hooks)
+        in_hooks = replace_losses(cfg.custom_hooks, scope, wrap, ('custom_hooks',))
+    for path, inner in found + in_hooks:
+        wrapper = _at(cfg, path)
+        if isinstance(wrapper.get('loss'), dict) and not wrapper.get('per_image', False):
+            if _needs_per_image(cfg, wrapper['loss'], inner, path, options.per_image):
+                wrapper['per_image'] = True
+    if options.score is not None:
+        _set_score(cfg, found, in_hooks, options.score)
 
 
-def _needs_per_image(loss: dict, scope: Optional[str], where: str, per_image: bool) -> bool:
-    """Whether a loss can be wrapped only if it is evaluated on each image alone."""
-    with MODELS.switch_scope_and_registry(scope) as registry:
-        module = registry.build(copy.deepcopy(loss))
-    try:
-        decompositions.find(module)
-        return False
-    except (TypeError, ValueError) as error:
-        if not per_image:
-            reason = (
-                f'{name_of(loss["type"])} is no mean over samples, and per_image was not asked for'
-            )
-            raise CannotConvert(reason, f'{where}: {error}') from error
-    decompositions.find(module, per_image=True)
+def _set_score(cfg: Config, found: List[Found], in_hooks: List[Found], score: List[str]) -> None:
+    """Have the losses of some types give the score, and no others."""
+    names = {path: _name_of_loss(_at(cfg, path)) for path, _ in found + in_hooks}
+    wanted = [short_name(name) for name in score]
+    unknown = [name for name in wanted if name not in names.values()]
+    if unknown or not any(names[path] in wanted for path, _ in found):
+        raise ValueError(
+            f'score={score} names {", ".join(unknown) or "no loss of the model"}, but the losses '
+            f'are {", ".join(sorted(set(names.values())))}; name one or more of them'
+        )
+    for path, name in names.items():
+        if name in wanted:
+            _at(cfg, path).pop('score', None)
+        else:
+            _at(cfg, path)['score'] = False
+
+
+def _name_of_loss(wrapper: Dict[str, Any]) -> str:
+    """The type of a wrapped loss; of a wrapper that builds its loss itself, its own."""
+    loss = wrapper.get('loss')
+    return short_name((loss if isinstance(loss, dict) else wrapper).get('type'))
+
+
+def _needs_per_image(
+    cfg: Config, loss: dict, scope: Optional[str], path: Path, per_image: bool
+) -> bool:
+    """Whether a loss can be wrapped only if it is evaluated on each image alone.
+
+    Raises:
+        CannotConvert: If it cannot be built or cannot be wrapped, or ``per_image`` is needed and
+            not given.
+    """
+    name, where = short_name(loss.get('type')), dotted(path)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with MODELS.switch_scope_and_registry(scope) as registry:
+                module = registry.build(copy.deepcopy(loss))
+        except Exception as error:  # whatever the constructor raises
+            raise CannotConvert(BROKEN, f'{where}: {describe(error)}') from error
+        place = _place(cfg, scope, path)
+        problem = _problem_with(module, False, place)
+        if problem is None:
+            return False
+        other_problem = _problem_with(module, True, place)
+    if other_problem is not None:
+        raise CannotConvert(f'{name} cannot be wrapped', f'{where}: {other_problem}')
+    if not per_image:
+        hint = '' if 'per_image=True' in problem else f'. {PER_IMAGE}'
+        raise CannotConvert(
+            f'{name} is not a mean over samples, and per_image was not asked for',
+            f'{where}: {problem}{hint}',
+        )
     return True
+
+
+def _problem_with(module: nn.Module, per_image: bool, place: Place) -> Optional[str]:
+    """Why a loss cannot be wrapped, if it cannot be."""
+    try:
+        decompositions.find(module, per_image)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    if in_package(type(module).__module__, *TOOLBOXES):
+        return None  # known, and not to be tried on batches that it may not be for
+    return try_loss(module, per_image, place)
+
+
+def _place(cfg: Config, scope: Optional[str], path: Path) -> Place:
+    around = [_at(cfg, path[:length]) for length in range(len(path) - 1, 0, -1)]
+    around = [node for node in around if isinstance(node, dict)]
+    keys = ('num_classes', 'out_channels')
+    counts = [node[key] for node in around for key in keys if isinstance(node.get(key), int)]
+    labels = [node['ignore_index'] for node in around if isinstance(node.get('ignore_index'), int)]
+    kinds = [node['type'] for node in around if 'type' in node]
+    own_head = not kinds or not toolbox_names(kinds[0], scope, MODELS)
+    return Place(scope, own_head, (*counts, 4), labels[0] if labels else 255)
 
 
 def _at(cfg: Config, path: Path) -> Any:
@@ -201,21 +262,6 @@ def _at(cfg: Config, path: Path) -> Any:
     for key in path:
         node = node[key]
     return node
-
-
-def _scores(cfg: Config, path: Path) -> bool:
-    return _at(cfg, path).get('score', True)
-
-
-def _set_hook(cfg: Config) -> None:
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(
-        name_of(hook.get('type')).split('.')[-1] == 'InfoBatchHook'
-        for hook in hooks
-        if isinstance(hook, dict)
-    ):
-        hooks.append(dict(type='InfoBatchHook'))
-    cfg.custom_hooks = hooks
 
 
 def _set_import(cfg: Config) -> None:

@@ -1,8 +1,17 @@
 """Configs that InfoBatch cannot be switched on for, each with the reason."""
 
+import inspect
 from typing import Any, Dict, Iterator, Optional, Tuple
 
-from .config_losses import Path, dotted, name_of, resolve
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS, DATASETS, LOOPS, MODELS, TASK_UTILS, TRANSFORMS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+
+from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
+from ..sampler import InfoBatchSampler
+from .registered import in_package, name_of, overridden, registered, resolve, toolbox_names
+
+Path = Tuple[Any, ...]
 
 
 class CannotConvert(ValueError):
@@ -10,7 +19,7 @@ class CannotConvert(ValueError):
 
     Args:
         reason (str): The reason, the same for all configs of its kind.
-        where (str): The value of this config that it is about, and what to do.
+        where (str): The value in this config that the reason is about, and what to change.
 
     Attributes:
         reason (str): The reason.
@@ -42,10 +51,16 @@ TEXT = (
 NO_LOSS = 'it computes its loss without a registered loss module, so there is nothing to wrap'
 NO_TRAINING = 'it has no training section'
 SAMPLER = 'its sampler does more than shuffle, which replacing it by InfoBatchSampler would undo'
-LOOP = "its training loop is none of mmengine's"
+LOOP = (
+    "its training loop is not mmengine's own, and what it does would be lost with InfoBatch's loop"
+)
+BROKEN = 'a part of it cannot be built, with InfoBatch or without'
 
-# Heads by the names of their classes and of those that they inherit from
-HEADS: Dict[str, str] = {
+# Parts of the toolboxes' models with which a loss belongs to no single sample
+REASONS: Dict[str, str] = {
+    'BaseAssigner': SETS,
+    'HungarianAssigner': SETS,
+    'MaskHungarianAssigner': SETS,
     'MaskFormerHead': SETS,
     'Mask2FormerHead': SETS,
     'SideAdapterCLIPHead': SETS,
@@ -59,48 +74,66 @@ HEADS: Dict[str, str] = {
     'LatentCrossCorrelationHead': VIEWS,
     'MoCoV3Head': VIEWS,
     'SwAVHead': VIEWS,
+    'GroundingHead': TEXT,
+    'ITCHead': TEXT,
+    'ITMHead': TEXT,
+    'SeqGenerationHead': TEXT,
+    'VQAGenerationHead': TEXT,
 }
-# mmpretrain's models of images and texts, by what their names begin with (their classes exist only
-# where transformers is installed)
-MULTIMODAL = ('Blip', 'ChineseCLIP', 'CLIP', 'Flamingo', 'Llava', 'MiniGPT4', 'OFA', 'Otter', 'RAM')
-# Samplers that only shuffle, and whether they never end
-SAMPLERS = {'DefaultSampler': False, 'InfiniteSampler': True}
+STOCK_SAMPLER = "sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True)"
 
 
-def nodes(node: Any, path: Path = ()) -> Iterator[Tuple[Path, dict]]:
-    """Every dictionary of a config, with its path."""
+def dotted(path: Path) -> str:
+    """A path as ``--cfg-options`` writes it."""
+    return '.'.join(str(key) for key in path)
+
+
+def nodes(
+    node: Any, scope: Optional[str], path: Path = ()
+) -> Iterator[Tuple[Path, dict, Optional[str]]]:
+    """Every dictionary of a config, with its path and the scope of the types in it."""
     if isinstance(node, dict):
-        yield path, node
+        scope = node.get('_scope_', scope)
+        yield path, node, scope
         children: Any = node.items()
     elif isinstance(node, (list, tuple)):
         children = enumerate(node)
     else:
         return
     for key, value in children:
-        yield from nodes(value, path + (key,))
+        yield from nodes(value, scope, path + (key,))
+
+
+def is_text_model(kind: Any, scope: Optional[str]) -> bool:
+    """Whether a ``type`` is one of mmpretrain's models of images and texts.
+
+    Their classes exist only where ``transformers`` is installed; elsewhere mmpretrain registers a
+    function under each of their names.
+    """
+    found = registered(kind, scope, MODELS)
+    if inspect.isfunction(found):
+        return found.__module__ == 'mmpretrain.utils.dependency'
+    bases = found.__mro__ if isinstance(found, type) else ()
+    return any(in_package(base.__module__, 'mmpretrain.models.multimodal') for base in bases)
 
 
 def check_model(model: Any, scope: Optional[str]) -> None:
     """Refuse models whose loss belongs to no single sample.
 
     Raises:
-        CannotConvert: If the model has such a head.
+        CannotConvert: If the model is one, or has such a head.
     """
-    root = name_of(model.get('type')).split('.')[-1]
-    if root.startswith(MULTIMODAL):
-        raise CannotConvert(TEXT, f'model.type={root!r}; train it without InfoBatch')
-    for path, node in nodes(model):
-        kind = name_of(node.get('type')).split('.')[-1]
-        where = f'{dotted(("model",) + path)}.type={kind!r}'
-        cls = resolve(node.get('type'), node.get('_scope_', scope))
-        for name in [kind] + [base.__name__ for base in cls.__mro__] if cls else [kind]:
-            if name in HEADS:
-                raise CannotConvert(HEADS[name], f'{where}; train it without InfoBatch')
-        if node.get('assigner') is not None:
-            raise CannotConvert(SETS, f'{where} has an assigner; train it without InfoBatch')
+    if is_text_model(model.get('type'), model.get('_scope_', scope)):
+        name = name_of(model['type'])
+        raise CannotConvert(TEXT, f'model.type={name!r}; train it without InfoBatch')
+    for path, node, inner in nodes(model, scope, ('model',)):
+        kind = node.get('type')
+        where = f'{dotted(path)}.type={name_of(kind)!r}; train it without InfoBatch'
+        for name in toolbox_names(kind, inner, MODELS, TASK_UTILS) & REASONS.keys():
+            raise CannotConvert(REASONS[name], where)
 
 
-def check_data(dataloader: Any) -> None:
+def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
     """Refuse a training dataloader whose batches are not one view of each of the sampler's samples.
 
     Raises:
@@ -108,36 +141,97 @@ def check_data(dataloader: Any) -> None:
     """
     if not isinstance(dataloader, dict):
         raise CannotConvert(NO_TRAINING, f'train_dataloader={dataloader!r}; give it a config')
-    for path, node in nodes(dataloader.get('dataset')):
-        if name_of(node.get('type')).split('.')[-1] == 'MultiView':
-            raise CannotConvert(
-                VIEWS,
-                f"train_dataloader.dataset.{dotted(path)}.type='MultiView'; train it "
-                'without InfoBatch',
-            )
+    root = ('train_dataloader', 'dataset')
+    for path, node, inner in nodes(dataloader.get('dataset'), scope, root):
+        registry = DATASETS if {'pipeline', 'transforms'}.isdisjoint(path) else TRANSFORMS
+        if 'MultiView' in toolbox_names(node.get('type'), inner, registry):
+            where = f'{dotted(path)}.type={name_of(node["type"])!r}; train it without InfoBatch'
+            raise CannotConvert(VIEWS, where)
     if dataloader.get('batch_sampler') is not None:
         raise CannotConvert(
             SAMPLER,
             f'train_dataloader.batch_sampler={dataloader["batch_sampler"]!r} may regroup '
             'samples; remove it, or train without InfoBatch',
         )
-    sampler = dataloader.get('sampler') or dict(type='DefaultSampler', shuffle=True)
-    kind = name_of(sampler.get('type')).split('.')[-1]
-    if kind == 'RepeatAugSampler':
-        raise CannotConvert(
-            REPEATED,
-            f'train_dataloader.sampler.type={kind!r}; write '
-            "sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True) to train without it",
-        )
-    if kind != 'InfoBatchSampler' and kind not in SAMPLERS:
-        raise CannotConvert(
-            SAMPLER,
-            f'train_dataloader.sampler.type={kind!r}; write '
-            "sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True) if that is meant",
-        )
-    if sampler.get('round_up', True) is False:
-        raise CannotConvert(
-            SAMPLER,
-            'train_dataloader.sampler.round_up=False gives the processes shares of '
-            'unequal length, of which the longer would wait for ever; remove it',
-        )
+    sampler_class(dataloader.get('sampler'), scope)
+
+
+def sampler_class(sampler: Any, scope: Optional[str]) -> type:
+    """What a training dataloader's sampler is.
+
+    Args:
+        sampler (dict, optional): Its config.
+        scope (str, optional): The scope in which its type is looked up.
+
+    Returns:
+        type: ``InfoBatchSampler`` or a class that inherits from it, or the one of mmengine's
+        samplers that hands out the same samples.
+
+    Raises:
+        CannotConvert: If it is neither.
+    """
+    if sampler is None:  # PyTorch's own, which is sequential or, with shuffle=True, random
+        return DefaultSampler
+    if not isinstance(sampler, dict):
+        raise CannotConvert(SAMPLER, f'train_dataloader.sampler={sampler!r}; write {STOCK_SAMPLER}')
+    kind = sampler.get('type')
+    where = f'train_dataloader.sampler.type={name_of(kind)!r}'
+    if 'RepeatAugSampler' in toolbox_names(kind, scope, DATA_SAMPLERS):
+        raise CannotConvert(REPEATED, f'{where}; write {STOCK_SAMPLER} to train without it')
+    cls = resolve(kind, scope, DATA_SAMPLERS)
+    if cls is not None and issubclass(cls, InfoBatchSampler):
+        return cls
+    for base in (DefaultSampler, InfiniteSampler):
+        if cls is None or not issubclass(cls, base):
+            continue
+        changed = overridden(cls, base)
+        if changed:
+            where += f' overrides {", ".join(changed)} of {base.__name__}'
+            break
+        if sampler.get('round_up', True) is False:
+            raise CannotConvert(
+                SAMPLER,
+                'train_dataloader.sampler.round_up=False gives the processes different numbers of '
+                'samples, and the one with more would wait for ever; remove it',
+            )
+        return base
+    raise CannotConvert(
+        SAMPLER,
+        f'{where}; write {STOCK_SAMPLER} if its order is not needed, or let the class inherit from '
+        'InfoBatchSampler',
+    )
+
+
+def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
+    """What a training loop is.
+
+    Args:
+        train_cfg (dict): Its config.
+        scope (str, optional): The scope in which its type is looked up.
+
+    Returns:
+        type: One of InfoBatch's loops or a class that inherits from it, or the one of mmengine's
+        loops that trains the same.
+
+    Raises:
+        CannotConvert: If it is neither.
+    """
+    kind = train_cfg.get('type')
+    if kind is None:
+        return IterBasedTrainLoop if 'max_iters' in train_cfg else EpochBasedTrainLoop
+    where = f'train_cfg.type={name_of(kind)!r}'
+    cls = resolve(kind, scope, LOOPS)
+    if cls is not None and issubclass(cls, (InfoBatchIterLoop, InfoBatchEpochLoop)):
+        return cls
+    for base in (IterBasedTrainLoop, EpochBasedTrainLoop):
+        if cls is None or not issubclass(cls, base):
+            continue
+        changed = overridden(cls, base)
+        if not changed:
+            return base
+        where += f' overrides {", ".join(changed)} of {base.__name__}'
+    raise CannotConvert(
+        LOOP,
+        f"{where}; write type='IterBasedTrainLoop' or 'EpochBasedTrainLoop', or let the class "
+        'inherit from InfoBatchIterLoop or InfoBatchEpochLoop',
+    )

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..arguments import require_bool
+from ..arguments import require_bool, require_known
 from . import reductions
 from .decompositions import Call, Parts, agrees, find
 
@@ -52,9 +52,20 @@ class InfoBatchLoss(nn.Module):
     loss: Any
 
     def __init__(
-        self, loss: Union[dict, nn.Module], score: bool = True, per_image: bool = False
+        self,
+        loss: Union[dict, nn.Module],
+        score: bool = True,
+        per_image: bool = False,
+        **inherited: Any,
     ) -> None:
         super().__init__()
+        require_known(
+            'InfoBatchLoss',
+            inherited,
+            ('loss', 'score', 'per_image'),
+            "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)), in mmpretrain "
+            'loss=',
+        )
         if not isinstance(loss, (dict, nn.Module)):
             raise TypeError(
                 f'loss={loss!r} is neither a config nor a module; write '

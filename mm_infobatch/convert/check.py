@@ -1,0 +1,173 @@
+"""Checks a config that has InfoBatch on, before a runner is built from it."""
+
+import copy
+import inspect
+import traceback
+from typing import Any, Dict, List, Optional
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS
+
+from ..arguments import require_count, require_known, require_validation
+from ..hook import InfoBatchHook
+from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
+from ..sampler import InfoBatchSampler
+from .config_losses import is_wrapped
+from .options import check_budget, check_policy
+from .refusals import dotted, nodes
+from .registered import name_of, resolve
+
+LINES = {
+    'InfoBatchSampler': 'train_dataloader=dict(sampler=dict(_delete_=True, '
+    "type='InfoBatchSampler'))",
+    'InfoBatchIterLoop': "train_cfg=dict(type='InfoBatchIterLoop')",
+    'InfoBatchEpochLoop': "train_cfg=dict(type='InfoBatchEpochLoop')",
+    'InfoBatchHook': "custom_hooks=[dict(type='InfoBatchHook')]",
+}
+# Arguments that mmengine's builders add
+GIVEN_BY_MMENGINE = ('runner', 'dataloader', 'dataset')
+
+
+def hooks_of(cfg: Config) -> List[Any]:
+    """Those of a config's hooks that are an ``InfoBatchHook``, or inherit from it."""
+    return [
+        hook
+        for hook in [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
+        if isinstance(hook, InfoBatchHook)
+        or issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), InfoBatchHook)
+    ]
+
+
+def class_of(node: Any, scope: Optional[str], registry: Any) -> type:
+    """The class that a node of a config is built as; ``object`` if there is none."""
+    node = node if isinstance(node, dict) else {}
+    return resolve(node.get('type'), node.get('_scope_', scope), registry) or object
+
+
+def check_config(cfg: Config) -> None:
+    """Check what a config says to InfoBatch's sampler, loop, hook and losses.
+
+    The run would fail on the same mistakes, but after mmengine has printed the whole config. A
+    config that has none of the four is not looked at.
+
+    Args:
+        cfg (Config): A training config. It is not changed.
+
+    Raises:
+        TypeError: If an argument is unknown, or of the wrong type.
+        ValueError: If a part is missing, or an argument is out of range.
+    """
+    scope, train_cfg = cfg.get('default_scope'), cfg.get('train_cfg') or {}
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    loop_cls = class_of(train_cfg, scope, LOOPS)
+    sampler_cls = class_of(sampler, scope, DATA_SAMPLERS)
+    loop = 'InfoBatchIterLoop' if 'max_iters' in train_cfg else 'InfoBatchEpochLoop'
+    parts: Dict[str, bool] = {
+        'InfoBatchSampler': issubclass(sampler_cls, InfoBatchSampler),
+        loop: issubclass(loop_cls, (InfoBatchIterLoop, InfoBatchEpochLoop)),
+        'InfoBatchHook': len(hooks_of(cfg)) == 1,
+    }
+    if parts[loop] or hooks_of(cfg):
+        missing = [name for name, there in parts.items() if not there]
+        if missing:
+            there = ' and '.join(name for name, there in parts.items() if there)
+            raise ValueError(
+                f'{there} cannot work without {" and ".join(missing)}, but the config has '
+                f'train_dataloader.sampler.type={name_of(sampler.get("type"))!r}, '
+                f'train_cfg.type={name_of(train_cfg.get("type"))!r} and '
+                f'{len(hooks_of(cfg))} InfoBatchHook; write '
+                + ', '.join(LINES[name] for name in missing)
+            )
+        check_loop(train_cfg, loop_cls)
+        for hook in hooks_of(cfg):
+            if isinstance(hook, dict):
+                check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
+    if parts['InfoBatchSampler']:
+        check_sampler(sampler, sampler_cls)
+    for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):
+        if is_wrapped(class_of(node, inner, MODELS)):
+            check_loss(dotted(path), node, inner)
+
+
+def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:
+    """Refuse arguments that a class does not take, and those that are missing.
+
+    Raises:
+        TypeError: If there is one.
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    taken = [each.name for each in parameters if each.name not in GIVEN_BY_MMENGINE]
+    given = node.keys() - {'type', '_scope_', 'priority'}
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        line = f'dict(_delete_=True, type={cls.__name__!r}, ...)'
+        require_known(f'{path}: {cls.__name__}', given, taken, line)
+    for each in parameters:
+        named = each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        if named and each.default is each.empty and each.name not in (*given, *GIVEN_BY_MMENGINE):
+            raise TypeError(f'{path}: {cls.__name__} needs {each.name}; write {each.name}=...')
+
+
+def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
+    """Check the settings of a training loop.
+
+    Raises:
+        TypeError: If an argument is unknown.
+        ValueError: If one is out of range.
+    """
+    if 'by_epoch' in train_cfg:
+        raise ValueError(
+            f'train_cfg has by_epoch={train_cfg["by_epoch"]!r} and type={cls.__name__!r}, of which '
+            'mmengine takes only one. If the config inherits by_epoch, write '
+            f'train_cfg=dict(_delete_=True, type={cls.__name__!r}, max_epochs=...)'
+        )
+    check_arguments('train_cfg', train_cfg, cls)
+    for name in ('max_iters', 'max_epochs'):
+        if name in train_cfg:
+            require_count(f'train_cfg.{name}', train_cfg[name])
+    begin = train_cfg.get('val_begin', 1)
+    require_validation(
+        int(begin) if isinstance(begin, bool) else begin,  # mmengine's loops take True for 1
+        train_cfg.get('val_interval', 1),
+        train_cfg.get('dynamic_intervals'),
+    )
+    if 'budget' in train_cfg:
+        check_budget(train_cfg['budget'], 'train_cfg.budget')
+
+
+def check_sampler(sampler: Dict[str, Any], cls: type) -> None:
+    """Check the settings of a sampler.
+
+    Raises:
+        TypeError: If an argument is unknown, or of the wrong type.
+        ValueError: If one is out of range.
+    """
+    check_arguments('train_dataloader.sampler', sampler, cls)
+    policy = sampler.get('policy')
+    if policy is not None and not hasattr(policy, 'plan'):
+        check_policy(policy)
+    if cls is InfoBatchSampler:  # one of a user's own may look into the dataset
+        arguments: Dict[str, Any] = dict(seed=0, rank=0, world_size=1)
+        arguments.update(copy.deepcopy(dict(sampler)))
+        arguments.pop('type')
+        arguments.pop('_scope_', None)
+        InfoBatchSampler([0], **arguments)
+
+
+def check_loss(path: str, node: Dict[str, Any], scope: Optional[str]) -> None:
+    """Check a wrapped loss by building it.
+
+    Raises:
+        ValueError: If it cannot be built.
+    """
+    with MODELS.switch_scope_and_registry(scope) as registry, torch.random.fork_rng(devices=[]):
+        try:
+            registry.build(copy.deepcopy(dict(node)))
+        except Exception as error:
+            raise ValueError(f'{path}: {describe(error)}') from error
+
+
+def describe(error: BaseException) -> str:
+    """The message of an error; for an assertion without one, the line that failed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return str(error) or f'{type(error).__name__} at {frames[-1].line!r}'

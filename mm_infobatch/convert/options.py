@@ -1,0 +1,104 @@
+"""The options of a conversion, checked before anything of the config is looked at."""
+
+import copy
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+
+from ..arguments import require_bool, require_share
+from ..policies import build_policy
+from ..registry import PRUNING_POLICIES
+
+BUDGETS = ('passes', 'iterations')
+
+
+class Options(NamedTuple):
+    """What a conversion is asked for; None or False where it is not asked for.
+
+    The fields are the arguments of :func:`mm_infobatch.convert`.
+    """
+
+    prune_ratio: Optional[float]
+    delta: Optional[float]
+    policy: Optional[Dict[str, Any]]
+    budget: Optional[str]
+    score: Optional[List[str]]
+    per_image: bool
+
+
+def check_options(
+    prune_ratio: Optional[float],
+    delta: Optional[float],
+    policy: Optional[Dict[str, Any]],
+    budget: Optional[str],
+    score: Union[str, Sequence[str], None],
+    per_image: bool,
+) -> Options:
+    """Check the options that can be checked without the config.
+
+    Raises:
+        TypeError: If one has the wrong type.
+        ValueError: If one is out of range, or two contradict each other.
+    """
+    if prune_ratio is not None and policy is not None:
+        raise ValueError(
+            f'prune_ratio={prune_ratio!r} and policy={policy!r} both say what to '
+            "prune; give policy=dict(type='SoftPruning', prune_ratio=...) or one of them"
+        )
+    if prune_ratio is not None:
+        build_policy(dict(type='SoftPruning', prune_ratio=prune_ratio))
+    if policy is not None:
+        check_policy(policy)
+    if delta is not None:
+        require_share(
+            'delta',
+            delta,
+            'delta=0.875',
+            zero=True,
+            one=True,
+            why='it is the share of the run in which passes may prune',
+        )
+    if budget is not None:
+        check_budget(budget, 'budget')
+    names = [score] if isinstance(score, str) else score
+    if names is not None and not (
+        isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n for n in names)
+    ):
+        raise TypeError(
+            f'score={score!r} has to be the types of losses; write score=CrossEntropyLoss or '
+            "score=['CrossEntropyLoss', ...]"
+        )
+    require_bool('per_image', per_image, 'per_image=True')
+    names = None if names is None else list(names)
+    return Options(prune_ratio, delta, policy, budget, names, per_image)
+
+
+def check_policy(policy: Any) -> None:
+    """Check the config of a policy by building it.
+
+    Raises:
+        TypeError: If it is no config, or has an argument that the policy does not take.
+        ValueError: If no policy has the name, or an argument is out of range.
+    """
+    if not isinstance(policy, dict):
+        known = sorted(PRUNING_POLICIES.module_dict)
+        name = getattr(policy, '__name__', policy)
+        example = name if name in known else 'TargetSaving'
+        raise TypeError(
+            f'policy={policy!r} has to be a dict with a type, one of {", ".join(known)}; write '
+            f'policy=dict(type={example!r}), on the command line policy.type={example}'
+        )
+    built = build_policy(copy.deepcopy(policy))
+    if not callable(getattr(built, 'plan', None)):
+        raise TypeError(
+            f'policy={policy!r} builds a {type(built).__name__}, which has no method '
+            "plan(scores, generator); write policy=dict(type='SoftPruning', prune_ratio=0.5)"
+        )
+
+
+def check_budget(budget: Any, name: str) -> None:
+    """Check what ``max_iters`` is to mean.
+
+    Raises:
+        ValueError: If it is neither 'passes' nor 'iterations'.
+    """
+    if budget not in BUDGETS:
+        raise ValueError(f"{name}={budget!r} is neither 'passes' nor 'iterations'; write one")

@@ -1,0 +1,82 @@
+"""What the types of a config are, decided by the registered class and not by its name."""
+
+import inspect
+from typing import Any, List, Optional, Set
+
+from mmengine.registry import MODELS, Registry
+
+TOOLBOXES = ('mmseg', 'mmpretrain', 'mmdet')
+# What Python itself sets in each class
+NOT_OVERRIDDEN = ('_abc_impl', '__annotate__', '__annotate_func__')
+
+
+def registered(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Any:
+    """What a ``type`` of a config names.
+
+    Args:
+        kind (str or type): The ``type``.
+        scope (str, optional): The scope in which it is looked up.
+        registry (Registry): The registry. Defaults to ``MODELS``.
+
+    Returns:
+        type or callable, optional: None where nothing of that name is registered.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as current:
+        try:
+            return current.get(kind)
+        # RuntimeError is mmengine's own for a name that it cannot import
+        except (ImportError, AttributeError, KeyError, RuntimeError):
+            return None
+
+
+def resolve(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Optional[type]:
+    """The class that a ``type`` of a config names; None where that is no class, or unknown."""
+    found = registered(kind, scope, registry)
+    return found if isinstance(found, type) else None
+
+
+def name_of(kind: Any) -> str:
+    """The name of a ``type``, for a message."""
+    return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
+
+
+def short_name(kind: Any) -> str:
+    """The name of a ``type`` without its scope or module."""
+    return name_of(kind).split('.')[-1]
+
+
+def in_package(module: str, *packages: str) -> bool:
+    """Whether a module is one of some packages, or lies in one."""
+    return any(module == package or module.startswith(f'{package}.') for package in packages)
+
+
+def toolbox_names(kind: Any, scope: Optional[str], *registries: Registry) -> Set[str]:
+    """The names of the toolboxes' classes that a ``type`` is or inherits from.
+
+    A class of a user's own that only has the name of one is none. Where no registry has the class,
+    because its package is not installed, the set has the ``type``'s own name.
+
+    Args:
+        kind (str or type): The ``type``.
+        scope (str, optional): The scope in which it is looked up.
+        registries (Registry): Those that may have it, the most likely one first.
+    """
+    for registry in registries:
+        cls = resolve(kind, scope, registry)
+        if cls is not None:
+            bases = [base for base in cls.__mro__ if in_package(base.__module__, *TOOLBOXES)]
+            return {base.__name__ for base in bases}
+    return {short_name(kind)}
+
+
+def overridden(cls: type, base: type) -> List[str]:
+    """The names of the methods and attributes of a base class that a class overrides."""
+    found = []
+    for name in dir(base):
+        theirs, own = inspect.getattr_static(base, name), inspect.getattr_static(cls, name)
+        method = callable(theirs) or isinstance(theirs, property) or not name.startswith('__')
+        if method and own is not theirs and name not in NOT_OVERRIDDEN:
+            found.append(name)
+    return found

@@ -57,7 +57,7 @@ class InfoBatchHook(Hook):
     def __init__(self) -> None:
         self._pass: Optional[RunningPass] = None
         self._loaded = LoadedState()
-        self._resumes = False  # whether a checkpoint has to be taken up before the next pass
+        self._resumes = False  # whether to load the state of a checkpoint before the next pass
         self._steppers: List[StepByProgress] = []
         self._fit_accumulation = False
         self._losses: Optional[ModelLosses] = None
@@ -289,7 +289,7 @@ class InfoBatchHook(Hook):
         if resumed is None:
             runner.logger.warning(
                 'InfoBatch: the checkpoint holds no state of InfoBatch (was it trained without?); '
-                'scoring starts afresh, so the next pass prunes nothing'
+                'there are no scores, so the next pass prunes nothing'
             )
             self._loop.continue_without_state()
             return

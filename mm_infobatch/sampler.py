@@ -47,13 +47,14 @@ class InfoBatchSampler(Sampler):
         shuffle (bool): Whether to shuffle each pass. Defaults to True.
         seed (int, optional): The seed, one for all ranks. Defaults to None: drawn by rank 0.
         rank (int, optional): This process. Defaults to None: that of ``torch.distributed``.
-        world_size (int, optional): The number of processes. Defaults to None, likewise.
-        warmup_passes (int): The first passes that prune nothing, whatever the policy says. 0 and
+        world_size (int, optional): The number of processes. Defaults to None: that of
+            ``torch.distributed``.
+        warmup_passes (int): The first passes, which prune nothing with any policy. 0 and
             1 are the same for every policy that keeps samples without a score. Defaults to 0.
         score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
             Defaults to 0: the latest loss.
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
-            mean evenly over the batches of each rank. Defaults to False: as they are shuffled.
+            mean evenly over the batches of each rank. Defaults to False.
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
@@ -140,7 +141,7 @@ class InfoBatchSampler(Sampler):
         In a training run the hook begins passes, and this does nothing.
 
         Raises:
-            ValueError: If ``epoch`` is no integer from 0 on.
+            ValueError: If ``epoch`` is not an integer of at least 0.
         """
         arguments.require_count('epoch', epoch, 0)
         if self._in_run or epoch == self.epoch and self._planned_from == self.scores.version:
@@ -187,7 +188,7 @@ class InfoBatchSampler(Sampler):
 
     @property
     def plan(self) -> Plan:
-        """Plan: The same in the order of the dataset, made anew each time: O(N)."""
+        """Plan: The same in the order of the dataset, computed on each access: O(N)."""
         return self.order.plan
 
     def _planned_order(self) -> PassOrder:

@@ -45,7 +45,7 @@ class PassOrder:
     Args:
         indices (Tensor): Integers [K], the kept samples in order. Stored as int32 where that can
             index the dataset, and as int64 otherwise.
-        weights (Tensor): float32 [K], beside ``indices``.
+        weights (Tensor): float32 [K], the weight of each.
         num_samples (int): N, the length of the dataset.
         threshold (float, optional): That of the plan. Defaults to None.
 
@@ -96,7 +96,7 @@ class PassOrder:
 
     @property
     def plan(self) -> Plan:
-        """Plan: The samples and weights in the order of the dataset, made anew: O(N)."""
+        """Plan: The samples and weights in the order of the dataset; computed on each access."""
         by_index = torch.zeros(self.num_samples)
         by_index[self.indices.long()] = self.weights
         indices = torch.from_numpy(np.flatnonzero(by_index.numpy()))
@@ -146,7 +146,7 @@ def repeated_to(due: Tensor, whole: Tensor, length: int) -> Tensor:
 
 
 def as_integers(indices: Tensor) -> Iterator[int]:
-    """Python integers of a tensor [M], made block by block as they are asked for."""
+    """Python integers of a tensor [M], made in blocks, on demand."""
     blocks = (block.tolist() for block in indices.split(BLOCK))
     return itertools.chain.from_iterable(blocks)
 
@@ -155,7 +155,7 @@ def spread_evenly(marked: Tensor, world_size: int) -> Tensor:
     """Reorder a pass so that the marked samples are spread evenly over the batches of each rank.
 
     Rank r of W trains the places r, r + W, r + 2W, ... Any M places in a row that a rank trains
-    hold within 1 of the same number of marked samples, whatever M is. Marked samples stay in their
+    hold within 1 of the same number of marked samples, for every M. Marked samples stay in their
     order among themselves, and so do the others. O(K).
 
     Args:

@@ -1,4 +1,4 @@
-"""Asks the policy for plans, and tells it what it wants to know of the run."""
+"""Asks the policy for the plan of a pass, and describes the run to it."""
 
 import inspect
 from typing import Any, Callable, Dict, Optional, Union
@@ -37,7 +37,7 @@ class Planner:
         shape (BatchShape): The shape of a batch.
 
     Raises:
-        TypeError: If the policy cannot plan, or ``warmup_passes`` is no integer.
+        TypeError: If the policy cannot plan, or ``warmup_passes`` is not an integer.
         ValueError: If ``warmup_passes`` is below 0.
     """
 

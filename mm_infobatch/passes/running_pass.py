@@ -34,8 +34,8 @@ class RunningPass:
         done (int): How many samples this rank has trained since ``start``.
         kept_share (float): The share of the dataset that the pass keeps, in (0, 1].
         mean_weight (float): The mean weight of the pass: N/K, or 1 if weights are normalized.
-        uniform (bool): Whether every weight of the pass is 1, on all ranks and from its beginning
-            on: a run that is resumed behind the last other weight goes on as before.
+        uniform (bool): Whether every weight of the whole pass is 1, on all ranks. A run that is
+            resumed after the last other weight trains as the uninterrupted one.
     """
 
     def __init__(

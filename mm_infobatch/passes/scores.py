@@ -26,7 +26,7 @@ class ScoreTable:
         version (int): Grows with every change, so that a plan can tell whether it is up to date.
 
     Raises:
-        TypeError: If ``num_samples`` is no integer, or ``smoothing`` no number.
+        TypeError: If ``num_samples`` is not an integer, or ``smoothing`` not a number.
         ValueError: If ``num_samples`` is below 1, or ``smoothing`` outside [0, 1).
     """
 
@@ -60,7 +60,7 @@ class ScoreTable:
         Args:
             indices (Tensor): int64 [M], each in [0, N). Where a sample is named more than once,
                 it is undefined which finite value it keeps, so name it once.
-            values (Tensor): float32 [M], the losses beside ``indices``.
+            values (Tensor): float32 [M], the loss of each.
 
         Raises:
             TypeError: If the indices are not int64 (float16 for one cannot tell 20208 from 20209),

@@ -1,4 +1,4 @@
-"""What cannot work is refused at the start, with the reason and the line to change."""
+"""Refuses at the start what cannot work, with the reason and the line to change."""
 
 from typing import Any, Sequence
 

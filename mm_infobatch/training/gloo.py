@@ -14,7 +14,7 @@ def let_gloo_rest() -> None:
     A thread of gloo drops the tensors of a collective a moment after the collective has returned,
     for which it may need the interpreter. Within that moment
 
-    - a process that is forked, as a dataloader's workers are, may never come to itself: Python up
+    - a process that is forked, as a dataloader's workers are, may deadlock: Python up
       to 3.11 waits there for a lock that the thread held (``_PyThreadState_DeleteExcept``);
     - PyTorch 2.1 hangs when the process group is destroyed;
     - PyTorch 2.12 aborts when the interpreter ends (pytorch/pytorch#179291).

@@ -155,8 +155,8 @@ class RunReport:
         os.replace(path + '.tmp', path)
 
     def try_write(self, path: str) -> Optional[str]:
-        """Write the report, if that is possible: a full disk, or a file that belongs to somebody
-        else, is no reason to stop a training, whose checkpoints hold the records too.
+        """Write the report if possible. A full disk or a read-only file does not stop training,
+        as the checkpoints hold the records too.
 
         Returns:
             str, optional: A warning for the log where it could not be written.

@@ -2,8 +2,8 @@
 
 A model with dropout draws from them in every iteration, and a dataset without worker processes in
 every sample. PyTorch's ``DataLoader`` draws one seed when it is opened; with persistent workers
-only the first time. So a resumed run, which opens it again, has to draw what the run that it
-continues has drawn, or it goes on with other numbers.
+only the first time. A resumed run opens it again, so it has to restore what the run that it
+continues has drawn, or it draws other numbers from there.
 """
 
 import contextlib
@@ -77,7 +77,7 @@ class RunRandomness:
 
     A run that is never resumed draws what stock mmengine draws: one seed whenever a dataloader is
     opened, but for a dataloader with persistent workers only the first time. A resumed run draws as
-    the run that it continues, whatever its own dataloaders have.
+    the run that it continues, also if its own dataloaders have other workers.
 
     Args:
         train_dataloader (DataLoader): The training dataloader.
@@ -146,7 +146,7 @@ class RunRandomness:
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Take the state of a checkpoint; the generators follow when the dataloader is opened.
 
-        On another number of ranks they go on as they are.
+        With another number of ranks they stay as they are.
         """
         self._persistent.update(state_dict['persistent'])
         self._opened.update(state_dict['opened'])

@@ -217,7 +217,7 @@ def test_a_sampler_that_inherits_from_ours_is_kept_and_takes_the_options(kind):
 def test_a_sampler_that_hands_out_something_else_is_refused(kind, changed):
     message = reason_of(with_sampler(type=kind, shuffle=True))
     assert message.startswith('its sampler does more than shuffle') and changed in message
-    assert 'inherit from InfoBatchSampler' in message
+    assert 'subclass of InfoBatchSampler' in message
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_loop_that_trains_otherwise_is_refused(kind, part):
     cfg = segmentation()
     cfg.train_cfg = dict(type=kind, max_iters=18)
     message = reason_of(cfg)
-    assert part in message and 'inherit from InfoBatchIterLoop or InfoBatchEpochLoop' in message
+    assert part in message and 'subclass of InfoBatchIterLoop or InfoBatchEpochLoop' in message
 
 
 ITER = dict(max_iters=18, val_interval=9)

@@ -1,16 +1,14 @@
 """What a part of a config is: decided by its class, so that a user's own class is what it does."""
 
-import mmpretrain.models as pretrain
-import mmseg.models as seg
+import importlib
+
 import pytest
 import runs
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS, TASK_UTILS, TRANSFORMS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
-from mmpretrain.datasets.transforms import MultiView
 from mmpretrain.registry import MODELS as PRETRAIN_MODELS
-from mmseg.models.assigners import HungarianAssigner
 from mmseg.registry import MODELS as SEG_MODELS
 from torch import nn
 
@@ -26,6 +24,11 @@ from mm_infobatch import (
 from mm_infobatch.convert.refusals import REASONS, TEXT
 from mm_infobatch.convert.registered import overridden
 
+# runs has imported the toolboxes, without their warnings.
+seg = importlib.import_module('mmseg.models')
+pretrain = importlib.import_module('mmpretrain.models')
+MultiView = importlib.import_module('mmpretrain.datasets.transforms').MultiView
+HungarianAssigner = importlib.import_module('mmseg.models.assigners').HungarianAssigner
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 CE = dict(type='CrossEntropyLoss', loss_weight=1.0)
 

@@ -1,4 +1,4 @@
-"""Checks a config that has InfoBatch on, before a runner is built from it."""
+"""Checks a config with InfoBatch before a runner is built."""
 
 import copy
 import inspect
@@ -13,7 +13,8 @@ from ..arguments import require_count, require_known, require_validation
 from ..hook import InfoBatchHook
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..sampler import InfoBatchSampler
-from .config_losses import is_wrapped
+from .config_losses import Path, is_wrapped
+from .loss_trial import place_of, problem_with
 from .options import check_budget, check_policy
 from .refusals import dotted, nodes
 from .registered import name_of, resolve
@@ -25,12 +26,12 @@ LINES = {
     'InfoBatchEpochLoop': "train_cfg=dict(type='InfoBatchEpochLoop')",
     'InfoBatchHook': "custom_hooks=[dict(type='InfoBatchHook')]",
 }
-# Arguments that mmengine's builders add
+# Arguments that mmengine adds when it builds a part
 GIVEN_BY_MMENGINE = ('runner', 'dataloader', 'dataset')
 
 
 def hooks_of(cfg: Config) -> List[Any]:
-    """Those of a config's hooks that are an ``InfoBatchHook``, or inherit from it."""
+    """The hooks of a config that are an ``InfoBatchHook`` or a subclass of it."""
     return [
         hook
         for hook in [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
@@ -40,16 +41,16 @@ def hooks_of(cfg: Config) -> List[Any]:
 
 
 def class_of(node: Any, scope: Optional[str], registry: Any) -> type:
-    """The class that a node of a config is built as; ``object`` if there is none."""
+    """The registered class of a node of a config; ``object`` if there is none."""
     node = node if isinstance(node, dict) else {}
     return resolve(node.get('type'), node.get('_scope_', scope), registry) or object
 
 
 def check_config(cfg: Config) -> None:
-    """Check what a config says to InfoBatch's sampler, loop, hook and losses.
+    """Check the settings of InfoBatch's sampler, loop, hook and losses in a config.
 
-    The run would fail on the same mistakes, but after mmengine has printed the whole config. A
-    config that has none of the four is not looked at.
+    A run raises the same errors, but after mmengine has printed the whole config. A config without
+    InfoBatch passes.
 
     Args:
         cfg (Config): A training config. It is not changed.
@@ -87,11 +88,11 @@ def check_config(cfg: Config) -> None:
         check_sampler(sampler, sampler_cls)
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):
         if is_wrapped(class_of(node, inner, MODELS)):
-            check_loss(dotted(path), node, inner)
+            check_loss(cfg, path, node, inner)
 
 
 def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:
-    """Refuse arguments that a class does not take, and those that are missing.
+    """Refuse unknown and missing arguments of a class.
 
     Raises:
         TypeError: If there is one.
@@ -115,16 +116,16 @@ def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
         TypeError: If an argument is unknown.
         ValueError: If one is out of range.
     """
+    length = 'max_iters' if issubclass(cls, InfoBatchIterLoop) else 'max_epochs'
     if 'by_epoch' in train_cfg:
         raise ValueError(
-            f'train_cfg has by_epoch={train_cfg["by_epoch"]!r} and type={cls.__name__!r}, of which '
-            'mmengine takes only one. If the config inherits by_epoch, write '
-            f'train_cfg=dict(_delete_=True, type={cls.__name__!r}, max_epochs=...)'
+            f'train_cfg has by_epoch={train_cfg["by_epoch"]!r} and type={cls.__name__!r}, but '
+            'mmengine takes only one of them. If the config inherits by_epoch, write '
+            f'train_cfg=dict(_delete_=True, type={cls.__name__!r}, {length}=...)'
         )
     check_arguments('train_cfg', train_cfg, cls)
-    for name in ('max_iters', 'max_epochs'):
-        if name in train_cfg:
-            require_count(f'train_cfg.{name}', train_cfg[name])
+    if length in train_cfg:
+        require_count(f'train_cfg.{length}', train_cfg[length])
     begin = train_cfg.get('val_begin', 1)
     require_validation(
         int(begin) if isinstance(begin, bool) else begin,  # mmengine's loops take True for 1
@@ -146,7 +147,7 @@ def check_sampler(sampler: Dict[str, Any], cls: type) -> None:
     policy = sampler.get('policy')
     if policy is not None and not hasattr(policy, 'plan'):
         check_policy(policy)
-    if cls is InfoBatchSampler:  # one of a user's own may look into the dataset
+    if cls is InfoBatchSampler:  # a subclass may need the dataset
         arguments: Dict[str, Any] = dict(seed=0, rank=0, world_size=1)
         arguments.update(copy.deepcopy(dict(sampler)))
         arguments.pop('type')
@@ -154,20 +155,23 @@ def check_sampler(sampler: Dict[str, Any], cls: type) -> None:
         InfoBatchSampler([0], **arguments)
 
 
-def check_loss(path: str, node: Dict[str, Any], scope: Optional[str]) -> None:
-    """Check a wrapped loss by building it.
+def check_loss(cfg: Config, path: Path, node: Dict[str, Any], scope: Optional[str]) -> None:
+    """Check a wrapped loss: build it, and try it on small batches.
 
     Raises:
-        ValueError: If it cannot be built.
+        ValueError: If it cannot be built, or cannot be wrapped.
     """
     with MODELS.switch_scope_and_registry(scope) as registry, torch.random.fork_rng(devices=[]):
         try:
-            registry.build(copy.deepcopy(dict(node)))
+            built = registry.build(copy.deepcopy(dict(node)))
         except Exception as error:
-            raise ValueError(f'{path}: {describe(error)}') from error
+            raise ValueError(f'{dotted(path)}: {describe(error)}') from error
+        problem = problem_with(built.loss, built.per_image, place_of(cfg, path, scope))
+    if problem is not None:
+        raise ValueError(f'{dotted(path)}: {problem}')
 
 
 def describe(error: BaseException) -> str:
-    """The message of an error; for an assertion without one, the line that failed."""
+    """The message of an error; for an assertion without a message, its line of code."""
     frames = traceback.extract_tb(error.__traceback__)
     return str(error) or f'{type(error).__name__} at {frames[-1].line!r}'

@@ -1,4 +1,4 @@
-"""Finds the losses of a model's config, wherever they sit, by what is registered."""
+"""Finds the losses in the config of a model, at any depth."""
 
 import copy
 import inspect
@@ -16,7 +16,7 @@ Key = Union[str, int]
 Path = Tuple[Key, ...]
 Found = Tuple[Path, Optional[str]]
 Wrap = Callable[[dict, type, Path, Optional[str]], dict]
-# Where losses are, and where the other parts of models are
+# The packages of losses, and those of all parts of models
 LOSSES = (
     'mmseg.models.losses',
     'mmpretrain.models.losses',
@@ -28,7 +28,7 @@ PARTS = ('mmseg', 'mmpretrain', 'mmdet', 'mmcv', 'mmengine', 'torch')
 
 
 def follows_convention(cls: type) -> bool:
-    """Whether a class has the ``reduction_override`` of OpenMMLab's losses."""
+    """Whether ``forward`` takes ``reduction_override``, as in OpenMMLab's losses."""
     forward: Any = getattr(cls, 'forward', None)
     return 'reduction_override' in inspect.signature(forward).parameters
 
@@ -36,14 +36,14 @@ def follows_convention(cls: type) -> bool:
 def is_loss(cls: Optional[type], key: Key) -> bool:
     """Whether a class is a loss.
 
-    It is one if it is, or inherits from, a loss of a toolbox or of PyTorch, or follows OpenMMLab's
-    convention for losses. What is, or inherits from, another part of a toolbox's models, or has a
-    head's methods, is none. Only for a class that shows neither do names decide: its own, its
-    module's, or that of the parameter that takes it.
+    Losses are the toolboxes' and PyTorch's own ones, their subclasses, and classes whose
+    ``forward`` takes ``reduction_override``. Subclasses of the toolboxes' other parts and classes
+    with the methods of a head are not. For any other class names decide: of the class, its module,
+    or the parameter.
 
     Args:
         cls (type, optional): The class.
-        key (str or int): The nearest parameter's name, or the index in a list of them.
+        key (str or int): The name of the parameter, or the index in a list.
     """
     if cls is None or not issubclass(cls, nn.Module):
         return False
@@ -59,16 +59,16 @@ def is_loss(cls: Optional[type], key: Key) -> bool:
 
 
 def is_wrapped(cls: Optional[type]) -> bool:
-    """Whether a class is ``InfoBatchLoss`` or inherits from it."""
+    """Whether a class is ``InfoBatchLoss`` or a subclass of it."""
     return cls is not None and issubclass(cls, InfoBatchLoss)
 
 
 def default_losses(
     cls: type, node: Dict[str, Any], scope: Optional[str]
 ) -> Iterator[Tuple[str, Any]]:
-    """The parameters of a class whose default is a loss, and which a config does not give.
+    """The parameters of a class that a config does not set and whose default is a loss.
 
-    Parameters of base classes count as far as ``**kwargs`` passes them on.
+    Parameters of a base class count if ``**kwargs`` passes them on.
 
     Yields:
         tuple: The parameter's name, and the default.
@@ -96,10 +96,10 @@ def default_losses(
 
 
 def write_defaults(node: Dict[str, Any], cls: type, scope: Optional[str]) -> None:
-    """Write the losses that a class has by default into its config, in place.
+    """Write the default losses of a class into its config, in place.
 
-    A class may pass ``**kwargs`` to another base than the next one, and then not take a parameter
-    that it seems to have (mmseg's ``IterativeDecodeHead`` does not), so each one is tried.
+    A class may pass ``**kwargs`` to another base class than the next one, and then not take a
+    parameter that it seems to have, as mmseg's ``IterativeDecodeHead``. So each one is tried.
     """
     for name, default in list(default_losses(cls, node, scope)):
         if takes(node, name, default, scope):
@@ -107,38 +107,39 @@ def write_defaults(node: Dict[str, Any], cls: type, scope: Optional[str]) -> Non
 
 
 def takes(node: Dict[str, Any], name: str, value: Any, scope: Optional[str]) -> bool:
-    """Whether the class of a config takes a parameter; it is built without memory for weights."""
+    """Whether the class of a config takes a parameter; it is built on the meta device."""
     config = copy.deepcopy(dict(node, **{name: value}))
     try:
         with MODELS.switch_scope_and_registry(scope) as registry, torch.device('meta'):
             registry.build(config)
     except TypeError as error:
         return f"'{name}'" not in str(error)
-    except Exception:  # whatever else is wrong with it, building the model will show
+    except Exception:  # building the model will raise it again
         return True
     return True
 
 
 def contains_losses(node: Any, scope: Optional[str]) -> bool:
-    """Whether a loss is built from other losses that its config names."""
+    """Whether the config of a loss contains other losses."""
     return bool(replace_losses(copy.deepcopy(node), scope, lambda loss, *_: loss))
 
 
 def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Found]:
-    """Replace every loss below a node of a config by another config, in place.
+    """Replace every loss below a node of a config, in place.
 
-    Losses that are wrapped already are left as they are. Those that a class has by default are
-    written out first. Of a loss that is built from other losses and does not follow OpenMMLab's
-    convention itself, those others are replaced.
+    Default losses of classes are written into the config first. Wrapped losses stay as they are.
+    If a loss contains other losses and its ``forward`` takes no ``reduction_override``, the others
+    are replaced instead.
 
     Args:
         node (dict or list): The node.
         scope (str, optional): The scope in which types are looked up.
-        wrap (callable): From the loss's config, class, path and scope to what replaces it.
+        wrap (callable): Takes the config, class, path and scope of a loss and returns what
+            replaces it.
         path (tuple): Where the node is. Defaults to the root.
 
     Returns:
-        list[tuple]: Of each wrapped loss, old or new, its path and the scope of the types in it.
+        list[tuple]: The path and the scope of each loss, those included that were wrapped before.
     """
     found: List[Found] = []
     if isinstance(node, dict):
@@ -154,8 +155,8 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
     for key, value in items:
         here = path + (key,)
         if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
-            node[key] = list(value)  # to replace losses in it
-            value = node[key]  # not the same list: a ConfigDict copies what it is given
+            node[key] = list(value)  # a tuple cannot be changed in place
+            value = node[key]  # a ConfigDict copies what it is given
         parameter = next((k for k in reversed(here) if isinstance(k, str)), '')
         if not isinstance(value, dict):
             found += replace_losses(value, scope, wrap, here)

@@ -8,15 +8,13 @@ from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.registry import MODELS
 from mmengine.runner import IterBasedTrainLoop
-from torch import nn
 
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
-from ..losses import decompositions
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
 from .check import check_config, describe, hooks_of
 from .config_losses import Found, Path, replace_losses
-from .loss_trial import Place, try_loss
+from .loss_trial import place_of, problem_with
 from .options import Options, check_options
 from .refusals import (
     BROKEN,
@@ -29,7 +27,7 @@ from .refusals import (
     loop_class,
     sampler_class,
 )
-from .registered import TOOLBOXES, in_package, name_of, short_name, toolbox_names
+from .registered import name_of, short_name
 
 PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
@@ -51,10 +49,10 @@ def convert(
     """Switch InfoBatch on in a config.
 
     It sets the sampler, the loop and the hook, imports the package, and wraps every loss of the
-    model (and of hooks that put another one into it): those that the config gives, wherever they
-    sit, and those that a class of the model has by default. All other settings stay as they are.
-    In a config that has InfoBatch on, only what is asked for changes. A sampler, loop, hook or loss
-    that inherits from InfoBatch's own stays.
+    model: those in the config, at any depth, those that a class has by default, and those that a
+    hook puts into the model later. All other settings stay as they are. In a config that has
+    InfoBatch on, only the given options change. Subclasses of InfoBatch's sampler, loops, hook and
+    loss stay.
 
     Args:
         cfg (Config): A training config. It is not changed.
@@ -62,15 +60,16 @@ def convert(
             [0, 1). Defaults to None: 0.5, or what the config has.
         delta (float, optional): The share of the run in which passes may prune, in [0, 1].
             Defaults to None: 0.875, or what the config has.
-        policy (dict, optional): Another policy than ``SoftPruning``, for ``PRUNING_POLICIES``.
-            Defaults to None.
-        budget (str, optional): 'passes' or 'iterations', for a run by iteration: see
-            :class:`~mm_infobatch.InfoBatchIterLoop`. Defaults to None.
-        score (Sequence[str], optional): The types of the losses that give the score, as in
-            ``['CrossEntropyLoss']`` for a list of cross entropy and Dice. The others are weighted
-            only. Defaults to None: all give it.
+        policy (dict, optional): The config of a policy. Defaults to None: ``SoftPruning``, or what
+            the config has.
+        budget (str, optional): 'passes' or 'iterations', what ``max_iters`` of
+            :class:`~mm_infobatch.InfoBatchIterLoop` means. Defaults to None: 'passes', or what the
+            config has.
+        score (Sequence[str], optional): The types of the losses that give the score, such as
+            ``['CrossEntropyLoss']`` for cross entropy and Dice. The others are only weighted.
+            Defaults to None: all losses.
         per_image (bool): Whether to evaluate losses that are not a mean over samples on each image
-            alone, which trains another loss, instead of refusing them. Defaults to False.
+            alone, which is another loss. Defaults to False: refuse them.
 
     Returns:
         Config: The same training with InfoBatch.
@@ -112,11 +111,11 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
             delta=DELTA,
             policy=dict(type='SoftPruning', prune_ratio=PRUNE_RATIO),
         )
-        if old is None:  # PyTorch's own, which shuffles only where the dataloader says so
+        if old is None:  # PyTorch's own sampler
             sampler['shuffle'] = bool(dataloader.pop('shuffle', 'sampler' not in dataloader))
         else:
             sampler.update({key: old[key] for key in ('shuffle', 'seed') if key in old})
-        if cls is InfiniteSampler:  # all its batches are full, whatever drop_last says
+        if cls is InfiniteSampler:  # it never ends, so that every batch was full
             dataloader['drop_last'] = True
     if options.delta is not None:
         sampler['delta'] = options.delta
@@ -141,7 +140,7 @@ def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
     by_iter = issubclass(cls, (InfoBatchIterLoop, IterBasedTrainLoop))
     if not issubclass(cls, (InfoBatchIterLoop, InfoBatchEpochLoop)):
         train_cfg['type'] = 'InfoBatchIterLoop' if by_iter else 'InfoBatchEpochLoop'
-        train_cfg.pop('fast_forward_on_resume', None)  # our loops never replay batches
+        train_cfg.pop('fast_forward_on_resume', None)  # InfoBatch's loops replay no batches
     train_cfg.pop('by_epoch', None)  # mmengine takes it only without a type
     for name in ('val_begin', 'val_interval'):
         if isinstance(train_cfg.get(name), bool):  # mmengine's loops take True for 1
@@ -181,7 +180,7 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
 
 def _set_score(cfg: Config, found: List[Found], in_hooks: List[Found], score: List[str]) -> None:
-    """Have the losses of some types give the score, and no others."""
+    """Let the losses of these types give the score, and no others."""
     names = {path: _name_of_loss(_at(cfg, path)) for path, _ in found + in_hooks}
     wanted = [short_name(name) for name in score]
     unknown = [name for name in wanted if name not in names.values()]
@@ -198,7 +197,7 @@ def _set_score(cfg: Config, found: List[Found], in_hooks: List[Found], score: Li
 
 
 def _name_of_loss(wrapper: Dict[str, Any]) -> str:
-    """The type of a wrapped loss; of a wrapper that builds its loss itself, its own."""
+    """The type of a wrapped loss, or of a wrapper that builds its loss itself."""
     loss = wrapper.get('loss')
     return short_name((loss if isinstance(loss, dict) else wrapper).get('type'))
 
@@ -206,24 +205,23 @@ def _name_of_loss(wrapper: Dict[str, Any]) -> str:
 def _needs_per_image(
     cfg: Config, loss: dict, scope: Optional[str], path: Path, per_image: bool
 ) -> bool:
-    """Whether a loss can be wrapped only if it is evaluated on each image alone.
+    """Whether a loss has to be evaluated on each image alone.
 
     Raises:
-        CannotConvert: If it cannot be built or cannot be wrapped, or ``per_image`` is needed and
-            not given.
+        CannotConvert: If it cannot be built or wrapped, or needs ``per_image`` without the option.
     """
     name, where = short_name(loss.get('type')), dotted(path)
     with torch.random.fork_rng(devices=[]):
         try:
             with MODELS.switch_scope_and_registry(scope) as registry:
                 module = registry.build(copy.deepcopy(loss))
-        except Exception as error:  # whatever the constructor raises
+        except Exception as error:
             raise CannotConvert(BROKEN, f'{where}: {describe(error)}') from error
-        place = _place(cfg, scope, path)
-        problem = _problem_with(module, False, place)
+        place = place_of(cfg, path, scope)
+        problem = problem_with(module, False, place)
         if problem is None:
             return False
-        other_problem = _problem_with(module, True, place)
+        other_problem = problem_with(module, True, place)
     if other_problem is not None:
         raise CannotConvert(f'{name} cannot be wrapped', f'{where}: {other_problem}')
     if not per_image:
@@ -235,28 +233,6 @@ def _needs_per_image(
     return True
 
 
-def _problem_with(module: nn.Module, per_image: bool, place: Place) -> Optional[str]:
-    """Why a loss cannot be wrapped, if it cannot be."""
-    try:
-        decompositions.find(module, per_image)
-    except (TypeError, ValueError) as error:
-        return str(error)
-    if in_package(type(module).__module__, *TOOLBOXES):
-        return None  # known, and not to be tried on batches that it may not be for
-    return try_loss(module, per_image, place)
-
-
-def _place(cfg: Config, scope: Optional[str], path: Path) -> Place:
-    around = [_at(cfg, path[:length]) for length in range(len(path) - 1, 0, -1)]
-    around = [node for node in around if isinstance(node, dict)]
-    keys = ('num_classes', 'out_channels')
-    counts = [node[key] for node in around for key in keys if isinstance(node.get(key), int)]
-    labels = [node['ignore_index'] for node in around if isinstance(node.get('ignore_index'), int)]
-    kinds = [node['type'] for node in around if 'type' in node]
-    own_head = not kinds or not toolbox_names(kinds[0], scope, MODELS)
-    return Place(scope, own_head, (*counts, 4), labels[0] if labels else 255)
-
-
 def _at(cfg: Config, path: Path) -> Any:
     node: Any = cfg
     for key in path:
@@ -265,7 +241,7 @@ def _at(cfg: Config, path: Path) -> Any:
 
 
 def _set_import(cfg: Config) -> None:
-    """Have whoever loads the config import the package."""
+    """Import the package when the config is loaded."""
     imports = dict(cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False))
     names: Tuple[str, ...] = (
         (imports['imports'],) if isinstance(imports['imports'], str) else tuple(imports['imports'])

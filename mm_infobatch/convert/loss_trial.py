@@ -1,23 +1,25 @@
-"""Tries a loss that is not a toolbox's own on small batches, before a run is built with it."""
+"""Tries a user's loss on small batches, so that an error comes before the run."""
 
 import inspect
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
+from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..losses import InfoBatchLoss
+from ..losses import InfoBatchLoss, decompositions
+from .registered import TOOLBOXES, in_package, resolve
 
-BATCH_SIZE, HEIGHT, WIDTH = 3, 5, 7  # three numbers, so that a wrong broadcast is an error
+BATCH_SIZE, HEIGHT, WIDTH = 3, 5, 7  # all different, so that a wrong broadcast is an error
 
 
 class Batch(NamedTuple):
-    """The arguments of a call of a loss, as a head would give them.
+    """The arguments with which a head calls its loss.
 
     Attributes:
-        pred (Tensor): [B, C, ...], the logits.
-        target (Tensor): The target.
-        kwargs (dict): What the toolbox's heads give beside them.
+        pred (Tensor): [B, C] or [B, C, H, W], the logits.
+        target (Tensor): Class indices [B, ...], or a value for each class [B, C, ...].
+        kwargs (dict): The other arguments of the toolbox's heads.
     """
 
     pred: Tensor
@@ -26,15 +28,15 @@ class Batch(NamedTuple):
 
 
 def batches(scope: Optional[str], num_classes: int, ignore_index: int) -> Iterator[List[Batch]]:
-    """Small batches in the forms that losses take, the one of the toolbox first.
+    """Small batches of every form, first those of the toolbox.
 
     Args:
         scope (str, optional): The toolbox.
         num_classes (int): C.
-        ignore_index (int): The label that mmseg's heads have ignored.
+        ignore_index (int): The label that is ignored in segmentation.
 
     Yields:
-        list[Batch]: The batches of one form. One with ignored pixels comes before one without.
+        list[Batch]: The batches of one form: with ignored pixels and without.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -51,7 +53,7 @@ def batches(scope: Optional[str], num_classes: int, ignore_index: int) -> Iterat
     pixels = torch.arange(BATCH_SIZE * HEIGHT * WIDTH).view(BATCH_SIZE, HEIGHT, WIDTH) % num_classes
     ignored = pixels.clone()
     for row in range(BATCH_SIZE):
-        ignored[row, :row] = ignore_index  # another number in each sample
+        ignored[row, :row] = ignore_index  # a different number in each sample
     dense, logits = dict(weight=None, ignore_index=ignore_index), draw(*size, HEIGHT, WIDTH)
     maps = [
         [Batch(logits, ignored, dense), Batch(logits, pixels, dense)],
@@ -61,26 +63,26 @@ def batches(scope: Optional[str], num_classes: int, ignore_index: int) -> Iterat
 
 
 def call(loss: nn.Module, batch: Batch, pred: Tensor) -> Any:
-    """Call a loss with those of the arguments that it takes."""
+    """Call a loss with the arguments that it takes."""
     inner: Any = loss.loss if isinstance(loss, InfoBatchLoss) else loss
     parameters = inspect.signature(inner.forward).parameters
     kwargs = batch.kwargs
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         kwargs = {key: value for key, value in kwargs.items() if key in parameters}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # a loss that draws random numbers draws the same ones each time
+        torch.manual_seed(0)  # a loss that draws random numbers draws the same in each call
         return loss(pred, batch.target, **kwargs)
 
 
 class Place(NamedTuple):
-    """Where a loss is.
+    """Where in a model a loss is.
 
     Attributes:
         scope (str, optional): The toolbox.
-        own_head (bool): Whether the head is a user's own, so that what it gives the loss beside
-            logits and targets is not known.
+        own_head (bool): Whether the head is a user's class, so that the arguments of its calls are
+            not known.
         num_classes (tuple[int]): The numbers of classes that the loss may be for.
-        ignore_index (int): The label that mmseg's heads have ignored.
+        ignore_index (int): The label that is ignored in segmentation.
     """
 
     scope: Optional[str]
@@ -89,48 +91,76 @@ class Place(NamedTuple):
     ignore_index: int
 
 
-def try_loss(loss: nn.Module, per_image: bool, place: Place) -> Optional[str]:
-    """Wrap a loss and evaluate it on small batches.
-
-    It is judged by the first form of batches that it takes. One that takes none of them shows what
-    it is in the first batch of the run.
+def place_of(cfg: Config, path: Tuple[Any, ...], scope: Optional[str]) -> Place:
+    """Where in a model a loss is.
 
     Args:
-        loss (nn.Module): The loss, which no run will use.
+        cfg (Config): The config of the training.
+        path (tuple): The path of the loss in it.
+        scope (str, optional): The scope of the types there.
+    """
+    around: List[Dict[str, Any]] = []  # from the model to the loss
+    node: Any = cfg
+    for key in path[:-1]:
+        node = node[key]
+        if isinstance(node, dict):
+            around.insert(0, node)
+    keys = ('num_classes', 'out_channels')
+    counts = [node[key] for node in around for key in keys if isinstance(node.get(key), int)]
+    labels = [node['ignore_index'] for node in around if isinstance(node.get('ignore_index'), int)]
+    heads = [resolve(node['type'], scope) for node in around if 'type' in node]
+    own_head = not heads or heads[0] is None or not in_package(heads[0].__module__, *TOOLBOXES)
+    return Place(scope, own_head, (*counts, 4), labels[0] if labels else 255)
+
+
+def problem_with(loss: nn.Module, per_image: bool, place: Place) -> Optional[str]:
+    """Find out whether a loss can be wrapped.
+
+    A user's loss is evaluated on small batches of the first form that it accepts. If it accepts
+    none, the first batch of the run will show it.
+
+    Args:
+        loss (nn.Module): The loss, for this check only.
         per_image (bool): Whether to evaluate it on each image alone.
         place (Place): Where it is.
 
     Returns:
-        str, optional: Why it cannot be wrapped; None if nothing was found.
+        str, optional: Why it cannot be wrapped; None if no reason was found.
     """
+    try:
+        decompositions.find(loss, per_image)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    if in_package(type(loss).__module__, *TOOLBOXES):
+        return None  # its decomposition is known
     loss.train()
     for count in place.num_classes:
         for form in batches(place.scope, count, place.ignore_index):
-            taken = [batch for batch in form if takes(loss, batch)]
-            problems = [problem_with(loss, batch, per_image) for batch in taken]
+            accepted = [batch for batch in form if accepts(loss, batch)]
+            problems = [problem_on(batch, loss, per_image) for batch in accepted]
             if any(problems) and place.own_head:
-                taken = [batch._replace(kwargs={}) for batch in taken]
-                problems = [problem_with(loss, batch, per_image) for batch in taken]
-            if taken:
+                accepted = [batch._replace(kwargs={}) for batch in accepted]
+                problems = [problem_on(batch, loss, per_image) for batch in accepted]
+            if accepted:
                 return next(filter(None, problems), None)
     return None
 
 
-def takes(loss: nn.Module, batch: Batch) -> bool:
+def accepts(loss: nn.Module, batch: Batch) -> bool:
     """Whether a loss can be evaluated on a batch."""
     try:
         call(loss, batch, batch.pred)
-    except Exception:  # whatever a loss raises for what is not its kind of batch
+    except Exception:  # a loss may raise anything for a batch of another form
         return False
     return True
 
 
-def problem_with(loss: nn.Module, batch: Batch, per_image: bool) -> Optional[str]:
-    """Why a loss that can be evaluated on a batch cannot be wrapped, if it cannot be."""
+def problem_on(batch: Batch, loss: nn.Module, per_image: bool) -> Optional[str]:
+    """Why a loss cannot be wrapped on a batch that it accepts; None if it can be."""
     name = type(loss).__name__
     own = call(loss, batch, batch.pred)
     if not isinstance(own, Tensor):
-        return f'{name} returns a {type(own).__name__}, and InfoBatchLoss needs a tensor'
+        return f'{name} returns a {type(own).__name__}, but InfoBatchLoss needs a tensor'
     pred = batch.pred.clone().requires_grad_()
     try:
         wrapped = InfoBatchLoss(loss, per_image=per_image).train()

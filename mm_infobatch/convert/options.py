@@ -1,4 +1,4 @@
-"""The options of a conversion, checked before anything of the config is looked at."""
+"""The options of a conversion, and the checks that do not need the config."""
 
 import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
@@ -11,10 +11,7 @@ BUDGETS = ('passes', 'iterations')
 
 
 class Options(NamedTuple):
-    """What a conversion is asked for; None or False where it is not asked for.
-
-    The fields are the arguments of :func:`mm_infobatch.convert`.
-    """
+    """The options of a conversion: the arguments of :func:`mm_infobatch.convert`."""
 
     prune_ratio: Optional[float]
     delta: Optional[float]
@@ -32,16 +29,16 @@ def check_options(
     score: Union[str, Sequence[str], None],
     per_image: bool,
 ) -> Options:
-    """Check the options that can be checked without the config.
+    """Check options without the config.
 
     Raises:
         TypeError: If one has the wrong type.
-        ValueError: If one is out of range, or two contradict each other.
+        ValueError: If one is out of range, or two contradict.
     """
     if prune_ratio is not None and policy is not None:
         raise ValueError(
             f'prune_ratio={prune_ratio!r} and policy={policy!r} both say what to '
-            "prune; give policy=dict(type='SoftPruning', prune_ratio=...) or one of them"
+            "prune; give one of them, or policy=dict(type='SoftPruning', prune_ratio=...)"
         )
     if prune_ratio is not None:
         build_policy(dict(type='SoftPruning', prune_ratio=prune_ratio))
@@ -63,8 +60,8 @@ def check_options(
         isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n for n in names)
     ):
         raise TypeError(
-            f'score={score!r} has to be the types of losses; write score=CrossEntropyLoss or '
-            "score=['CrossEntropyLoss', ...]"
+            f"score={score!r} has to be the types of losses; write score=['CrossEntropyLoss', "
+            '...], on the command line score=CrossEntropyLoss'
         )
     require_bool('per_image', per_image, 'per_image=True')
     names = None if names is None else list(names)
@@ -75,8 +72,8 @@ def check_policy(policy: Any) -> None:
     """Check the config of a policy by building it.
 
     Raises:
-        TypeError: If it is no config, or has an argument that the policy does not take.
-        ValueError: If no policy has the name, or an argument is out of range.
+        TypeError: If it is not a config, or has an argument that the policy does not take.
+        ValueError: If the type is not registered, or an argument is out of range.
     """
     if not isinstance(policy, dict):
         known = sorted(PRUNING_POLICIES.module_dict)
@@ -95,7 +92,7 @@ def check_policy(policy: Any) -> None:
 
 
 def check_budget(budget: Any, name: str) -> None:
-    """Check what ``max_iters`` is to mean.
+    """Check the meaning of ``max_iters``.
 
     Raises:
         ValueError: If it is neither 'passes' nor 'iterations'.

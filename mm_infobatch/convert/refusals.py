@@ -1,4 +1,4 @@
-"""Configs that InfoBatch cannot be switched on for, each with the reason."""
+"""Configs that cannot be converted, and the reasons."""
 
 import inspect
 from typing import Any, Dict, Iterator, Optional, Tuple
@@ -15,11 +15,11 @@ Path = Tuple[Any, ...]
 
 
 class CannotConvert(ValueError):
-    """A config for which InfoBatch cannot be switched on.
+    """A config that cannot be converted.
 
     Args:
         reason (str): The reason, the same for all configs of its kind.
-        where (str): The value in this config that the reason is about, and what to change.
+        where (str): The value in this config, and what to change.
 
     Attributes:
         reason (str): The reason.
@@ -50,13 +50,11 @@ TEXT = (
 )
 NO_LOSS = 'it computes its loss without a registered loss module, so there is nothing to wrap'
 NO_TRAINING = 'it has no training section'
-SAMPLER = 'its sampler does more than shuffle, which replacing it by InfoBatchSampler would undo'
-LOOP = (
-    "its training loop is not mmengine's own, and what it does would be lost with InfoBatch's loop"
-)
-BROKEN = 'a part of it cannot be built, with InfoBatch or without'
+SAMPLER = 'its sampler does more than shuffle, and InfoBatchSampler would replace it'
+LOOP = "its training loop is not one of mmengine's, and a loop of InfoBatch would replace it"
+BROKEN = 'a part of the config cannot be built'
 
-# Parts of the toolboxes' models with which a loss belongs to no single sample
+# Parts of the toolboxes' models whose loss belongs to no single sample
 REASONS: Dict[str, str] = {
     'BaseAssigner': SETS,
     'HungarianAssigner': SETS,
@@ -91,7 +89,7 @@ def dotted(path: Path) -> str:
 def nodes(
     node: Any, scope: Optional[str], path: Path = ()
 ) -> Iterator[Tuple[Path, dict, Optional[str]]]:
-    """Every dictionary of a config, with its path and the scope of the types in it."""
+    """Every dict of a config, with its path and the scope of the types in it."""
     if isinstance(node, dict):
         scope = node.get('_scope_', scope)
         yield path, node, scope
@@ -107,8 +105,7 @@ def nodes(
 def is_text_model(kind: Any, scope: Optional[str]) -> bool:
     """Whether a ``type`` is one of mmpretrain's models of images and texts.
 
-    Their classes exist only where ``transformers`` is installed; elsewhere mmpretrain registers a
-    function under each of their names.
+    If ``transformers`` is not installed, mmpretrain registers a function instead of each class.
     """
     found = registered(kind, scope, MODELS)
     if inspect.isfunction(found):
@@ -121,7 +118,7 @@ def check_model(model: Any, scope: Optional[str]) -> None:
     """Refuse models whose loss belongs to no single sample.
 
     Raises:
-        CannotConvert: If the model is one, or has such a head.
+        CannotConvert: If the model or one of its parts is such a class.
     """
     if is_text_model(model.get('type'), model.get('_scope_', scope)):
         name = name_of(model['type'])
@@ -134,10 +131,10 @@ def check_model(model: Any, scope: Optional[str]) -> None:
 
 
 def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
-    """Refuse a training dataloader whose batches are not one view of each of the sampler's samples.
+    """Refuse a training dataloader whose batches are not one view of each sample that was drawn.
 
     Raises:
-        CannotConvert: If it is one.
+        CannotConvert: If the dataset makes several views, or a sampler does more than shuffle.
     """
     if not isinstance(dataloader, dict):
         raise CannotConvert(NO_TRAINING, f'train_dataloader={dataloader!r}; give it a config')
@@ -157,20 +154,20 @@ def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
 
 
 def sampler_class(sampler: Any, scope: Optional[str]) -> type:
-    """What a training dataloader's sampler is.
+    """The class of a training dataloader's sampler.
 
     Args:
-        sampler (dict, optional): Its config.
+        sampler (dict, optional): The config of the sampler.
         scope (str, optional): The scope in which its type is looked up.
 
     Returns:
-        type: ``InfoBatchSampler`` or a class that inherits from it, or the one of mmengine's
-        samplers that hands out the same samples.
+        type: ``InfoBatchSampler`` or a subclass of it, or the sampler of mmengine that draws the
+        same samples.
 
     Raises:
-        CannotConvert: If it is neither.
+        CannotConvert: If it is any other sampler.
     """
-    if sampler is None:  # PyTorch's own, which is sequential or, with shuffle=True, random
+    if sampler is None:  # PyTorch's own sampler
         return DefaultSampler
     if not isinstance(sampler, dict):
         raise CannotConvert(SAMPLER, f'train_dataloader.sampler={sampler!r}; write {STOCK_SAMPLER}')
@@ -191,30 +188,29 @@ def sampler_class(sampler: Any, scope: Optional[str]) -> type:
         if sampler.get('round_up', True) is False:
             raise CannotConvert(
                 SAMPLER,
-                'train_dataloader.sampler.round_up=False gives the processes different numbers of '
-                'samples, and the one with more would wait for ever; remove it',
+                'train_dataloader.sampler.round_up=False gives the ranks different numbers of '
+                'samples, so that training with InfoBatch would deadlock; remove it',
             )
         return base
     raise CannotConvert(
         SAMPLER,
-        f'{where}; write {STOCK_SAMPLER} if its order is not needed, or let the class inherit from '
+        f'{where}; write {STOCK_SAMPLER} if the order does not matter, or make it a subclass of '
         'InfoBatchSampler',
     )
 
 
 def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
-    """What a training loop is.
+    """The class of a training loop.
 
     Args:
-        train_cfg (dict): Its config.
+        train_cfg (dict): The config of the loop.
         scope (str, optional): The scope in which its type is looked up.
 
     Returns:
-        type: One of InfoBatch's loops or a class that inherits from it, or the one of mmengine's
-        loops that trains the same.
+        type: A loop of InfoBatch or a subclass of it, or the loop of mmengine that trains the same.
 
     Raises:
-        CannotConvert: If it is neither.
+        CannotConvert: If it is any other loop.
     """
     kind = train_cfg.get('type')
     if kind is None:
@@ -232,6 +228,6 @@ def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
         where += f' overrides {", ".join(changed)} of {base.__name__}'
     raise CannotConvert(
         LOOP,
-        f"{where}; write type='IterBasedTrainLoop' or 'EpochBasedTrainLoop', or let the class "
-        'inherit from InfoBatchIterLoop or InfoBatchEpochLoop',
+        f"{where}; write type='IterBasedTrainLoop' or 'EpochBasedTrainLoop', or make it a "
+        'subclass of InfoBatchIterLoop or InfoBatchEpochLoop',
     )

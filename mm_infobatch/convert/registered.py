@@ -1,4 +1,4 @@
-"""What the types of a config are, decided by the registered class and not by its name."""
+"""Looks up the types of a config: a class decides what a part is, and not its name."""
 
 import inspect
 from typing import Any, List, Optional, Set
@@ -11,7 +11,7 @@ NOT_OVERRIDDEN = ('_abc_impl', '__annotate__', '__annotate_func__')
 
 
 def registered(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Any:
-    """What a ``type`` of a config names.
+    """Look up a ``type`` of a config.
 
     Args:
         kind (str or type): The ``type``.
@@ -19,26 +19,26 @@ def registered(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> 
         registry (Registry): The registry. Defaults to ``MODELS``.
 
     Returns:
-        type or callable, optional: None where nothing of that name is registered.
+        type or callable, optional: What is registered; None if nothing is.
     """
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(scope) as current:
         try:
             return current.get(kind)
-        # RuntimeError is mmengine's own for a name that it cannot import
+        # mmengine raises a RuntimeError for a dotted name that it cannot import
         except (ImportError, AttributeError, KeyError, RuntimeError):
             return None
 
 
 def resolve(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Optional[type]:
-    """The class that a ``type`` of a config names; None where that is no class, or unknown."""
+    """The registered class of a ``type``; None if there is no class of that name."""
     found = registered(kind, scope, registry)
     return found if isinstance(found, type) else None
 
 
 def name_of(kind: Any) -> str:
-    """The name of a ``type``, for a message."""
+    """The name of a ``type``, for messages."""
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
@@ -48,20 +48,20 @@ def short_name(kind: Any) -> str:
 
 
 def in_package(module: str, *packages: str) -> bool:
-    """Whether a module is one of some packages, or lies in one."""
+    """Whether a module is one of the packages or is inside one."""
     return any(module == package or module.startswith(f'{package}.') for package in packages)
 
 
 def toolbox_names(kind: Any, scope: Optional[str], *registries: Registry) -> Set[str]:
     """The names of the toolboxes' classes that a ``type`` is or inherits from.
 
-    A class of a user's own that only has the name of one is none. Where no registry has the class,
-    because its package is not installed, the set has the ``type``'s own name.
+    A user's class with the name of a toolbox's class is not one of them. If no registry has the
+    class, because its package is not installed, the result is the name of the ``type`` itself.
 
     Args:
         kind (str or type): The ``type``.
         scope (str, optional): The scope in which it is looked up.
-        registries (Registry): Those that may have it, the most likely one first.
+        registries (Registry): The registries to search, in order.
     """
     for registry in registries:
         cls = resolve(kind, scope, registry)

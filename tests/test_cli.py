@@ -4,6 +4,7 @@ import email
 import gc
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -183,6 +184,18 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(
     assert made <= {'__pycache__'}
     del info
     gc.collect()
+
+
+@pytest.mark.parametrize(
+    'tool, subcommand', [('train', 'train'), ('test', 'test'), ('convert_config', 'convert')]
+)
+def test_a_tool_of_openmmlabs_name_is_the_subcommand(tool, subcommand, monkeypatch, capsys):
+    arguments = {'train': [], 'test': ['c.pth'], 'convert': ['-o', 'x.py']}[subcommand]
+    monkeypatch.setattr(sys, 'argv', [f'tools/{tool}.py', 'no.py', *arguments])
+    with pytest.raises(SystemExit, match='2'):
+        runpy.run_path(str(ROOT / 'tools' / f'{tool}.py'), run_name='__main__')
+    error = f"mm-infobatch {subcommand}: error: config 'no.py' does not exist"
+    assert capsys.readouterr().err.startswith(error)
 
 
 def test_an_error_in_a_users_module_is_told_with_its_place(folder, monkeypatch):

@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+import policies
 import pytest
 import torch
 from policies import seeded, skewed
 
-from mm_infobatch.policies import Run
+from mm_infobatch.policies import EpsilonGreedy, QuantilePruning, Run
+from mm_infobatch.policies.drawing import draw_subset, keep_highest, keep_in_groups
 from mm_infobatch.policies.target_saving import group_levels, levels_of, round_to_sum, value_of
 from mm_infobatch.policies.thresholds import quantile_scores
 
@@ -159,3 +161,73 @@ def test_quantiles_of_scores_are_those_of_numpy(length, unseen):
         assert found == pytest.approx(np.quantile(seen, quantiles).tolist(), rel=1e-12)
     else:
         assert all(map(math.isnan, found))
+
+
+@pytest.mark.parametrize('name', [*policies.UNBIASED, 'StaticRandom', 'EpsilonGreedy'])
+def test_without_a_score_there_is_no_threshold(name):
+    policy = {**policies.UNBIASED, **policies.BIASED}[name]()
+    assert policy.plan(torch.full((9,), math.nan), seeded()).threshold is None
+
+
+def test_the_threshold_of_quantile_pruning_is_the_last_quantile():
+    scores = skewed(200)
+    plan = QuantilePruning([0.1, 0.3, 0.7], [0.5] * 3).plan(scores, seeded())
+    assert plan.threshold == pytest.approx(np.quantile(scores.double().numpy(), 0.7))
+
+
+def test_255_buckets_beside_the_whole_one_are_possible():
+    quantiles = [index / 256 for index in range(1, 256)]
+    plan = QuantilePruning(quantiles, [0.5] * 255).plan(torch.arange(2560.0), seeded())
+    assert plan.pruned == 255 * 5 and float(plan.weights.sum()) == 2560
+
+
+@pytest.mark.parametrize('count', [1, 2, 100_000, 199_999, 200_000])
+def test_nearly_all_or_next_to_none_of_many_samples_can_be_drawn(count):
+    """Where the share rounds to 0 or to 1 in 16 bits."""
+    drawn = draw_subset(torch.ones(200_001).bool(), count, seeded())
+    assert int(drawn.sum()) == count
+
+
+@pytest.mark.parametrize('count', range(8))
+def test_as_many_of_the_highest_are_kept_as_asked_for_whatever_the_ties(count):
+    scores = torch.tensor([1.0, 2.0, 2.0, 0.0, 2.0, 3.0, 0.0])
+    kept = [keep_highest(scores, count, seeded(seed)) for seed in range(30)]
+    for marked in kept:
+        assert int(marked.sum()) == count
+        assert sorted(scores[marked].tolist()) == sorted(scores.tolist())[7 - count :]
+    # Ties are broken at random: the same in all 30 with a probability below 1e-9.
+    ties = {2: 2, 3: 2, 6: 1}
+    assert (len({tuple(marked.tolist()) for marked in kept}) > 1) is (count in ties)
+
+
+def test_the_samples_of_groups_are_those_of_a_loop_over_groups():
+    groups = torch.randint(0, 5, (1000,), generator=seeded(1)).to(torch.uint8)
+    keep = [10, 1, 77, int((groups == 3).sum()), 20]
+    indices, weights = keep_in_groups(groups, keep, seeded(2))
+    generator, expected = seeded(2), torch.zeros(1000)
+    for group, k in enumerate(keep):
+        members = (groups == group).nonzero().squeeze(1)  # ascending on every machine
+        n = len(members)
+        if k < n:
+            members = members[torch.randperm(n, generator=generator)[n - k :]]
+        expected[members] = n / k
+    assert torch.equal(indices, expected.nonzero().squeeze(1))
+    assert torch.equal(weights, expected[indices])
+
+
+@pytest.mark.parametrize('name', ['UCB, rescale', 'StaticRandom, rescale'])
+def test_with_rescale_the_weights_of_a_fixed_choice_sum_to_the_length_of_the_dataset(name):
+    plan = policies.BIASED[name]().plan(skewed(policies.LENGTH), seeded())
+    assert 0 < plan.pruned and len(plan.weights.unique()) == 1
+    assert float(plan.weights.double().sum()) == pytest.approx(policies.LENGTH, rel=1e-6)
+
+
+def test_epsilon_greedy_draws_at_least_one_sample_at_random():
+    scores = torch.arange(10.0)
+    kept = [
+        set(EpsilonGreedy(0.5, epsilon=0.01).plan(scores, seeded(seed)).indices.tolist())
+        for seed in range(200)
+    ]
+    assert all(len(each) == 5 and {6, 7, 8, 9} < each for each in kept)
+    # Each of the 6 others misses 200 draws with a probability of (5/6)^200 = 1.5e-16.
+    assert set().union(*kept) == set(range(10))

@@ -22,6 +22,7 @@ NAN = float('nan')
         ('QuantilePruning', dict(quantiles=[0.5]), ValueError, 'have the same length'),
         ('QuantilePruning', dict(quantiles=[], keep=[]), ValueError, 'have the same length'),
         ('QuantilePruning', dict(quantiles=[0.8, 0.2]), ValueError, 'has to be ascending'),
+        ('QuantilePruning', dict(quantiles=[0.5, 0.5]), ValueError, 'has to be ascending'),
         ('QuantilePruning', dict(quantiles=[0.2, 1]), ValueError, 'quantiles=1'),
         ('QuantilePruning', dict(keep=[0, 0.5]), ValueError, 'keep=0'),
         ('QuantilePruning', dict(keep=0.5), TypeError, 'a list'),

@@ -185,4 +185,4 @@ def weigh(weights: Tensor, rescale: Union[bool, str]) -> Tensor:
         return weights
     if rescale is False:
         return torch.ones_like(weights)
-    return (weights / weights.mean(dtype=torch.float64)).float()
+    return weights / weights.mean(dtype=torch.float64)

@@ -114,14 +114,15 @@ class Ignores(Own):
 
 
 @MODELS.register_module()
-class MeanOverValid(Own):
-    """Is another mean than its values have, which only ignored pixels show."""
+class MeanOfImages(Own):
+    """The mean of the images' means over valid pixels, which only ignored pixels show."""
 
     def forward(self, pred, target, reduction_override=None, **kwargs):
         values = self.values(pred, target)
         if reduction_override == 'none':
             return values
-        return values.sum() / (target != 255).sum()
+        valid = (target != 255).flatten(1) if target.ndim > 1 else (target != 255)[:, None]
+        return (values.view(len(values), -1).sum(1) / valid.sum(1)).mean()
 
 
 @MODELS.register_module()
@@ -187,16 +188,16 @@ def test_a_loss_that_is_no_mean_over_samples_needs_per_image(toolbox, kind):
     assert after == dict(type='InfoBatchLoss', loss=dict(type=kind), per_image=True)
 
 
-def test_a_mean_over_valid_pixels_is_seen_although_the_first_batch_may_not_show_it():
-    cfg = segmentation(dict(type='MeanOverValid'))
-    with pytest.raises(CannotConvert, match='MeanOverValid is not a mean over samples'):
+def test_a_batch_without_ignored_pixels_would_not_show_it():
+    cfg = segmentation(dict(type='MeanOfImages'))
+    with pytest.raises(CannotConvert, match='MeanOfImages is not a mean over samples'):
         convert(cfg)
     assert loss_of(convert(cfg, per_image=True)).per_image is True
     # with the labels that this head ignores, not with 255
     cfg.model.decode_head.ignore_index = 3
     assert 'per_image' not in loss_of(convert(cfg))
     # images have no ignored pixels
-    assert 'per_image' not in loss_of(convert(classification(dict(type='MeanOverValid'))))
+    assert 'per_image' not in loss_of(convert(classification(dict(type='MeanOfImages'))))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,15 @@ import pytest
 import torch
 from policies import seeded, skewed
 
-from mm_infobatch.policies import EpsilonGreedy, QuantilePruning, Run
+from mm_infobatch.policies import (
+    UCB,
+    EpsilonGreedy,
+    FromFile,
+    QuantilePruning,
+    Run,
+    SoftPruning,
+    StaticRandom,
+)
 from mm_infobatch.policies.drawing import draw_subset, keep_highest, keep_in_groups
 from mm_infobatch.policies.target_saving import group_levels, levels_of, round_to_sum, value_of
 from mm_infobatch.policies.thresholds import quantile_scores
@@ -164,15 +172,24 @@ def test_quantiles_of_scores_are_those_of_numpy(length, unseen):
 
 
 @pytest.mark.parametrize('name', [*policies.UNBIASED, 'StaticRandom', 'EpsilonGreedy'])
-def test_without_a_score_there_is_no_threshold(name):
+def test_without_a_score_nothing_is_pruned_and_there_is_no_threshold(name):
     policy = {**policies.UNBIASED, **policies.BIASED}[name]()
-    assert policy.plan(torch.full((9,), math.nan), seeded()).threshold is None
+    plan = policy.plan(torch.full((9,), math.nan), seeded())
+    assert plan.threshold is None and (plan.pruned > 0) is name.startswith('Static')
 
 
-def test_the_threshold_of_quantile_pruning_is_the_last_quantile():
+@pytest.mark.parametrize(
+    'policy, quantile',
+    [
+        (QuantilePruning([0.1, 0.3, 0.7], [0.5] * 3), 0.7),
+        (SoftPruning(threshold='median'), 0.5),
+        (SoftPruning(threshold=0.8, reverse=True), 0.8),
+    ],
+)
+def test_the_threshold_of_a_plan_is_the_quantile(policy, quantile):
     scores = skewed(200)
-    plan = QuantilePruning([0.1, 0.3, 0.7], [0.5] * 3).plan(scores, seeded())
-    assert plan.threshold == pytest.approx(np.quantile(scores.double().numpy(), 0.7))
+    expected = np.quantile(scores.double().numpy(), quantile)
+    assert policy.plan(scores, seeded()).threshold == pytest.approx(expected, rel=1e-12)
 
 
 def test_255_buckets_beside_the_whole_one_are_possible():
@@ -231,3 +248,49 @@ def test_epsilon_greedy_draws_at_least_one_sample_at_random():
     assert all(len(each) == 5 and {6, 7, 8, 9} < each for each in kept)
     # Each of the 6 others misses 200 draws with a probability of (5/6)^200 = 1.5e-16.
     assert set().union(*kept) == set(range(10))
+
+
+@pytest.mark.parametrize('epsilon, certain', [(0.1, 5), (0.25, 4), (0.3, 4), (0.45, 3), (1, 0)])
+def test_epsilon_greedy_keeps_the_highest_but_for_the_rounded_share_at_random(epsilon, certain):
+    scores, policy = torch.arange(10.0), EpsilonGreedy(0.4, epsilon=epsilon)
+    kept = [set(policy.plan(scores, seeded(seed)).indices.tolist()) for seed in range(200)]
+    # A sample of the rest is in all 200 draws with a probability of at most (3/7)^200.
+    assert set.intersection(*kept) == set(range(10 - certain, 10))
+
+
+# ----------------------------------------------------------------------- states, files
+
+
+def test_ucb_bounds_a_sample_that_it_never_observed_by_its_score():
+    policy, scores = UCB(0.4, confidence=0), skewed(6)
+    assert torch.equal(policy.bounds(scores), scores)
+    policy.observe(torch.tensor([1, 4]), torch.tensor([8.0, 9.0]), 6)
+    expected = scores.clone()
+    expected[[1, 4]] = torch.tensor([8.0, 9.0])
+    assert torch.equal(policy.bounds(scores), expected)
+
+
+def test_ucb_takes_a_copy_of_a_state_and_forgets_its_own():
+    policy = policies.observed(UCB(0.4), 6)
+    state = policy.state_dict()
+    before = {key: value.clone() for key, value in state.items()}
+    other = UCB(0.4)
+    other.load_state_dict(state)
+    other.observe(torch.arange(6), torch.full((6,), 9.0), 6)
+    assert all(torch.equal(state[key], before[key]) for key in before)
+    policy.load_state_dict({})
+    assert policy.state_dict() == {} and torch.equal(policy.bounds(skewed(6)), skewed(6))
+
+
+def test_a_static_policy_chooses_anew_for_another_length():
+    policy = StaticRandom(0.5)
+    for length in (10, 21, 10):
+        plan = policy.plan(skewed(length), seeded())
+        assert (plan.num_samples, plan.kept) == (length, math.ceil(length / 2))
+
+
+def test_a_file_keeps_at_least_its_share_and_tells_close_scores_apart(tmp_path):
+    scores = 1 + np.arange(11) * 1e-6
+    np.save(tmp_path / 'scores.npy', scores[::-1])
+    plan = FromFile(str(tmp_path / 'scores.npy'), keep=0.25).plan(skewed(11), seeded())
+    assert plan.indices.tolist() == [0, 1, 2]

@@ -6,6 +6,7 @@ from helpers import Numbered
 from policies import seeded, skewed
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
+from mm_infobatch.policies import Plan
 
 NAN = float('nan')
 
@@ -105,6 +106,21 @@ def test_a_file_for_another_dataset_is_refused(tmp_path):
 def test_a_switch_of_the_sampler_that_cannot_work_is_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         InfoBatchSampler(Numbered(6), seed=0, **arguments)
+
+
+class TakesAnything:
+    """A policy that keeps what it is given."""
+
+    def __init__(self, **kwargs):
+        self.kwargs = kwargs
+
+    def plan(self, scores, generator):
+        return Plan.full(len(scores))
+
+
+def test_a_policy_that_takes_any_argument_is_given_all():
+    sampler = InfoBatchSampler(Numbered(6), dict(type=TakesAnything, prune_ratio=0.5), seed=0)
+    assert sampler.policy.kwargs == dict(prune_ratio=0.5) and sampler.plan.kept == 6
 
 
 def test_arguments_that_were_inherited_from_another_policy_are_refused_with_the_way_out():

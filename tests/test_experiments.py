@@ -194,6 +194,8 @@ def experiment_of(tmp_path, arms, name='small', **more):
             dict(figures=[dict(kind='curves', arms=['b'])]),
             "'b' is none of the arms",
         ),
+        ([dict(name='all')], dict(figures=[dict(kind='pie', arm='all')]), 'give it a kind (curves'),
+        ([dict(name='all')], dict(figures=[dict(kind='curves')]), 'and arms or arm'),
         ([dict(name='all')], dict(seed=3), 'seed is none of title'),
     ],
 )
@@ -616,6 +618,56 @@ def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
         os.kill(int((tmp_path / 'pid').read_text()), 0)
     note = json.loads((tmp_path / 'work' / 'small' / 'all_seed0' / 'run.json').read_text())
     assert note['starts'][0]['status'] == -signal.SIGTERM
+
+
+class Failing:
+    """A run that fails at the second look."""
+
+    alive = most = 0
+    given = []  # the slot of each, by its port, and its GPUs
+
+    def __init__(self, command, environment, output):
+        output.touch()
+        self.looks = 0
+        Failing.given.append((environment['PORT'], environment['CUDA_VISIBLE_DEVICES']))
+        Failing.alive += 1
+        Failing.most = max(Failing.most, Failing.alive)
+
+    def poll(self):
+        self.looks += 1
+        Failing.alive -= self.looks == 2
+        return 1 if self.looks > 1 else None
+
+
+def test_runs_side_by_side_have_gpus_and_ports_of_their_own(tmp_path, monkeypatch):
+    found = experiment_of(tmp_path, ARMS[:3], gpus=2)
+    monkeypatch.setattr(runner, 'start', Failing)
+    monkeypatch.setattr(runner, 'PAUSE', 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    lines = []
+    monkeypatch.setattr(runner, 'say', lines.append)
+    places = Places(tmp_path / 'work', tmp_path / 'records')
+    assert runner.run_all(jobs_of(found), places, side_by_side=2, port=100) == 1
+    assert Failing.most == 2 and len(Failing.given) == 4
+    assert set(Failing.given) == {('100', '0,1'), ('101', '2,3')}
+    assert 'small/control_seed1: waits for small/infobatch_seed1, which has no record' in lines
+    assert lines[-1].startswith('0 of 6 runs have a record; failed: small/all_seed0')
+
+
+def test_the_progress_of_a_run_is_the_last_line_of_its_log_that_has_the_time_left(tmp_path):
+    running = runner.Running.__new__(runner.Running)
+    running.job = Job(experiment_of(tmp_path, [dict(name='all')]).arms['all'], 0)
+    running.output = tmp_path / 'output.txt'
+    running.output.write_text('Loads checkpoint\n')
+    assert running.progress() == 'small/all_seed0 starting'
+    line = 'INFO - Epoch(train)  [7][{}/4]  lr: 5.0e-04  eta: {}  time: 1.6\n'
+    with running.output.open('a') as file:
+        file.write(line.format(1, '0:00:11') + line.format(2, '1 day, 2:00:09') + 'Saving\n')
+    assert running.progress() == (
+        'small/all_seed0 Epoch(train) [7][2/4] lr: 5.0e-04 eta: 1 day, 2:00:09'
+    )
 
 
 @pytest.mark.slow

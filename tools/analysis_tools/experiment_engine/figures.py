@@ -16,7 +16,7 @@ of date is found.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 from PIL import Image
 
@@ -86,16 +86,17 @@ def is_current(experiment: Experiment, figure: Figure, records: Path, out: Path)
 
 
 def draw(experiment: Experiment, figure: Figure, records: Path, out: Path) -> Path:
-    """Draw a figure into a folder; the same records give the same bytes on the same matplotlib.
+    """Draw a figure into a folder; the same records give the same bytes on the same matplotlib."""
+    from . import drawing, drawing_pruning  # matplotlib, which only drawing needs
 
-    Raises:
-        ValueError: If there is no such kind.
-    """
-    from .drawing import KINDS  # matplotlib, which only drawing needs
-
-    if figure['kind'] not in KINDS:
-        raise ValueError(f'figure {figure}: kind {figure["kind"]!r} is none of {", ".join(KINDS)}')
-    drawn = KINDS[figure['kind']](figure, groups_of(experiment, figure, records), records)
+    kinds: Dict[str, Callable[[Figure, Any, Path], Any]] = dict(
+        curves=drawing.curves,
+        time=drawing.times,
+        pruned=drawing_pruning.pruned,
+        sweep=drawing_pruning.sweep,
+        losses=drawing_pruning.losses,
+    )
+    drawn = kinds[figure['kind']](figure, groups_of(experiment, figure, records), records)
     path = out / file_name(experiment, figure)
     out.mkdir(parents=True, exist_ok=True)
     text = {'Software': None, KEYWORD: fingerprint(experiment, figure, records)}

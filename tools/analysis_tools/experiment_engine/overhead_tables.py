@@ -1,6 +1,7 @@
 """The tables of overhead, from the figures of ``benchmark_overhead.py``."""
 
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+import string
+from typing import Any, Callable, Dict, List, Tuple
 
 from .markdown import table
 
@@ -8,140 +9,117 @@ Found = Dict[str, Any]
 Parts = List[str]  # paragraphs and tables
 
 
-def verdict(holds: bool) -> str:
-    """Whether a bar is met."""
-    return 'met' if holds else '**missed**'
+class Cells(string.Formatter):
+    """Formats a row; ``ms``, ``us``, ``MiB`` and ``<=BAR`` (is a bar met?) are formats, too."""
+
+    def format_field(self, value: Any, spec: str) -> str:
+        """Format one value."""
+        if spec == 'ms':
+            return f'{value * 1e3:.1f} ms'
+        if spec == 'us':
+            return f'{value * 1e6:.0f} us'
+        if spec.endswith('MiB'):
+            return f'{value / 2**20:{spec[:-3]}} MiB'
+        if spec.startswith(('<=', '>=')):
+            bar = float(spec[2:])
+            return 'met' if (value <= bar if spec[0] == '<' else value >= bar) else '**missed**'
+        return str(format(value, spec))
 
 
-def ms(seconds: float) -> str:
-    """Milliseconds."""
-    return f'{seconds * 1e3:.1f} ms'
-
-
-def mib(size: float, digits: int = 0) -> str:
-    """Mebibytes."""
-    return f'{size / 2**20:.{digits}f} MiB'
-
-
-def plain(head: str, rows: List[List[str]]) -> str:
-    """A table whose head is given as words between bars."""
-    return table([head.split('|'), *rows], aligned=False)
+def written(head: str, *rows: Tuple[str, Found]) -> str:
+    """A table; head and rows have their cells between bars, a row is a template and its values."""
+    cells = [Cells().vformat(template, (), values).split('|') for template, values in rows]
+    return table([head.split('|'), *cells], aligned=False)
 
 
 def planning(found: Found) -> Parts:
     """Bar 1."""
-    rows = []
-    for each in found['rows']:
-        bar = 1.0 if each['world_size'] == 1 else 0.5
-        rows.append(
-            [
-                str(each['world_size']),
-                f'{each["kept"]:.1%}',
-                ms(each['ours']),
-                ms(each['default']),
-                f'{each["ratio"]:.2f}',
-                f'<= {bar}',
-                verdict(each['ratio'] <= bar),
-            ]
-        )
+    row = '{world_size}|{kept:.1%}|{ours:ms}|{default:ms}|{ratio:.2f}|<= {bar}|{ratio:<={bar}}'
+    bars = {1: 1.0}
+    rows = [(row, dict(each, bar=bars.get(each['world_size'], 0.5))) for each in found['rows']]
     parts = [
         f'Planning a pass of {found["num_samples"]:,} samples on rank 0:',
-        plain('ranks|kept|ours|DefaultSampler|ratio|bar|', rows),
+        written('ranks|kept|ours|DefaultSampler|ratio|bar|', *rows),
     ]
     if 'faster_than_reference' in found:
-        times = found['faster_than_reference']
         parts.append(
-            f'The published implementation takes {ms(found["rows"][0]["reference"])} for '
-            'threshold, draw and shuffle alone (without merge and handing out): '
-            f'{times:.1f} times ours; bar >= 4, {verdict(times >= 4)}.'
+            Cells().format(
+                'The published implementation takes {reference:ms} for threshold, draw and shuffle '
+                'alone (without merge and handing out): {times:.1f} times ours; bar >= 4, '
+                '{times:>=4}.',
+                reference=found['rows'][0]['reference'],
+                times=found['faster_than_reference'],
+            )
         )
     return parts
 
 
 def scaling(found: Found) -> Parts:
     """Bar 2."""
-    rows = [
-        [
-            f'{each["num_samples"]:,}',
-            f'{each["ns_per_sample"]:.0f} ns',
-            f'{each["randperm_ns_per_sample"]:.0f} ns',
-            f'{each["resident_bytes_per_sample"]:.1f} B',
-            f'{each["peak_bytes_per_sample"]:.1f} B',
-        ]
-        for each in found['rows']
-    ]
+    row = (
+        '{num_samples:,}|{ns_per_sample:.0f} ns|{randperm_ns_per_sample:.0f} ns|'
+        '{resident_bytes_per_sample:.1f} B|{peak_bytes_per_sample:.1f} B'
+    )
+    rows = [(row, each) for each in found['rows']]
     largest = max(found['rows'], key=lambda each: each['num_samples'])
-    resident, peak = largest['resident_bytes_per_sample'], largest['peak_bytes_per_sample']
     return [
-        plain('samples|time a sample|of it the permutation|resident|peak', rows),
-        f'Spread of the time a sample: {found["spread"]:.2f}; bar <= 2, '
-        f'{verdict(found["spread"] <= 2)}. At the largest size, where the rest of the '
-        f'process does not show: resident {resident:.1f} bytes, bar <= 12, '
-        f'{verdict(resident <= 12)}; peak {peak:.1f} bytes, bar <= 40, '
-        f'{verdict(peak <= 40)}.',
+        written('samples|time a sample|of it the permutation|resident|peak', *rows),
+        Cells().format(
+            'Spread of the time a sample: {spread:.2f}; bar <= 2, {spread:<=2}. At the largest '
+            'size, where the rest of the process does not show: resident {resident:.1f} bytes, '
+            'bar <= 12, {resident:<=12}; peak {peak:.1f} bytes, bar <= 40, {peak:<=40}.',
+            spread=found['spread'],
+            resident=largest['resident_bytes_per_sample'],
+            peak=largest['peak_bytes_per_sample'],
+        ),
     ]
 
 
 def step(found: Found) -> Parts:
     """Bar 3."""
-    parts = ('before_step', 'losses', 'after_step', 'added')
-    rows = [
-        [
-            each['task'],
-            str(each['batch_size']),
-            str(each['heads']),
-            *(f'{each[part] * 1e6:.0f} us' for part in parts),
-            '<= 50 us',
-            verdict(each['added'] <= 50e-6),
-            f'{each["warm_losses"] * 1e6:.0f} us',
-            str(each['collectives_in_steps']),
-            f'{each["merge_bytes_per_sample"]:.0f} B a sample',
-        ]
-        for each in found['rows']
-    ]
-    head = 'task|batch|losses|before the step|in the losses|after the step|added|bar||'
-    return [plain(head + 'losses, caches warm|collectives in steps|merge', rows)]
+    row = (
+        '{task}|{batch_size}|{heads}|{before_step:us}|{losses:us}|{after_step:us}|{added:us}|'
+        '<= 50 us|{added:<=50e-6}|{warm_losses:us}|{collectives_in_steps}|'
+        '{merge_bytes_per_sample:.0f} B a sample'
+    )
+    head = (
+        'task|batch|losses|before the step|in the losses|after the step|added|bar||'
+        'losses, caches warm|collectives in steps|merge'
+    )
+    return [written(head, *((row, each) for each in found['rows']))]
 
 
 def loss(found: Found) -> Parts:
     """Bar 5."""
+    time = 'time|{bare:ms}|{wrapped:ms}|{time_ratio:.3f}|<= 1.02|{time_ratio:<=1.02}'
+    memory = (
+        'peak memory beyond the logits|{bare_peak:.0fMiB}|{wrapped_peak:.0fMiB}|'
+        '{memory_ratio:.3f}|<= 1.05|{memory_ratio:<=1.05}'
+    )
     shape = ', '.join(map(str, found['shape']))
-    rows = [
-        [name, write(found[f'bare{key}']), write(found[f'wrapped{key}'])]
-        + [f'{found[ratio]:.3f}', f'<= {bar}', verdict(found[ratio] <= bar)]
-        for name, key, write, ratio, bar in LOSS_ROWS
-    ]
     return [
         f'Cross entropy at [{shape}], forward and backward, on {found["device"]}:',
-        plain('|bare|wrapped|ratio|bar|', rows),
+        written('|bare|wrapped|ratio|bar|', (time, found), (memory, found)),
     ]
-
-
-LOSS_ROWS: Sequence[Tuple[str, str, Callable[[float], str], str, float]] = (
-    ('time', '', ms, 'time_ratio', 1.02),
-    ('peak memory beyond the logits', '_peak', mib, 'memory_ratio', 1.05),
-)
 
 
 def efficiency(found: Found) -> Parts:
     """Bar 6."""
-    samples = [f'{found[f"{side}_samples"]:,.0f}' for side in ('bare', 'ours')]
-    rows = [['samples', *samples, f'{found["samples_saved"]:.1%}', '-', '-', '-']]
+    samples = 'samples|{bare_samples:,.0f}|{ours_samples:,.0f}|{samples_saved:.1%}|-|-|-'
+    rows = [(samples, found)]
     for key, name in (
         ('wall', 'wall time'),
         ('cpu', 'processor time'),
         ('median_iterations', 'iterations x their median processor time'),
     ):
-        times = [f'{found[f"{side}_{key}"]:.1f} s' for side in ('bare', 'ours')]
-        share = found[f'{key}_efficiency']
-        ends = ['-', '>= 0.97', '-']
-        if share is not None:
-            ends = [f'{share:.3f}', '>= 0.97', verdict(share >= 0.97)]
-        rows.append([name, *times, f'{found[f"{key}_saved"]:.1%}', *ends])
+        row = f'{name}|{{bare_{key}:.1f}} s|{{ours_{key}:.1f}} s|{{{key}_saved:.1%}}|'
+        share = f'{key}_efficiency'
+        known = f'{{{share}:.3f}}|>= 0.97|{{{share}:>=0.97}}'
+        rows.append((row + (known if found[share] is not None else '-|>= 0.97|-'), found))
     return [
         f'The demo config, {found["iterations"]} iterations as the schedule, '
         f'{found["repeats"]} runs of each kind in turns, validation aside:',
-        plain('|all data|InfoBatch|saved|efficiency|bar|', rows),
+        written('|all data|InfoBatch|saved|efficiency|bar|', *rows),
     ]
 
 
@@ -149,22 +127,14 @@ def cuda(found: Found) -> Parts:
     """Bar 4."""
     if not found['run']:
         return [f'Not run: {found["why"]}.']
-    rows = [
-        [
-            each['model'],
-            'on' if each['amp'] else 'off',
-            ms(each['bare']),
-            ms(each['ours']),
-            f'{each["ratio"]:.4f}',
-            '<= 1.005',
-            verdict(each['ratio'] <= 1.005),
-            mib(each['extra_bytes'], 1),
-        ]
-        for each in found['rows']
-    ]
+    row = (
+        '{model}|{mode}|{bare:ms}|{ours:ms}|{ratio:.4f}|<= 1.005|{ratio:<=1.005}|'
+        '{extra_bytes:.1fMiB}'
+    )
+    rows = [(row, dict(each, mode='on' if each['amp'] else 'off')) for each in found['rows']]
     return [
         f'On {found["device"]}. No wait for the device in hook and losses.',
-        plain('model|AMP|without|with|ratio|bar||extra memory', rows),
+        written('model|AMP|without|with|ratio|bar||extra memory', *rows),
     ]
 
 

@@ -41,6 +41,7 @@ from . import ROOT
 
 EXPERIMENTS = ROOT / 'experiments'
 NAME = re.compile(r'[a-z0-9][a-z0-9_.-]*')
+FIGURES = ('curves', 'time', 'pruned', 'sweep', 'losses')
 NUMBER = (int, float)
 COMMON_KEYS = dict(gpus=int, batch=int, amp=bool, drawn=str)  # the same for all arms
 KEYS: Dict[str, Any] = dict(
@@ -165,7 +166,11 @@ def load_experiment(name: str, folder: Path = EXPERIMENTS) -> Experiment:
             else _arm(name, one, content, arms, f'{where}: arm {key!r}')
         )
     for figure in content.get('figures', []):
-        named = figure.get('arms', []) + [figure[key] for key in ('arm',) if key in figure]
+        named = figure.get('arms') or [figure.get('arm')]
+        if figure.get('kind') not in FIGURES or not named[0]:
+            raise ValueError(
+                f'{where}: figure {figure}: give it a kind ({", ".join(FIGURES)}), and arms or arm'
+            )
         for each in named:
             if each not in arms:
                 raise ValueError(

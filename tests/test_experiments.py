@@ -101,6 +101,14 @@ def test_an_arm_without_a_record_has_no_row_and_an_experiment_without_one_no_tab
         tables.text('table6')
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_the_records_are_of_the_settings_that_the_files_say(name):
+    for job in jobs_of(load_experiment(name)):
+        recorded = job.seed in records.recorded(job.arm, RECORDS)
+        state = status(job, Places(Path('nowhere'), RECORDS))
+        assert (state == 'done') == recorded and 'differs' not in state, job.name
+
+
 def test_every_record_belongs_to_an_arm_and_says_how_it_was_made():
     known = {
         records.path_of(arm, seed, RECORDS)
@@ -323,6 +331,16 @@ def test_runs_of_which_the_ends_were_kept_are_lines_of_one_file(tmp_path):
     paths[0].unlink()
     found = records.recorded(arm, tmp_path)
     assert [found[seed].run.infobatch['totals']['saving'] for seed in (0, 1)] == [0.1, 0.2]
+
+
+def test_samples_and_seconds_go_on_behind_the_last_line_of_the_log():
+    train = dict(iter=[5, 10], loss=[2.0, None], samples=[20, 40], seconds=[1.0, 3.0])
+    whole = dict(iterations=15, samples=60, seconds=3.5, notes=[], infobatch=None)
+    run = records.run_of(dict(whole, train=train, metrics={}), 'run')
+    at = np.array([0, 5, 10, 15])
+    assert run.samples_at(at).tolist() == [0, 20, 40, 60]
+    assert run.seconds_at(at).tolist() == [0, 1, 3, 3.5]
+    assert run.train == [dict(iter=5, loss=2.0), dict(iter=10)] and run.metric_names() == []
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{"settings": null, "train": {}}'])

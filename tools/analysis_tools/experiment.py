@@ -5,8 +5,7 @@
   arm on files in that layout and, where these are full steps, tells the hours of each run.
 - ``run NAME``: trains what is missing with ``tools/train.py`` (several processes: through
   ``dist_train.sh``) in ``work_dirs/NAME/ARM_seedN``, resumes what was interrupted, and writes the
-  record of each finished run, ``records/NAME/ARM_seedN.json``. The same command, given again, goes
-  on. Nothing is committed.
+  record of each finished run, ``records/NAME/ARM_seedN.json``. Nothing is committed.
 - ``record WORK_DIR OUT``: writes the record of any run.
 - ``report``: writes the tables of the documents and draws the figures that are out of date.
 - ``check``: says whether tables and figures are what the records say; writes nothing.

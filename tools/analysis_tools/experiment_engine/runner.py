@@ -232,7 +232,7 @@ def run_all(
         for one in running:
             one.stop()
         if running:
-            say('stopped; the same command goes on')
+            say('stopped; the same command resumes the runs')
         raise
     for job, state in waiting:
         say(f'{job.name}: {state}, which has no record')

@@ -46,12 +46,12 @@ def shortened(cfg: Config, length: int) -> Dict[str, Any]:
 
 
 def saving_of(arm: Arm, seed: int, records: Path) -> Tuple[Optional[float], bool]:
-    """The saving that an arm goes by.
+    """The saving that the settings of an arm depend on.
 
     Returns:
         tuple[float | None, bool]: The share of iterations (for a control) or of samples that the
-            other arm saved, and whether that comes from its record. None: there is nothing to go
-            by, neither a record nor an expectation.
+            other arm saved, and whether that comes from its record. None: there is neither a record
+            nor an ``expected_saving``.
     """
     if arm.source is None:
         return None, True
@@ -69,12 +69,12 @@ def settings(arm: Arm, seed: int, records: Path, gpus: Optional[int] = None) -> 
     Args:
         arm (Arm): Which arm.
         seed (int): Which seed.
-        records (Path): Where records are, for an arm that goes by one.
+        records (Path): Where records are, for an arm that depends on one.
         gpus (int, optional): Processes of the run. Defaults to the experiment's.
 
     Raises:
-        ValueError: If the batch cannot be divided among the processes, or an arm goes by another
-            one that has neither a record nor an ``expected_saving``.
+        ValueError: If the batch cannot be divided among the processes, or an arm depends on
+            another one that has neither a record nor an ``expected_saving``.
     """
     gpus = gpus or arm.gpus
     cfg = read_config(arm.config)

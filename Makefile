@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 BIN_OPENMMLAB := $(VENV_OPENMMLAB)/bin
 STAMP := $(VENV)/.mm-infobatch-installed
 DATA := data/shapes/scenes.txt
+DRAW := tools/dataset_converters/make_segmentation_data.py
 DEMO := work_dirs/demo
 BASELINE := upernet_r18-slim_1xb8-1.2k_shapes-64x64
 INFOBATCH := upernet_r18-slim_1xb8-infobatch-1.2k_shapes-64x64
@@ -56,9 +57,9 @@ $(DEMO)/%/.done: $(STAMP) $(DATA) $(SOURCES)
 	$(BIN)/python -m mm_infobatch train configs/demo/$*.py --work-dir $(@D)
 	@touch $@
 
-$(DATA): $(STAMP) tools/make_segmentation_data.py
+$(DATA): $(STAMP) $(DRAW)
 	rm -rf $(@D)
-	$(BIN)/python tools/make_segmentation_data.py $(@D)
+	$(BIN)/python $(DRAW) $(@D)
 
 test: lint
 	$(BIN)/python -m pytest
@@ -67,7 +68,7 @@ test-gpu: $(STAMP)
 	$(BIN)/python -m pytest --gpu tests/test_gpu.py
 
 report: $(STAMP)
-	$(BIN)/python tools/report.py
+	$(BIN)/python tools/analysis_tools/experiment.py report
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))

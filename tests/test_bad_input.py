@@ -12,9 +12,8 @@ import runs
 import torch
 from helpers import Numbered
 
-import make_record
+import experiment
 import make_segmentation_data
-import render_docs
 from mm_infobatch import PRUNING_POLICIES, InfoBatchLoss, InfoBatchSampler, cli
 from mm_infobatch.cli import common, run_logs
 from mm_infobatch.cli import train as train_tool
@@ -534,25 +533,35 @@ def test_a_figure_that_cannot_be_written_is_refused(monkeypatch, capsys, tmp_pat
 
 def test_a_record_never_replaces_what_is_no_record(monkeypatch, capsys, tmp_path):
     work_dir = a_run(tmp_path)
-    before = sorted(tmp_path.rglob('*'))
-    for out in (work_dir, tmp_path, work_dir / 'record', work_dir / '..' / 'run'):
-        error = command(monkeypatch, capsys, make_record, work_dir, out)
-        assert 'lie in each other' in error
     (tmp_path / 'other').mkdir()
-    (tmp_path / 'other' / 'precious').write_text('')
-    for out in (tmp_path / 'other', tmp_path / 'other' / 'precious'):
-        error = command(monkeypatch, capsys, make_record, work_dir, out)
-        assert 'is no record that this tool wrote' in error
-    assert sorted(tmp_path.rglob('*')) == sorted(
-        [*before, tmp_path / 'other', tmp_path / 'other' / 'precious']
-    )
-    make_record.make_record(work_dir, tmp_path / 'record')
-    make_record.make_record(work_dir, tmp_path / 'record')  # its own it does replace
-    assert 'file' in command(monkeypatch, capsys, make_record, work_dir, below_a_file(tmp_path))
+    (tmp_path / 'other' / 'precious.json').write_text('{}')
+    before = sorted(tmp_path.rglob('*'))
+    for out in (work_dir, tmp_path, tmp_path / 'other', tmp_path / 'other' / 'precious.json'):
+        error = command(monkeypatch, capsys, experiment, 'record', work_dir, out)
+        assert 'is there, but is no record' in error
+    assert sorted(tmp_path.rglob('*')) == before
+    assert (tmp_path / 'other' / 'precious.json').read_text() == '{}'
+    for _ in range(2):  # its own it does replace
+        experiment.main(['record', str(work_dir), str(tmp_path / 'record.json')])
+    below = below_a_file(tmp_path)
+    assert 'file' in command(monkeypatch, capsys, experiment, 'record', work_dir, below)
 
 
-def test_a_document_that_is_not_there_is_refused(monkeypatch, capsys, tmp_path):
-    assert 'nowhere.md' in command(monkeypatch, capsys, render_docs, tmp_path / 'nowhere.md')
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['show', 'camvid'], "'camvid' is no place; give one like experiment: camvid"),
+        (['show', 'overhead: nowhere.json'], 'nowhere.json: there is no such file'),
+        (['plan', 'nowhere'], "experiment 'nowhere': "),
+        (['run', 'camvid', '--jobs', '0'], '--jobs is 0, but must be at least 1'),
+        (['run', 'camvid', '--runs', 'none'], '--runs none: is none of all, all_seed0'),
+        (['plan', 'camvid', '--gpus', '-1'], '--gpus is -1, but must be at least 1'),
+    ],
+)
+def test_arguments_of_experiments_that_cannot_work_are_refused(
+    monkeypatch, capsys, arguments, message
+):
+    assert message in command(monkeypatch, capsys, experiment, *arguments)
 
 
 @pytest.mark.parametrize(

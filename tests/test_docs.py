@@ -10,8 +10,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-import make_record
-import render_docs
+from experiment_engine.documents import PLACE, render
+from experiment_engine.records import make_record
 from mm_infobatch import InfoBatchLoss
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +21,7 @@ DOCUMENTS = (
     'CONTRIBUTING.md',
     'configs/README.md',
     'docs/architecture.md',
+    'experiments/README.md',
     'docs/faults.md',
     'docs/results.md',
     'docs/ade20k.md',
@@ -28,17 +29,17 @@ DOCUMENTS = (
 
 
 def test_every_table_of_the_readme_is_what_the_records_say():
-    assert render_docs.PLACE.search(README)
-    assert render_docs.render(README, ROOT) == README
+    assert PLACE.search(README)
+    assert render(README) == README
 
 
 def test_a_number_that_was_changed_by_hand_is_found():
-    place = render_docs.PLACE.search(README)
+    place = PLACE.search(README)
     digit = place.start(4) - 1 - re.search(r'\d', place.group(0)[::-1]).start()
     table = README[place.end(1) : place.start(4)]
     changed = README.replace(table, re.sub(r'\d', '7', table, count=3), 1)
     assert digit and changed != README
-    assert render_docs.render(changed, ROOT) == README
+    assert render(changed) == README
 
 
 @pytest.mark.parametrize('document', DOCUMENTS)
@@ -84,17 +85,18 @@ def test_a_record_has_no_place_of_the_machine_and_says_what_it_ran_on(tmp_path):
         f'date - mmengine - INFO - Auto resumed from the checkpoint {tmp_path}/epoch_1.pth.\n'
         'date - mmengine - INFO - Epoch(train) [1][1/2]  loss: 1.0\n'
     )
-    make_record.make_record(tmp_path / 'run', tmp_path / 'record')
-    kept = (tmp_path / 'record' / session.name / f'{session.name}.log').read_text()
-    assert 'GPU number: 1' in kept and 'Epoch(train) [1][1/2]' in kept
-    assert 'checkpoint epoch_1.pth.' in kept and str(tmp_path) not in kept
-    environment = json.loads((tmp_path / 'record' / 'environment.json').read_text())
+    make_record(tmp_path / 'run', tmp_path / 'record.json')
+    text = (tmp_path / 'record.json').read_text()
+    kept = json.loads(text)
+    assert kept['train']['loss'] == [1] and kept['samples'] == 1 and kept['starts'] is None
+    assert str(tmp_path) not in text
+    environment = kept['environment']
     assert environment['cores'] and any('torch' in name for name in environment['packages'])
 
 
 def test_a_record_of_a_folder_without_logs_is_refused(tmp_path):
-    with pytest.raises(ValueError, match='give the work_dir of a run'):
-        make_record.make_record(tmp_path, tmp_path / 'record')
+    with pytest.raises(ValueError, match='Give the work_dir of a run'):
+        make_record(tmp_path, tmp_path / 'record.json')
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,8 @@ def test_a_record_of_a_folder_without_logs_is_refused(tmp_path):
             "experiment 'none_of_ours': .* does not exist; there are: ade20k",
         ),
         ('experiment: camvid, long', 'write <!-- experiment: NAME -->'),
+        ('experiment: ade20k', 'experiment: ade20k: it has no record yet'),
+        ('experiments: all', 'experiments: all: write run or planned'),
         ('sweep: records/sweep/none_of_ours.json', 'there is no such file'),
         ('policies: records/policies/none_of_ours.json', 'there is no such file'),
     ],
@@ -112,4 +116,4 @@ def test_a_record_of_a_folder_without_logs_is_refused(tmp_path):
 def test_a_place_that_names_no_record_is_an_error(place, reason):
     text = f'<!-- {place} -->\n<!-- end of table -->'
     with pytest.raises(ValueError, match=reason):
-        render_docs.render(text, ROOT)
+        render(text)

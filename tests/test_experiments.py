@@ -8,43 +8,44 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
+import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
 import runs
+import scipy.stats
 import torch
 from launch import free_port
 from mmengine.config import Config
 from PIL import Image
 
-import _dry_run
-import _experiments
-import _figures
-import _losses
-import _results
-import _welch
-import render_docs
-import report
-import run_experiment
-import train
+import experiment
+from experiment_engine import documents, dry_run, figures, losses, records, runner, settings, tables
+from experiment_engine.drawing import mean_curve
+from experiment_engine.jobs import Job, Places, jobs_of, status
+from experiment_engine.spec import EXPERIMENTS, available, load_experiment
+from mm_infobatch import cli
+from mm_infobatch.cli import train
 from mm_infobatch.policies import SoftPruning
 
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = (ROOT / 'docs' / 'results.md').read_text()
+TOOL = ROOT / 'tools' / 'analysis_tools' / 'experiment.py'
 RECORDS = ROOT / 'records'
-NAMES = _experiments.available()
+NAMES = available()
 
 # -------------------------------------------------- the repository's own files
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_every_arm_of_the_repository_is_a_config_that_train_would_take(name):
-    for arm in _experiments.load_experiment(name).arms:
+    for arm in load_experiment(name).arms.values():
         if arm.owner != name:
             continue
-        run = _experiments.settings(arm, arm.seeds[-1], RECORDS)
-        cfg = _dry_run.make_config(run)
+        run = settings.settings(arm, arm.seeds[-1], RECORDS)
+        cfg = dry_run.make_config(run)
         assert cfg.randomness.seed == arm.seeds[-1]
         kind = cfg.train_dataloader.sampler.type
         assert (kind == 'InfoBatchSampler') == (arm.infobatch is not None)
@@ -61,60 +62,94 @@ def test_every_arm_of_the_repository_is_a_config_that_train_would_take(name):
         assert not ends or max(ends) == length
 
 
-def test_the_page_of_results_has_a_place_for_every_experiment():
-    places = [
-        match.group(3).partition(', ')[0]
-        for match in render_docs.PLACE.finditer(RESULTS)
-        if match.group(2) == 'experiment'
-    ]
-    assert sorted(places) == NAMES
+def test_the_documents_show_each_experiment_that_has_run_and_list_the_others():
+    shown, listed = set(), {}
+    for document in documents.DOCUMENTS:
+        for match in documents.PLACE.finditer(document.read_text()):
+            if match.group(2) == 'experiment':
+                shown.add(match.group(3).partition(', ')[0])
+            elif match.group(2) == 'experiments':
+                listed[match.group(3)] = match.group(0)
+    run = {
+        name
+        for name in NAMES
+        if any(records.recorded(arm, RECORDS) for arm in load_experiment(name).arms.values())
+    }
+    assert shown == run and run != set(NAMES)
+    for name in NAMES:
+        assert f'| [{name}]({name}.py) |' in listed['run' if name in run else 'planned']
+    assert '| 0 of ' not in listed['run']
+    assert sum(map(len, (each.splitlines() for each in listed.values()))) == len(NAMES) + 2 * 4
 
 
-@pytest.mark.parametrize('document', ['results.md', 'policies.md', 'faults.md', 'any_config.md'])
+@pytest.mark.parametrize('document', documents.DOCUMENTS, ids=lambda path: path.name)
 def test_every_table_of_the_documents_is_what_the_records_say(document):
-    text = (ROOT / 'docs' / document).read_text()
-    assert render_docs.render(text, ROOT) == text
+    text = document.read_text()
+    assert documents.render(text) == text
 
 
 def test_every_figure_is_drawn_from_the_records_as_they_are():
-    figures = ROOT / 'docs' / 'figures'
-    assert report.figures(NAMES, _experiments.EXPERIMENTS, RECORDS, figures, check=True) == []
+    out = ROOT / 'docs' / 'figures'
+    assert figures.update(NAMES, EXPERIMENTS, RECORDS, out, check=True) == []
 
 
-def test_what_was_run_is_in_the_report_and_the_rest_says_not_run():
-    for part in (
-        'records/fashion_mnist/infobatch_seed*',
-        'records/fashion_mnist_lr0.2/all_seed*',
-        'records/camvid/control_seed',
-        'records/cifar10_slim/infobatch_seed',
-    ):
-        assert f'`{part}' in RESULTS
-    table = _results.text('table6', ROOT)
-    rows = table.splitlines()[2:12]
-    assert all('not run' in row and '0 of 3' in row for row in rows)
-    assert 'python tools/run_experiment.py table6' in table
+def test_an_arm_without_a_record_has_no_row_and_an_experiment_without_one_no_table():
+    table = tables.text('cifar10_slim')
+    assert len(load_experiment('cifar10_slim').arms) == 3
+    rows = [line for line in table.splitlines() if line.startswith('| ')]
+    assert len(rows) == 2 + 2 and 'as many iterations' not in table
+    with pytest.raises(ValueError, match='table6: it has no record yet'):
+        tables.text('table6')
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_records_are_of_the_settings_that_the_files_say(name):
+    for job in jobs_of(load_experiment(name)):
+        recorded = job.seed in records.recorded(job.arm, RECORDS)
+        state = status(job, Places(Path('nowhere'), RECORDS))
+        assert (state == 'done') == recorded and 'differs' not in state, job.name
+
+
+def test_every_record_belongs_to_an_arm_and_says_how_it_was_made():
+    known = {
+        records.path_of(arm, seed, RECORDS)
+        for name in NAMES
+        for arm in load_experiment(name).arms.values()
+        for seed in arm.seeds
+    }
+    found = set(RECORDS.glob('*/*_seed*.json'))
+    assert len(found) > 80 and found <= known
+    assert not [
+        path for path in RECORDS.rglob('*') if path.is_file() and path.parent.parent != RECORDS
+    ]
+    for path in found:
+        content = json.loads(path.read_text())
+        assert content['cfg']['randomness']['seed'] == int(path.stem.rpartition('seed')[2])
+        assert content['environment']['packages']['torch'] and content['iterations'] > 0
+        if content['starts'] is not None:
+            assert content['settings']['experiment'] == path.parent.name
+            assert all(len(one['revision']) == 40 for one in content['starts'])
+            assert content['starts'][-1]['status'] == 0
 
 
 # ----------------------------------------------------------------- statistics
 
 
-@pytest.mark.parametrize(
-    'freedom, quantile',
-    [(1, 12.706205), (2, 4.302653), (4, 2.776445), (10, 2.228139), (30, 2.042272), (1e6, 1.959966)],
-)
-def test_the_quantiles_of_student_are_those_of_the_tables(freedom, quantile):
-    assert _welch.t_quantile(0.975, freedom) == pytest.approx(quantile, abs=1e-5)
-    assert _welch.t_cdf(quantile, freedom) == pytest.approx(0.975, abs=1e-7)
-
-
 def test_welchs_interval_is_that_of_a_worked_example():
     # Variances 2.5 and 10, n = 5: s^2 = 2.5, df = 6.25 / (0.25 / 4 + 4 / 4) = 5.882.
-    found, half = _welch.difference([1, 2, 3, 4, 5], [2, 4, 6, 8, 10])
-    assert found == -3
-    assert half == pytest.approx(_welch.t_quantile(0.975, 6.25 / 1.0625) * math.sqrt(2.5))
-    assert half == pytest.approx(3.888, abs=0.002)
-    assert _welch.difference([1.0], [2.0, 3.0]) == (-1.5, None)
-    assert _welch.difference([2.0, 2.0], [1.0, 1.0]) == (1.0, 0.0)
+    found, half = tables.difference([1, 2, 3, 4, 5], [2, 4, 6, 8, 10])
+    assert found == -3 and half == pytest.approx(3.888, abs=0.002)
+    # Two groups of the same two values: the standard error is 1 each, t(0.975, 2) = 4.303.
+    assert tables.interval([50.0, 52.0], [50.0, 52.0]) == '+0.00 [-6.08, +6.08]'
+    assert tables.difference([1.0], [2.0, 3.0]) == (-1.5, None)
+    assert tables.difference([2.0, 2.0], [1.0, 1.0]) == (1.0, 0.0)
+
+
+def test_welchs_interval_is_that_of_scipys_own_test():
+    one, two = [89.1, 89.6, 89.4, 88.9], [90.2, 88.0, 89.9]
+    found, half = tables.difference(one, two)
+    p_value = scipy.stats.ttest_ind(np.add(one, half - found), two, equal_var=False).pvalue
+    assert p_value == pytest.approx(0.05)
 
 
 def test_the_interval_covers_the_true_difference_as_often_as_it_says():
@@ -125,7 +160,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says():
     covered = normal = 0
     for _ in range(2000):
         one, two = rng.normal(1, 1, 4), rng.normal(0, 3, 3)
-        found, half = _welch.difference(list(one), list(two))
+        found, half = tables.difference(list(one), list(two))
         covered += abs(found - 1) <= half
         width = 1.96 * math.sqrt(one.var(ddof=1) / 4 + two.var(ddof=1) / 3)
         normal += abs(found - 1) <= width
@@ -148,7 +183,7 @@ def experiment_of(tmp_path, arms, name='small', **more):
     text = SMALL.format(config=config, arms=arms)
     text += ''.join(f'{key} = {value!r}\n' for key, value in more.items())
     (tmp_path / f'{name}.py').write_text(text)
-    return _experiments.load_experiment(name, tmp_path)
+    return load_experiment(name, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +203,8 @@ def experiment_of(tmp_path, arms, name='small', **more):
             dict(figures=[dict(kind='curves', arms=['b'])]),
             "'b' is none of the arms",
         ),
+        ([dict(name='all')], dict(figures=[dict(kind='pie', arm='all')]), 'give it a kind (curves'),
+        ([dict(name='all')], dict(figures=[dict(kind='curves')]), 'and arms or arm'),
         ([dict(name='all')], dict(seed=3), 'seed is none of title'),
     ],
 )
@@ -179,11 +216,11 @@ def test_an_experiment_that_cannot_be_is_refused_with_the_reason(tmp_path, arms,
 
 def test_an_unknown_experiment_and_an_unknown_run_are_refused(tmp_path):
     with pytest.raises(ValueError, match='does not exist; there are: ade20k, camvid'):
-        _experiments.load_experiment('no_such')
+        load_experiment('no_such')
     experiment = experiment_of(tmp_path, [dict(name='all')])
     with pytest.raises(ValueError, match='--runs infobatch: is none of all, all_seed0, all_seed1'):
-        run_experiment.jobs_of(experiment, ['infobatch'])
-    assert [job.seed for job in run_experiment.jobs_of(experiment, ['all_seed1'])] == [1]
+        jobs_of(experiment, ['infobatch'])
+    assert [job.seed for job in jobs_of(experiment, ['all_seed1'])] == [1]
 
 
 def test_a_shorter_schedule_shortens_all_that_speaks_of_time():
@@ -197,7 +234,7 @@ def test_a_shorter_schedule_shortens_all_that_speaks_of_time():
             ],
         )
     )
-    cfg.merge_from_dict(_experiments.shortened(cfg, 700))
+    cfg.merge_from_dict(settings.shortened(cfg, 700))
     first, second, third = cfg.param_scheduler
     assert cfg.train_cfg.max_iters == 700
     assert (first.begin, first.end, second.begin, second.end) == (0, 70, 70, 700)
@@ -217,62 +254,103 @@ ARMS = [
 ]
 
 
-def record_of(records, arm, seed, iterations, saving):
-    path = arm.record(seed, records)
-    path.mkdir(parents=True)
-    (path / 'environment.json').write_text('{}')
-    (path / 'infobatch.json').write_text(
-        json.dumps(
-            dict(
-                totals=dict(
-                    finished=True, iterations=iterations, schedule_iterations=4680, saving=saving
-                )
-            )
-        )
+def write_record(folder, arm, seed, settings=None, **totals):
+    """A record with as much in it as settings and states of runs look at."""
+    totals = dict(
+        dict(finished=True, iterations=4680, schedule_iterations=4680, saving=0.0), **totals
     )
+    content = dict(
+        settings=settings,
+        starts=settings and [dict(status=0)],
+        iterations=totals['iterations'],
+        samples=None,
+        seconds=None,
+        notes=[],
+        train={},
+        metrics={},
+        infobatch=dict(passes={}, totals=totals),
+    )
+    path = records.path_of(arm, seed, folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(records.dumps(content))
 
 
 def test_arms_that_go_by_another_one_are_planned_first_and_then_follow_its_record(tmp_path):
-    experiment = experiment_of(tmp_path, ARMS)
-    _, infobatch, control, random, half = experiment.arms
-    records = tmp_path / 'records'
+    _, infobatch, control, random, half = experiment_of(tmp_path, ARMS).arms.values()
+    places = Places(tmp_path / 'work', tmp_path / 'records')
 
     def options(arm, seed=0):
-        return _experiments.settings(arm, seed, records)['options']
+        return places.settings(Job(arm, seed))['options']
 
     assert options(control)['train_cfg.max_epochs'] == 7  # 10 epochs x 0.7
-    job = run_experiment.Job(control, 0)
-    places = run_experiment.Places(tmp_path / 'work', records)
-    assert run_experiment.status(job, places) == 'waits for small/infobatch_seed0'
-    record_of(records, infobatch, 0, 2340, 0.5)
-    assert run_experiment.status(job, places) == 'missing'
+    job = Job(control, 0)
+    assert status(job, places) == 'waits for small/infobatch_seed0'
+    write_record(places.records, infobatch, 0, iterations=2340, saving=0.5)
+    assert status(job, places) == 'missing'
     assert options(control)['train_cfg.max_epochs'] == 5
     assert options(control)['param_scheduler.total_steps'] == 5
     assert options(control, seed=1)['train_cfg.max_epochs'] == 7, 'of the other seed: still planned'
-    policy = _experiments.settings(random, 0, records)['infobatch']['policy']
+    policy = places.settings(Job(random, 0))['infobatch']['policy']
     assert policy['prune_ratio'] == pytest.approx(0.5 * 10 / 9, abs=1e-4)
     assert 'train_cfg.max_epochs' not in options(half), 'half of the samples: as it is'
 
 
+def test_an_arm_follows_no_record_of_a_run_that_did_not_finish(tmp_path):
+    _, infobatch, control, *_ = experiment_of(tmp_path, ARMS).arms.values()
+    places = Places(tmp_path / 'work', tmp_path / 'records')
+    write_record(places.records, infobatch, 0, iterations=2340, saving=0.5, finished=False)
+    assert status(Job(control, 0), places) == 'waits for small/infobatch_seed0'
+
+
 def test_a_batch_is_divided_among_processes_or_refused(tmp_path):
-    arm = experiment_of(tmp_path, [dict(name='all')], batch=16, gpus=4).arms[0]
-    assert _experiments.settings(arm, 0, tmp_path, 8)['options']['train_dataloader.batch_size'] == 2
+    arm = experiment_of(tmp_path, [dict(name='all')], batch=16, gpus=4).arms['all']
+    assert settings.settings(arm, 0, tmp_path, 8)['options']['train_dataloader.batch_size'] == 2
     with pytest.raises(ValueError, match='a batch of 16 cannot be divided among 3 processes'):
-        _experiments.settings(arm, 0, tmp_path, 3)
+        settings.settings(arm, 0, tmp_path, 3)
 
 
 def test_a_record_of_other_settings_is_not_taken_for_the_run(tmp_path):
-    arm = experiment_of(tmp_path, [dict(name='all')]).arms[0]
-    places = run_experiment.Places(tmp_path / 'work', tmp_path / 'records')
-    record = arm.record(0, places.records)
-    record.mkdir(parents=True)
-    (record / 'environment.json').write_text('{}')
-    run = _experiments.settings(arm, 0, places.records)
-    (record / 'run.json').write_text(json.dumps(dict(run, starts=[])))
-    assert run_experiment.status(run_experiment.Job(arm, 0), places) == 'done'
+    arm = experiment_of(tmp_path, [dict(name='all')]).arms['all']
+    places, job = Places(tmp_path / 'work', tmp_path / 'records'), Job(arm, 0)
+    run = places.settings(job)
+    write_record(places.records, arm, 0, run)
+    assert status(job, places) == 'done'
     run['options']['train_cfg.max_epochs'] = 3
-    (record / 'run.json').write_text(json.dumps(dict(run, starts=[])))
-    assert run_experiment.status(run_experiment.Job(arm, 0), places).startswith('differs: options')
+    write_record(places.records, arm, 0, run)
+    assert status(job, places).startswith('differs: options')
+    write_record(places.records, arm, 0)
+    assert status(job, places) == 'done', 'nobody knows how it was made'
+
+
+def test_runs_of_which_the_ends_were_kept_are_lines_of_one_file(tmp_path):
+    arm = experiment_of(tmp_path, [dict(name='all')]).arms['all']
+    for seed, saving in ((0, 0.1), (1, 0.2)):
+        write_record(tmp_path, arm, seed, dict(arm='all', seed=seed), saving=saving)
+    paths = [records.path_of(arm, seed, tmp_path) for seed in (0, 1)]
+    lines = [json.dumps(json.loads(path.read_text())) for path in paths]
+    (tmp_path / 'small' / 'runs.jsonl').write_text('\n'.join(lines))
+    paths[0].unlink()
+    found = records.recorded(arm, tmp_path)
+    assert [found[seed].run.infobatch['totals']['saving'] for seed in (0, 1)] == [0.1, 0.2]
+
+
+def test_samples_and_seconds_go_on_behind_the_last_line_of_the_log():
+    train = dict(iter=[5, 10], loss=[2.0, None], samples=[20, 40], seconds=[1.0, 3.0])
+    whole = dict(iterations=15, samples=60, seconds=3.5, notes=[], infobatch=None)
+    run = records.run_of(dict(whole, train=train, metrics={}), 'run')
+    at = np.array([0, 5, 10, 15])
+    assert run.samples_at(at).tolist() == [0, 20, 40, 60]
+    assert run.seconds_at(at).tolist() == [0, 1, 3, 3.5]
+    assert run.train == [dict(iter=5, loss=2.0), dict(iter=10)] and run.metric_names() == []
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"settings": null, "train": {}}'])
+def test_a_record_that_is_none_is_an_error_that_names_it(tmp_path, content):
+    arm = experiment_of(tmp_path, [dict(name='all')]).arms['all']
+    write_record(tmp_path, arm, 0)
+    records.path_of(arm, 0, tmp_path).write_text(content)
+    with pytest.raises(ValueError, match='all_seed0.json is not what make_record writes'):
+        records.recorded(arm, tmp_path)
 
 
 # ------------------------------------------------------------------ whole runs
@@ -311,6 +389,39 @@ figures = [
 """
 
 
+class InProcess:
+    """A run of ``tools/train.py`` in this process, which does not import the toolboxes again."""
+
+    def __init__(self, command, environment, output):
+        torch.set_num_threads(1)
+        name = f'experiment_name={uuid.uuid4().hex}'  # or runs of the same second share their logs
+        with pytest.MonkeyPatch.context() as patch, output.open('a') as file:
+            patch.setattr(sys, 'stdout', file)
+            try:
+                cli.main(['train', *command[2:], name])
+                self.code = 0
+            except Exception:
+                file.write(traceback.format_exc())
+                self.code = 1
+
+    def poll(self):
+        return self.code
+
+
+def run_tiny(root, *arguments):
+    """Give the command in this process; its exit status and what it prints."""
+    places = ('--records', root / 'records', '--work-dirs', root / 'work')
+    command = ['run', 'tiny', '--experiments', root, *places, *arguments]
+    lines = []
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.syspath_prepend(str(root))
+        patch.setattr(runner, 'start', InProcess)
+        patch.setattr(runner, 'say', lines.append)
+        patch.setattr(signal, 'signal', lambda *_: None)
+        experiment.main([str(each) for each in command])
+    return ended.value.code, '\n'.join(lines)
+
+
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
     """An experiment whose first run broke, so that the command was given twice."""
@@ -323,124 +434,84 @@ def tiny(tmp_path_factory):
     cfg.dump(str(root / 'config.py'))
     (root / 'breaks.py').write_text(BREAKS)
     (root / 'tiny.py').write_text(TINY.format(config=str(root / 'config.py')))
-    command = [
-        'tiny',
-        '--experiments',
-        str(root),
-        '--records',
-        str(root / 'records'),
-        '--work-dirs',
-        str(root / 'work'),
-        '--poll',
-        '0.1',
-    ]
-    outputs = []
-    environment = dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1')
-    for _ in range(2):
-        found = subprocess.run(
-            [sys.executable, str(ROOT / 'tools' / 'run_experiment.py'), *command],
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        outputs.append((found.returncode, found.stdout + found.stderr))
-    return root, outputs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return root, [run_tiny(root), run_tiny(root)]
 
 
-@pytest.mark.slow
-def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny):
-    root, ((first, broken), (second, whole)) = tiny
+@pytest.fixture
+def arms(tiny):
+    """The arms of the tiny experiment, each with its record of seed 0."""
+    root = tiny[0]
+    found = load_experiment('tiny', root).arms
+    return {name: records.recorded(arm, root / 'records')[0] for name, arm in found.items()}
+
+
+def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny, arms):
+    (first, broken), (second, whole) = tiny[1]
     assert first == 1 and 'tiny/all_seed0: ended with status 1' in broken, broken
     assert 'pulled the plug' in broken and 'tiny/infobatch_seed0: done in' in broken
     assert 'tiny/control_seed0: done in' in broken, 'it does not wait for the broken run'
+    assert '2 of 3 runs have a record; failed: tiny/all_seed0' in broken
     assert second == 0 and '3 of 3 runs have a record' in whole, whole
     assert 'all_seed0: resumed' in whole and 'infobatch_seed0: started' not in whole
-    note = json.loads((root / 'records' / 'tiny' / 'all_seed0' / 'run.json').read_text())
-    assert [(one['resumed'], one['status']) for one in note['starts']] == [(False, 1), (True, 0)]
-    arm = _experiments.load_experiment('tiny', root).arm('all')
-    run = _experiments.recorded(arm, root / 'records')[0]
+    starts = arms['all'].content['starts']
+    assert [(one['resumed'], one['status']) for one in starts] == [(False, 1), (True, 0)]
+    run = arms['all'].run
     assert run.iterations == 8 * 4 and run.notes == []
     assert [row['iter'] for row in run.train] == list(range(1, 33))
 
 
-@pytest.mark.slow
-def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, tmp_path, monkeypatch):
-    root = tiny[0]
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    found = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'tools' / 'run_experiment.py'),
-            'tiny',
-            '--experiments',
-            str(root),
-            '--records',
-            str(tmp_path / 'records'),
-            '--work-dirs',
-            str(tmp_path / 'work'),
-            '--runs',
-            'infobatch',
-            '--gpus',
-            '2',
-            '--port',
-            str(free_port()),
-            '--poll',
-            '0.1',
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1'),
-    )
-    output = tmp_path / 'work' / 'tiny' / 'infobatch_seed0' / 'output.txt'
-    assert found.returncode == 0, found.stdout + found.stderr + output.read_text()[-4000:]
-    arm = _experiments.load_experiment('tiny', root).arm('infobatch')
-    (one,) = _experiments.recorded(arm, root / 'records').values()
-    (two,) = _experiments.recorded(arm, tmp_path / 'records').values()
-    assert two.infobatch['totals']['finished'] and two.infobatch['totals']['saving'] > 0
-    assert two.infobatch['settings']['num_samples'] == one.infobatch['settings']['num_samples']
-    assert two.iterations < 0.7 * one.iterations, 'each process takes a half of the samples'
-    note = json.loads((tmp_path / 'records/tiny/infobatch_seed0/run.json').read_text())
-    assert note['gpus'] == 2 and note['starts'][0]['devices'] == 0
+def test_a_record_is_one_small_file_that_says_what_was_run_on_what(tiny, arms):
+    folder = tiny[0] / 'records' / 'tiny'
+    assert sorted(path.name for path in folder.iterdir()) == [
+        'all_seed0.json',
+        'control_seed0.json',
+        'infobatch_seed0.json',
+    ]
+    assert max(path.stat().st_size for path in folder.iterdir()) < 50_000
+    content = arms['infobatch'].content
+    assert content['settings']['seed'] == 0
+    assert content['settings']['options']['randomness.seed'] == 0
+    (start,) = content['starts']
+    assert len(start['revision']) in (7, 40) and start['seconds'] > 0
+    assert content['cfg']['train_dataloader']['sampler']['type'] == 'InfoBatchSampler'
+    assert content['environment']['cores'] and len(content['losses']) == 8
+    assert str(tiny[0]) not in json.dumps({**content, 'cfg': None, 'settings': None})
 
 
-@pytest.mark.slow
-def test_a_record_is_small_and_says_what_was_run_on_what(tiny):
-    root = tiny[0]
-    record = root / 'records' / 'tiny' / 'infobatch_seed0'
-    files = {path.name for path in record.rglob('*') if path.is_file()}
-    assert {
-        'scalars.json',
-        'config.py',
-        'infobatch.json',
-        'environment.json',
-        'run.json',
-        'losses.json',
-    } <= files
-    assert not [name for name in files if name.endswith('.pth')]
-    assert sum(path.stat().st_size for path in record.rglob('*') if path.is_file()) < 200_000
-    note = json.loads((record / 'run.json').read_text())
-    assert note['seed'] == 0 and note['options']['randomness.seed'] == 0
-    assert len(note['starts'][0]['revision']) in (7, 40) and note['starts'][0]['seconds'] > 0
-    assert not list((root / 'records' / 'tiny').glob('*.part'))
+@pytest.mark.parametrize('name', ['all', 'infobatch', 'control'])
+def test_a_record_has_the_run_that_its_work_directory_has(tiny, arms, name):
+    kept, logged = arms[name].run, records.read_run(tiny[0] / 'work' / 'tiny' / f'{name}_seed0')
+    for each in ('iterations', 'samples', 'seconds', 'notes'):
+        assert getattr(kept, each) == getattr(logged, each), each
+    for left, right in zip(
+        (*kept.loss(), *kept.metric()[1:]), (*logged.loss(), *logged.metric()[1:])
+    ):
+        assert len(right) and left.tolist() == pytest.approx(right.tolist(), rel=1e-8)
+    assert kept.metric_names() == logged.metric_names()
+    at = np.concatenate([kept.loss()[0], kept.metric()[1]])
+    assert kept.samples_at(at).tolist() == pytest.approx(logged.samples_at(at).tolist(), rel=1e-8)
+    assert kept.seconds_at(at).tolist() == pytest.approx(logged.seconds_at(at).tolist(), rel=1e-8)
+    assert (kept.infobatch is None) == (name != 'infobatch')
+    if kept.infobatch is not None:
+        for key in ('settings', 'totals'):
+            assert kept.infobatch[key] == logged.infobatch[key]
+        for left, right in zip(kept.infobatch['passes'], logged.infobatch['passes']):
+            present = {key: value for key, value in right.items() if value is not None}
+            assert left == pytest.approx(present, rel=1e-8) and left['iterations'] > 0
 
 
-@pytest.mark.slow
-def test_the_control_trains_as_many_epochs_as_the_pruned_run_took_iterations(tiny):
-    root = tiny[0]
-    records = root / 'records'
-    experiment = _experiments.load_experiment('tiny', root)
-    pruned = _experiments.recorded(experiment.arm('infobatch'), records)[0]
-    control = _experiments.recorded(experiment.arm('control'), records)[0]
+def test_the_control_trains_as_many_epochs_as_the_pruned_run_took_iterations(arms):
+    pruned, control = arms['infobatch'].run, arms['control'].run
     assert pruned.iterations < 32
     assert control.iterations == 4 * max(1, round(8 * pruned.iterations / 32)) < 32
     assert control.infobatch is None
 
 
-@pytest.mark.slow
-def test_the_table_has_the_numbers_of_the_records(tiny):
+def test_the_table_has_the_numbers_of_the_records(tiny, arms):
     root = tiny[0]
-    text = _results.text('tiny, figures', root, root)
+    text = tables.text('tiny, figures', root, root)
     rows = [
         [cell.strip() for cell in line.strip('|').split('|')]
         for line in text.splitlines()
@@ -448,9 +519,7 @@ def test_the_table_has_the_numbers_of_the_records(tiny):
     ]
     table = {row[0]: dict(zip(rows[0], row)) for row in rows}
     full, pruned = table['all data'], table['InfoBatch']
-    run = _experiments.recorded(
-        _experiments.load_experiment('tiny', root).arm('infobatch'), root / 'records'
-    )[0]
+    run = arms['infobatch'].run
     assert full['n'] == '1 of 1' and full['iterations'] == '32' and full['paper'] == '33.0'
     assert float(pruned['accuracy/top1']) == round(run.metric()[2][-1], 2)
     assert (
@@ -458,20 +527,21 @@ def test_the_table_has_the_numbers_of_the_records(tiny):
         == f'{float(pruned["accuracy/top1"]) - float(full["accuracy/top1"]):+.2f} (too few runs)'
     )
     assert pruned['saving'] == f'{100 * run.infobatch["totals"]["saving"]:.1f} %'
-    assert pruned['log'] == '`records/tiny/infobatch_seed0`'
+    assert pruned['log'] == '`records/tiny/infobatch_seed0.json`'
+    assert (root / pruned['log'].strip('`')).is_file()
     assert 'cores' in pruned['hardware'] or 'x ' in pruned['hardware']
-    assert 'InfoBatch - control: ' in text and 'figures/tiny_losses.png' in text
+    assert '\n\nInfoBatch minus control: ' in text and 'figures/tiny_losses.png' in text
+    worst = tables.text('tiny, worst', root, root).splitlines()
+    assert worst[0].count('|') == 8 and ' | worst  | ' in worst[0] and 'hardware' not in worst[0]
 
 
-@pytest.mark.slow
 def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, tmp_path):
-    root = tiny[0]
-    records = tmp_path / 'records'
-    shutil.copytree(root / 'records', records)
+    root, folder = tiny[0], tmp_path / 'records'
+    shutil.copytree(root / 'records', folder)
     first, second = tmp_path / 'a', tmp_path / 'b'
 
     def stale(out, check):
-        return report.figures(['tiny'], root, records, out, check)
+        return figures.update(['tiny'], root, folder, out, check)
 
     assert len(stale(first, False)) == len(stale(second, False)) == 5
     assert stale(first, True) == []
@@ -479,42 +549,54 @@ def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, 
         assert path.read_bytes() == (second / path.name).read_bytes()
         with Image.open(path) as image:
             assert image.size[0] > 900 and image.convert('L').getextrema() != (255, 255)
-    changed = next(records.glob('tiny/control_seed0/*/vis_data/scalars.json'))
-    changed.write_text(changed.read_text().replace('"loss": ', '"loss": 1', 1))
+    changed = folder / 'tiny' / 'control_seed0.json'
+    content = json.loads(changed.read_text())
+    content['train']['loss'][0] += 1
+    changed.write_text(records.dumps(content))
     assert stale(first, True) == ['tiny_curves.png', 'tiny_time.png', 'tiny_sweep.png']
-    (records / 'tiny' / 'control_seed0' / 'run.json').unlink()
-    experiment = _experiments.load_experiment('tiny', root)
-    assert _figures.timed(experiment.arm('control'), records) == [], 'made nobody knows how'
+    changed.write_text(records.dumps(dict(content, starts=None)))
+    arm = load_experiment('tiny', root).arms['control']
+    assert not records.recorded(arm, folder)[0].timed, 'made nobody knows how'
 
 
-@pytest.mark.slow
-def test_a_dry_run_prints_commands_and_builds_but_trains_nothing(
-    tiny, tmp_path, capsys, monkeypatch
-):
+def test_a_plan_prints_commands_and_builds_but_trains_nothing(tiny, tmp_path, capsys, monkeypatch):
     root = tiny[0]
     monkeypatch.syspath_prepend(str(root))
     monkeypatch.chdir(ROOT)
+    places = ['--records', str(tmp_path / 'records'), '--work-dirs', str(tmp_path / 'work')]
     with pytest.raises(SystemExit) as ended:
-        run_experiment.main(
-            [
-                'tiny',
-                '--experiments',
-                str(root),
-                '--dry-run',
-                '--records',
-                str(tmp_path / 'records'),
-                '--work-dirs',
-                str(tmp_path / 'work'),
-                '--runs',
-                'all',
-                'infobatch',
-            ]
+        experiment.main(
+            ['plan', 'tiny', '--experiments', str(root), *places, '--runs', 'all', 'infobatch']
         )
     text = capsys.readouterr().out
     assert ended.value.code == 0, text
     assert 'tiny/all_seed0: missing' in text and 'all can be built' in text
     assert 'tools/train.py' in text and 'randomness.seed=0' in text
     assert not (tmp_path / 'work').exists() and not (tmp_path / 'records').exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, arms, tmp_path, monkeypatch):
+    root = tiny[0]
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    places = ['--records', str(tmp_path / 'records'), '--work-dirs', str(tmp_path / 'work')]
+    command = ['run', 'tiny', '--experiments', str(root), *places, '--runs', 'infobatch']
+    found = subprocess.run(
+        [sys.executable, str(TOOL), *command, '--gpus', '2', '--port', str(free_port())],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=dict(os.environ, PYTHONPATH=f'{root}{os.pathsep}{ROOT}', OMP_NUM_THREADS='1'),
+    )
+    output = tmp_path / 'work' / 'tiny' / 'infobatch_seed0' / 'output.txt'
+    assert found.returncode == 0, found.stdout + found.stderr + output.read_text()[-4000:]
+    arm = load_experiment('tiny', root).arms['infobatch']
+    one, two = arms['infobatch'].run, records.recorded(arm, tmp_path / 'records')[0].run
+    assert two.infobatch['totals']['finished'] and two.infobatch['totals']['saving'] > 0
+    assert two.infobatch['settings']['num_samples'] == one.infobatch['settings']['num_samples']
+    assert two.iterations < 0.7 * one.iterations, 'each process takes a half of the samples'
+    content = records.recorded(arm, tmp_path / 'records')[0].content
+    assert content['settings']['gpus'] == 2 and content['starts'][0]['devices'] == 0
 
 
 def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
@@ -528,7 +610,8 @@ def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [
             sys.executable,
-            str(ROOT / 'tools' / 'run_experiment.py'),
+            str(TOOL),
+            'run',
             'small',
             '--experiments',
             str(tmp_path),
@@ -538,8 +621,6 @@ def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
             str(tmp_path / 'work'),
             '--python',
             str(fake),
-            '--poll',
-            '0.1',
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -550,19 +631,70 @@ def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
-    assert process.returncode == 143 and 'stopped; the same command goes on' in output, output
+    assert process.returncode == 143, output
+    assert 'stopped; the same command resumes the runs' in output
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / 'pid').read_text()), 0)
     note = json.loads((tmp_path / 'work' / 'small' / 'all_seed0' / 'run.json').read_text())
     assert note['starts'][0]['status'] == -signal.SIGTERM
 
 
+class Failing:
+    """A run that fails at the second look."""
+
+    alive = most = 0
+    given = []  # the slot of each, by its port, and its GPUs
+
+    def __init__(self, command, environment, output):
+        output.touch()
+        self.looks = 0
+        Failing.given.append((environment['PORT'], environment['CUDA_VISIBLE_DEVICES']))
+        Failing.alive += 1
+        Failing.most = max(Failing.most, Failing.alive)
+
+    def poll(self):
+        self.looks += 1
+        Failing.alive -= self.looks == 2
+        return 1 if self.looks > 1 else None
+
+
+def test_runs_side_by_side_have_gpus_and_ports_of_their_own(tmp_path, monkeypatch):
+    found = experiment_of(tmp_path, ARMS[:3], gpus=2)
+    monkeypatch.setattr(runner, 'start', Failing)
+    monkeypatch.setattr(runner, 'PAUSE', 0)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 4)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    lines = []
+    monkeypatch.setattr(runner, 'say', lines.append)
+    places = Places(tmp_path / 'work', tmp_path / 'records')
+    assert runner.run_all(jobs_of(found), places, side_by_side=2, port=100) == 1
+    assert Failing.most == 2 and len(Failing.given) == 4
+    assert set(Failing.given) == {('100', '0,1'), ('101', '2,3')}
+    assert 'small/control_seed1: waits for small/infobatch_seed1, which has no record' in lines
+    assert lines[-1].startswith('0 of 6 runs have a record; failed: small/all_seed0')
+
+
+def test_the_progress_of_a_run_is_the_last_line_of_its_log_that_has_the_time_left(tmp_path):
+    running = runner.Running.__new__(runner.Running)
+    running.job = Job(experiment_of(tmp_path, [dict(name='all')]).arms['all'], 0)
+    running.output = tmp_path / 'output.txt'
+    running.output.write_text('Loads checkpoint\n')
+    assert running.progress() == 'small/all_seed0 starting'
+    line = 'INFO - Epoch(train)  [7][{}/4]  lr: 5.0e-04  eta: {}  time: 1.6\n'
+    with running.output.open('a') as file:
+        file.write(line.format(1, '0:00:11') + line.format(2, '1 day, 2:00:09') + 'Saving\n')
+    assert running.progress() == (
+        'small/all_seed0 Epoch(train) [7][2/4] lr: 5.0e-04 eta: 1 day, 2:00:09'
+    )
+
+
 @pytest.mark.slow
 def test_three_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prunes():
-    arm = _experiments.load_experiment('ade20k').arm('80k_infobatch')
-    built = _dry_run.build_config(_experiments.settings(arm, 0, RECORDS))
+    arm = load_experiment('ade20k').arms['80k_infobatch']
+    built = dry_run.build_config(settings.settings(arm, 0, RECORDS))
     assert '80,000 iterations, SoftPruning' in built.note
-    steps = _dry_run.three_steps(built, 'ade20k')
+    steps = dry_run.three_steps(built, 'ade20k')
     losses = steps.text.partition('loss ')[2].partition(';')[0].split(', ')
     assert len(losses) == 3 and all(math.isfinite(float(each)) for each in losses)
     assert 'the second pass prunes ' in steps.text and 'prunes 0' not in steps.text
@@ -572,26 +704,26 @@ def test_three_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prun
 
 @pytest.mark.slow
 def test_full_steps_are_timed_and_tell_the_hours_of_a_run():
-    arm = _experiments.load_experiment('camvid').arm('infobatch')
-    built = _dry_run.build_config(_experiments.settings(arm, 0, RECORDS))
-    steps = _dry_run.three_steps(built, 'ade20k', full_size=True)
+    arm = load_experiment('camvid').arms['infobatch']
+    built = dry_run.build_config(settings.settings(arm, 0, RECORDS))
+    steps = dry_run.three_steps(built, 'ade20k', full_size=True)
     assert steps.text.startswith('3 steps of 8 crops of 128x160: ') and steps.seconds > 0
     # 5,000 iterations less the saving of 28.5 % that the file expects, at 36 s: 35.75 hours
-    line = run_experiment.hours(arm, built.cfg, 36.0)
+    line = dry_run.hours(arm, built.cfg, 36.0)
     assert line.startswith('36.00 s a step here: 3,575 iterations take about 35.8 h')
     built.cfg.train_cfg.budget = 'iterations'
-    assert '5,000 iterations take about 50.0 h' in run_experiment.hours(arm, built.cfg, 36.0)
+    assert '5,000 iterations take about 50.0 h' in dry_run.hours(arm, built.cfg, 36.0)
 
 
-def test_a_dry_run_leaves_mixed_precision_out_only_where_it_cannot_be_had(monkeypatch):
-    arm = _experiments.load_experiment('camvid_r50').arm('infobatch')
-    run = _experiments.settings(arm, 0, RECORDS)
-    assert '--amp' in _experiments.arguments(run, 'work')
-    monkeypatch.setattr(_dry_run, 'get_device', lambda: 'cpu')
-    assert _dry_run.make_config(run).optim_wrapper.type == 'OptimWrapper'
-    for module in (_dry_run, train):
+def test_a_plan_leaves_mixed_precision_out_only_where_it_cannot_be_had(monkeypatch):
+    arm = load_experiment('camvid_r50').arms['infobatch']
+    run = settings.settings(arm, 0, RECORDS)
+    assert '--amp' in settings.arguments(run, 'work')
+    monkeypatch.setattr(dry_run, 'get_device', lambda: 'cpu')
+    assert dry_run.make_config(run).optim_wrapper.type == 'OptimWrapper'
+    for module in (dry_run, train):
         monkeypatch.setattr(module, 'get_device', lambda: 'cuda')
-    assert _dry_run.make_config(run).optim_wrapper.type == 'AmpOptimWrapper'
+    assert dry_run.make_config(run).optim_wrapper.type == 'AmpOptimWrapper'
 
 
 # --------------------------------------------------------------------- figures
@@ -600,7 +732,7 @@ def test_a_dry_run_leaves_mixed_precision_out_only_where_it_cannot_be_had(monkey
 def test_the_distribution_counts_every_sample_before_and_every_weight_after():
     scores = -torch.rand(2000, generator=torch.Generator().manual_seed(0)).log()
     scores[:100] = float('nan')
-    found = _losses.distribution(scores, SoftPruning(0.5))
+    found = losses.distribution(scores, SoftPruning(0.5))
     below = int((scores < scores[100:].double().mean()).sum())
     assert sum(found['before']) == 1900
     assert sum(found['after']) == sum(found['rescaled']) == 1900 - below // 2
@@ -615,7 +747,7 @@ def test_the_distribution_counts_every_sample_before_and_every_weight_after():
 
 def test_curves_of_unlike_length_are_averaged_at_the_same_share():
     long, short = (np.arange(11.0), np.arange(11.0)), (np.arange(6.0), 2 * np.arange(6.0))
-    x, y, spread = _figures.mean_curve([long, short], 3)
+    x, y, spread = mean_curve([long, short], 3)
     assert x.tolist() == [0, 3.75, 7.5] and y.tolist() == [0, 5, 10] and spread.tolist() == [0] * 3
-    x, y, spread = _figures.mean_curve([long])
+    x, y, spread = mean_curve([long])
     assert x.tolist() == y.tolist() == list(range(11)) and not spread.any()

@@ -17,8 +17,8 @@ from mmengine.device import get_device
 from test_losses import CASES, B, C, call, each, skip_if_the_toolbox_cannot
 from torch import nn
 
-from _measure_cuda import refuse_syncs
-from _measure_step import measure_step
+from overhead.cuda import refuse_syncs
+from overhead.step import measure_step
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 

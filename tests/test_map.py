@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import _modules
-import render_docs
+from experiment_engine import documents, modules
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'mm_infobatch'
@@ -20,18 +19,18 @@ def listed(text):
 
 
 def test_every_module_is_listed_once_and_nothing_else_is():
-    (place,) = render_docs.PLACE.finditer(CONTRIBUTING)
-    modules = [
+    (place,) = documents.PLACE.finditer(CONTRIBUTING)
+    expected = [
         path.relative_to(PACKAGE).as_posix().replace('__init__.py', '')
         for path in PACKAGE.rglob('*.py')
     ]
-    assert sorted(listed(place.group(0))) == sorted(filter(None, modules))
+    assert sorted(listed(place.group(0))) == sorted(filter(None, expected))
 
 
 def test_the_map_says_what_the_modules_say():
-    assert render_docs.render(CONTRIBUTING, ROOT) == CONTRIBUTING
+    assert documents.render(CONTRIBUTING, ROOT) == CONTRIBUTING
     changed = CONTRIBUTING.replace('`policies/plan.py`', '`policies/plans.py`')  # control
-    assert render_docs.render(changed, ROOT) == CONTRIBUTING != changed
+    assert documents.render(changed, ROOT) == CONTRIBUTING != changed
 
 
 def test_every_folder_of_the_repository_is_listed():
@@ -59,7 +58,7 @@ def test_a_map_has_the_rooms_from_the_top_down_and_the_first_paragraph_of_each_m
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert _modules.module_map(tmp_path).splitlines()[2:] == [
+    assert modules.module_map(tmp_path).splitlines()[2:] == [
         '| **`cli/`** | **The command.** |',
         '| `hook.py` | The hook. |',
         '| **`losses/`** | **Losses.** |',
@@ -71,4 +70,4 @@ def test_a_map_has_the_rooms_from_the_top_down_and_the_first_paragraph_of_each_m
 def test_a_module_without_a_docstring_has_no_place_on_the_map(tmp_path):
     (tmp_path / 'hook.py').write_text('import torch\n')
     with pytest.raises(ValueError, match='hook.py: a module needs a docstring'):
-        _modules.module_map(tmp_path)
+        modules.module_map(tmp_path)

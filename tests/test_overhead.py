@@ -10,7 +10,7 @@ import runs  # noqa: F401  (imports the toolboxes)
 import torch
 
 import benchmark_overhead
-import render_docs
+from experiment_engine.documents import PLACE, render
 from mm_infobatch.passes.order import BLOCK, PassOrder, as_integers
 from mm_infobatch.policies import Plan
 from mm_infobatch.policies.drawing import distinct, draw_subset, prune_at_random
@@ -31,6 +31,10 @@ def tool(tmp_path, *arguments):
     out = tmp_path / 'figures.json'
     benchmark_overhead.main([*arguments, '--json', str(out)])
     return json.loads(out.read_text())
+
+
+def render_file(tmp_path):
+    return render('<!-- overhead: figures.json -->\n<!-- end of table -->', tmp_path)
 
 
 def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
@@ -59,8 +63,9 @@ def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
         assert row['collectives_in_steps'] == 0 and row['merges'] > 1
         assert row['merge_bytes_per_sample'] <= 8
     assert found['cuda']['run'] == torch.cuda.is_available()
-    printed = capsys.readouterr().out
-    assert '### In a training step' in printed and '### Planning a pass' in printed
+    assert json.loads(capsys.readouterr().out) == found
+    tables = render_file(tmp_path)
+    assert '### In a training step' in tables and '### Planning a pass' in tables
 
 
 @pytest.mark.slow
@@ -87,8 +92,7 @@ def test_the_tool_measures_sizes_losses_and_whole_runs_in_processes_of_their_own
     assert [row['num_samples'] for row in found['scaling']['rows']] == [1000, 2000]  # kept
     assert found['loss']['time_ratio'] > 0
     assert found['efficiency']['samples_saved'] > 0
-    document = f'<!-- overhead: {tmp_path.name}/figures.json -->\n<!-- end of table -->'
-    assert 'A whole run' in render_docs.render(document, tmp_path.parent)
+    assert 'A whole run' in render_file(tmp_path)
 
 
 def test_a_reference_that_is_not_there_is_refused(tmp_path, capsys):
@@ -99,8 +103,8 @@ def test_a_reference_that_is_not_there_is_refused(tmp_path, capsys):
 
 def test_the_tables_of_the_document_are_what_the_record_says():
     document = (ROOT / 'docs' / 'overhead.md').read_text()
-    assert render_docs.PLACE.search(document)
-    assert render_docs.render(document, ROOT) == document
+    assert PLACE.search(document)
+    assert render(document) == document
     record = json.loads((ROOT / 'records' / 'overhead' / 'cpu.json').read_text())
     assert set(benchmark_overhead.SECTIONS) <= set(record)
 

@@ -13,9 +13,12 @@ import torch
 from mmengine.config import Config
 
 import compare_policies
-import render_docs
-import study_stability
-from mm_infobatch import PRUNING_POLICIES, cli
+from experiment_engine.documents import PLACE, render
+from experiment_engine.dry_run import make_config
+from experiment_engine.settings import settings
+from experiment_engine.spec import available, load_experiment
+from experiment_engine.tables import text
+from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler, cli
 from mm_infobatch.cli import scores as score_samples
 from mm_infobatch.cli.checkpoints import read_checkpoint
 
@@ -145,7 +148,9 @@ def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):
     )
     printed = capsys.readouterr().out
     result = json.loads(out.read_text())
-    assert compare_policies.text(result) in printed
+    assert json.loads(printed) == result
+    tables = render('<!-- policies: compare.json -->\n<!-- end of table -->', tmp_path)
+    assert tables.count('| TargetSaving ') == 3 and 'A plan of 5,000 samples' in tables
     rows = result['times']['rows']
     assert len(rows) >= 12 and rows[0]['policy'] == 'SoftPruning'
     assert all(abs(row['skipped'] - 0.3) < 0.001 for row in rows)
@@ -184,50 +189,6 @@ def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):
     assert float(products.mean()) == pytest.approx(whole, rel=1e-4)
 
 
-@pytest.mark.filterwarnings('ignore:The given NumPy array is not writable')
-@pytest.mark.filterwarnings('ignore:__array__ implementation')
-def test_a_study_trains_what_is_missing_and_prints_a_table(trained, tmp_path, capsys, monkeypatch):
-    folder, _ = trained
-    out = tmp_path / 'study.jsonl'
-    arguments = [
-        '--config',
-        str(folder / 'config.py'),
-        '--out',
-        str(out),
-        '--epochs',
-        '4',
-        '--seeds',
-        '0',
-        '1',
-        '--arms',
-        'all data',
-        'fewer epochs',
-        'TargetSaving',
-    ]
-    study_stability.main(arguments)
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [(row['arm'], row['seed']) for row in rows] == [
-        (arm, seed) for seed in (0, 1) for arm in ('all data', 'fewer epochs', 'TargetSaving')
-    ]
-    assert [row['epochs'] for row in rows[:3]] == [4, 3, 4]
-    assert [round(row['saving'], 2) for row in rows[:3]] == [0, 0, 0.4]
-    assert rows[0]['samples'] == 4 * NUM_IMAGES and 'TargetSaving' in rows[2]['settings']
-    # Started again, it trains what is not there yet: here what was cut off.
-    lines = out.read_text().splitlines(keepends=True)
-    out.write_text(''.join(lines[:-1]) + lines[-1][:20] + '\n')
-    again = []
-    monkeypatch.setattr(
-        study_stability, 'train', lambda arm, seed, args: again.append((arm, seed)) or rows[-1]
-    )
-    study_stability.main(arguments)
-    assert again == [('TargetSaving', 1)]
-    study_stability.main([*arguments, '--cfg-options', 'param_scheduler=[]'])
-    assert len(again) == 7  # other settings are other runs
-    study_stability.main(['--out', str(out), '--table'])
-    table = capsys.readouterr().out
-    assert re.search(r'\| all data +\| 2 \|', table)
-
-
 @pytest.mark.parametrize(
     'kind, settings',
     [
@@ -247,58 +208,51 @@ def test_a_checkpoint_is_read_whatever_scheduler_it_has(tmp_path, kind, settings
     assert state['param_name'] == 'lr' and state.keys() == scheduler.state_dict().keys()
 
 
-def test_a_table_of_a_study_has_the_arms_of_the_papers():
-    rows = [
-        dict(arm=arm, accuracy=accuracy, saving=0.3, iterations=7)
-        for arm in study_stability.ARMS
-        for accuracy in (50.0, 52.0)
-    ]
-    lines = study_stability.table(rows, study_stability.TABLES['Table 4']).splitlines()
-    assert [line.split('|')[1].strip() for line in lines[2:]] == [
-        'SoftPruning',
-        'SoftPruning, reverse',
-        'all data',
-    ]
-    # Two groups of the same two values: the standard error is 1 each, t(0.975, 2) = 4.303.
-    assert '| +0.00 [-6.08, +6.08] |' in lines[2] and '| 51.00 ± 1.41 |' in lines[2]
-    with pytest.raises(ValueError, match="no run of the arm 'SoftPruning, reverse'"):
-        study_stability.table(
-            [row for row in rows if 'reverse' not in row['arm']], study_stability.TABLES['Table 4']
-        )
-    for arms in study_stability.TABLES.values():
-        assert set(arms) <= set(study_stability.ARMS)
+ARMS = {
+    f'{name}/{key}': arm
+    for name in available()
+    if name.startswith('stability_')
+    for key, arm in load_experiment(name).arms.items()
+}
 
 
-def test_every_arm_of_the_study_builds_its_sampler():
-    args = study_stability.parse_args(
-        ['--config', str(ROOT / 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py')]
-    )
-    for arm in study_stability.ARMS:
-        cfg = study_stability.config_of(arm, 0, args, 'nowhere')
-        sampler = dict(cfg.train_dataloader.sampler)
-        assert sampler.pop('type') == 'InfoBatchSampler'
-        built = study_stability_sampler(sampler)
-        assert built.delta == study_stability.ARMS[arm].get('delta', 0.875)
-        assert cfg.param_scheduler.total_steps == cfg.train_cfg.max_epochs
-        assert cfg.train_cfg.max_epochs == (7 if arm == 'fewer epochs' else 10)
+@pytest.mark.parametrize('name', ARMS)
+def test_every_arm_of_the_study_builds_its_sampler_and_shortens_its_schedule(name):
+    arm = ARMS[name]
+    cfg = make_config(settings(arm, 0, ROOT / 'records'))
+    sampler = dict(cfg.train_dataloader.sampler)
+    assert sampler.pop('type') == 'InfoBatchSampler'
+    built = InfoBatchSampler(range(10), seed=0, **sampler)
+    assert built.delta == arm.infobatch.get('delta', 0.875)
+    for key, value in arm.options.items():
+        prefix, _, switch = key.rpartition('.')
+        assert prefix != 'train_dataloader.sampler' or sampler[switch] == value
+    assert cfg.param_scheduler.total_steps == cfg.train_cfg.max_epochs
+    assert cfg.train_cfg.max_epochs == (7 if arm.name == 'fewer_epochs' else 10)
 
 
-def study_stability_sampler(settings):
-    from mm_infobatch import InfoBatchSampler
-
-    return InfoBatchSampler(range(10), seed=0, **settings)
+def test_the_papers_tables_have_their_arms_and_the_numbers_of_the_study():
+    whole = text('stability_fashion_mnist, worst').splitlines()
+    for name, count in (('table3_fashion_mnist', 6), ('table4_fashion_mnist', 3)):
+        rows = [line.split('|')[1:] for line in text(f'{name}, worst').splitlines()[2:]]
+        assert len(rows) == count and rows[-1][0].strip() == 'all data'
+        for row in rows:
+            (same,) = [
+                line.split('|')[1:] for line in whole if line.startswith(f'| {row[0].strip()} ')
+            ][:1]
+            assert [each.strip() for each in row] == [each.strip() for each in same]
 
 
 def test_every_table_of_the_document_is_what_the_records_say():
-    text = DOCUMENT.read_text()
-    assert render_docs.PLACE.search(text)
-    assert render_docs.render(text, ROOT) == text
-    changed = text.replace('| SoftPruning ', '| HardPruning ', 1)  # control
-    assert changed != text == render_docs.render(changed, ROOT)
+    document = DOCUMENT.read_text()
+    assert PLACE.search(document)
+    assert render(document) == document
+    changed = document.replace('| SoftPruning ', '| HardPruning ', 1)  # control
+    assert changed != document == render(changed)
 
 
 def test_the_document_names_every_policy_and_every_switch():
-    text = DOCUMENT.read_text()
+    document = DOCUMENT.read_text()
     PRUNING_POLICIES.get('SoftPruning')
     policies = [
         name
@@ -307,7 +261,7 @@ def test_the_document_names_every_policy_and_every_switch():
     ]
     assert len(policies) == 8
     for word in [*policies, 'warmup_passes', 'score_smoothing', 'stratify', 'delta', 'rescale']:
-        assert f'`{word}' in text, word
+        assert f'`{word}' in document, word
 
 
 def test_every_link_of_the_document_to_a_file_leads_to_one():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import mm_infobatch
-from _modules import ROOMS
+from experiment_engine.modules import ROOMS
 
 PACKAGE = Path(mm_infobatch.__file__).parent
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -6,22 +6,22 @@ import re
 import pytest
 from harness import ROOT
 
-import render_docs
-from _faults import faults_table
+from experiment_engine.documents import PLACE, render
+from experiment_engine.measurements import faults
 
 DOCUMENT = (ROOT / 'docs' / 'faults.md').read_text()
 RECORDS = ROOT / 'records' / 'faults'
 
 
 def test_the_table_is_what_the_records_say():
-    assert render_docs.PLACE.search(DOCUMENT)
-    assert render_docs.render(DOCUMENT, ROOT) == DOCUMENT
+    assert PLACE.search(DOCUMENT)
+    assert render(DOCUMENT) == DOCUMENT
 
 
 def test_a_number_that_was_changed_by_hand_is_found():
     changed = re.sub(r'\d+ of \d+ \|', '0 of 9 |', DOCUMENT, count=1)
     assert changed != DOCUMENT
-    assert render_docs.render(changed, ROOT) == DOCUMENT
+    assert render(changed) == DOCUMENT
 
 
 @pytest.mark.parametrize('path', sorted(RECORDS.glob('*.json')), ids=lambda path: path.stem)
@@ -36,16 +36,16 @@ def test_a_failed_trial_is_in_the_table(tmp_path):
     row = dict(group='A', case='one', holds='it', trials=3, passed=2)
     content = dict(stack='onedl', python='3', versions=dict(torch='2'), cases=[row])
     (tmp_path / 'onedl.json').write_text(json.dumps(content))
-    assert '| one | it | 2 of 3 |' in faults_table(tmp_path)
+    assert '| one | it | 2 of 3 |' in faults(tmp_path)
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{"stack": "onedl", "cases": [{}]}'])
 def test_a_record_that_is_none_is_an_error(tmp_path, content):
     (tmp_path / 'onedl.json').write_text(content)
     with pytest.raises(ValueError, match='onedl.json is not what pytest --faults-record writes'):
-        faults_table(tmp_path)
+        faults(tmp_path)
 
 
 def test_a_folder_without_records_is_an_error(tmp_path):
     with pytest.raises(ValueError, match='no record of the harness is there'):
-        faults_table(tmp_path)
+        faults(tmp_path)

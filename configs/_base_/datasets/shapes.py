@@ -1,5 +1,5 @@
-# The drawn scenes of `tools/make_segmentation_data.py data/shapes`, in the layout of
-# ADE20K: label 0 is "unlabelled", so labels are moved down by one on loading.
+# The drawn scenes of `tools/dataset_converters/make_segmentation_data.py data/shapes`, in the
+# layout of ADE20K: label 0 is "unlabelled", so labels are moved down by one on loading.
 dataset_type = 'BaseSegDataset'
 data_root = 'data/shapes'
 metainfo = dict(

@@ -1,0 +1,134 @@
+"""The runs of an experiment: which there are, where each stands, and the command that trains it."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from . import ROOT
+from .records import path_of, recorded, totals_of
+from .settings import arguments, saving_of, settings
+from .spec import Arm, Experiment
+
+COMPARED = ('config', 'infobatch', 'options', 'amp')
+
+
+class Job(NamedTuple):
+    """One run: an arm and a seed."""
+
+    arm: Arm
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        return f'{self.arm.owner}/{self.arm.name}_seed{self.seed}'
+
+
+class Places(NamedTuple):
+    """Where runs and records are, how many processes a run has, and what all runs are given."""
+
+    work_dirs: Path = Path('work_dirs')
+    records: Path = Path('records')
+    gpus: Optional[int] = None
+    cfg_options: Optional[List[str]] = None
+
+    def work_dir(self, job: Job) -> Path:
+        """The work directory of a run."""
+        return self.work_dirs / job.name
+
+    def record(self, job: Job) -> Path:
+        """The record of a run."""
+        return path_of(job.arm, job.seed, self.records)
+
+    def settings(self, job: Job) -> Dict[str, Any]:
+        """The settings of a run."""
+        return settings(job.arm, job.seed, self.records, self.gpus)
+
+
+def jobs_of(experiment: Experiment, wanted: Optional[List[str]] = None) -> List[Job]:
+    """The runs of an experiment, all arms of a seed first.
+
+    Args:
+        experiment (Experiment): Which.
+        wanted (list[str], optional): Names of arms (``infobatch``) or runs (``infobatch_seed0``).
+
+    Raises:
+        ValueError: If there is no such arm or run.
+    """
+    jobs: List[Job] = []
+    known = set(experiment.arms)
+    for seed in sorted({seed for arm in experiment.arms.values() for seed in arm.seeds}):
+        for name, arm in experiment.arms.items():
+            if seed in arm.seeds:
+                known.add(f'{name}_seed{seed}')
+                if not wanted or {name, f'{name}_seed{seed}'} & set(wanted):
+                    jobs.append(Job(arm, seed))
+    for each in wanted or []:
+        if each not in known:
+            raise ValueError(f'--runs {each}: is none of {", ".join(sorted(known))}')
+    return jobs
+
+
+def status(job: Job, places: Places) -> str:
+    """Where a run stands.
+
+    Returns:
+        str: 'done', 'finished' (without a record yet), 'interrupted', 'missing', 'waits for ...',
+            or 'differs: ...' where a record or a work directory is of other settings.
+    """
+    record = recorded(job.arm, places.records).get(job.seed)
+    note = places.work_dir(job) / 'run.json'
+    if record is not None:
+        old = record.content['settings'] if record.content['starts'] else None
+        return _differs(job, places, old, places.record(job)) or 'done'
+    if note.is_file():
+        old = json.loads(note.read_text())
+        ended = any(one['status'] == 0 for one in old['starts'])
+        return _differs(job, places, old, note) or ('finished' if ended else 'interrupted')
+    source = job.arm.source
+    if source is not None and totals_of(source, job.seed, places.records) is None:
+        return f'waits for {source.owner}/{source.name}_seed{job.seed}'
+    return 'missing'
+
+
+def _differs(job: Job, places: Places, old: Optional[Dict[str, Any]], where: Path) -> str:
+    """What of its settings differs from those that a run was made with, '' where nothing does."""
+    if old is None or not saving_of(job.arm, job.seed, places.records)[1]:
+        return ''
+    new = places.settings(job)
+    different = [key for key in COMPARED if old.get(key) != new[key]]
+    if not different:
+        return ''
+    return f'differs: {", ".join(different)} of {where} is not what the experiment file says'
+
+
+def command_of(job: Job, places: Places, resume: bool, python: str = sys.executable) -> List[str]:
+    """The command of a run, to be started at the root of the repository."""
+    run = places.settings(job)
+    rest = arguments(run, str(places.work_dir(job)), resume, places.cfg_options)
+    if run['gpus'] != 1:
+        return ['bash', 'tools/dist_train.sh', str(run['config']), str(run['gpus']), *rest]
+    return [python, 'tools/train.py', str(run['config']), *rest]
+
+
+def plan(experiment: Experiment, jobs: List[Job], places: Places) -> str:
+    """Where each run stands, and its command."""
+    lines = [f'{experiment.title}: {len(jobs)} runs']
+    for job in jobs:
+        state = status(job, places)
+        lines += ['', f'{job.name}: {state}']
+        saving, from_record = saving_of(job.arm, job.seed, places.records)
+        if job.arm.source is not None and saving is not None and not from_record:
+            lines.append(
+                f'  planned with a saving of {saving:.1%}, until {job.arm.source.name} has run'
+            )
+        lines.append('  ' + shlex.join(command_of(job, places, state == 'interrupted')))
+    return '\n'.join(lines)
+
+
+def from_root(path: Path) -> Path:
+    """A path as it is from the root of the repository, absolute where it lies outside."""
+    path = path.absolute()
+    return path.relative_to(ROOT) if ROOT in path.parents else path

@@ -1,0 +1,219 @@
+"""The text of an experiment in the documents: its table, notes and figures, from the records."""
+
+import math
+from pathlib import Path
+from statistics import mean, stdev, variance
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from scipy.stats import t as student
+
+from mm_infobatch.cli.summarize import duration
+
+from . import ROOT, figures, markdown
+from .records import Record, recorded
+from .spec import EXPERIMENTS, Arm, Experiment, available, load_experiment
+
+ALL = (
+    'run',
+    'n',
+    'result',
+    'difference [95 %]',
+    'paper',
+    'saving',
+    'iterations',
+    'training time',
+    'hardware',
+    'log',
+)
+# What is asked for behind the name of an experiment, and the columns that it gets.
+STYLES: Dict[str, Sequence[str]] = {
+    '': ALL,
+    'figures': ALL,
+    'short': ('run', 'n', 'result', *ALL[3:4], 'saving', 'iterations', 'training time'),
+    'worst': ('run', 'n', 'result', 'worst', *ALL[3:4], 'saving', 'iterations'),
+}
+
+
+def text(settings: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
+    """What a document has of an experiment.
+
+    Args:
+        settings (str): ``NAME`` is its table, with all columns; ``NAME, figures`` has its figures,
+            too; ``NAME, short`` and ``NAME, worst`` have other columns.
+        root (Path): Where ``records/`` is. Defaults to the repository.
+        experiments (Path): Where the experiment files are. Defaults to the repository's.
+
+    Raises:
+        ValueError: If there is no such experiment, it has no record, or one cannot be read.
+    """
+    name, _, style = settings.partition(', ')
+    if style not in STYLES:
+        raise ValueError(
+            f'experiment: {settings}: write <!-- experiment: NAME -->, or NAME and one of '
+            + ', '.join(filter(None, STYLES))
+        )
+    experiment, records = load_experiment(name, experiments), root / 'records'
+    if not any(recorded(arm, records) for arm in experiment.arms.values()):
+        raise ValueError(
+            f'experiment: {settings}: it has no record yet; documents show what has been run'
+        )
+    result = table(experiment, records, STYLES[style])
+    for figure in experiment.figures if style == 'figures' else ():
+        if figures.has_data(experiment, figure, records):
+            caption = figures.caption(experiment, figure)
+            result += f'\n\n![{caption}](figures/{figures.file_name(experiment, figure)})'
+    return result
+
+
+def table(experiment: Experiment, records: Path, header: Sequence[str] = ALL) -> str:
+    """The table of an experiment, a row an arm with records, and below it the notes on them."""
+    arms = [arm for arm in experiment.arms.values() if recorded(arm, records)]
+    metrics = {one.run.metric()[0] for arm in arms for one in recorded(arm, records).values()}
+    metrics -= {''}
+    notes: Dict[str, List[str]] = {}
+    rows: List[List[str]] = []
+    for arm in arms:
+        cells, more = row(arm, records)
+        rows.append([cells[column] for column in header])
+        for note in dict.fromkeys(more):
+            notes.setdefault(note, []).append(arm.label)
+    result = metrics.pop() if len(metrics) == 1 else 'result'
+    result_head = [result if column == 'result' else column for column in header]
+    parts = [markdown.table([result_head, *rows])]
+    for arm in arms:
+        if arm.control_of is not None:
+            values, others = (finals(each, records) for each in (arm.control_of, arm))
+            if values and others:
+                parts.append(f'{arm.control_of.label} minus control: {interval(values, others)}.')
+    parts += [f'{", ".join(labels)}: {note}.' for note, labels in notes.items()]
+    return '\n\n'.join(parts)
+
+
+def row(arm: Arm, records: Path) -> Tuple[Dict[str, str], List[str]]:
+    """The cells of an arm that has records, by column, and the notes on them."""
+    found = recorded(arm, records)
+    runs = [one.run for one in found.values()]
+    values = finals(arm, records)
+    others = finals(arm.against, records) if arm.against is not None else []
+    time, estimated = training_time(list(found.values()))
+    seeds = [*found] if len(found) == 1 else ['*']
+    cells = {
+        'run': arm.label,
+        'n': f'{len(runs)} of {len(arm.seeds)}',
+        'result': spread(values) if values else 'no metric',
+        'worst': f'{min(values):.2f}' if values else '-',
+        'difference [95 %]': interval(values, others) if values and others else '-',
+        'paper': arm.paper or '-',
+        'saving': saving(arm, records),
+        'iterations': f'{mean(run.iterations for run in runs):,.0f}',
+        'training time': time,
+        'hardware': '; '.join(dict.fromkeys(hardware(one.content) for one in found.values())),
+        'log': f'`{records.name}/{arm.owner}/{arm.name}_seed{seeds[0]}.json`',
+    }
+    notes = [note for run in runs for note in run.notes]
+    return cells, [note for note in notes if estimated or not note.startswith('time ')]
+
+
+def finals(arm: Arm, records: Path) -> List[float]:
+    """The last value of the metric of each run of an arm that has logged one."""
+    values = [one.run.metric()[2] for one in recorded(arm, records).values()]
+    return [float(each[-1]) for each in values if len(each)]
+
+
+def saving(arm: Arm, records: Path) -> str:
+    """The share of the samples that an arm did not train on, beside what it is compared with."""
+    runs = [one.run for one in recorded(arm, records).values()]
+    savings = [run.infobatch['totals']['saving'] for run in runs if run.infobatch]
+    if len(savings) < len(runs) or arm.like is not None:
+        full = recorded(arm.against, records).values() if arm.against is not None else []
+        samples = [run.samples for run in runs if run.samples is not None]
+        whole = [one.run.samples for one in full if one.run.samples is not None]
+        if not samples or not whole:
+            return '-'
+        savings = [1 - each / mean(whole) for each in samples]
+    return f'{100 * mean(savings):.1f} %'
+
+
+def training_time(found: List[Record]) -> Tuple[str, bool]:
+    """The mean time of an arm, and whether it is one that the notes of its runs are about.
+
+    It is that of the runs that say how they were made, and only where there are none that of all.
+    """
+    seconds = [one.run.seconds for one in found if one.timed and one.run.seconds is not None]
+    if seconds:
+        count = f' (n={len(seconds)})' if len(seconds) < len(found) else ''
+        return duration(mean(seconds)) + count, False
+    seconds = [one.run.seconds for one in found if one.run.seconds is not None]
+    return duration(mean(seconds)) if len(seconds) == len(found) else '?', True
+
+
+def hardware(content: Dict[str, Any]) -> str:
+    """What a run ran on."""
+    machine, settings = content['environment'], content['settings'] or {}
+    if machine.get('accelerators'):
+        return f'{settings.get("gpus", 1)} x {machine["accelerators"][0]}'
+    return f'{machine.get("processor", "?")}, {machine.get("cores", "?")} cores'
+
+
+# ----------------------------------------------------------------- statistics
+
+
+def spread(values: Sequence[float]) -> str:
+    """Write a value, or the mean of several with their standard deviation and number."""
+    if len(values) == 1:
+        return f'{values[0]:.2f}'
+    return f'{mean(values):.2f} ± {stdev(values):.2f} (n={len(values)})'
+
+
+def interval(values: Sequence[float], others: Sequence[float]) -> str:
+    """The difference of two groups' means, with its interval where there is one."""
+    found, half = difference(values, others)
+    if half is None:
+        return f'{found:+.2f} (too few runs)'
+    return f'{found:+.2f} [{found - half:+.2f}, {found + half:+.2f}]'
+
+
+def difference(
+    group: Sequence[float], other: Sequence[float], level: float = 0.95
+) -> Tuple[float, Optional[float]]:
+    """The difference of the means, and half the width of its confidence interval.
+
+    The interval is that of Welch's t test, for groups with variances of their own, which are
+    independent (runs that share a seed share no more than the initial weights here).
+
+    Args:
+        group (Sequence[float]): Values of one group.
+        other (Sequence[float]): Values of the group that is subtracted.
+        level (float): Of confidence. Defaults to 0.95.
+
+    Returns:
+        tuple[float, float | None]: None where a group has fewer than two values.
+    """
+    found = mean(group) - mean(other)
+    if min(len(group), len(other)) < 2:
+        return found, None
+    parts = [variance(each) / len(each) for each in (group, other)]
+    if not sum(parts):
+        return found, 0.0
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(each) - 1) for part, each in zip(parts, (group, other))
+    )
+    return found, float(student.ppf((1 + level) / 2, freedom)) * math.sqrt(sum(parts))
+
+
+# --------------------------------------------------------- list of experiments
+
+
+def overview(settings: str, root: Path = ROOT) -> str:
+    """The experiments that have a record (``run``), or those that have none (``planned``)."""
+    if settings not in ('run', 'planned'):
+        raise ValueError(f'experiments: {settings}: write run or planned')
+    rows = [['experiment', 'what it shows', 'runs']]
+    for name in available(root / 'experiments'):
+        experiment = load_experiment(name, root / 'experiments')
+        arms = experiment.arms.values()
+        wanted = sum(len(arm.seeds) for arm in arms)
+        done = sum(len(recorded(arm, root / 'records')) for arm in arms)
+        if settings == ('run' if done else 'planned'):
+            rows.append([f'[{name}]({name}.py)', experiment.title, f'{done} of {wanted}'])
+    return markdown.table(rows, aligned=False)

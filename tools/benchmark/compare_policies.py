@@ -1,0 +1,240 @@
+"""Compare policies: the time that a plan takes, and how well its gradient is that of all data.
+
+Times are the least of several plans of ``--num-samples`` samples with skewed scores.
+
+With a config and checkpoints of a classifier, gradients are compared too, at equal saving: for the
+first ``--gradients`` samples of the training set (without random augmentation, the model in
+evaluation mode) each sample's gradient by all parameters is computed once; then many plans are made
+of the samples' scores. The scores are those that InfoBatch kept in the checkpoint, stale ones where
+a sample was skipped, or the losses of now where there are none. Of g, the gradient of all samples,
+and the plans' weighted gradients e it tells, in units of |g|^2 and in means over the plans:
+
+- error: |e - g|^2, which is variance + bias;
+- variance: |e - mean e|^2, and bias: |mean e - g|^2, as far as so many plans tell them apart;
+- cosine: of e and g.
+
+The numbers are printed as JSON; ``--json`` keeps them, and ``tools/analysis_tools/experiment.py
+report`` writes the tables of docs/policies.md from them (``show 'policies: FILE'`` prints them).
+"""
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from mm_infobatch.cli import scores as score_samples
+from mm_infobatch.cli.checkpoints import read_checkpoint
+from mm_infobatch.policies import (
+    UCB,
+    EpsilonGreedy,
+    FromFile,
+    QuantilePruning,
+    RandomPruning,
+    SoftPruning,
+    StaticRandom,
+    TargetSaving,
+)
+
+
+def policies_at(saving: float, scores: Tensor, folder: Path) -> Dict[str, Any]:
+    """The policies, each set so that a pass with these scores skips that share of the samples.
+
+    Args:
+        saving (float): The share, in (0, 1).
+        scores (Tensor): float32 [N].
+        folder (Path): Where a file of scores may be written.
+
+    Returns:
+        dict: By name; without those that cannot skip so much.
+    """
+    below = float((scores < scores.double().mean()).double().mean())
+    above = float((scores > scores.double().mean()).double().mean())
+    part = saving / 0.475  # of what the defaults of QuantilePruning skip
+    np.save(folder / 'scores.npy', scores.numpy())
+    ucb = UCB(saving)
+    ucb.observe(torch.arange(len(scores)), scores, len(scores))
+    found: Dict[str, Any] = {}
+    if saving < below:
+        found['SoftPruning'] = SoftPruning(saving / below)
+    if saving < 0.5:
+        found['SoftPruning, median'] = SoftPruning(saving / 0.5, threshold='median')
+    if saving < above:
+        found['SoftPruning, reverse'] = SoftPruning(saving / above, reverse=True)
+    if part < 1.3:
+        found['QuantilePruning'] = QuantilePruning(keep=[1 - 0.75 * part, 1 - 0.5 * part])
+    found['TargetSaving'] = TargetSaving(saving)
+    found['RandomPruning, rescale'] = RandomPruning(saving, rescale=True)
+    found['EpsilonGreedy, rescale'] = EpsilonGreedy(saving, 0.3, rescale=True)
+    if saving < below:
+        found['SoftPruning, no rescale'] = SoftPruning(saving / below, rescale=False)
+    found['TargetSaving, no rescale'] = TargetSaving(saving, rescale=False)
+    found['RandomPruning'] = RandomPruning(saving)
+    found['EpsilonGreedy'] = EpsilonGreedy(saving)
+    found['UCB'] = ucb
+    found['StaticRandom'] = StaticRandom(1 - saving)
+    found['FromFile'] = FromFile(str(folder / 'scores.npy'), 1 - saving)
+    return found
+
+
+def time_plans(num_samples: int, saving: float, repeats: int, folder: Path) -> List[Dict[str, Any]]:
+    """How long a plan takes, a row a policy."""
+    scores = -torch.rand(num_samples, generator=torch.Generator().manual_seed(0)).log()
+    rows = []
+    for name, policy in policies_at(saving, scores, folder).items():
+        generator, seconds = torch.Generator().manual_seed(1), []
+        for _ in range(repeats + 1):
+            began = time.perf_counter()
+            plan = policy.plan(scores, generator)
+            seconds.append(time.perf_counter() - began)
+        rows.append(dict(policy=name, skipped=plan.pruned / num_samples, seconds=min(seconds[1:])))
+    first = rows[0]['seconds']
+    return [dict(row, times_soft_pruning=row['seconds'] / first) for row in rows]
+
+
+def gradients_of(model: Any, dataset: Any, count: int) -> Any:
+    """The losses and gradients of the first samples.
+
+    Returns:
+        tuple[Tensor, Tensor]: float32 [n], and the inner products of the gradients, float64 [n, n].
+    """
+    model.eval()
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    losses, gradients = [], []
+    for index in range(count):
+        # Twice the same sample, whose mean loss is its own: mmpretrain's LeNet-5 cannot take one.
+        batch = score_samples.collate([dataset[index]] * 2)
+        data = model.data_preprocessor(batch, training=False)
+        loss = model.loss(data['inputs'], data['data_samples'])['loss']
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients.append(torch.cat([each.flatten() for each in found if each is not None]))
+        losses.append(float(loss.detach()))
+    matrix = torch.stack(gradients)
+    return torch.tensor(losses), (matrix @ matrix.t()).double()
+
+
+def compare_gradients(
+    products: Tensor, scores: Tensor, saving: float, plans: int, folder: Path
+) -> List[Dict[str, Any]]:
+    """How well plans' gradients are that of all samples, a row a policy.
+
+    Args:
+        products (Tensor): The inner products of the samples' gradients, float64 [n, n].
+        scores (Tensor): What the policies see, float32 [n].
+        saving (float): The share that each of them skips.
+        plans (int): How many plans of each.
+        folder (Path): Where a file of scores may be written.
+    """
+    rows, count = [], len(scores)
+    whole = float(products.sum())
+    for name, policy in policies_at(saving, scores, folder).items():
+        generator = torch.Generator().manual_seed(2)
+        weights = torch.zeros(plans, count).double()
+        for row in weights:
+            plan = policy.plan(scores, generator)
+            row[plan.indices] = plan.weights.double()
+        errors = weights - 1
+        around = weights - weights.mean(0)
+        off = errors.mean(0)
+        with_whole = (weights @ products).sum(1)
+        own = ((weights @ products) * weights).sum(1)
+        rows.append(
+            dict(
+                policy=name,
+                skipped=float((weights == 0).double().mean()),
+                error=float(((errors @ products) * errors).sum(1).mean()) / whole,
+                variance=float(((around @ products) * around).sum(1).sum())
+                / max(plans - 1, 1)
+                / whole,
+                bias=float(off @ products @ off) / whole,
+                cosine=float((with_whole / (own * whole).sqrt()).mean()),
+                largest_weight=float(weights.max()),
+            )
+        )
+    return rows
+
+
+def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
+    """All that the command line asks for."""
+    result: Dict[str, Any] = dict(
+        saving=args.saving,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        machine=platform.machine(),
+        threads=torch.get_num_threads(),
+    )
+    if args.repeats:
+        result['times'] = dict(
+            num_samples=args.num_samples,
+            rows=time_plans(args.num_samples, args.saving, args.repeats, folder),
+        )
+    if args.config is None:
+        return result
+    cfg = Config.fromfile(str(args.config))
+    score_samples.prepare(cfg)
+    result['config'], result['gradients'] = args.config.name, []
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
+        for path in args.checkpoints:
+            checkpoint = read_checkpoint(path)
+            model.load_state_dict(checkpoint['state_dict'])
+            state = checkpoint.get('infobatch')
+            losses, products = gradients_of(model, dataset, min(args.gradients, len(dataset)))
+            scores, stored = losses, None
+            if state is not None:
+                stored = state['sampler']['scores'][: len(losses)]
+                scores = torch.where(stored.isnan(), losses, stored)
+            result['gradients'].append(
+                dict(
+                    checkpoint=path.stem,
+                    scores='losses of now' if stored is None else 'as kept in the checkpoint',
+                    mean_loss=float(losses.mean()),
+                    num_samples=len(losses),
+                    plans=args.plans,
+                    rows=compare_gradients(products, scores, args.saving, args.plans, folder),
+                )
+            )
+    return result
+
+
+def parse_args(argv: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Compare policies at equal saving')
+    parser.add_argument('config', nargs='?', type=Path, help='of a classifier')
+    parser.add_argument('checkpoints', nargs='*', type=Path, help='of it, early to late')
+    parser.add_argument('--saving', type=float, default=0.4, help='of a pass (default: 0.4)')
+    parser.add_argument('--num-samples', type=int, default=1_281_167, help='for the times')
+    parser.add_argument('--repeats', type=int, default=5, help='plans to time; 0: none')
+    parser.add_argument('--gradients', type=int, default=1000, help='samples to differentiate')
+    parser.add_argument('--plans', type=int, default=1000, help='plans of each policy')
+    parser.add_argument('--json', type=Path, help='where to write the numbers too')
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[List[str]] = None) -> None:
+    """Print the numbers that the command line asks for."""
+    args = parse_args(argv)
+    if not 0 < args.saving < 1:
+        sys.exit(f'compare_policies.py: error: --saving {args.saving} lies outside (0, 1)')
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            result = compare(args, Path(folder))
+    except ValueError as error:
+        sys.exit(f'compare_policies.py: error: {error}')
+    text = json.dumps(result, indent=1)
+    print(text)
+    if args.json is not None:
+        args.json.write_text(text + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -324,8 +324,10 @@ def test_a_pass_of_which_one_sample_is_left_trains_that_one(request, toolbox, nu
     cfg = request.getfixturevalue('seg' if toolbox == 'mmseg' else 'cls')
     length = 6 if toolbox == 'mmseg' else 8
     if toolbox == 'mmseg':
-        cfg.train_cfg.max_iters = 9
-    cfg.train_dataloader.update(num_workers=num_workers, persistent_workers=num_workers > 0)
+        cfg.train_cfg.max_iters = 18
+    cfg.train_dataloader.update(
+        batch_size=1, num_workers=num_workers, persistent_workers=num_workers > 0
+    )
     cfg.train_dataloader.sampler = dict(
         type='InfoBatchSampler', policy=dict(type='KeepOne'), delta=1
     )

@@ -126,7 +126,10 @@ BAD = [
     (['convert', 'raises.py', '-o', 'x.py'], 'ValueError: of their own'),
     (['convert', 'ok.py', '-o', 'x.py', '--cfg-options', 'a'], "'a' is not a pair"),
     (['convert', 'ok.py', '-o', 'x.py', '--infobatch-options', 'a'], "'a' is not a pair"),
-    (['convert', 'ok.py', '-o', 'x.py', '--infobatch-options', 'a=1'], 'there is no option a; the'),
+    (
+        ['convert', 'ok.py', '-o', 'x.py', '--infobatch-options', 'a=1'],
+        "there is no option 'a'; the",
+    ),
     (['convert', 'ok.py', '-o', 'x.py', '--infobatch-options', 'prune_ratio=2'], 'prune_ratio=2'),
     (['configs', 'nothing-like-it'], "there is no config with 'nothing-like-it'"),
     (['summarize'], 'the following arguments are required: WORK_DIR'),

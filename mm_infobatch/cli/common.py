@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import importlib.util
-import inspect
 import os
 import re
 import traceback
@@ -14,8 +13,6 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-
-from ..convert import CannotConvert, check_config, convert
 
 
 class UsageError(ValueError):
@@ -54,18 +51,6 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, as in train_dataloader.batch_size=4. Lists are '
         'written key="[a,b]" or key=a,b, nested ones key="[(a,b),(c,d)]", with the quotation '
         'marks and without white space',
-    )
-
-
-def add_infobatch_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--infobatch-options``."""
-    parser.add_argument(
-        '--infobatch-options',
-        nargs='+',
-        action=ConfigOptions,
-        metavar='KEY=VALUE',
-        help='settings of InfoBatch: prune_ratio=0.5 delta=0.875 budget=iterations '
-        'policy.type=SoftPruning score=CrossEntropyLoss per_image=True; see mm_infobatch.convert',
     )
 
 
@@ -232,51 +217,6 @@ def check_checkpoint(path: str) -> str:
     if '://' not in path and not Path(path).is_file():
         raise UsageError(f'checkpoint {path!r} does not exist: give the path of a .pth file')
     return path
-
-
-def switch_on_infobatch(cfg: Config, options: Optional[Dict[str, Any]]) -> Config:
-    """Convert a config; the given one is not changed.
-
-    Args:
-        cfg (Config): A training config.
-        options (dict, optional): The arguments of :func:`mm_infobatch.convert`.
-
-    Raises:
-        UsageError: If it cannot be converted, or an option is unknown or out of range.
-    """
-    nested = Config()
-    try:
-        nested.merge_from_dict(options or {})  # policy.type=... is policy=dict(type=...)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UsageError(
-            f'--infobatch-options {options}: two of them contradict each other'
-        ) from error
-    arguments = nested.to_dict()
-    known = list(inspect.signature(convert).parameters)[1:]
-    unknown = [name for name in arguments if name not in known]
-    if unknown:
-        raise UsageError(
-            f'--infobatch-options: there is no option {", ".join(map(repr, unknown))}; the options '
-            f'are {", ".join(known)}'
-        )
-    try:
-        return convert(cfg, **arguments)
-    except CannotConvert as error:
-        raise UsageError(f'--infobatch: {error}') from error
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'--infobatch-options: {error}') from error
-
-
-def check_infobatch(cfg: Config) -> None:
-    """Check the InfoBatch settings of a config, before mmengine prints it.
-
-    Raises:
-        UsageError: If it cannot be trained.
-    """
-    try:
-        check_config(cfg)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f'config: {error}') from error
 
 
 def fill_dataloaders(cfg: Config, *names: str) -> None:

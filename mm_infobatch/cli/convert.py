@@ -6,13 +6,8 @@ The result needs no flag: any OpenMMLab train.py trains it where mm_infobatch is
 import argparse
 from pathlib import Path
 
-from .common import (
-    UsageError,
-    add_config_arguments,
-    add_infobatch_options,
-    read_config,
-    switch_on_infobatch,
-)
+from .common import UsageError, add_config_arguments, read_config
+from .infobatch_options import add_infobatch_options, switch_on_infobatch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

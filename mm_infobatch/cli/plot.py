@@ -22,7 +22,11 @@ AXES = {'iter': 'iterations', 'samples': 'samples trained on', 'time': 'training
 
 
 def draw(
-    runs: List[Run], labels: List[str], metric: Optional[str] = None, x: str = 'iter'
+    runs: List[Run],
+    labels: List[str],
+    metric: Optional[str] = None,
+    x: str = 'iter',
+    trained_loss: bool = False,
 ) -> 'Figure':
     """Draw the figure.
 
@@ -31,6 +35,8 @@ def draw(
         labels (list[str]): Name of each run.
         metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
         x (str): What the x axis counts: 'iter', 'samples' or 'time'. Defaults to 'iter'.
+        trained_loss (bool): Whether to plot the loss that was trained, instead of the mean loss
+            over all data that it implies. Defaults to False.
 
     Raises:
         ValueError: If ``metric`` is not in the logs of a run, or what ``x`` asks for is not.
@@ -55,7 +61,7 @@ def draw(
         def position(iterations: Any, run: Run = run) -> np.ndarray:
             return along(run, x, np.asarray(iterations)) / divisor
 
-        steps, loss = run.loss()
+        steps, loss = run.loss(trained_loss)
         axes[0].plot(position(steps), loss, color=color, alpha=0.22, linewidth=0.8)
         axes[0].plot(position(steps), smooth(loss), color=color, linewidth=1.6, label=label)
         name, steps, values = run.metric(metric)
@@ -71,7 +77,7 @@ def draw(
             axes[2].plot(ends, [0, 0], color=color, linewidth=1.6, clip_on=False)
 
     axes[0].set_ylabel('training loss')
-    axes[0].set_ylim(top=upper_limit(runs))
+    axes[0].set_ylim(top=upper_limit(runs, trained_loss))
     axes[0].legend(frameon=False, loc='upper right')
     axes[1].set_ylabel(' / '.join(sorted(names)) or 'no metric logged')
     if pruned:
@@ -147,11 +153,11 @@ def time_unit(runs: List[Run]) -> Any:
     return [(name, size) for name, size in units if size == 1.0 or longest >= 3 * size][-1]
 
 
-def upper_limit(runs: List[Run]) -> float:
+def upper_limit(runs: List[Run], trained_loss: bool = False) -> float:
     """Upper end of the loss axis: the first steps and single peaks may leave the figure."""
     tops = []
     for run in runs:
-        loss = run.loss()[1]
+        loss = run.loss(trained_loss)[1]
         loss = loss[np.isfinite(loss)]
         if len(loss):
             tops.append(max(float(np.quantile(loss, 0.98)), float(np.nanmax(smooth(loss)))))
@@ -162,6 +168,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     run_logs.add_arguments(parser)
     parser.add_argument('--out', type=Path, required=True, help='file to write: .png, .pdf or .svg')
+    parser.add_argument(
+        '--trained-loss',
+        action='store_true',
+        help='plot the loss that was trained, which in pruned passes is that of weighted, harder '
+        'samples (default: the mean loss over all data that it implies)',
+    )
     parser.add_argument('--x', choices=list(AXES), default='iter', help='x axis (default: iter)')
 
 
@@ -169,7 +181,7 @@ def main(args: argparse.Namespace) -> None:
     """Draw the figure and write it."""
     runs, labels = run_logs.read_runs(args)
     try:
-        figure = draw(runs, labels, args.metric, args.x)
+        figure = draw(runs, labels, args.metric, args.x, args.trained_loss)
     except ValueError as error:
         raise UsageError(str(error)) from error
     try:

@@ -18,6 +18,10 @@ import numpy as np
 from .common import UsageError
 from .sessions import Row, Session, checkpoint_iteration, epoch_end, place_metrics, read_session
 
+FULL_BATCHES = (
+    'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
+    'run beside it, which tells the length of the dataset'
+)
 PREFERRED_METRICS = ('mIoU', 'accuracy/top1')
 
 
@@ -47,6 +51,7 @@ class Run:
     notes: List[str]
     _sample_steps: Tuple[np.ndarray, np.ndarray]
     _second_steps: Tuple[np.ndarray, np.ndarray]
+    _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
 
     def samples_at(self, iterations: np.ndarray) -> np.ndarray:
         """Samples trained on after the given iterations, float64 [M]."""
@@ -56,10 +61,31 @@ class Run:
         """Training time in seconds after the given iterations, float64 [M]."""
         return np.interp(iterations, *self._second_steps)
 
-    def loss(self) -> Tuple[np.ndarray, np.ndarray]:
-        """Iterations int64 [M] and the training loss logged there, float64 [M]."""
+    def loss(self, trained: bool = False) -> Tuple[np.ndarray, np.ndarray]:
+        """Iterations int64 [M] and the training loss logged there, float64 [M].
+
+        Args:
+            trained (bool): Whether it is the loss that was trained, that of a pruned pass being of
+                weighted, harder samples, instead of the mean loss over all data that it implies.
+                Defaults to False.
+        """
         rows = [row for row in self.train if 'loss' in row]
-        return np.array([row['iter'] for row in rows], int), np.array([row['loss'] for row in rows])
+        steps = np.array([row['iter'] for row in rows], int)
+        key = 'loss' if trained else 'loss_all_data'
+        return steps, np.array([row.get(key, row['loss']) for row in rows])
+
+    def count_samples(self, num_samples: int) -> None:
+        """Count the samples of a run without InfoBatch by the length of its dataset, if that fits:
+        the logs alone do not tell how many samples the last batch of an epoch has."""
+        if self._full_batches is None:
+            return
+        length, samples = self._full_batches
+        if (length - 1) * samples < num_samples <= length * samples:
+            steps = self._sample_steps[0]
+            rest = np.minimum(steps % length * samples, num_samples)
+            self._sample_steps = steps, (steps // length * num_samples + rest).astype(float)
+            self.samples = int(self._sample_steps[1][-1])
+            self.notes.remove(FULL_BATCHES)
 
     def metric_names(self) -> List[str]:
         """Names of the logged validation metrics, sorted."""
@@ -114,6 +140,11 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[Run], List[str]]:
             run.metric(args.metric)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
+    settings = [run.infobatch['settings'] for run in runs if run.infobatch]
+    lengths = {each['num_samples'] for each in settings if 'num_samples' in each}
+    if len(lengths) == 1:  # runs side by side are of one dataset
+        for run in runs:
+            run.count_samples(*lengths)
     labels = args.labels or [run.name for run in runs]
     if len(labels) != len(runs):
         raise UsageError(f'--labels has {len(labels)} names for {len(runs)} work directories')
@@ -167,13 +198,17 @@ def read_run(work_dir: Path) -> Run:
 
     sample_steps = _sample_steps(train, owners, iterations, infobatch)
     second_steps = _second_steps(train, iterations, infobatch)
-    samples = seconds = None
+    samples = seconds = full_batches = None
     if infobatch is not None:
         samples = infobatch['totals']['samples_trained']
     elif any(owner.world_size is None for owner in owners):
         notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
     else:
         samples = int(round(sample_steps[1][-1]))
+        lengths = set(last.epoch_lengths.values())
+        if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
+            full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
+            notes.append(FULL_BATCHES)
     if any('time' in row for row in train):
         seconds = float(second_steps[1][-1])
         if any(owner.log_interval > owner.log_window for owner in owners):
@@ -195,6 +230,7 @@ def read_run(work_dir: Path) -> Run:
         notes,
         sample_steps,
         second_steps,
+        full_batches,
     )
 
 

@@ -27,6 +27,7 @@ class Session:
     planned_epochs: Optional[int] = None
     log_interval: int = 10
     log_window: int = 10
+    drop_last: bool = False
     epoch_lengths: Dict[int, int] = field(default_factory=dict)
 
 
@@ -67,6 +68,7 @@ def read_session(scalars: Path) -> Session:
             ) from error
         loader, schedule = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
         session.batch_size = loader.get('batch_size', 1)
+        session.drop_last = bool(loader.get('drop_last', False))
         session.planned_iterations = schedule.get('max_iters')
         session.planned_epochs = schedule.get('max_epochs')
         logger = cfg.get('default_hooks', {}).get('logger', {})

@@ -12,15 +12,13 @@ from mmengine.device import get_device
 from .common import (
     UsageError,
     add_config_arguments,
-    add_infobatch_options,
     add_run_arguments,
     build_runner,
     check_checkpoint,
-    check_infobatch,
     fill_dataloaders,
     load_config,
-    switch_on_infobatch,
 )
+from .infobatch_options import add_infobatch_options, check_infobatch, switch_on_infobatch
 from .launch import prepare_launch
 from .resume import choose_checkpoint, keeps_only_one
 

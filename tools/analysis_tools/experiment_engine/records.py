@@ -250,7 +250,7 @@ def run_of(content: Dict[str, Any], name: str) -> Run:
                 place[row['iter']] = row.pop(key)
         if content[key] is not None:
             place[end] = content[key]
-    corners = [(np.array([*each]), np.array([*each.values()])) for each in places.values()]
+    samples, seconds = ((np.array([*each]), np.array([*each.values()])) for each in places.values())
     return Run(
         name,
         train,
@@ -260,7 +260,8 @@ def run_of(content: Dict[str, Any], name: str) -> Run:
         content['seconds'],
         infobatch,
         content['notes'],
-        *corners,
+        samples,
+        seconds,
     )
 
 

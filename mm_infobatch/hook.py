@@ -3,11 +3,10 @@
 import math
 import os.path as osp
 import time
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -15,9 +14,11 @@ from .losses.model_losses import ModelLosses, find_losses, unweighted
 from .passes.running_pass import RunningPass
 from .policies.thresholds import mean_score
 from .training import checks, state
+from .training.accumulation import Accumulation
+from .training.by_steps import call_by_steps, require_by_steps, resume_steps
 from .training.gloo import rest_before_workers
+from .training.iteration_settings import IterationSettings
 from .training.report import RunReport
-from .training.schedulers import StepByProgress, step_by_progress
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
 STATE_KEY = 'infobatch'
@@ -32,27 +33,36 @@ class InfoBatchHook(Hook):
     :class:`~mm_infobatch.InfoBatchLoss` and keeps the scores on the device, without waiting for
     it. When the pass ends it merges the scores of all ranks into the table, in one collective.
 
-    It steps the schedulers by iteration as far as the schedule has walked, adds its state to every
-    checkpoint under the key ``infobatch`` (tensors and plain numbers), takes it up on resume, and
-    keeps ``infobatch.json`` in the work directory.
+    It has schedulers and averaged weights walk the schedule, adds its state to every checkpoint
+    under the key ``infobatch`` (tensors and plain numbers), takes it up on resume, and keeps
+    ``infobatch.json`` in the work directory. Settings of other hooks and of the model that count
+    iterations of the run are named in a warning.
 
     On several ranks a checkpoint in the middle of a pass needs the scores that the other ranks
     have seen, so they are gathered when ``CheckpointHook`` is about to save and before a
     validation. A checkpoint that something else writes in between holds only rank 0's scores of
     the running pass, and a warning says so.
 
+    Args:
+        by_steps (Sequence[str]): Classes of hooks that are called once for each step of the
+            schedule, instead of once an iteration, so that what they set in iterations means the
+            same share of it. Defaults to (): only those that set learning rate and momentum,
+            average weights, or warm up a parameter of the model.
+
     Raises:
+        TypeError: If ``by_steps`` is no list of names.
         ValueError: When training starts, if something about the run cannot work.
     """
 
     priority = 'ABOVE_NORMAL'
+    begins_passes = True
 
-    def __init__(self) -> None:
+    def __init__(self, by_steps: Sequence[str] = ()) -> None:
+        self.by_steps = require_by_steps(by_steps)
         self._pass: Optional[RunningPass] = None
         self._resumed: Optional[Dict[str, Any]] = None
         self._resumed_without_state = False
-        self._steppers: List[StepByProgress] = []
-        self._fit_accumulation = False
+        self._settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
         self._first_batch = True
         self._first_losses: Optional[Tuple[Any, Any]] = None  # of the model, and ours of it
@@ -69,7 +79,10 @@ class InfoBatchHook(Hook):
         find_losses(runner.model)
         self._device = next(runner.model.parameters()).device
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
-        self._steppers = step_by_progress(runner.hooks)
+        by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
+        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)
+        runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
+        self._settings = None
         settings = dict(
             policy=repr(self._sampler.policy),
             delta=self._sampler.delta,
@@ -91,12 +104,11 @@ class InfoBatchHook(Hook):
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
         self._losses = ModelLosses(runner.model)
-        wrapper = runner.optim_wrapper
-        wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        self._accumulative_counts = max(  # DeepSpeed's wrapper has none: the engine accumulates
-            getattr(w, '_accumulative_counts', 1) for w in wrappers
-        )
-        self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
+        call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
+        self._settings = self._settings or IterationSettings(runner, self._schedule)
+        warning = self._settings.warning()
+        if warning is not None:
+            runner.logger.warning(f'InfoBatch: {warning}')
 
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
@@ -181,23 +193,7 @@ class InfoBatchHook(Hook):
         self._losses.begin_batch(
             self._pass.weights(batch_size), self._pass.uniform, self._pass.kept_share, data_batch
         )
-        if self._fit_accumulation:
-            self._fit_accumulation_counts(runner)
-
-    def _fit_accumulation_counts(self, runner: Any) -> None:
-        """Tell the optimizer wrapper which iteration is the last: it updates there even if the
-        group of accumulated gradients is not full.
-
-        The last iteration is known once the last pass has begun; the wrapper is told where a group
-        begins, as it warns of lost gradients elsewhere, or at once if no group begins any more.
-        """
-        counts, iters = self._accumulative_counts, self._schedule.iters
-        group = -(-iters // counts) * counts
-        if group == iters or group >= self._schedule.expected_iters:
-            runner.optim_wrapper.initialize_count_status(
-                runner.model, iters, self._schedule.expected_iters
-            )
-            self._fit_accumulation = False
+        self._accumulation.fit()
 
     def after_train_iter(
         self,
@@ -213,16 +209,11 @@ class InfoBatchHook(Hook):
             self._first_batch = False
             if isinstance(outputs, dict) and 'loss' in outputs:
                 self._first_losses = self._losses.trained(outputs['loss'])
-        self._owe(self._schedule.advance())
+        self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
         elif self._saves_now(runner):
             self._pass.gather()
-
-    def _owe(self, steps: int) -> None:
-        """Have the schedulers walk that many steps of the schedule."""
-        for stepper in self._steppers:
-            stepper.due += steps
 
     # ----------------------------------------------------------- checkpoints
 
@@ -281,6 +272,7 @@ class InfoBatchHook(Hook):
             self._load(self._resumed)
         elif self._resumed_without_state:
             self._loop.continue_without_state()
+            resume_steps(self._loop.runner, self._schedule.walked)
         self._resumed, self._resumed_without_state = None, False
 
     def _load(self, resumed: Dict[str, Any]) -> None:
@@ -292,7 +284,11 @@ class InfoBatchHook(Hook):
         self._sampler.load_state_dict(resumed['sampler'])
         self._pass = self._running_pass(merged=resumed['merged'], earlier=resumed['losses'])
         left = self._shape.iters(max(self._sampler.order.kept - self._sampler.start, 0))
-        self._owe(self._schedule.load_state_dict(resumed['schedule'], left))
+        at_once = self._schedule.load_state_dict(resumed['schedule'], left)
+        resume_steps(self._loop.runner, self._schedule.walked - at_once)
+        warning = self._accumulation.warning()
+        if warning is not None:
+            self._loop.runner.logger.warning(f'InfoBatch: {warning}')
         self._report.resume(resumed['records'])
         self._report.settings['seed'] = self._sampler.seed
         if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch

@@ -1,5 +1,6 @@
 """The training loops: passes, progress and the end of the run."""
 
+import bisect
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
@@ -13,6 +14,7 @@ from .arguments import require_count, require_validation
 from .passes.batch_shape import BatchShape
 from .passes.schedule import PassSchedule
 from .training import checks
+from .training.by_steps import call_by_steps, check_by_steps
 from .training.gloo import rest_before_workers
 
 
@@ -36,6 +38,17 @@ def join_schedule(
     schedule = PassSchedule(total, pass_length, budget, sampler.delta, passes)
     sampler.join_run(schedule, shape)
     return schedule
+
+
+def start(loop: Any) -> None:
+    """Check the hooks of a run, and have those that follow the schedule walk it.
+
+    Raises:
+        ValueError: If our hook is not one of them, or names hooks that cannot be called by steps.
+    """
+    hook = checks.check_has_hook(loop.runner)
+    check_by_steps(loop.runner, hook.by_steps)
+    call_by_steps(loop.runner, loop.schedule, hook.by_steps)
 
 
 @LOOPS.register_module()
@@ -90,7 +103,7 @@ class InfoBatchEpochLoop(EpochBasedTrainLoop):
 
     def run(self) -> Module:
         """Launch training."""
-        checks.check_has_hook(self.runner)
+        start(self)
         return super().run()
 
     def run_epoch(self) -> None:
@@ -120,7 +133,9 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
     rate follows iterations, and annealing begins with the first pass at or after
     ``delta * max_iters``.
 
-    Validation and checkpoints count real iterations, and happen at the end. It differs from
+    ``val_begin`` and the milestones of ``dynamic_intervals`` are positions in the schedule.
+    Intervals of validation and of checkpoints count iterations of the run, and both happen at its
+    end. It differs from
     ``IterBasedTrainLoop`` in that the dataloader is opened when a pass begins, neither when the
     loop is built nor with a pause, and that nothing is replayed on resume.
 
@@ -128,10 +143,10 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
         runner (Runner): The runner.
         dataloader (DataLoader or dict): The training dataloader, with an ``InfoBatchSampler``.
         max_iters (int): The length of the schedule.
-        val_begin (int): The iteration that begins validating. Defaults to 1.
+        val_begin (int): The step of the schedule that begins validating. Defaults to 1.
         val_interval (int): Iterations between validations. Defaults to 1000.
-        dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
-            from there on. Defaults to None.
+        dynamic_intervals (list[tuple[int, int]], optional): Steps of the schedule and the
+            ``val_interval`` from there on. Defaults to None.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
 
     Attributes:
@@ -185,7 +200,7 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
 
     def run(self) -> Module:
         """Launch training."""
-        checks.check_has_hook(self.runner)
+        start(self)
         self.runner.call_hook('before_train')
         # As in IterBasedTrainLoop, the whole training is one epoch to the hooks.
         self.runner.call_hook('before_train_epoch')
@@ -206,12 +221,17 @@ class InfoBatchIterLoop(IterBasedTrainLoop):
             self._decide_current_val_interval()
             if (
                 self.runner.val_loop is not None
-                and self._iter >= self.val_begin
+                and self.schedule.walked >= self.val_begin
                 and (self._iter % self.val_interval == 0 or self.schedule.done)
             ):
                 self.runner.val_loop.run()
             if self.schedule.done or self.stop_training:
                 return
+
+    def _decide_current_val_interval(self) -> None:
+        """Change ``val_interval`` at its milestones, as the step that follows says."""
+        passed = bisect.bisect(self.dynamic_milestones, self.schedule.walked + 1)
+        self.val_interval = self.dynamic_intervals[passed - 1]
 
     def continue_without_state(self) -> None:
         """Go on from a checkpoint of a run without InfoBatch."""

@@ -2,20 +2,21 @@
 
 import os.path as osp
 import time
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from .losses.model_losses import ModelLosses, find_losses, unweighted
 from .passes.running_pass import RunningPass
 from .training import checks, state
+from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
+from .training.by_steps import call_by_steps, require_by_steps, resume_steps
 from .training.checkpoints import (
     STATE_KEY,
     LoadedState,
@@ -24,8 +25,8 @@ from .training.checkpoints import (
     saves_after_iter,
 )
 from .training.gloo import rest_before_workers
+from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
-from .training.schedulers import StepByProgress, step_by_progress
 
 DATA_BATCH = Optional[Union[dict, tuple, list]]
 
@@ -39,27 +40,36 @@ class InfoBatchHook(Hook):
     :class:`~mm_infobatch.InfoBatchLoss` and keeps the scores on the device, without waiting for
     it. When the pass ends it merges the scores of all ranks into the table, in one collective.
 
-    It steps the schedulers by iteration as far as the schedule has walked, adds its state to every
-    checkpoint under the key ``infobatch`` (tensors and plain numbers), takes it up on resume, and
-    keeps ``infobatch.json`` in the work directory.
+    It has schedulers and averaged weights walk the schedule, adds its state to every checkpoint
+    under the key ``infobatch`` (tensors and plain numbers), takes it up on resume, and keeps
+    ``infobatch.json`` in the work directory. Settings of other hooks and of the model that count
+    iterations of the run are named in a warning.
 
     On several ranks a checkpoint in the middle of a pass needs the scores that the other ranks
     have seen, so they are gathered when ``CheckpointHook`` is about to save and before a
     validation. A checkpoint that something else writes in between holds only rank 0's scores of
     the running pass, and a warning says so.
 
+    Args:
+        by_steps (Sequence[str]): Classes of hooks that are called once for each step of the
+            schedule, instead of once an iteration, so that what they set in iterations means the
+            same share of it. Defaults to (): only those that set learning rate and momentum,
+            average weights, or warm up a parameter of the model.
+
     Raises:
+        TypeError: If ``by_steps`` is no list of names.
         ValueError: When training starts, if something about the run cannot work.
     """
 
     priority = 'ABOVE_NORMAL'
+    begins_passes = True
 
-    def __init__(self) -> None:
+    def __init__(self, by_steps: Sequence[str] = ()) -> None:
+        self.by_steps = require_by_steps(by_steps)
         self._pass: Optional[RunningPass] = None
         self._loaded = LoadedState()
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
-        self._steppers: List[StepByProgress] = []
-        self._fit_accumulation = False
+        self._settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
         self._first_batch = True
         self._first_losses: Optional[Tuple[Any, Any]] = None  # of the model, and ours of it
@@ -76,22 +86,16 @@ class InfoBatchHook(Hook):
         find_losses(runner.model)
         self._device = torch.device(get_device())
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
-        self._steppers = step_by_progress(runner.hooks)
-        if self._schedule.begun:  # a second train(): go on where the first one ended
+        by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
+        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)
+        runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
+        self._settings = None
+        if self._schedule.begun:  # a second train(): continue where the first one ended
             self._loop.continue_run()
             if self._pass is not None:
                 self._sampler.continue_at(self._pass.consumed)
             return
-        settings = dict(
-            policy=repr(self._sampler.policy),
-            delta=self._sampler.delta,
-            seed=self._sampler.seed,
-            num_samples=len(self._sampler.scores),
-            world_size=self._shape.world_size,
-            batch_size=self._shape.batch_size,
-            **self._schedule.settings(),
-        )
-        self._report = RunReport(settings, self._sampler.counter)
+        self._report = RunReport(self._sampler, self._schedule)
         self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
         if needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
@@ -110,12 +114,11 @@ class InfoBatchHook(Hook):
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
         self._losses = ModelLosses(runner.model)
-        wrapper = runner.optim_wrapper
-        wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-        self._accumulative_counts = max(  # DeepSpeed's wrapper has none: the engine accumulates
-            getattr(w, '_accumulative_counts', 1) for w in wrappers
-        )
-        self._fit_accumulation = self._accumulative_counts > 1 and self._schedule.is_last_pass
+        call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
+        self._settings = self._settings or IterationSettings(runner, self._schedule)
+        warning = self._settings.warning()
+        if warning is not None:
+            runner.logger.warning(f'InfoBatch: {warning}')
 
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
@@ -186,23 +189,7 @@ class InfoBatchHook(Hook):
         self._losses.begin_batch(
             self._pass.weights(batch_size), self._pass.uniform, self._pass.kept_share, data_batch
         )
-        if self._fit_accumulation:
-            self._fit_accumulation_counts(runner)
-
-    def _fit_accumulation_counts(self, runner: Any) -> None:
-        """Tell the optimizer wrapper which iteration is the last: it updates there even if the
-        group of accumulated gradients is not full.
-
-        The last iteration is known once the last pass has begun; the wrapper is told where a group
-        begins, as it warns of lost gradients elsewhere, or at once if no group begins any more.
-        """
-        counts, iters = self._accumulative_counts, self._schedule.iters
-        group = -(-iters // counts) * counts
-        if group == iters or group >= self._schedule.expected_iters:
-            runner.optim_wrapper.initialize_count_status(
-                runner.model, iters, self._schedule.expected_iters
-            )
-            self._fit_accumulation = False
+        self._accumulation.fit()
 
     def after_train_iter(
         self,
@@ -219,16 +206,11 @@ class InfoBatchHook(Hook):
             if isinstance(outputs, dict) and 'loss' in outputs:
                 self._first_losses = self._losses.trained(outputs['loss'])
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight)
-        self._owe(self._schedule.advance())
+        self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
         if saves_after_iter(runner):
             self._prepare_checkpoint(runner)
-
-    def _owe(self, steps: int) -> None:
-        """Have the schedulers walk that many steps of the schedule."""
-        for stepper in self._steppers:
-            stepper.due += steps
 
     # ----------------------------------------------------------- checkpoints
 
@@ -292,6 +274,7 @@ class InfoBatchHook(Hook):
                 'there are no scores, so the next pass prunes nothing'
             )
             self._loop.continue_without_state()
+            resume_steps(runner, self._schedule.walked)
             return
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         state.check_state(resumed, self._loop.iter, self._loop.epoch if by_epoch else None)
@@ -303,7 +286,11 @@ class InfoBatchHook(Hook):
         check_agreement(sampler.order, sampler.start)
         self._pass = self._running_pass(merged=resumed['merged'], earlier=resumed['losses'])
         left = self._shape.rank_iters(sampler.order.rank_samples(sampler.start, self._shape))
-        self._owe(self._schedule.load_state_dict(resumed['schedule'], left))
+        at_once = self._schedule.load_state_dict(resumed['schedule'], left)
+        resume_steps(runner, self._schedule.walked - at_once)
+        warning = self._accumulation.warning()
+        if warning is not None:
+            runner.logger.warning(f'InfoBatch: {warning}')
         self._report.resume(resumed['records'])
         self._report.settings['seed'] = sampler.seed
         if 'randomness' in resumed:

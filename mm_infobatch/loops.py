@@ -1,5 +1,6 @@
 """The training loops: passes, progress and the end of the run."""
 
+import bisect
 import functools
 from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
@@ -14,7 +15,9 @@ from .arguments import require_count, require_validation
 from .passes.batch_shape import BatchShape
 from .passes.schedule import PassSchedule
 from .training import checks
+from .training.by_steps import call_by_steps, check_by_steps
 from .training.gloo import rest_before_workers
+from .training.pass_iterator import PassIterator
 from .training.rng import RunRandomness
 
 
@@ -53,9 +56,20 @@ class _Passes:
         return RunRandomness(self.dataloader, getattr(self.runner.val_loop, 'dataloader', None))
 
     @property
-    def dataloader_iterator(self) -> 'PassIterator':
+    def dataloader_iterator(self) -> PassIterator:
         """PassIterator: Stands for that of ``IterBasedTrainLoop``, to read and not to advance."""
         return PassIterator(self.dataloader, max(self.schedule.pass_index, 0))
+
+    def _start(self) -> None:
+        """Check the hooks of the run, and have those that follow the schedule walk it.
+
+        Raises:
+            ValueError: If our hook is not one of them, or names hooks that cannot be called by
+                steps.
+        """
+        hook = checks.check_has_hook(self.runner)
+        check_by_steps(self.runner, hook.by_steps)
+        call_by_steps(self.runner, self.schedule, hook.by_steps)
 
     def continue_run(self) -> None:
         """Go on where an earlier ``runner.train()`` ended, at the iteration that was scored last.
@@ -80,33 +94,6 @@ class _Passes:
     def _validate(self) -> None:
         if self._validates():
             self.randomness.validate(self.runner.val_loop)
-
-
-class PassIterator:
-    """Stands for the ``dataloader_iterator`` of mmengine's loop, for hooks that read it.
-
-    Args:
-        dataloader (DataLoader): The training dataloader.
-        epoch (int): The current pass, from 0.
-    """
-
-    def __init__(self, dataloader: DataLoader, epoch: int) -> None:
-        self._dataloader, self._epoch = dataloader, epoch
-
-    def __iter__(self) -> 'PassIterator':
-        return self
-
-    def __next__(self) -> Any:
-        """Refuse to take a batch.
-
-        Raises:
-            ValueError: Always: the batches after it would be weighed as the ones before.
-        """
-        raise ValueError(
-            'a batch that a hook takes from train_loop.dataloader_iterator would be missing in the '
-            'pass, and the weights of the batches after it would reach other samples; let the hook '
-            'iterate over train_loop.dataloader instead'
-        )
 
 
 @LOOPS.register_module()
@@ -151,7 +138,7 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
 
     def run(self) -> Module:
         """Launch training."""
-        checks.check_has_hook(self.runner)
+        self._start()
         self.runner.call_hook('before_train')
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -196,7 +183,9 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
     rate follows iterations, and annealing begins with the first pass at or after
     ``delta * max_iters``.
 
-    Validation and checkpoints count real iterations, and happen at the end. It differs from
+    ``val_begin`` and the milestones of ``dynamic_intervals`` are positions in the schedule.
+    Intervals of validation and of checkpoints count iterations of the run, and both happen at its
+    end. It differs from
     ``IterBasedTrainLoop`` in that the dataloader is opened when a pass begins, neither when the
     loop is built nor with a pause, and that nothing is replayed on resume.
 
@@ -204,10 +193,10 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
         runner (Runner): The runner.
         dataloader (DataLoader or dict): The training dataloader, with an ``InfoBatchSampler``.
         max_iters (int): The length of the schedule.
-        val_begin (int): The iteration that begins validating. Defaults to 1.
+        val_begin (int): The step of the schedule that begins validating. Defaults to 1.
         val_interval (int): Iterations between validations. Defaults to 1000.
-        dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
-            from there on. Defaults to None.
+        dynamic_intervals (list[tuple[int, int]], optional): Steps of the schedule and the
+            ``val_interval`` from there on. Defaults to None.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
         fast_forward_on_resume (bool): As in ``IterBasedTrainLoop``, and without effect: nothing is
             replayed here. Defaults to True.
@@ -254,7 +243,7 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
 
     def run(self) -> Module:
         """Launch training."""
-        checks.check_has_hook(self.runner)
+        self._start()
         self.runner.call_hook('before_train')
         # As in IterBasedTrainLoop, the whole training is one epoch to the hooks.
         self.runner.call_hook('before_train_epoch')
@@ -279,9 +268,18 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
     def _validates(self) -> bool:
         return (
             self.runner.val_loop is not None
-            and self._iter >= self.val_begin
+            and self.schedule.walked >= self.val_begin
             and (self._iter % self.val_interval == 0 or self.schedule.done)
         )
+
+    def _follows_validation(self) -> bool:
+        self._decide_current_val_interval()  # a resumed run may be behind a milestone
+        return self._validates()
+
+    def _decide_current_val_interval(self) -> None:
+        """Change ``val_interval`` at its milestones, as the step that follows says."""
+        passed = bisect.bisect(self.dynamic_milestones, self.schedule.walked + 1)
+        self.val_interval = self.dynamic_intervals[passed - 1]
 
     def continue_without_state(self) -> None:
         """Go on from a checkpoint of a run without InfoBatch."""

@@ -12,7 +12,6 @@ from . import arguments
 from .passes.batch_shape import BatchShape
 from .passes.order import PassOrder, as_integers, policy_generator, shuffled, spread_evenly
 from .passes.planner import Planner
-from .passes.sample_counter import SampleCounter
 from .passes.schedule import PassSchedule
 from .passes.scores import ScoreTable
 from .policies import Plan
@@ -59,7 +58,8 @@ class InfoBatchSampler(Sampler):
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
         epoch (int): The current pass, from 0.
-        shape (BatchShape): The shape of a batch, once it has joined a run.
+        start (int): How many samples of the pass, over all ranks, the next iterator leaves out.
+        counter (SampleCounter): The samples that the passes train.
 
     Raises:
         TypeError: If an argument has the wrong type, or the dataset no length.
@@ -115,7 +115,7 @@ class InfoBatchSampler(Sampler):
         self.stratify = stratify
         self._planner = Planner(policy, len(dataset), warmup_passes)
         self._planner.shape = BatchShape(world_size=self.world_size)
-        self.policy = self._planner.policy
+        self.policy, self.counter = self._planner.policy, self._planner.counter
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
         self.epoch = 0
         # Where the run stands; alone, a schedule of one step a pass, if the passes are known.
@@ -123,17 +123,12 @@ class InfoBatchSampler(Sampler):
         self._in_run = False
         self._order: Optional[PassOrder] = None
         self._planned_from = -1  # the version of the scores
-        self._start = 0  # how many samples of _order, over all ranks, are done
+        self.start = 0
 
     @property
     def shape(self) -> BatchShape:
         """BatchShape: The shape of a batch; of one sample, outside a run."""
         return self._planner.shape
-
-    @property
-    def counter(self) -> SampleCounter:
-        """SampleCounter: The samples that the passes train."""
-        return self._planner.counter
 
     def set_epoch(self, epoch: int) -> None:
         """Begin pass ``epoch``; within the same pass, with the same scores, this does nothing.
@@ -148,7 +143,7 @@ class InfoBatchSampler(Sampler):
             return
         if self._schedule is not None:
             self._schedule.skip_to(epoch, epoch)
-        self.epoch, self._order, self._start = epoch, None, 0
+        self.epoch, self._order, self.start = epoch, None, 0
 
     def join_run(self, schedule: PassSchedule, shape: BatchShape) -> None:
         """Take the schedule of a training run, and let the policy refuse a run it cannot plan.
@@ -170,14 +165,14 @@ class InfoBatchSampler(Sampler):
             PassOrder: What it trains, over all ranks.
         """
         assert self._schedule is not None
-        self.epoch, self._start = self._schedule.pass_index + 1, 0
+        self.epoch, self.start = self._schedule.pass_index + 1, 0
         self._order = self._planned_order()
         return self._order
 
     def continue_at(self, consumed: int) -> None:
         """Have the next iterator begin where so many samples of the pass, over all ranks, are done:
         a second ``runner.train()`` continues an interrupted pass."""
-        self._start = consumed
+        self.start = consumed
 
     @property
     def order(self) -> PassOrder:
@@ -219,13 +214,8 @@ class InfoBatchSampler(Sampler):
             tuple[Tensor, Tensor]: Indices, int64 [M] in order, and their weights, float32 [M]; M
             is the same on every rank.
         """
-        indices, weights = self.order.of_rank(self._start, self.rank, self.shape)
+        indices, weights = self.order.of_rank(self.start, self.rank, self.shape)
         return indices.long(), weights
-
-    @property
-    def start(self) -> int:
-        """int: How many samples of the pass, over all ranks, are done before the next iterator."""
-        return self._start
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the indices that this rank still has to train in this pass.
@@ -234,9 +224,9 @@ class InfoBatchSampler(Sampler):
         loop's, and later ones (of mmpretrain's ``PreciseBNHook``) begin at the beginning.
         For a :class:`~mm_infobatch.SeededDataset` the indices carry seed and pass.
         """
-        indices = as_integers(self.order.of_rank(self._start, self.rank, self.shape)[0])
+        indices = as_integers(self.order.of_rank(self.start, self.rank, self.shape)[0])
         if self._in_run:
-            self._start = 0
+            self.start = 0
         if isinstance(self.dataset, SeededDataset):
             seed, epoch = self.seed, self.epoch
             return (PassIndex(index, seed, epoch) for index in indices)
@@ -244,8 +234,8 @@ class InfoBatchSampler(Sampler):
 
     def __len__(self) -> int:
         """The number of samples of this rank in the whole pass."""
-        due = self.order.rank_samples(self._start, self.shape)
-        return self._start // self.world_size + due
+        due = self.order.rank_samples(self.start, self.shape)
+        return self.start // self.world_size + due
 
     def state_dict(self, consumed: int = 0) -> Dict[str, Any]:
         """The state, as tensors and plain numbers.
@@ -302,4 +292,4 @@ class InfoBatchSampler(Sampler):
         if self._schedule is not None and not self._in_run:
             self._schedule.skip_to(self.epoch, self.epoch)
         self._planned_from = self.scores.version
-        self._start = int(state_dict['consumed'])
+        self.start = int(state_dict['consumed'])

@@ -137,32 +137,40 @@ class Classifier(BaseModel):
 
 
 def small_runner(
-    work_dir, train_cfg, length=24, sampler=None, drop_last=False, runner=Runner, **kwargs
+    work_dir,
+    train_cfg,
+    length=24,
+    sampler=None,
+    drop_last=False,
+    batch_size=4,
+    runner=Runner,
+    **kwargs,
 ):
-    """A Runner over :class:`Points`, in batches of 4.
+    """A Runner over :class:`Points`.
 
     Args:
         work_dir: Where it writes.
         train_cfg (dict): The loop.
         length (int): The number of samples.
         sampler (dict): More of the sampler.
-        drop_last (bool): Whether a batch of fewer than 4 is left out.
+        drop_last (bool): Whether a batch that is not full is left out.
+        batch_size (int): The samples of a batch.
         runner (type): Its class.
     """
+    kwargs.setdefault('model', Classifier())
+    kwargs.setdefault('custom_hooks', [dict(type='InfoBatchHook')])
+    kwargs.setdefault('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.1)))
     return runner(
-        model=Classifier(),
         work_dir=str(work_dir),
         train_dataloader=dict(
             dataset=Points(length),
-            batch_size=4,
+            batch_size=batch_size,
             num_workers=0,
             drop_last=drop_last,
             sampler=dict(type='InfoBatchSampler', **(sampler or {})),
             collate_fn=dict(type='default_collate'),
         ),
         train_cfg=train_cfg,
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-        custom_hooks=[dict(type='InfoBatchHook')],
         randomness=dict(seed=0),
         log_level='ERROR',
         experiment_name=uuid.uuid4().hex,

@@ -3,6 +3,7 @@
 import importlib
 import io
 import itertools
+import json
 import math
 import random
 import warnings
@@ -148,6 +149,51 @@ def test_before_its_last_pass_the_end_is_estimated_from_the_pass_that_runs():
         schedule.advance()
     schedule.begin_pass(5)
     assert schedule.expected_iters == 6 + 3 * 5 + 4 * 10
+
+
+@pytest.mark.parametrize('total, length', SCHEDULES)
+def test_the_estimate_is_the_end_where_later_passes_are_as_long_as_this_one(total, length):
+    """A part of an iteration counts as one: 4 of 10 steps take 3 of 6 iterations."""
+    for pass_iters in range(1, length + 1):
+        schedule = PassSchedule(total, length, delta=1)
+        schedule.begin_pass(pass_iters)
+        estimate = schedule.expected_iters
+        while not schedule.done:
+            schedule.advance()
+            if schedule.pass_done and not schedule.done:
+                schedule.begin_pass(pass_iters)
+            assert schedule.expected_iters == estimate
+        assert schedule.iters == estimate
+
+
+def test_the_estimate_of_a_cut_off_pass_is_rounded_up():
+    schedule = PassSchedule(24, 10, delta=1)
+    schedule.begin_pass(6)
+    assert schedule.expected_iters == 6 + 6 + 3  # 2.4 of 6
+
+
+@pytest.mark.parametrize(
+    'total, length, delta, prunes',
+    [
+        (20, 10, 0.5, False),  # the second pass begins at delta, so it anneals
+        (20, 10, 0.51, True),
+        (20, 10, 0.49, False),
+        (80, 10, 0.125, False),
+        (80, 10, 0.875, True),
+        (10, 10, 1, False),
+        (11, 10, 1, True),
+        (80, 10, 0, False),
+    ],
+)
+def test_a_run_in_which_no_pass_can_prune_is_known_beforehand(total, length, delta, prunes):
+    schedule = PassSchedule(total, length, delta=delta)
+    assert schedule.will_prune is prunes
+    assert ('so nothing will be skipped' in (schedule.warning() or '')) == (
+        delta > 0 and not prunes
+    )
+    begun = []
+    run(schedule, lambda schedule: begun.append(schedule.anneals) or schedule.pass_length)
+    assert any(not anneals for anneals in begun[1:]) is prunes
 
 
 def test_a_budget_of_iterations_follows_iterations():
@@ -382,6 +428,23 @@ def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_non
     second.train()
     assert unseen == {1: 4, 2: 0}
     assert second.train_loop.schedule.progress == 1
+
+
+@pytest.mark.parametrize('max_iters', [15, 13, 20])
+def test_the_saving_counts_the_share_of_a_pass_in_which_the_run_ends(tmp_path, max_iters):
+    # 24 samples in fours: the unpruned run trains 4 a step, and ends within a pass.
+    loop = dict(type='InfoBatchIterLoop', max_iters=max_iters, val_interval=100)
+    runner = small_runner(tmp_path, loop, sampler=dict(delta=1.0))
+    runner.train()
+    report = json.loads((tmp_path / 'infobatch.json').read_text())
+    trained, totals = len(runner.model.seen), report['totals']
+    assert totals['samples_trained'] == trained < 4 * max_iters
+    kept = report['passes'][-1]['kept']
+    share = report['passes'][-1]['trained'] / kept
+    assert 0 < share < 1
+    whole = max_iters // 6 * 24
+    assert totals['samples_full'] == whole + round(24 * share)
+    assert totals['saving'] == pytest.approx(1 - trained / totals['samples_full'])
 
 
 def test_a_schedule_written_in_passes_is_one_written_in_steps():

@@ -78,18 +78,22 @@ def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
     return sampler
 
 
-def check_has_hook(runner: Any) -> None:
+def check_has_hook(runner: Any) -> Any:
     """Refuse to train with our loop and without our hook.
+
+    Returns:
+        InfoBatchHook: Our hook.
 
     Raises:
         ValueError: If no hook, or more than one, would begin passes.
     """
-    hooks = [hook for hook in runner.hooks if hasattr(hook, 'before_train_pass')]
+    hooks = [hook for hook in runner.hooks if getattr(hook, 'begins_passes', False)]
     if len(hooks) != 1:
         raise ValueError(
             f'{type(runner.train_loop).__name__} needs one InfoBatchHook, which hands weights to '
             f'the losses and takes scores back, but there are {len(hooks)}; write {HOOK_LINE}'
         )
+    return hooks[0]
 
 
 def check_loop(loop: Any) -> None:

@@ -9,9 +9,9 @@ from mmengine.logging import MessageHub
 from torch import Tensor
 
 from ..passes.order import PassOrder
-from ..passes.sample_counter import SampleCounter
 from ..passes.schedule import PassSchedule
 from ..policies.thresholds import mean_score
+from ..sampler import InfoBatchSampler
 
 VERSION = 1
 
@@ -42,15 +42,23 @@ class RunReport:
         finished (bool): Whether the schedule has been walked to its end.
 
     Args:
-        settings (dict): See above.
-        counter (SampleCounter): The samples that the passes train.
+        sampler (InfoBatchSampler): The sampler of the run.
+        schedule (PassSchedule): Its schedule.
     """
 
-    def __init__(self, settings: Dict[str, Any], counter: SampleCounter) -> None:
-        self.settings = settings
-        self._counter = counter
+    def __init__(self, sampler: InfoBatchSampler, schedule: PassSchedule) -> None:
+        self.settings: Dict[str, Any] = dict(
+            policy=repr(sampler.policy),
+            delta=sampler.delta,
+            seed=sampler.seed,
+            num_samples=len(sampler.scores),
+            world_size=sampler.shape.world_size,
+            batch_size=sampler.shape.batch_size,
+            **schedule.settings(),
+        )
+        self._counter = sampler.counter
         self.passes: List[Dict[str, Any]] = []
-        self.schedule_iterations = int(settings['schedule_iterations'])
+        self.schedule_iterations = schedule.total
         self.finished = False
 
     def begin_pass(

@@ -1,0 +1,94 @@
+"""Groups of accumulated gradients, in a run whose last iteration is known late."""
+
+from typing import Any, Optional, Tuple
+
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+
+from ..passes.schedule import PassSchedule
+
+
+class Accumulation:
+    """Tells an optimizer wrapper how many iterations each group of accumulated gradients has.
+
+    A group has ``accumulative_counts`` iterations, and its last one updates. Only the last group
+    of a run is shorter, which mmengine reads from the length of the run when training starts. A
+    pruned run ends earlier, and on fewer ranks than it began with a run may end later. So the
+    wrapper is told of one group at a time: of its length, as far as the end of the run is known.
+
+    By epoch, groups end with each pass where those of the unpruned run do, that is where
+    ``accumulative_counts`` divides the iterations of a pass over all data. The last group of a
+    pruned pass is shorter then, and a checkpoint that is written after the pass misses no
+    gradients.
+
+    An :class:`~mmengine.optim.OptimWrapperDict` is left as it is: mmengine leaves it to the model
+    how often each of its wrappers updates, and tells none of them of a last iteration.
+
+    Args:
+        optim_wrapper (BaseOptimWrapper): The optimizer wrapper of the run.
+        schedule (PassSchedule): The schedule of the run.
+        by_epoch (bool): Whether the run's epochs are passes.
+    """
+
+    def __init__(self, optim_wrapper: Any, schedule: PassSchedule, by_epoch: bool) -> None:
+        self._wrapper, self._schedule = optim_wrapper, schedule
+        self._counts = 1  # DeepSpeed's wrapper has none: the engine accumulates
+        if isinstance(optim_wrapper, OptimWrapper) and not isinstance(
+            optim_wrapper, OptimWrapperDict
+        ):
+            self._counts = optim_wrapper._accumulative_counts
+        self._by_epoch = by_epoch
+        self._length: Optional[int] = None  # of the open group
+
+    @property
+    def _with_passes(self) -> bool:
+        """bool: Whether groups end with each pass."""
+        return self._by_epoch and self._schedule.pass_length % self._counts == 0
+
+    def fit(self) -> None:
+        """Set the wrapper's counts for the iteration that begins."""
+        counts, wrapper = self._counts, self._wrapper
+        if counts == 1:
+            return
+        done, end = self._position()
+        length = min(counts, max(end, done + 1) - done // counts * counts)
+        if done % counts and self._length is not None and self._length != length:
+            # The last pass is shorter than a group, and began in this one: what has been
+            # accumulated was divided by the length that the group was expected to have.
+            for parameters in wrapper.optimizer.param_groups:
+                for parameter in parameters['params']:
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(self._length / length)
+        self._length = length
+        wrapper._inner_count = done
+        wrapper._max_counts = done // counts * counts + length  # of this group
+        wrapper._remainder_counts = length % counts
+
+    def _position(self) -> Tuple[int, int]:
+        """The iterations done, and those at which groups end, since a group began."""
+        schedule = self._schedule
+        if not self._with_passes:
+            return schedule.iters, schedule.expected_iters
+        return schedule.pass_iter, schedule.pass_iters
+
+    def warning(self) -> Optional[str]:
+        """What a run that resumes has lost of the group in which its checkpoint was written.
+
+        Returns:
+            str, optional: A warning, where mmengine gives none, or one that does not hold.
+        """
+        counts, schedule = self._counts, self._schedule
+        if counts == 1 or not self._with_passes:
+            return None
+        lost = 0 if schedule.pass_over else schedule.pass_iter % counts
+        if lost:
+            return (
+                f'the checkpoint was written after {lost} of the {counts} iterations of a group '
+                'of accumulated gradients, which no checkpoint holds: the rest of the group '
+                'updates without them. A checkpoint after an epoch misses none'
+            )
+        if schedule.iters % counts:
+            return (
+                'no gradients are lost, though mmengine warns of it: groups of accumulated '
+                'gradients end with each epoch'
+            )
+        return None

@@ -1,0 +1,190 @@
+"""Hooks that are called once for each step of the schedule, instead of once an iteration."""
+
+import copy
+import types
+from typing import Any, Iterable, List, Sequence, Tuple
+
+from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook, RuntimeInfoHook
+
+from ..passes.schedule import PassSchedule
+
+# What these hooks do at an iteration is a function of the schedule: learning rate and momentum,
+# averaged weights, a parameter that warms up. Their settings in iterations are steps of it.
+BY_STEPS = (
+    'mmengine.hooks.param_scheduler_hook.ParamSchedulerHook',
+    'mmengine.hooks.ema_hook.EMAHook',
+    'mmpretrain.engine.hooks.densecl_hook.DenseCLHook',
+    'mmpretrain.engine.hooks.swav_hook.SwAVHook',
+    'mmpretrain.engine.hooks.warmup_param_hook.WarmupParamHook',
+)
+# And these belong to an iteration of the run itself.
+BY_ITERATIONS = (CheckpointHook, IterTimerHook, LoggerHook, RuntimeInfoHook)
+BY_STEPS_LINE = "custom_hooks=[dict(type='InfoBatchHook', by_steps=['MyHook'])]"
+
+
+def sharing(original: Any, *mixins: type, **attributes: Any) -> Any:
+    """An object with the attributes of another one, of a class derived from that one's.
+
+    Args:
+        original (object): What is set on one of the two is seen on the other.
+        *mixins: Further base classes, which come first.
+        **attributes: Methods and properties that the class has besides.
+
+    Returns:
+        object: An instance of a class of the same name.
+    """
+    base = type(original)
+    body = dict(attributes, __module__=base.__module__, __doc__=base.__doc__)
+    cls: Any = types.new_class(base.__name__, (*mixins, base), exec_body=lambda ns: ns.update(body))
+    made = object.__new__(cls)
+    object.__setattr__(made, '__dict__', original.__dict__)
+    return made
+
+
+class _Steps:
+    """How far a hook has walked the schedule, and the runner as it would be in the unpruned run.
+
+    Args:
+        runner (Runner): The runner.
+        schedule (PassSchedule): The schedule of its training loop.
+
+    Attributes:
+        done (int): The steps that the hook has walked: what the runner that it sees has as
+            ``iter``.
+        begun (bool): Whether the hook has begun the next step.
+        runner (Runner): The runner that it sees: ``iter`` and ``max_iters`` count steps, and the
+            training dataloader has the length of a pass over all data.
+    """
+
+    def __init__(self, runner: Any, schedule: PassSchedule) -> None:
+        self.schedule = schedule
+        self.done, self.begun = schedule.walked, False
+        dataloader = sharing(runner.train_loop.dataloader, __len__=lambda _: schedule.pass_length)
+        loop = sharing(
+            runner.train_loop,
+            iter=property(lambda _: self.done),
+            max_iters=property(lambda _: schedule.total),
+            dataloader=property(lambda _: dataloader),
+        )
+        self.runner = sharing(runner, _train_loop=property(lambda _: loop))
+
+    def goal(self, iters: int) -> int:
+        """The steps that are done after an iteration.
+
+        Args:
+            iters (int): The iterations done before it.
+        """
+        schedule = self.schedule
+        if schedule.iters <= iters:  # a hook that runs before InfoBatchHook, which advances it
+            schedule = copy.copy(schedule)
+            schedule.advance()
+        return schedule.walked
+
+
+class StepwiseHook(Hook):
+    """Calls a hook once for each step of the schedule, instead of once an iteration.
+
+    An instance takes the place of a hook: its class is derived from this one and from the hook's
+    own, so that it has the hook's attributes and every other hook point. In an iteration of a
+    pruned pass that walks several steps the hook is called several times, and in one that walks
+    none, as on fewer ranks, not at all. So a hook that counts its calls, or acts where
+    ``runner.iter`` equals some number, does what it does in the unpruned run.
+    """
+
+    __slots__ = ('_infobatch_steps',)  # not in __dict__, which is the hook's
+    _infobatch_steps: _Steps
+
+    def before_train(self, runner: Any) -> None:
+        """Begin training, with the length of the schedule."""
+        loaded = self._infobatch_steps.schedule.iters == runner.iter
+        super().before_train(self._infobatch_steps.runner if loaded else runner)
+
+    def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """Begin the next step, if the iteration before has ended one."""
+        steps = self._infobatch_steps
+        if not steps.begun:
+            steps.begun = True
+            super().before_train_iter(steps.runner, *args, **kwargs)
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """End the step, then begin and end those that the iteration has walked besides."""
+        steps = self._infobatch_steps
+        goal = steps.goal(runner.iter)
+        while steps.done < goal:
+            # The arguments of before_train_iter are the first two of after_train_iter's.
+            first = {key: kwargs[key] for key in ('batch_idx', 'data_batch') if key in kwargs}
+            self.before_train_iter(runner, *args[:2], **first)
+            super().after_train_iter(steps.runner, *args, **kwargs)
+            steps.done, steps.begun = steps.done + 1, False
+
+
+def is_any(instance: Any, names: Iterable[str]) -> bool:
+    """Whether an object is an instance of a class of one of these names, dotted or not."""
+    found = {
+        name
+        for cls in type(instance).__mro__
+        for name in (cls.__name__, f'{cls.__module__}.{cls.__qualname__}')
+    }
+    return not found.isdisjoint(names)
+
+
+def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str] = ()) -> None:
+    """Put a :class:`StepwiseHook` in the place of each hook that follows the schedule.
+
+    Where there is one already, as when a runner trains again, it stays.
+
+    Args:
+        runner (Runner): The runner, whose list of hooks is changed.
+        schedule (PassSchedule): The schedule of its training loop.
+        names (Sequence[str]): Further classes of hooks, from ``InfoBatchHook(by_steps=...)``.
+    """
+    hooks: List[Hook] = runner.hooks
+    for index, hook in enumerate(hooks):
+        if isinstance(hook, StepwiseHook):
+            if hook._infobatch_steps.schedule is not schedule:  # the runner has another loop
+                hook._infobatch_steps = _Steps(runner, schedule)
+        elif is_any(hook, (*BY_STEPS, *names)):
+            hooks[index] = stepwise = sharing(hook, StepwiseHook)
+            stepwise._infobatch_steps = _Steps(runner, schedule)
+
+
+def resume_steps(runner: Any, done: int) -> None:
+    """Have each :class:`StepwiseHook` go on behind so many steps, as its own state does."""
+    for hook in runner.hooks:
+        if isinstance(hook, StepwiseHook):
+            hook._infobatch_steps.done, hook._infobatch_steps.begun = done, False
+
+
+def require_by_steps(names: Any) -> Tuple[str, ...]:
+    """Take the argument ``by_steps`` of :class:`~mm_infobatch.InfoBatchHook`.
+
+    Raises:
+        TypeError: If it is no list of names.
+    """
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f'by_steps={names!r} has to be a list of names of classes of hooks; write '
+            f'{BY_STEPS_LINE}'
+        )
+    return tuple(names)
+
+
+def check_by_steps(runner: Any, names: Sequence[str]) -> None:
+    """Refuse names of hooks that are not there, or that cannot be called by steps.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in names:
+        hooks = [hook for hook in runner.hooks if is_any(hook, [name])]
+        if not hooks:
+            there = ', '.join(type(hook).__name__ for hook in runner.hooks)
+            raise ValueError(
+                f'by_steps names {name!r}, but the hooks of this run are {there}; name one of '
+                f'them, or remove it from {BY_STEPS_LINE}'
+            )
+        if any(isinstance(hook, BY_ITERATIONS) for hook in hooks):
+            raise ValueError(
+                f'by_steps names {name!r}, which logs or saves iterations of the run, so it cannot '
+                f'be called several times in one; remove it from {BY_STEPS_LINE}'
+            )

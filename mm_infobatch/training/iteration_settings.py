@@ -1,0 +1,290 @@
+"""Settings that count iterations of the run, of which a pruned run makes fewer than its schedule.
+
+What belongs to the schedule follows it: the length of the run, ``val_begin`` and the milestones of
+``dynamic_intervals`` in the loops, schedulers, and the hooks of ``BY_STEPS``. Settings in epochs
+mean what they meant, and intervals count iterations, as the log does. The rest is found here and
+named in a warning. A setting that lies in the first pass is left out: that pass trains all samples.
+"""
+
+import dis
+import inspect
+import re
+import reprlib
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.model import MomentumAnnealingEMA, is_model_wrapper
+from mmengine.optim.scheduler.param_scheduler import ReduceOnPlateauParamScheduler
+from mmengine.runner import IterBasedTrainLoop
+
+from ..arguments import whole_number
+from ..passes.schedule import PassSchedule
+from .by_steps import BY_ITERATIONS, StepwiseHook, is_any
+
+TOOLBOXES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mm_infobatch', 'torch')
+# Names of settings: when, in what is counted, how often, and those that are none of iterations.
+TIME = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
+COUNTED = re.compile('iter|step')
+HOW_OFTEN = re.compile('interval|every|freq|period')
+OTHER = re.compile('epoch|seed|priority|size|worker|class')
+POSITION = {'iter', '_iter', 'max_iters', '_max_iters', 'every_n_train_iters'}
+LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
+TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that counts iterations of the run.
+
+    Args:
+        owner (str): The class of a hook or scheduler, or the path of a module of the model.
+        text (str): What it is, such as ``begin_iter=50``.
+        value (int, optional): The iteration, where it is one number. Defaults to None.
+        hook (bool): Whether the owner is a hook that can be called by steps. Defaults to False.
+    """
+
+    owner: str
+    text: str
+    value: Optional[int] = None
+    hook: bool = False
+
+    def __str__(self) -> str:
+        return f'{self.owner}.{self.text}'
+
+
+class IterationSettings:
+    """The settings of a run that count its iterations, and what is logged of them.
+
+    Args:
+        runner (Runner): The runner, when training has started.
+        schedule (PassSchedule): The schedule of its training loop.
+
+    Attributes:
+        settings (list[Setting]): Those that were found; none where a step is an iteration.
+    """
+
+    def __init__(self, runner: Any, schedule: PassSchedule) -> None:
+        self._schedule = schedule
+        self._told = [False, False]  # the settings, the same shares of the expected end
+        self.settings: List[Setting] = []
+        if schedule.budget == 'passes' and schedule.delta > 0:
+            found = [*_of_hooks(runner, schedule), *_of_model(runner.model, schedule)]
+            self.settings = list(dict.fromkeys(found))
+
+    def warning(self) -> Optional[str]:
+        """What to log when a pass has begun.
+
+        Returns:
+            str, optional: At the first call, a warning that names the settings. When the end of
+            the run can be estimated, where they would have the share that they were written for.
+        """
+        schedule = self._schedule
+        estimated = schedule.expected_iters < schedule.total
+        if not self.settings or self._told[0] and (self._told[1] or not estimated):
+            return None
+        first, self._told = not self._told[0], [True, estimated]
+        lines = []
+        if first:
+            hooks = list(dict.fromkeys(each.owner for each in self.settings if each.hook))
+            lines += [
+                f'{", ".join(map(str, self.settings))}: such settings count iterations of this '
+                f'run, which ends before iteration {schedule.total}, the end of its schedule'
+            ]
+            if hooks:
+                lines += [
+                    f"With custom_hooks=[dict(type='InfoBatchHook', by_steps={hooks!r})] the hook "
+                    'is called once for each step of the schedule, and its settings mean what they '
+                    'meant'
+                ]
+            lines += ['Or write the same share of the iterations that the run makes']
+        if estimated:
+            lines += [f'The run is expected to end at iteration {schedule.expected_iters}']
+            lines += [self._share(each) for each in self.settings if each.value]
+        elif first:
+            lines += ['The log shows its expected end from the second pass on']
+        return '. '.join(lines)
+
+    def _share(self, setting: Setting) -> str:
+        expected, total = self._schedule.expected_iters, self._schedule.total
+        assert setting.value is not None
+        reached = '' if setting.value < expected else ', and is not reached'
+        return f'{setting} is the share of iteration {setting.value * expected // total}{reached}'
+
+
+# ------------------------------------------------------------------- hooks and schedulers
+
+
+def _of_hooks(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
+    by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
+    configs = runner.cfg.get('custom_hooks') or []
+    for hook in runner.hooks:
+        if isinstance(hook, StepwiseHook):
+            continue
+        name = type(hook).__name__
+        if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+            yield from _numbers(name, 'save_begin', hook.save_begin, schedule)
+            if not hook.save_last:
+                yield from _numbers(name, 'interval', hook.interval, schedule)
+        if isinstance(hook, EarlyStoppingHook) and by_iteration:
+            yield Setting(name, f'patience={hook.patience} (of validations)')
+        if is_any(hook, ['PreciseBNHook']) and by_iteration:
+            yield from _numbers(name, 'interval', hook.interval, schedule)
+        yield from _of_code(hook, name, configs, schedule)
+    schedulers = runner.param_schedulers or []
+    lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
+    for scheduler in (each for schedulers in lists for each in schedulers):
+        if isinstance(scheduler, ReduceOnPlateauParamScheduler) and by_iteration:
+            text = f'patience={scheduler.patience}, cooldown={scheduler.cooldown} (of validations)'
+            yield Setting(type(scheduler).__name__, text)
+
+
+def _of_code(
+    hook: Hook, name: str, configs: Sequence[Any], schedule: PassSchedule
+) -> Iterator[Setting]:
+    """What a hook that is no toolbox's own does by iterations, as its code and attributes say."""
+    by_steps = not isinstance(hook, BY_ITERATIONS)
+    by_iteration = False
+    beside: Set[str] = set()
+    for cls in _own_classes(hook):
+        for function, reads in _functions(cls):
+            by_iteration |= function in ('before_train_iter', 'after_train_iter')
+            if not reads.position:
+                continue
+            by_iteration, beside = True, beside | reads.names
+            if reads.names & LENGTH or reads.stores and reads.names & TRAINED:
+                yield Setting(name, f'{function} (which reads the iteration)', hook=by_steps)
+    if not by_iteration:
+        return
+    arguments = dict(vars(hook))
+    for config in configs:
+        if isinstance(config, dict) and str(config['type']).split('.')[-1] == name:
+            arguments.update(config)
+    for argument, value in arguments.items():
+        bare = argument.strip('_').lower()
+        if getattr(hook, 'by_epoch', False) and 'iter' not in bare:
+            continue
+        if argument in beside or any(kind.search(bare) for kind in (TIME, COUNTED, HOW_OFTEN)):
+            yield from _numbers(name, argument.strip('_'), value, schedule, by_steps)
+
+
+def _numbers(
+    owner: str, name: str, value: Any, schedule: PassSchedule, hook: bool = False
+) -> Iterator[Setting]:
+    """The setting, if a number of it lies behind the first pass.
+
+    An interval counts if it is longer than half of the schedule: it says when, not how often.
+    """
+    whole = schedule.pass_index > 0 or schedule.pass_iters == schedule.pass_length
+    least: float = schedule.pass_length if whole else 1  # a static policy prunes the first pass
+    if HOW_OFTEN.search(name.lower()):
+        least = max(least, schedule.total / 2)
+    if not OTHER.search(name.lower()) and any(number > least for number in _flat(value)):
+        number = int(value) if whole_number(value) else None
+        yield Setting(owner, f'{name}={reprlib.repr(value)}', number, hook)
+
+
+def _flat(value: Any) -> Iterator[float]:
+    """The whole numbers in a value, and in lists and dicts of it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _flat(each)
+    elif whole_number(value):
+        yield value
+
+
+# ---------------------------------------------------------------------------- the model
+
+
+def _of_model(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
+    if is_model_wrapper(model):
+        model = model.module
+    known: Dict[type, bool] = {}
+    for path, module in model.named_modules(prefix='model'):
+        cls = type(module)
+        if cls not in known:
+            classes = _own_classes(module, TOOLBOXES[:2] + ('torch',))
+            known[cls] = any(reads.hub for each in classes for _, reads in _functions(each))
+        owner = f'{path} ({cls.__name__})'
+        if known[cls]:
+            yield from _of_reader(module, owner, schedule)
+        elif _own_classes(module):  # it may count its calls
+            for name, value in vars(module).items():
+                if TIME.search(name) and COUNTED.search(name):
+                    yield from _numbers(owner, name, value, schedule)
+        if isinstance(module, MomentumAnnealingEMA):
+            yield Setting(owner, f'gamma={module.gamma} (of updates)')
+
+
+def _of_reader(module: Any, owner: str, schedule: PassSchedule) -> Iterator[Setting]:
+    """What a module does by the iteration that it reads from a message hub."""
+    arguments = dict(vars(module))
+    for value in vars(module).values():
+        arguments.update(value if isinstance(value, dict) else {})
+    timed = {
+        str(name): value
+        for name, value in arguments.items()
+        if (TIME.search(str(name)) or COUNTED.search(str(name))) and any(_flat(value))
+    }
+    for name, value in timed.items():
+        yield from _numbers(owner, name, value, schedule)
+    if not timed:
+        yield Setting(owner, 'forward (which reads the iteration)')
+
+
+# ---------------------------------------------------------------------------------- code
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """What the code of a function reads.
+
+    Args:
+        names (set[str]): Attributes.
+        hub (bool): Whether it reads the iteration, or the last one, from a message hub.
+        stores (bool): Whether it sets an attribute or an item.
+    """
+
+    names: Set[str]
+    hub: bool
+    stores: bool
+
+    @property
+    def position(self) -> bool:
+        """bool: Whether it reads how far the run is."""
+        return self.hub or bool(self.names & POSITION)
+
+
+def _own_classes(instance: Any, others: Sequence[str] = TOOLBOXES) -> List[type]:
+    """The classes of an object that are defined in none of these packages."""
+    classes = type(instance).__mro__[:-1]
+    return [cls for cls in classes if cls.__module__.split('.')[0] not in others]
+
+
+def _functions(cls: type) -> Iterator[Tuple[str, _Reads]]:
+    """The functions that a class defines, and what each reads."""
+    for name, function in vars(cls).items():
+        function = getattr(function, 'fget', None) or getattr(function, '__func__', function)
+        code = getattr(inspect.unwrap(function), '__code__', None)
+        if isinstance(code, CodeType):
+            yield name, _read(code)
+
+
+def _read(code: CodeType) -> _Reads:
+    names: Set[str] = set()
+    strings: Set[str] = set()
+    stores = False
+    codes = [code]
+    while codes:
+        code = codes.pop()
+        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+        strings |= {each for each in code.co_consts if isinstance(each, str)}
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in ('LOAD_ATTR', 'LOAD_METHOD'):
+                names.add(instruction.argval)
+            stores |= instruction.opname in ('STORE_ATTR', 'STORE_SUBSCR')
+            stores |= instruction.argval == 'setattr'
+    return _Reads(names, 'get_info' in names and bool(strings & POSITION), stores)

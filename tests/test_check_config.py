@@ -72,8 +72,9 @@ PARTS = [
 ]
 SETTINGS = [
     ('train_cfg.budget', 'iters', "train_cfg.budget='iters' is neither 'passes' nor 'iterations'"),
-    ('train_cfg.max_iters', '5', "train_cfg.max_iters='5' has to be an integer above 0"),
-    ('train_cfg.val_interval', 0, 'train_cfg.val_interval=0 has to be an integer above 0'),
+    ('train_cfg.max_iters', '5', "train_cfg.max_iters='5' has to be an integer of at least 1"),
+    ('train_cfg.val_interval', 0, 'train_cfg.val_interval=0 has to be an integer of at least 1'),
+    ('train_cfg.val_begin', 1.5, 'train_cfg.val_begin=1.5 has to be an integer of at least 0'),
     ('train_cfg.max_iter', 5, "InfoBatchIterLoop does not take 'max_iter'; it takes max_iters"),
     ('train_cfg', dict(type='InfoBatchIterLoop'), 'train_cfg: InfoBatch.*Loop needs max_'),
     ('train_cfg.by_epoch', False, 'by_epoch=False and type=.*mmengine takes only one.*_delete_=T'),

@@ -503,13 +503,16 @@ def test_a_head_is_no_loss_for_its_name_its_module_or_its_parameter():
     cfg.model.auxiliary_head.type = 'HeadWithLoss'
     cfg.model.decode_head.loss_branch = dict(type='FCNHead', loss_decode=CE)
     cfg.model.neck = dict(type='OddHead', objective=CE)
-    cfg.model.losses = dict(type='Linear', in_features=1, out_features=1)
+    cfg.model.losses = dict(type='mmpretrain.GlobalAveragePooling')
+    cfg.model.loss_head = dict(type=OddHead)
+    cfg.model.last = dict(type=named('HeadWithoutLoss', OddHead))
     model = convert(cfg).model
     assert model.auxiliary_head.loss_decode.type == 'InfoBatchLoss'
     assert model.auxiliary_head.type == 'HeadWithLoss'
     assert model.decode_head.loss_branch == dict(type='FCNHead', loss_decode=wrapped(CE))
     assert model.neck == dict(type='OddHead', objective=wrapped(CE))
-    assert model.losses == cfg.model.losses
+    for name in ('losses', 'loss_head', 'last'):
+        assert model[name] == cfg.model[name]
 
 
 @pytest.mark.parametrize('kind', ['Criteria', 'CriteriaLoss'])

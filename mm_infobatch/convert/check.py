@@ -126,9 +126,8 @@ def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
     check_arguments('train_cfg', train_cfg, cls)
     if length in train_cfg:
         require_count(f'train_cfg.{length}', train_cfg[length])
-    begin = train_cfg.get('val_begin', 1)
     require_validation(
-        int(begin) if isinstance(begin, bool) else begin,  # mmengine's loops take True for 1
+        train_cfg.get('val_begin', 1),
         train_cfg.get('val_interval', 1),
         train_cfg.get('dynamic_intervals'),
     )

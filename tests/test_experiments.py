@@ -27,7 +27,7 @@ import _welch
 import render_docs
 import report
 import run_experiment
-import train
+from mm_infobatch.cli import train
 from mm_infobatch.policies import SoftPruning
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -122,6 +122,7 @@ BAD = [
     (['convert', 'ok.py', '-o', 'file/x.py'], "--out 'file/x.py': cannot be written"),
     (['convert', 'broken.py', '-o', 'x.py'], "config 'broken.py' cannot be read: SyntaxError"),
     (['convert', 'name.py', '-o', 'x.py'], "NameError: name 'nothing' is not defined"),
+    (['convert', 'base.py', '-o', 'x.py'], 'cannot be read: FileNotFoundError: '),
     (['convert', 'import.py', '-o', 'x.py'], "No module named 'not_there'. Python looks for"),
     (['convert', 'raises.py', '-o', 'x.py'], 'ValueError: of their own'),
     (['convert', 'ok.py', '-o', 'x.py', '--cfg-options', 'a'], "'a' is not a pair"),
@@ -152,6 +153,7 @@ def folder(tmp_path_factory):
     runs.classification_config('data', str(folder / 'run')).dump(folder / 'ok.py')
     (folder / 'broken.py').write_text('model = dict(')
     (folder / 'name.py').write_text('a = nothing\n')
+    (folder / 'base.py').write_text("_base_ = './no_such_base.py'\n")
     for name, module in (('import', 'not_there'), ('raises', 'their_module')):
         (folder / f'{name}.py').write_text(
             f"custom_imports = dict(imports=['{module}'], allow_failed_imports=False)\n"
@@ -182,6 +184,7 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(
     *usage, line = said.err.splitlines()
     assert info.value.code == 2 and said.out == ''
     assert re.match(r'mm-infobatch( \w+)*: error: ', line) and message in line
+    assert 'mmengine/' not in line, 'a place in the code of others'
     assert not usage or usage[0].startswith('usage: mm-infobatch'), said.err
     made = {path.relative_to(folder).parts[0] for path in folder.rglob('*') if path not in before}
     assert made <= {'__pycache__'}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from . import reductions, unknown
 from .calls import Call
+from .compiling import is_compiling
 from .formulas import FORMULAS, Formula
 from .parts import Decomposition, Parts
 from .trust import UNKNOWN, Kind, inherited_kind, kind_of
@@ -115,6 +116,8 @@ def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:
     """
     loss_weight = loss.loss_weight
     if loss_weight == 1 or kind.name == 'RegressionLoss':  # which multiplies its map
+        return loss, 1
+    if kind.name == 'LabelSmoothLoss' and is_compiling():  # no bound method can be made there
         return loss, 1
     view = object.__new__(type(loss))  # copy.copy takes 10 us
     view.__dict__.update(loss.__dict__, loss_weight=1.0)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .calls import Call
+from .compiling import is_compiling
 from .parts import Comparison, Parts
 from .reductions import Divisor, factor_of, per_sample
 from .weights import Factor, Weights
@@ -29,12 +30,14 @@ def take_apart(loss: Any, call: Call, weights: Weights) -> Parts:
     Raises:
         ValueError: If it gives no map with ``reduction_override='none'``.
     """
+    # What is compiled cannot put back a state.
+    spare = torch.no_grad() if is_compiling() else spare_evaluation(loss)
     if weights.uniform:
-        with spare_evaluation(loss):
+        with spare:
             values = map_of(loss, call, weights)
         own = call.of(loss)
     else:
-        with spare_evaluation(loss):
+        with spare:
             own = call.of(loss)
         values = map_of(loss, call, weights)
     if not isinstance(own, Tensor):

@@ -1,7 +1,7 @@
 """The loss wrapper: weights of the samples in, scores of the samples out."""
 
 import inspect
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import torch
 from mmengine.registry import MODELS
@@ -15,6 +15,33 @@ from .decompositions import find
 from .hooked import changed_by_hooks
 from .parts import Comparison, Decomposition, Parts
 from .weights import Weights
+
+
+class Evaluation(NamedTuple):
+    """A call of the loss.
+
+    Attributes:
+        value (Tensor): What was trained, detached.
+        scores (Tensor): float32 [B].
+        graph (bool, optional): Whether it was evaluated with a graph, where it was compiled.
+    """
+
+    value: Tensor
+    scores: Tensor
+    graph: Optional[bool]
+
+
+def first_evaluations(calls: List[Evaluation]) -> List[Evaluation]:
+    """The calls of a batch without those that gradient checkpointing repeats.
+
+    What is compiled cannot ask whether it runs in the backward pass. Checkpointing of the reentrant
+    kind evaluates without a graph, and once more with one in the backward pass, after all other
+    calls.
+    """
+    repeated = sum(call.graph is False for call in calls)
+    with_graph = [place for place, call in enumerate(calls) if call.graph]
+    dropped = with_graph[len(with_graph) - repeated :] if repeated else []
+    return [call for place, call in enumerate(calls) if place not in dropped]
 
 
 def in_backward() -> bool:
@@ -83,8 +110,7 @@ class InfoBatchLoss(nn.Module):
         self.per_image = per_image
         self._weights: Optional[Tensor] = None
         self._uniform = False
-        self._scores: Optional[Tensor] = None
-        self._given: List[Tensor] = []
+        self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self.begin_pass()
 
@@ -102,7 +128,8 @@ class InfoBatchLoss(nn.Module):
     def trained(self) -> Optional[Tensor]:
         """Tensor, optional: What it gave in the current or last batch, summed over its calls,
         detached; None where it was not called."""
-        return torch.stack([value.mean() for value in self._given]).sum() if self._given else None
+        values = [call.value.mean() for call in first_evaluations(self._calls)]
+        return torch.stack(values).sum() if values else None
 
     def begin_pass(self) -> None:
         """Find how to take the wrapped loss apart, again: something may have changed it.
@@ -125,7 +152,7 @@ class InfoBatchLoss(nn.Module):
                 loss's own even where that can be taken apart only to rounding. Defaults to False.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
-        self.__dict__.update(_weights=weights, _uniform=uniform, _scores=None, _given=[])
+        self.__dict__.update(_weights=weights, _uniform=uniform, _calls=[])
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and return the scores of the batch.
@@ -135,8 +162,11 @@ class InfoBatchLoss(nn.Module):
             where the model called this loss more than once, None where it did not. What gradient
             checkpointing computes a second time counts once.
         """
-        scores = self._scores
-        self.__dict__.update(_weights=None, _scores=None)
+        scores: Optional[Tensor] = None
+        if self.score and self._weights is not None:
+            for call in first_evaluations(self._calls):
+                scores = call.scores if scores is None else scores + call.scores
+        self.__dict__['_weights'] = None
         return scores
 
     def check(self) -> None:
@@ -170,12 +200,11 @@ class InfoBatchLoss(nn.Module):
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform)
         parts = self._take_apart(call, weights)
-        if not is_compiling() and in_backward():
+        compiled = is_compiling()
+        if not compiled and in_backward():
             return parts.value
-        if self.score:
-            scores = parts.scores if self._scores is None else self._scores + parts.scores
-            self.__dict__['_scores'] = scores
-        self._given.append(parts.value.detach())
+        graph = torch.is_grad_enabled() if compiled else None
+        self._calls.append(Evaluation(parts.value.detach(), parts.scores, graph))
         if parts.comparison is not None:
             self._keep(parts.comparison)
         return parts.value

@@ -14,9 +14,10 @@ class Call:
         names (tuple[str]): The names of its parameters, in order.
         args (tuple): The positional arguments.
         kwargs (dict): The keyword arguments.
+        constants (dict): Holds what :meth:`constant` made, from call to call.
     """
 
-    __slots__ = ('_signature', '_names', '_args', '_kwargs')
+    __slots__ = ('_signature', '_names', '_args', '_kwargs', '_constants')
 
     def __init__(
         self,
@@ -24,8 +25,10 @@ class Call:
         names: Tuple[str, ...],
         args: Tuple[Any, ...],
         kwargs: Dict[str, Any],
+        constants: Dict[Any, Any],
     ) -> None:
         self._signature, self._names, self._args, self._kwargs = signature, names, args, kwargs
+        self._constants = constants
 
     @property
     def bound(self) -> inspect.BoundArguments:
@@ -63,8 +66,10 @@ class Call:
     def default(self, name: str) -> Any:
         """The default of a parameter; None if it has none, or is no parameter."""
         parameter = self._signature.parameters.get(name)
-        return None if parameter is None or parameter.default is parameter.empty else (
-            parameter.default
+        return (
+            None
+            if parameter is None or parameter.default is parameter.empty
+            else (parameter.default)
         )
 
     def of(self, loss: Any) -> Any:
@@ -84,4 +89,15 @@ class Call:
         kwargs = {
             name: value for name, value in self._kwargs.items() if name not in self._names[:2]
         }
-        return Call(self._signature, self._names, (pred, target, *self._args[2:]), kwargs)
+        args = (pred, target, *self._args[2:])
+        return Call(self._signature, self._names, args, kwargs, self._constants)
+
+    def constant(self, numbers: Any, like: Tensor) -> Tensor:
+        """Numbers of a loss's settings as a tensor, copied to the device in the first call."""
+        if isinstance(numbers, Tensor):
+            return numbers.to(like)
+        key = like.device, like.dtype
+        kept = self._constants.get(key)
+        if kept is None or kept[0] != list(numbers):
+            kept = self._constants[key] = list(numbers), like.new_tensor(numbers)
+        return kept[1]

@@ -22,8 +22,7 @@ from .compiling import is_compiling
 from .formulas import FORMULAS, Formula
 from .parts import Decomposition, Parts
 from .trust import UNKNOWN, Kind, inherited_kind, kind_of
-from .weights import Weights, positions
-
+from .weights import Factor, Weights, positions
 
 # The toolboxes' losses by kind, beside those of FORMULAS
 BY_MAP = (
@@ -42,7 +41,9 @@ FOCAL = Kind('mmseg', 'FocalLoss')
 BY_IMAGE = (Kind('mmseg', 'TverskyLoss'), Kind('mmseg', 'HuasdorffDisstanceLoss'))
 BY_ROW = (Kind('mmseg', 'KLDivLoss'),)
 REASONS: Dict[Kind, str] = {
-    Kind('mmpretrain', 'CrossCorrelationLoss'): 'it compares all samples of a batch with each other',
+    Kind(
+        'mmpretrain', 'CrossCorrelationLoss'
+    ): 'it compares all samples of a batch with each other',
     Kind('mmpretrain', 'SwAVLoss'): 'it assigns all samples of a batch to prototypes at once',
     Kind('mmpretrain', 'CAELoss'): (
         'it merges the masked patches of all samples, and returns two losses'
@@ -55,6 +56,8 @@ def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     if kind.name == 'SeesawLoss' and not weights.uniform:
         count_weighted(loss, call, weights)
     unweighted, loss_weight = without_loss_weight(kind, loss)
+    if kind == ('mmseg', 'CrossEntropyLoss') and loss.class_weight is not None:
+        unweighted = with_class_weight(unweighted, call.constant(loss.class_weight, call.pred))
     values = call.without_reduction(unweighted)
     weights.check(values, kind.name)
     return reduced(kind, loss, call, weights, values, loss_weight)
@@ -91,10 +94,9 @@ def reduced(
 ) -> Parts:
     """Reduce a map of the samples."""
     reduction = call.get('reduction_override') or loss.reduction
-    valid = reductions.valid_positions(
-        kind, loss, call.pred, call.target, call.get('ignore_index')
-    )
-    divide_by, factor = call.get('avg_factor'), 1
+    valid = reductions.valid_positions(kind, loss, call.pred, call.target, call.get('ignore_index'))
+    divide_by: reductions.Divisor = call.get('avg_factor')
+    factor: Factor = 1
     if reduction == 'mean':
         divide_by, factor = reductions.divisor(kind, loss, call, valid, values, weights)
     scores = reductions.per_sample(
@@ -126,6 +128,19 @@ def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:
     return view, loss_weight
 
 
+def with_class_weight(loss: Any, class_weight: Tensor) -> Any:
+    """A shallow copy of mmseg's cross entropy that gets its ``class_weight`` as a tensor, which the
+    divisor needs too, so that it is copied to the device once."""
+    criterion = loss.cls_criterion
+
+    def weighted(*args: Any, **kwargs: Any) -> Tensor:
+        return criterion(*args, **{**kwargs, 'class_weight': class_weight})
+
+    view = object.__new__(type(loss))
+    view.__dict__.update(loss.__dict__, class_weight=None, cls_criterion=weighted)
+    return view
+
+
 @torch.no_grad()
 def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     """Have ``SeesawLoss``, which counts the samples of each class over the run, count those that
@@ -146,8 +161,7 @@ def by_row(loss: Any, call: Call, weights: Weights) -> Parts:
 def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss by its formula."""
     weights.check(call.pred, type(loss).__name__)
-    bound = call.bound
-    summands = formula(loss, weights, *bound.args, **bound.kwargs)
+    summands = formula(loss, call, weights)
     return Parts(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
 
 
@@ -233,8 +247,8 @@ def check_convention(loss: nn.Module) -> None:
     if 'reduction_override' in parameters or (passed_on and hasattr(loss, 'reduction')):
         return
     raise TypeError(
-        f'InfoBatchLoss cannot wrap {type(loss).__module__}.{type(loss).__name__}: it needs a value '
-        'for each sample, but the loss has no reduction_override (nor is it one of mmseg or '
+        f'InfoBatchLoss cannot wrap {type(loss).__module__}.{type(loss).__name__}: it needs a '
+        'value for each sample, but the loss has no reduction_override (nor is it one of mmseg or '
         'mmpretrain that is known to be a sum over samples). Give its forward a '
         "reduction_override, for which 'none' returns a map [B, ...], or train the mean of its "
         'values for each image alone, which may be another loss: '

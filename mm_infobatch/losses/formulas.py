@@ -1,8 +1,8 @@
 """Losses that give one number for a batch, as a sum over its samples.
 
-Shapes: B samples, HW pixels, L patches. Each function takes a loss of mmseg or mmpretrain, the
-weights of the batch and what the loss is called with, and returns :class:`Summands`. The formulas
-are those of the toolboxes' own modules. What these take from the whole batch (the threshold of
+Shapes: B samples, HW pixels, L patches, D values. Each function takes a loss of mmseg or
+mmpretrain, what it is called with and the weights of the batch. The formulas are those of the
+toolboxes' own modules. What these take from the whole batch (the threshold of
 OHEM, the balance of boundary and other pixels, the count of masked patches) is taken from the whole
 batch here too, and has no gradient. Where it is a count, the samples count as :class:`Weights`
 says.
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .calls import Call
 from .trust import Kind
 from .weights import Weights, positions
 
@@ -33,18 +34,14 @@ class Summands(NamedTuple):
     scores: Tensor
 
 
-def ohem_cross_entropy(loss: Any, weights: Weights, score: Tensor, target: Tensor) -> Summands:
+def ohem_cross_entropy(loss: Any, call: Call, weights: Weights) -> Summands:
     """``OhemCrossEntropy`` of mmseg: the mean over the hard pixels of the batch.
 
-    Args:
-        loss (nn.Module): The loss.
-        weights (Weights): The weights of the batch.
-        score (Tensor): [B, C, HW...], the logits.
-        target (Tensor): int64 [B, HW...].
+    It is called with logits [B, C, HW...] and a target, int64 [B, HW...].
     """
-    class_weight = loss.class_weight
+    score, target, class_weight = call.pred, call.target, loss.class_weight
     if class_weight is not None:
-        class_weight = score.new_tensor(class_weight)
+        class_weight = call.constant(class_weight, score)
     losses = F.cross_entropy(
         score, target, weight=class_weight, ignore_index=loss.ignore_label, reduction='none'
     )
@@ -84,17 +81,13 @@ def ohem_threshold(loss: Any, weights: Weights, confidence: Tensor, count: Tenso
     return ascending.gather(0, last.view(1)).clamp(min=loss.thresh)
 
 
-def boundary_loss(loss: Any, weights: Weights, bd_pre: Tensor, bd_gt: Tensor) -> Summands:
+def boundary_loss(loss: Any, call: Call, weights: Weights) -> Summands:
     """``BoundaryLoss`` of mmseg: cross entropy that balances boundary and other pixels.
 
-    Args:
-        loss (nn.Module): The loss.
-        weights (Weights): The weights of the batch.
-        bd_pre (Tensor): [B, 1, HW...], the logits.
-        bd_gt (Tensor): [B, HW...], 1 on boundaries and 0 elsewhere.
+    It is called with logits [B, 1, HW...] and a target [B, HW...], 1 on boundaries and 0 elsewhere.
     """
-    logits = positions(bd_pre.movedim(1, -1))
-    target = positions(bd_gt).to(logits.dtype)
+    logits = positions(call.pred.movedim(1, -1))
+    target = positions(call.target).to(logits.dtype)
     positive, negative = target == 1, target == 0
     num_positive = positive.sum() * weights.count_factor(positive)
     num_negative = negative.sum() * weights.count_factor(negative)
@@ -106,9 +99,7 @@ def boundary_loss(loss: Any, weights: Weights, bd_pre: Tensor, bd_gt: Tensor) ->
     return Summands(values, values.numel(), values.detach().float().mean(1))
 
 
-def masked_mean(
-    weights: Weights, values: Tensor, mask: Optional[Tensor], channel: int
-) -> Summands:
+def masked_mean(weights: Weights, values: Tensor, mask: Optional[Tensor], channel: int) -> Summands:
     """A mean over all positions, or over those of a mask.
 
     Args:
@@ -124,41 +115,29 @@ def masked_mean(
     return Summands(values, mask.sum() * channel * weights.count_factor(mask), scores)
 
 
-def pixel_reconstruction(
-    loss: Any, weights: Weights, pred: Tensor, target: Tensor, mask: Optional[Tensor] = None
-) -> Summands:
+def pixel_reconstruction(loss: Any, call: Call, weights: Weights) -> Summands:
     """``PixelReconstructionLoss`` of mmpretrain, as of MAE and SimMIM.
 
-    Args:
-        loss (nn.Module): The loss.
-        weights (Weights): The weights of the batch.
-        pred (Tensor): [B, L, D] or [B, C, H, W].
-        target (Tensor): The same shape.
-        mask (Tensor, optional): [B, L] or [B, 1, H, W].
+    It is called with predictions and targets [B, L, D] or [B, C, H, W], and perhaps with a mask
+    [B, L] or [B, 1, H, W].
     """
-    values = loss.penalty(pred, target)
+    values = loss.penalty(call.pred, call.target)
     if values.ndim == 3:
         values = values.mean(dim=-1)
-    return masked_mean(weights, values, mask, loss.channel)
+    return masked_mean(weights, values, call.get('mask'), loss.channel)
 
 
-def cosine_similarity(
-    loss: Any, weights: Weights, pred: Tensor, target: Tensor, mask: Optional[Tensor] = None
-) -> Summands:
+def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
     """``CosineSimilarityLoss`` of mmpretrain, as of MILAN and EVA.
 
-    Args:
-        loss (nn.Module): The loss.
-        weights (Weights): The weights of the batch.
-        pred (Tensor): [B, ..., D].
-        target (Tensor): The same shape.
-        mask (Tensor, optional): [B, ...].
+    It is called with predictions and targets [B, ..., D], and perhaps with a mask [B, ...].
     """
-    similarity = (F.normalize(pred, dim=-1) * F.normalize(target, dim=-1)).sum(dim=-1)
-    return masked_mean(weights, loss.shift_factor - loss.scale_factor * similarity, mask, 1)
+    similarity = (F.normalize(call.pred, dim=-1) * F.normalize(call.target, dim=-1)).sum(dim=-1)
+    values = loss.shift_factor - loss.scale_factor * similarity
+    return masked_mean(weights, values, call.get('mask'), 1)
 
 
-Formula = Callable[..., Summands]
+Formula = Callable[[Any, Call, Weights], Summands]
 FORMULAS: Dict[Kind, Formula] = {
     Kind('mmseg', 'OhemCrossEntropy'): ohem_cross_entropy,
     Kind('mmseg', 'BoundaryLoss'): boundary_loss,

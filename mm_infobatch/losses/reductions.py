@@ -94,8 +94,8 @@ def divisor(
     if valid is None:  # a target of class probabilities
         return target.numel(), 1
     if loss.class_weight is not None:
-        return divisor_of_classes(call.pred.new_tensor(loss.class_weight), loss, target, valid,
-                                  weights)
+        of_class = call.constant(loss.class_weight, call.pred)
+        return divisor_of_classes(of_class, loss, target, valid, weights)
     if avg_non_ignore:
         return valid.sum(), weights.count_factor(valid)
     return target.numel(), 1
@@ -137,7 +137,7 @@ def factor_of(
     for counts in countable(call, valid, values):
         total = counts.sum()
         other = (total - avg_factor).abs() > 1e-6 * total
-        found = weights.count_factor(counts).masked_fill(other, 1.0)
+        found = torch.as_tensor(weights.count_factor(counts)).masked_fill(other, 1.0)
         factor = found if isinstance(factor, int) else torch.where(other, factor, found)
     return factor
 

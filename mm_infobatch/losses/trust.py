@@ -78,9 +78,9 @@ def inherited_kind(loss: nn.Module) -> Kind:
     module = MODULES.get(toolbox, {}).get(owner.__name__)
     if module is None or owner.__module__ != f'{toolbox}.models.losses.{module}':
         return UNKNOWN
-    if vars(sys.modules[owner.__module__]).get(owner.__name__) is not owner:
-        return UNKNOWN
-    return Kind(toolbox, owner.__name__)
+    name: str = owner.__name__
+    known = vars(sys.modules[owner.__module__]).get(name) is owner
+    return Kind(toolbox, name) if known else UNKNOWN
 
 
 def owner_of_forward(loss: nn.Module) -> Any:

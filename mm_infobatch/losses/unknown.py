@@ -12,7 +12,7 @@ device: see :meth:`InfoBatchLoss.check`.
 """
 
 import contextlib
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .calls import Call
 from .compiling import is_compiling
 from .parts import Comparison, Parts
-from .reductions import Divisor, factor_of, per_sample
+from .reductions import factor_of, per_sample
 from .weights import Factor, Weights
 
 
@@ -50,9 +50,11 @@ def take_apart(loss: Any, call: Call, weights: Weights) -> Parts:
     scores = per_sample(values, pred, valid, divide_by)
     if weights.uniform:
         return Parts(own, scores, comparison)
-    value = weights.times(values)
-    if reduction_of(loss, call) != 'none':
-        value = total_of(value) / (1 if reduction_of(loss, call) == 'sum' else divide_by * factor)
+    value, reduction = weights.times(values), reduction_of(loss, call)
+    if reduction != 'none':
+        value = total_of(value)
+    if reduction == 'mean':
+        value = value / divide_by / factor
     return Parts(value, scores, comparison)
 
 
@@ -68,7 +70,7 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
         what = 'one number' if isinstance(values, Tensor) else f'a {type(values).__name__}'
         raise ValueError(
             f"{name} gave {what} with reduction_override='none', so it has no values of single "
-            "samples. Return a map [B, ...] for it, or train the mean of its values for each image "
+            'samples. Return a map [B, ...] for it, or train the mean of its values for each image '
             "alone, which may be another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
         )
     weights.check(values, name)
@@ -116,7 +118,7 @@ def valid_positions(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
 
 def compare(
     loss: Any, call: Call, values: Tensor, valid: Optional[Tensor], own: Tensor, weights: Weights
-) -> Tuple[Divisor, Factor, Comparison]:
+) -> Tuple[Union[int, float, Tensor], Factor, Comparison]:
     """Find what a loss divides the sum of its map by.
 
     Args:
@@ -138,7 +140,7 @@ def compare(
         return torch.isclose(made, mean, rtol=rtol, atol=1e-5, equal_nan=True)
 
     reduction, avg_factor = reduction_of(loss, call), call.get('avg_factor')
-    divide_by: Divisor = values.numel()
+    divide_by: Union[int, float, Tensor] = values.numel()
     factor: Factor = 1
     if reduction == 'mean' and avg_factor is not None:
         divide_by, factor = avg_factor, factor_of(avg_factor, call, valid, values, weights)

@@ -56,7 +56,9 @@ class Weights:
         if self.uniform:
             return values
         weights = self.values.to(values)
-        return values * (weights if values.ndim == 1 else weights.view(-1, *[1] * (values.ndim - 1)))
+        if values.ndim > 1:
+            weights = weights.view(-1, *[1] * (values.ndim - 1))
+        return values * weights
 
     def count_factor(self, counts: Tensor) -> Factor:
         """What a count of the batch, ``counts.sum()``, is multiplied by.

@@ -112,6 +112,7 @@ class InfoBatchLoss(nn.Module):
         self._uniform = False
         self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
+        self._constants: Dict[Any, Any] = {}
         self.begin_pass()
 
     @property
@@ -195,7 +196,7 @@ class InfoBatchLoss(nn.Module):
             ValueError: If the batch has another number of samples than the plan handed out, or the
                 loss turns out to be no mean over samples.
         """
-        call = Call(self._signature, self._names, args, kwargs)
+        call = Call(self._signature, self._names, args, kwargs, self._constants)
         if self._weights is None or not self.training or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform)

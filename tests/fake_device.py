@@ -44,7 +44,8 @@ class Watch(TorchDispatchMode):
         out = function(*args, **kwargs)
         for tensor in tensors_in(out):
             if any(tensor.is_cuda != other.is_cuda and other.ndim for other in given) or (
-                name in ('_to_copy', 'copy_') and len({each.is_cuda for each in given + [tensor]}) > 1
+                name in ('_to_copy', 'copy_')
+                and len({each.is_cuda for each in given + [tensor]}) > 1
             ):
                 self.found.append(f'{name} between host and device')
         return out
@@ -82,8 +83,10 @@ def fake_cuda():
                 return mode.from_tensor(value.detach()).to('cuda:0')
             return value
 
-        yield lambda values: place(values) if isinstance(values, torch.nn.Module) else tree_map(
-            place, values
+        yield (
+            lambda values: (
+                place(values) if isinstance(values, torch.nn.Module) else tree_map(place, values)
+            )
         )
 
 

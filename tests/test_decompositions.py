@@ -7,6 +7,7 @@ import pytest
 import runs
 import torch
 import torch.nn.functional as F
+from helpers import waits
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -233,6 +234,20 @@ def test_a_loss_that_counts_its_samples_counts_them_once(uniform):
     loss.begin_batch(torch.ones(B), uniform)
     loss(randn(B, C), torch.tensor([0, 1, 1, 2]))
     assert loss.loss.cum_samples.tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize('uniform', [False, True])
+@every
+def test_it_waits_for_the_device_no_more_often_than_the_toolboxs_loss(name, uniform):
+    if name in ('tversky', 'huasdorff', 'lovasz'):
+        pytest.skip('it is evaluated for each image')
+    with waits() as theirs:
+        evaluate(MODELS.build(CASES[name][0]), name)
+    loss = wrapper(name, torch.tensor([1.0, 2.0, 1.5, 3.0]), uniform)
+    with waits() as ours:
+        evaluate(loss, name)
+        loss.end_batch()
+    assert len(ours) <= len(theirs)
 
 
 # ------------------------------------------------------- losses over the batch

@@ -30,9 +30,8 @@ class Call:
         self._signature, self._names, self._args, self._kwargs = signature, names, args, kwargs
         self._constants = constants
 
-    @property
     def bound(self) -> inspect.BoundArguments:
-        """inspect.BoundArguments: All arguments by parameter; takes 10 us."""
+        """All arguments by parameter; takes 10 us."""
         return self._signature.bind(*self._args, **self._kwargs)
 
     def get(self, name: str, place: Optional[int] = None) -> Any:
@@ -46,22 +45,20 @@ class Call:
         if place is not None:
             if place < len(self._args):
                 return self._args[place]
-            return self._kwargs.get(self._names[place])
+            return self._kwargs.get(self._names[place]) if place < len(self._names) else None
         if name in self._kwargs:
             return self._kwargs[name]
         if name not in self._names[: len(self._args)]:
             return None
         return self._args[self._names.index(name)]
 
-    @property
     def pred(self) -> Any:
-        """Any: The first argument, the prediction."""
+        """The first argument, the prediction."""
         return self.get('', 0)
 
-    @property
     def target(self) -> Any:
-        """Any: The second argument, the target; None if there is none."""
-        return self.get('', 1) if len(self._names) > 1 else None
+        """The second argument, the target; None if there is none."""
+        return self.get('', 1)
 
     def default(self, name: str) -> Any:
         """The default of a parameter; None if it has none, or is no parameter."""

@@ -8,7 +8,6 @@
 Here are those of the toolboxes' own losses. Every other loss is :mod:`.unknown`.
 """
 
-import functools
 import inspect
 import types
 from typing import Any, Dict, List, Tuple
@@ -57,28 +56,28 @@ def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
         count_weighted(loss, call, weights)
     unweighted, loss_weight = without_loss_weight(kind, loss)
     if kind == ('mmseg', 'CrossEntropyLoss') and loss.class_weight is not None:
-        unweighted = with_class_weight(unweighted, call.constant(loss.class_weight, call.pred))
+        unweighted = with_class_weight(unweighted, call.constant(loss.class_weight, call.pred()))
     values = call.without_reduction(unweighted)
     weights.check(values, kind.name)
     return reduced(kind, loss, call, weights, values, loss_weight)
 
 
-def by_pixel_rows(loss: Any, call: Call, weights: Weights) -> Parts:
+def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart mmseg's ``FocalLoss``, which computes on [B * HW, C].
 
     It gets its arguments in that shape, so that neither it nor we copy the map into another.
     """
-    pred, target = call.pred, call.target
+    pred, target = call.pred(), call.target()
     if pred.ndim == 2:
-        return by_map(FOCAL, loss, call, weights)
-    weights.check(pred, FOCAL.name)
+        return by_map(kind, loss, call, weights)
+    weights.check(pred, kind.name)
     shape = pred.shape
     flat = call.replaced(
         as_rows(pred), as_rows(target) if target.shape == shape else target.reshape(-1)
     )
-    unweighted, loss_weight = without_loss_weight(FOCAL, loss)
+    unweighted, loss_weight = without_loss_weight(kind, loss)
     values = flat.without_reduction(unweighted).view(shape[0], -1, shape[1])
-    parts = reduced(FOCAL, loss, call, weights, values, loss_weight)
+    parts = reduced(kind, loss, call, weights, values, loss_weight)
     if parts.value.ndim:  # reduction='none'
         return parts._replace(value=parts.value.transpose(1, 2).reshape(shape))
     return parts
@@ -94,13 +93,15 @@ def reduced(
 ) -> Parts:
     """Reduce a map of the samples."""
     reduction = call.get('reduction_override') or loss.reduction
-    valid = reductions.valid_positions(kind, loss, call.pred, call.target, call.get('ignore_index'))
+    valid = reductions.valid_positions(
+        kind, loss, call.pred(), call.target(), call.get('ignore_index')
+    )
     divide_by: reductions.Divisor = call.get('avg_factor')
     factor: Factor = 1
     if reduction == 'mean':
         divide_by, factor = reductions.divisor(kind, loss, call, valid, values, weights)
     scores = reductions.per_sample(
-        values, call.pred, valid, divide_by if reduction == 'mean' else len(values)
+        values, call.pred(), valid, divide_by if reduction == 'mean' else len(values)
     )
     value = reductions.reduce_map(kind, weights.times(values), reduction, divide_by)
     if not isinstance(factor, int):
@@ -117,9 +118,8 @@ def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:
     stay out of the map.
     """
     loss_weight = loss.loss_weight
-    if loss_weight == 1 or kind.name == 'RegressionLoss':  # which multiplies its map
-        return loss, 1
-    if kind.name == 'LabelSmoothLoss' and is_compiling():  # no bound method can be made there
+    # RegressionLoss multiplies its map; and what is compiled cannot copy a module.
+    if loss_weight == 1 or kind.name == 'RegressionLoss' or is_compiling():
         return loss, 1
     view = object.__new__(type(loss))  # copy.copy takes 10 us
     view.__dict__.update(loss.__dict__, loss_weight=1.0)
@@ -145,13 +145,13 @@ def with_class_weight(loss: Any, class_weight: Tensor) -> Any:
 def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     """Have ``SeesawLoss``, which counts the samples of each class over the run, count those that
     the samples of a batch stand for: it adds 1 for each itself."""
-    labels = call.target
+    labels = call.target()
     weights.check(labels, 'SeesawLoss')
     more = weights.values.to(loss.cum_samples) - 1
     loss.cum_samples.index_add_(0, labels.flatten(), more)
 
 
-def by_row(loss: Any, call: Call, weights: Weights) -> Parts:
+def by_row(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss that returns a value for each sample."""
     values = call.of(loss)
     weights.check(values, type(loss).__name__)
@@ -160,15 +160,15 @@ def by_row(loss: Any, call: Call, weights: Weights) -> Parts:
 
 def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss by its formula."""
-    weights.check(call.pred, type(loss).__name__)
+    weights.check(call.pred(), type(loss).__name__)
     summands = formula(loss, call, weights)
     return Parts(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
 
 
-def by_image(loss: Any, call: Call, weights: Weights) -> Parts:
+def by_image(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss by evaluating it on one sample after the other. ``avg_factor``, a count of
     the batch, is left out."""
-    bound = call.bound
+    bound = call.bound()
     batch_size = len(next(iter(bound.arguments.values())))
     values: List[Tensor] = []
     for index in range(batch_size):
@@ -228,12 +228,12 @@ def find(loss: nn.Module, per_image: bool = False) -> Decomposition:
     if kind in BY_IMAGE:
         return Decomposition(by_image, exact=False)
     if kind in FORMULAS:
-        return Decomposition(functools.partial(by_formula, FORMULAS[kind]), exact=False)
+        return Decomposition(by_formula, exact=False, rule=FORMULAS[kind])
     check_mode(loss)
     if kind == FOCAL:
-        return Decomposition(by_pixel_rows, exact=True)
+        return Decomposition(by_pixel_rows, exact=True, rule=kind)
     assert kind in BY_MAP
-    return Decomposition(functools.partial(by_map, kind), exact=True)
+    return Decomposition(by_map, exact=True, rule=kind)
 
 
 def check_convention(loss: nn.Module) -> None:

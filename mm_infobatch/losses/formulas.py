@@ -39,7 +39,7 @@ def ohem_cross_entropy(loss: Any, call: Call, weights: Weights) -> Summands:
 
     It is called with logits [B, C, HW...] and a target, int64 [B, HW...].
     """
-    score, target, class_weight = call.pred, call.target, loss.class_weight
+    score, target, class_weight = call.pred(), call.target(), loss.class_weight
     if class_weight is not None:
         class_weight = call.constant(class_weight, score)
     losses = F.cross_entropy(
@@ -86,8 +86,8 @@ def boundary_loss(loss: Any, call: Call, weights: Weights) -> Summands:
 
     It is called with logits [B, 1, HW...] and a target [B, HW...], 1 on boundaries and 0 elsewhere.
     """
-    logits = positions(call.pred.movedim(1, -1))
-    target = positions(call.target).to(logits.dtype)
+    logits = positions(call.pred().movedim(1, -1))
+    target = positions(call.target()).to(logits.dtype)
     positive, negative = target == 1, target == 0
     num_positive = positive.sum() * weights.count_factor(positive)
     num_negative = negative.sum() * weights.count_factor(negative)
@@ -121,10 +121,10 @@ def pixel_reconstruction(loss: Any, call: Call, weights: Weights) -> Summands:
     It is called with predictions and targets [B, L, D] or [B, C, H, W], and perhaps with a mask
     [B, L] or [B, 1, H, W].
     """
-    values = loss.penalty(call.pred, call.target)
+    values = loss.penalty(call.pred(), call.target())
     if values.ndim == 3:
         values = values.mean(dim=-1)
-    return masked_mean(weights, values, call.get('mask'), loss.channel)
+    return masked_mean(weights, values, call.get('mask', 2), loss.channel)
 
 
 def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
@@ -132,9 +132,9 @@ def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
 
     It is called with predictions and targets [B, ..., D], and perhaps with a mask [B, ...].
     """
-    similarity = (F.normalize(call.pred, dim=-1) * F.normalize(call.target, dim=-1)).sum(dim=-1)
+    similarity = (F.normalize(call.pred(), dim=-1) * F.normalize(call.target(), dim=-1)).sum(dim=-1)
     values = loss.shift_factor - loss.scale_factor * similarity
-    return masked_mean(weights, values, call.get('mask'), 1)
+    return masked_mean(weights, values, call.get('mask', 2), 1)
 
 
 Formula = Callable[[Any, Call, Weights], Summands]

@@ -2,6 +2,7 @@
 
 from typing import Any, Callable, NamedTuple, Optional
 
+import torch
 from torch import Tensor
 
 from .calls import Call
@@ -40,11 +41,21 @@ class Decomposition(NamedTuple):
     """A way to make the loss of a batch of the losses of its samples.
 
     Attributes:
-        take_apart (callable): From the loss, the arguments of a call and the weights to
+        take_apart (callable): From the rule, the loss, the arguments of a call and the weights to
             :class:`Parts`.
         exact (bool): Whether weights of 1 give the loss's own number, bit for bit, so that the loss
             need not be evaluated again.
+        rule (Any): Which loss of that kind it is. Defaults to None.
     """
 
-    take_apart: Callable[[Any, Call, Weights], Parts]
+    take_apart: Callable[[Any, Any, Call, Weights], Parts]
     exact: bool
+    rule: Any = None
+
+    def evaluate(self, loss: Any, call: Call, weights: Weights) -> Parts:
+        """Take a loss apart. Where nothing is pruned, its own value is trained."""
+        if self.exact or not weights.uniform:
+            return self.take_apart(self.rule, loss, call, weights)
+        with torch.no_grad():
+            parts = self.take_apart(self.rule, loss, call, weights)
+        return parts._replace(value=call.of(loss))

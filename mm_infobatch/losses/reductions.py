@@ -84,7 +84,7 @@ def divisor(
         return avg_factor, factor_of(avg_factor, call, valid, values, weights)
     if kind != ('mmseg', 'CrossEntropyLoss'):
         return None, 1
-    target, avg_non_ignore = call.target, loss.avg_non_ignore
+    target, avg_non_ignore = call.target(), loss.avg_non_ignore
     if loss.use_sigmoid:
         if not avg_non_ignore or valid is None:
             return None, 1
@@ -94,7 +94,7 @@ def divisor(
     if valid is None:  # a target of class probabilities
         return target.numel(), 1
     if loss.class_weight is not None:
-        of_class = call.constant(loss.class_weight, call.pred)
+        of_class = call.constant(loss.class_weight, call.pred())
         return divisor_of_classes(of_class, loss, target, valid, weights)
     if avg_non_ignore:
         return valid.sum(), weights.count_factor(valid)
@@ -145,7 +145,7 @@ def factor_of(
 def countable(call: Call, valid: Optional[Tensor], values: Tensor) -> List[Tensor]:
     """What a head may have counted in a batch: maps of its samples, the likeliest last."""
     found = []
-    target, weight = call.target, call.get('weight')
+    target, weight = call.target(), call.get('weight')
     if isinstance(target, Tensor) and target.ndim > 1 and target.shape == values.shape:
         found.append(target > 0)
     if isinstance(weight, Tensor) and weight.ndim and weight.numel() % len(values) == 0:

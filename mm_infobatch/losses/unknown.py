@@ -24,7 +24,7 @@ from .reductions import factor_of, per_sample
 from .weights import Factor, Weights
 
 
-def take_apart(loss: Any, call: Call, weights: Weights) -> Parts:
+def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart an unknown loss.
 
     Raises:
@@ -46,7 +46,7 @@ def take_apart(loss: Any, call: Call, weights: Weights) -> Parts:
         )
     valid = valid_positions(loss, call, values)
     divide_by, factor, comparison = compare(loss, call, values, valid, own, weights)
-    pred = call.pred if isinstance(call.pred, Tensor) else values
+    pred = call.pred() if isinstance(call.pred(), Tensor) else values
     scores = per_sample(values, pred, valid, divide_by)
     if weights.uniform:
         return Parts(own, scores, comparison)
@@ -84,7 +84,7 @@ def reduction_of(loss: Any, call: Call) -> str:
 
 def total_of(values: Tensor) -> Tensor:
     """The sum of a map, at least in float32."""
-    return values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
+    return values.sum(dtype=torch.float64 if values.dtype == torch.float64 else torch.float32)
 
 
 def valid_positions(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
@@ -99,8 +99,8 @@ def valid_positions(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
         Tensor, optional: bool, of the target's shape; None if the target has no class indices for
         the positions of the map.
     """
-    target = call.target
-    if not isinstance(target, Tensor) or target.is_floating_point() or target.is_complex():
+    target = call.target()
+    if not isinstance(target, Tensor) or target.is_floating_point():
         return None
     if target.shape != values.shape and target.shape != values.shape[:1] + values.shape[2:]:
         return None

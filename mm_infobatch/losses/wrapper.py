@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..arguments import require_bool
 from . import unknown
 from .calls import Call
-from .compiling import is_compiling
+from .compiling import is_compiling, not_compiled
 from .decompositions import find
 from .hooked import changed_by_hooks
 from .parts import Comparison, Decomposition, Parts
@@ -189,6 +189,7 @@ class InfoBatchLoss(nn.Module):
                 'per_image=True)'
             )
 
+    @not_compiled
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Evaluate the wrapped loss; takes what that takes and returns what that returns.
 
@@ -214,13 +215,13 @@ class InfoBatchLoss(nn.Module):
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
         hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
         if not hooked or is_compiling() or self._decomposition.take_apart is unknown.take_apart:
-            return evaluate(self._decomposition, self.loss, call, weights)
+            return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:
-            parts = evaluate(self._decomposition, self.loss, call, weights)
+            parts = self._decomposition.evaluate(self.loss, call, weights)
         if not changed or self.per_image:
             return parts
         self.__dict__['_decomposition'] = Decomposition(unknown.take_apart, exact=True)
-        return evaluate(self._decomposition, self.loss, call, weights)
+        return self._decomposition.evaluate(self.loss, call, weights)
 
     def _keep(self, comparison: Comparison) -> None:
         """Keep the first comparison that failed; read it at once where that needs no wait."""
@@ -247,12 +248,3 @@ class InfoBatchLoss(nn.Module):
     def extra_repr(self) -> str:
         """str: The settings, for ``repr``."""
         return f'score={self.score}' + (', per_image=True' if self.per_image else '')
-
-
-def evaluate(decomposition: Decomposition, loss: Any, call: Call, weights: Weights) -> Parts:
-    """Take a loss apart, and take its own value where nothing is pruned."""
-    if decomposition.exact or not weights.uniform:
-        return decomposition.take_apart(loss, call, weights)
-    with torch.no_grad():
-        parts = decomposition.take_apart(loss, call, weights)
-    return parts._replace(value=call.of(loss))

@@ -2,7 +2,7 @@
 
 import os.path as osp
 import time
-from typing import Any, Dict, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 import torch
 from mmengine.device import get_device
@@ -11,19 +11,13 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
-from .losses.model_losses import ModelLosses, find_losses, unweighted
+from .losses.model_losses import ModelLosses, find_losses
+from .losses.search import check_names, check_plain_losses
 from .passes.running_pass import RunningPass
-from .training import checks, state
+from .training import checkpoints, checks, state
 from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
 from .training.by_steps import call_by_steps, require_by_steps, resume_steps
-from .training.checkpoints import (
-    STATE_KEY,
-    LoadedState,
-    needs_message_hub,
-    saves_after_epoch,
-    saves_after_iter,
-)
 from .training.gloo import rest_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
@@ -56,6 +50,10 @@ class InfoBatchHook(Hook):
             same share of it. Defaults to (): only those that set learning rate and momentum,
             average weights, or warm up a parameter of the model.
 
+        unweighted (Sequence[str]): The losses that are meant to carry no weights, by their paths,
+            such as ``'model.teacher.head.loss'``, or parts of the model that they are in. A loss
+            that is neither wrapped nor named is refused. Defaults to (): none.
+
     Raises:
         TypeError: If ``by_steps`` is no list of names.
         ValueError: When training starts, if something about the run cannot work.
@@ -64,15 +62,16 @@ class InfoBatchHook(Hook):
     priority = 'ABOVE_NORMAL'
     begins_passes = True
 
-    def __init__(self, by_steps: Sequence[str] = ()) -> None:
+    def __init__(self, by_steps: Sequence[str] = (), unweighted: Sequence[str] = ()) -> None:
         self.by_steps = require_by_steps(by_steps)
+        self._unweighted = unweighted
         self._pass: Optional[RunningPass] = None
-        self._loaded = LoadedState()
+        self._loaded = checkpoints.LoadedState()
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
         self._settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
         self._first_batch = True
-        self._first_losses: Optional[Tuple[Any, Any]] = None  # of the model, and ours of it
+        self._warned = False  # that a part of the loss carries no weights
 
     # ---------------------------------------------------------------- passes
 
@@ -84,6 +83,8 @@ class InfoBatchHook(Hook):
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
         find_losses(runner.model)
+        check_names(runner.model, self._unweighted)
+        check_plain_losses(runner.model, self._unweighted)
         self._device = torch.device(get_device())
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
@@ -97,9 +98,9 @@ class InfoBatchHook(Hook):
             return
         self._report = RunReport(self._sampler, self._schedule)
         self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
-        if needs_message_hub(runner) and not self._resumes:
+        if checkpoints.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
-            runner.message_hub.update_info(STATE_KEY, dict(version=state.VERSION))
+            runner.message_hub.update_info(checkpoints.STATE_KEY, dict(version=state.VERSION))
         for warning in (
             self._schedule.warning(),
             self._shape.warning(len(self._sampler.scores)) if self._sampler.delta > 0 else None,
@@ -113,7 +114,7 @@ class InfoBatchHook(Hook):
         if self._loop.pass_is_over:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
-        self._losses = ModelLosses(runner.model)
+        self._losses = ModelLosses(runner.model, self._unweighted)
         call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
         self._settings = self._settings or IterationSettings(runner, self._schedule)
         warning = self._settings.warning()
@@ -145,13 +146,12 @@ class InfoBatchHook(Hook):
         )
 
     def _end_pass(self, runner: Any) -> None:
-        assert self._pass is not None
+        assert self._pass is not None and self._losses is not None
         self._pass.merge()
-        if self._first_losses is not None:  # not in the first step, which would wait for the device
-            warning = unweighted(*(float(loss) for loss in self._first_losses))
-            self._first_losses = None
-            if warning is not None:
-                runner.logger.warning(f'InfoBatch: {warning}')
+        warning = self._losses.end_pass()  # not in a step, which would wait for the device
+        if warning is not None and not self._warned:
+            runner.logger.warning(f'InfoBatch: {warning}')
+            self._warned = True
         self._record(runner)
 
     def _record(self, runner: Any) -> None:
@@ -200,23 +200,22 @@ class InfoBatchHook(Hook):
     ) -> None:
         """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None and self._losses is not None
-        self._pass.add(self._losses.end_batch())
-        if self._first_batch:
+        self._pass.add(self._losses.end_batch(outputs))
+        if self._first_batch:  # an unknown loss may be wrong; without one nothing waits
             self._first_batch = False
-            if isinstance(outputs, dict) and 'loss' in outputs:
-                self._first_losses = self._losses.trained(outputs['loss'])
+            self._losses.check()
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight)
         self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
-        if saves_after_iter(runner):
+        if checkpoints.saves_after_iter(runner):
             self._prepare_checkpoint(runner)
 
     # ----------------------------------------------------------- checkpoints
 
     def after_train_epoch(self, runner: Any) -> None:
         """Prepare a checkpoint of an epoch."""
-        if self._pass is not None and saves_after_epoch(runner):
+        if self._pass is not None and checkpoints.saves_after_epoch(runner):
             self._prepare_checkpoint(runner)
 
     def before_val_epoch(self, runner: Any) -> None:
@@ -230,9 +229,9 @@ class InfoBatchHook(Hook):
         assert self._pass is not None
         self._pass.gather()
         self._loop.randomness.gather(self._schedule.iters)
-        if needs_message_hub(runner):
+        if checkpoints.needs_message_hub(runner):
             self._record(runner)
-            runner.message_hub.update_info(STATE_KEY, self._state_dict())
+            runner.message_hub.update_info(checkpoints.STATE_KEY, self._state_dict())
 
     def _state_dict(self) -> Dict[str, Any]:
         assert self._pass is not None
@@ -256,7 +255,7 @@ class InfoBatchHook(Hook):
                 'announce; of the running pass it holds only the scores that rank 0 has seen'
             )
         self._record(runner)
-        checkpoint[STATE_KEY] = self._state_dict()
+        checkpoint[checkpoints.STATE_KEY] = self._state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep the state of a checkpoint until training starts."""

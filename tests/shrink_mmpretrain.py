@@ -227,15 +227,15 @@ def reseed(number):
 @torch.no_grad()
 def by_rows(loss, args, kwargs, weights):
     """What a loss has to make of weighted samples, from what the toolbox's own loss makes of each
-    sample alone: their mean, or by the share of masked positions that a sample has."""
+    sample alone: their mean, or that over the masked positions that the samples stand for."""
     kwargs = {key: 1 if key == 'avg_factor' else value for key, value in kwargs.items()}
     total = torch.zeros(())
     args = [arg for arg in args if arg is not None]
     masked = args[2].flatten(1).sum(1) if len(args) > 2 else torch.ones(len(weights))
     for i in masked.nonzero().flatten().tolist():
         row = [arg[i : i + 1] for arg in args]
-        total += weights[i] * loss(*row, **kwargs) * masked[i] / masked.sum()
-    return total
+        total += weights[i] * loss(*row, **kwargs) * masked[i]
+    return total / ((weights * masked).sum() / weights.mean())
 
 
 class Watch(Hook):

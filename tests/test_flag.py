@@ -236,10 +236,11 @@ def test_options_without_the_flag_are_a_users_error(tmp_path):
     assert done.returncode == 2 and 'has no effect without --infobatch' in done.stderr
 
 
-def test_a_loss_that_is_not_wrapped_is_told_of(tmp_path):
+def test_a_loss_that_is_meant_to_carry_no_weights_is_told_of(tmp_path):
     data = runs.write_segmentation_data(tmp_path / 'data', num_images=8)
     cfg = runs.switch_on(runs.segmentation_config(data, tmp_path / 'run', max_iters=8))
     cfg.model.auxiliary_head.loss_decode = cfg.model.auxiliary_head.loss_decode.loss
+    cfg.custom_hooks[0].unweighted = ['model.auxiliary_head']
     runs.train(cfg)
     log = next((tmp_path / 'run').glob('*/*.log')).read_text()
     assert log.count('the rest carries no weights') == 1

@@ -82,6 +82,18 @@ class Case:
         kwargs = {key: value for key, value in self.kwargs.items() if key not in names}
         return Case(self.loss, self.pred, self.target, self.valid, self.crashes, **kwargs)
 
+    def but(self, index):
+        """The same batch without one image."""
+        rows = torch.tensor([row for row in range(len(self.pred)) if row != index])
+
+        def of_rows(value):
+            if not isinstance(value, torch.Tensor) or not value.ndim:
+                return value
+            return value.view(B, -1, *value.shape[1:])[rows].flatten(0, 1)
+
+        kwargs = {key: of_rows(value) for key, value in self.kwargs.items()}
+        return Case(self.loss, self.pred[rows], self.target[rows], **kwargs)
+
     def image(self, index):
         """The same batch, cut down to one image."""
         kwargs = {}
@@ -421,6 +433,27 @@ def divisor_of(case, **changes):
     )
 
 
+def counts_of(case, **changes):
+    """What each image adds to that divisor, float64 [B]; 0 where it is none of the batch."""
+    whole = divisor_of(case, **changes)
+    return torch.stack([whole - divisor_of(case.but(i), **changes) for i in range(B)])
+
+
+def weighted_divisor(case, weights, **changes):
+    """That divisor, where each image counts as what it stands for: (w * V).sum() * B / w.sum()."""
+    divisor, counts = divisor_of(case, **changes), counts_of(case, **changes)
+    if not torch.allclose(counts.sum(), divisor, rtol=1e-6):
+        return divisor  # avg_factor, the same for any batch
+    weights = weights.double()
+    return (weights * counts).sum() * B / weights.sum()
+
+
+def is_counted(case):
+    """Whether some images add more to the divisor than others."""
+    counts = counts_of(case)
+    return not torch.allclose(counts, counts[0].expand(B), rtol=1e-6)
+
+
 def each(*names, but='?'):
     """Cases by a part of their names, all of them without one; but not those."""
     chosen = [
@@ -557,7 +590,7 @@ def test_a_weighted_batch_is_the_weighted_sum_of_its_images_over_that_divisor(ca
     skip_if_the_toolbox_cannot(case)
     weights = rand(B, seed=3) * 2 + 0.1
     parts = sums_of_images(case, loss_weight=loss_weight)
-    divisor = divisor_of(case, loss_weight=loss_weight)
+    divisor = weighted_divisor(case, weights, loss_weight=loss_weight)
     expected = (weights.double() * parts).sum() / divisor
     ours, _ = call(case.wrapper(loss_weight=loss_weight), case, weights)
     assert torch.allclose(ours.double(), expected, rtol=2e-6, atol=0)
@@ -582,8 +615,11 @@ def test_the_gradient_of_an_image_grows_with_its_weight(case):
     weights = rand(B, seed=4) * 2 + 0.1
     _, weighted = call(case.wrapper(), case, weights)
     by_image = weights.view(-1, *[1] * (plain.ndim - 1))
-    assert torch.allclose(weighted, plain * by_image, rtol=1e-5, atol=1e-9)
+    scale = (divisor_of(case) / weighted_divisor(case, weights)).float()
+    assert torch.allclose(weighted, plain * by_image * scale, rtol=1e-5, atol=1e-9)
     assert float(plain.abs().sum()) > 0
+    if is_counted(case):
+        return
     # Powers of two leave nothing to round.
     weights = torch.tensor([1.0, 2.0, 0.5, 4.0])
     _, weighted = call(case.wrapper(), case, weights)
@@ -591,7 +627,7 @@ def test_the_gradient_of_an_image_grows_with_its_weight(case):
 
 
 def test_an_image_with_weight_two_counts_as_if_it_were_there_twice():
-    # What unbiasedness rests on, for a divisor that does not depend on the samples.
+    # What unbiasedness rests on.
     wrapper = InfoBatchLoss(seg(reduction='sum'))
     wrapper.begin_batch(torch.tensor([1.0, 2.0, 1.0, 1.0]))
     twice = [0, 1, 1, 2, 3]
@@ -600,10 +636,56 @@ def test_an_image_with_weight_two_counts_as_if_it_were_there_twice():
     )
 
 
+@pytest.mark.parametrize('name', [n for n, c in CASES.items() if 'avg_factor' not in c.kwargs])
+def test_an_image_of_weight_w_is_w_images_of_the_batch(name):
+    """The toolbox's own mean over a batch that has each image as often as its weight says, times
+    the mean weight, as the batch is that much smaller."""
+    case, weights = CASES[name], torch.tensor([1, 3, 2, 1])
+    skip_if_the_toolbox_cannot(case)
+    times = torch.arange(B).repeat_interleave(weights)
+
+    def repeated(value):
+        if not isinstance(value, torch.Tensor) or not value.ndim:
+            return value
+        return value.view(B, -1, *value.shape[1:])[times].flatten(0, 1)
+
+    kwargs = {key: repeated(value) for key, value in case.kwargs.items()}
+    own = case.wrapped()(case.pred[times], case.target[times], **kwargs)
+    ours, _ = call(case.wrapper(), case, weights.float())
+    assert torch.allclose(ours, own * weights.float().mean(), rtol=1e-5)
+
+
+COUNTS = {
+    'valid pixels': lambda case: (case.target != 255).sum(),
+    'valid pixels, as a number': lambda case: int((case.target != 255).sum()),
+    'weights of pixels': lambda case: case.kwargs['weight'].sum(),
+}
+
+
+@pytest.mark.parametrize('name', COUNTS)
+def test_an_avg_factor_that_a_head_counts_in_the_batch_is_counted_by_weight(name):
+    weights = torch.tensor([1.0, 3.0, 2.0, 1.0])
+    case = Case(seg(), MAP, IGNORED, weight=PIXELS * (IGNORED != 255), ignore_index=255)
+    case.kwargs['avg_factor'] = COUNTS[name](case)
+    counts = case.kwargs['weight'] if 'weights' in name else (IGNORED != 255).float()
+    expected = (weights * counts.sum((1, 2))).sum() * B / weights.sum()
+    ours, _ = call(case.wrapper(), case, weights)
+    case.kwargs['avg_factor'] = expected
+    assert torch.allclose(ours, (weights * sums_of_images(case).float()).sum() / expected)
+    assert not torch.allclose(expected, counts.sum(), rtol=0.02)  # control
+
+
 def test_the_divisor_does_not_follow_the_weights():
     wrapper = InfoBatchLoss(cls())
     wrapper.begin_batch(torch.full((B,), 2.0))
     assert torch.allclose(wrapper(SCORES, LABEL), 2 * F.cross_entropy(SCORES, LABEL))
+
+
+def test_a_counted_divisor_does_not_follow_weights_that_are_all_the_same():
+    wrapper = InfoBatchLoss(seg(avg_non_ignore=True))
+    wrapper.begin_batch(torch.full((B,), 2.0))
+    own = MODELS.build(seg(avg_non_ignore=True))(MAP, IGNORED, ignore_index=255)
+    assert torch.allclose(wrapper(MAP, IGNORED, ignore_index=255), 2 * own)
 
 
 # ------------------------------------------------------------------- scores

@@ -149,6 +149,7 @@ def test_losses_of_which_none_gives_scores_are_refused(seg):
 
 def test_a_loss_that_the_model_never_calls_is_refused(cls):
     cls.model.head.loss = cls.model.head.loss.loss
+    cls.custom_hooks[0].unweighted = ['model.head.loss']
 
     def add_unused(runner):
         loss = dict(type='mmpretrain.CrossEntropyLoss')

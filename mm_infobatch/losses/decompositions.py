@@ -2,187 +2,173 @@
 
 - by map: the loss gives a value for each sample, pixel or class with
   ``reduction_override='none'``, as OpenMMLab's losses do;
-- by formula: it gives one number, but is a sum over samples (:mod:`mm_infobatch.formulas`);
+- by formula: it gives one number, but is a sum over samples (:mod:`.formulas`);
 - by image: it gives one number, which is the mean of what it gives for each sample alone.
+
+Here are those of the toolboxes' own losses. Every other loss is :mod:`.unknown`.
 """
 
-import functools
 import inspect
 import types
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from . import reductions
-from .formulas import FORMULAS, rows
-from .reductions import inherits, toolbox_of
-
-
-class Parts(NamedTuple):
-    """A loss of a batch, taken apart.
-
-    Attributes:
-        values (Tensor): [B, ...], what the weights multiply.
-        reduce (callable): From the weighted values to what the loss returns.
-        scores (Tensor): float32 [B], detached, the loss of each sample, NaN where it has none.
-    """
-
-    values: Tensor
-    reduce: Callable[[Tensor], Tensor]
-    scores: Tensor
-
-
-class Decomposition(NamedTuple):
-    """A way to take a loss apart.
-
-    Attributes:
-        take_apart (callable): From the loss and the arguments of a call to :class:`Parts`.
-        exact (bool): Whether values of weight 1 reduce to the number that is to be trained, bit for
-            bit, so that the loss need not be evaluated again.
-        verify (bool): Whether nobody knows the loss, so that the first batch has to show it.
-    """
-
-    take_apart: Callable[[Any, 'Call'], Parts]
-    exact: bool
-    verify: bool = False
-
+from . import reductions, unknown
+from .calls import Call
+from .compiling import is_compiling
+from .formulas import FORMULAS, Formula
+from .parts import Decomposition, Parts
+from .trust import UNKNOWN, Kind, inherited_kind, kind_of
+from .weights import Factor, Weights, positions
 
 # The toolboxes' losses by kind, beside those of FORMULAS
-BY_MAP = {
-    'mmseg': ('CrossEntropyLoss', 'FocalLoss', 'DiceLoss', 'LovaszLoss', 'SiLogLoss'),
-    'mmpretrain': (
-        'CrossEntropyLoss',
-        'LabelSmoothLoss',
-        'FocalLoss',
-        'AsymmetricLoss',
-        'SeesawLoss',
-        'RegressionLoss',
+BY_MAP = (
+    Kind('mmseg', 'CrossEntropyLoss'),
+    Kind('mmseg', 'DiceLoss'),
+    Kind('mmseg', 'LovaszLoss'),
+    Kind('mmseg', 'SiLogLoss'),
+    Kind('mmpretrain', 'CrossEntropyLoss'),
+    Kind('mmpretrain', 'LabelSmoothLoss'),
+    Kind('mmpretrain', 'FocalLoss'),
+    Kind('mmpretrain', 'AsymmetricLoss'),
+    Kind('mmpretrain', 'SeesawLoss'),
+    Kind('mmpretrain', 'RegressionLoss'),
+)
+FOCAL = Kind('mmseg', 'FocalLoss')
+BY_IMAGE = (Kind('mmseg', 'TverskyLoss'), Kind('mmseg', 'HuasdorffDisstanceLoss'))
+BY_ROW = (Kind('mmseg', 'KLDivLoss'),)
+REASONS: Dict[Kind, str] = {
+    Kind(
+        'mmpretrain', 'CrossCorrelationLoss'
+    ): 'it compares all samples of a batch with each other',
+    Kind('mmpretrain', 'SwAVLoss'): 'it assigns all samples of a batch to prototypes at once',
+    Kind('mmpretrain', 'CAELoss'): (
+        'it merges the masked patches of all samples, and returns two losses'
     ),
 }
-BY_IMAGE = {'mmseg': ('TverskyLoss', 'HuasdorffDisstanceLoss'), 'mmpretrain': ()}
-BY_ROW = {'mmseg': ('KLDivLoss',), 'mmpretrain': ()}
-REASONS: Dict[str, str] = {
-    'CrossCorrelationLoss': 'it compares all samples of a batch with each other',
-    'SwAVLoss': 'it assigns all samples of a batch to prototypes at once',
-    'CAELoss': 'it merges the masked patches of all samples, and returns two losses',
-}
 
 
-class Call:
-    """The arguments of a call of a loss.
-
-    Args:
-        signature (inspect.Signature): That of the loss.
-        names (tuple[str]): The names of its parameters, in order.
-        args (tuple): The arguments without a name.
-        kwargs (dict): Those with one.
-    """
-
-    __slots__ = ('_signature', '_names', '_args', '_kwargs')
-
-    def __init__(
-        self,
-        signature: inspect.Signature,
-        names: Tuple[str, ...],
-        args: Tuple[Any, ...],
-        kwargs: Dict[str, Any],
-    ) -> None:
-        self._signature, self._names, self._args, self._kwargs = signature, names, args, kwargs
-
-    @property
-    def bound(self) -> inspect.BoundArguments:
-        """inspect.BoundArguments: All of them by parameter; takes 10 us."""
-        return self._signature.bind(*self._args, **self._kwargs)
-
-    def get(self, name: str, place: Optional[int] = None) -> Any:
-        """An argument by its name; None if it was not given.
-
-        Args:
-            name (str): Of a parameter, or of what ``**kwargs`` holds.
-            place (int, optional): Which parameter it is instead, whatever its name.
-        """
-        if place is not None:
-            if place < len(self._args):
-                return self._args[place]
-            return self._kwargs.get(self._names[place])
-        if name in self._kwargs:
-            return self._kwargs[name]
-        if name not in self._names[: len(self._args)]:
-            return None
-        return self._args[self._names.index(name)]
-
-    def without_reduction(self, loss: Any) -> Tensor:
-        """Call the loss with ``reduction_override='none'``."""
-        name, args, kwargs = 'reduction_override', self._args, self._kwargs
-        if name in self._names[: len(args)]:
-            place = self._names.index(name)
-            return loss(*args[:place], 'none', *args[place + 1 :], **kwargs)
-        return loss(*args, **{**kwargs, name: 'none'})
-
-
-def by_map(loss: Any, call: Call) -> Parts:
+def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss that gives a map."""
-    unweighted, loss_weight = without_weight(loss)
+    if kind.name == 'SeesawLoss' and not weights.uniform:
+        count_weighted(loss, call, weights)
+    unweighted, loss_weight = without_loss_weight(kind, loss)
+    if kind == ('mmseg', 'CrossEntropyLoss') and loss.class_weight is not None:
+        unweighted = with_class_weight(unweighted, call.constant(loss.class_weight, call.pred()))
     values = call.without_reduction(unweighted)
-    pred, target = call.get('', 0), call.get('', 1)
-    if values.ndim == 0:
-        raise ValueError(
-            f"{type(loss).__name__} gave one number with reduction_override='none'; "
-            'write InfoBatchLoss(loss=..., per_image=True)'
-        )
-    reduction = call.get('reduction_override') or loss.reduction
-    valid = reductions.valid_positions(loss, pred, target, call.get('ignore_index'))
-    divide_by = call.get('avg_factor')
-    if reduction == 'mean':
-        divide_by = reductions.divisor(loss, pred, target, valid, values, divide_by)
-    scores = reductions.per_sample(
-        values, pred, valid, divide_by if reduction == 'mean' else len(values)
+    weights.check(values, kind.name)
+    return reduced(kind, loss, call, weights, values, loss_weight)
+
+
+def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
+    """Take apart mmseg's ``FocalLoss``, which computes on [B * HW, C].
+
+    It gets its arguments in that shape, so that neither it nor we copy the map into another.
+    """
+    pred, target = call.pred(), call.target()
+    if pred.ndim == 2:
+        return by_map(kind, loss, call, weights)
+    weights.check(pred, kind.name)
+    shape = pred.shape
+    flat = call.replaced(
+        as_rows(pred), as_rows(target) if target.shape == shape else target.reshape(-1)
     )
+    unweighted, loss_weight = without_loss_weight(kind, loss)
+    values = flat.without_reduction(unweighted).view(shape[0], -1, shape[1])
+    parts = reduced(kind, loss, call, weights, values, loss_weight)
+    if parts.value.ndim:  # reduction='none'
+        return parts._replace(value=parts.value.transpose(1, 2).reshape(shape))
+    return parts
 
-    def reduce(weighted: Tensor) -> Tensor:
-        value = reductions.reduce_map(loss, weighted, reduction, divide_by)
-        return value if loss_weight == 1 else loss_weight * value
 
-    return Parts(values, reduce, scores if loss_weight == 1 else scores * loss_weight)
+def as_rows(values: Tensor) -> Tensor:
+    """[B, C, HW...] as [B * HW, C], as mmseg's ``FocalLoss`` copies it."""
+    return values.transpose(0, 1).reshape(values.shape[1], -1).transpose(0, 1).contiguous()
 
 
-def without_weight(loss: Any) -> Tuple[Any, float]:
-    """A view of a toolbox's loss with ``loss_weight=1``, and its ``loss_weight``.
+def reduced(
+    kind: Kind, loss: Any, call: Call, weights: Weights, values: Tensor, loss_weight: float
+) -> Parts:
+    """Reduce a map of the samples."""
+    reduction = call.get('reduction_override') or loss.reduction
+    valid = reductions.valid_positions(
+        kind, loss, call.pred(), call.target(), call.get('ignore_index')
+    )
+    divide_by: reductions.Divisor = call.get('avg_factor')
+    factor: Factor = 1
+    if reduction == 'mean':
+        divide_by, factor = reductions.divisor(kind, loss, call, valid, values, weights)
+    scores = reductions.per_sample(
+        values, call.pred(), valid, divide_by if reduction == 'mean' else len(values)
+    )
+    value = reductions.reduce_map(kind, weights.times(values), reduction, divide_by)
+    if not isinstance(factor, int):
+        value = value / factor
+    if loss_weight == 1:
+        return Parts(value, scores)
+    return Parts(loss_weight * value, scores * loss_weight)
 
-    The toolboxes multiply by it after the reduction, so for the same number, bit for bit, it has to
+
+def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:
+    """A shallow copy of a toolbox's loss with ``loss_weight=1``, and its ``loss_weight``.
+
+    The toolboxes multiply by it after the reduction. For the same number, bit for bit, it has to
     stay out of the map.
     """
-    loss_weight = getattr(loss, 'loss_weight', 1)
-    if loss_weight == 1 or not known(loss, BY_MAP) or inherits(loss, 'RegressionLoss'):
+    loss_weight = loss.loss_weight
+    # RegressionLoss multiplies its map; and what is compiled cannot copy a module.
+    if loss_weight == 1 or kind.name == 'RegressionLoss' or is_compiling():
         return loss, 1
-    view = object.__new__(type(loss))  # a shallow copy; copy.copy takes 10 us
+    view = object.__new__(type(loss))  # copy.copy takes 10 us
     view.__dict__.update(loss.__dict__, loss_weight=1.0)
-    if inherits(loss, 'LabelSmoothLoss'):  # its bound method asks the loss for num_classes
+    if kind.name == 'LabelSmoothLoss':  # its bound method asks the loss for num_classes
         view.smooth_label = types.MethodType(loss.smooth_label.__func__, view)
     return view, loss_weight
 
 
-def by_row(loss: Any, call: Call) -> Parts:
-    """Take apart a loss that returns a value for each sample as it is."""
-    bound = call.bound
-    values = loss(*bound.args, **bound.kwargs)
-    return Parts(values, lambda weighted: weighted, rows(values.detach()).float().mean(1))
+def with_class_weight(loss: Any, class_weight: Tensor) -> Any:
+    """A shallow copy of mmseg's cross entropy that gets its ``class_weight`` as a tensor, which the
+    divisor needs too, so that it is copied to the device once."""
+    criterion = loss.cls_criterion
+
+    def weighted(*args: Any, **kwargs: Any) -> Tensor:
+        return criterion(*args, **{**kwargs, 'class_weight': class_weight})
+
+    view = object.__new__(type(loss))
+    view.__dict__.update(loss.__dict__, class_weight=None, cls_criterion=weighted)
+    return view
 
 
-def by_formula(formula: Callable, loss: Any, call: Call) -> Parts:
+@torch.no_grad()
+def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
+    """Have ``SeesawLoss``, which counts the samples of each class over the run, count those that
+    the samples of a batch stand for: it adds 1 for each itself."""
+    labels = call.target()
+    weights.check(labels, 'SeesawLoss')
+    more = weights.values.to(loss.cum_samples) - 1
+    loss.cum_samples.index_add_(0, labels.flatten(), more)
+
+
+def by_row(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
+    """Take apart a loss that returns a value for each sample."""
+    values = call.of(loss)
+    weights.check(values, type(loss).__name__)
+    return Parts(weights.times(values), positions(values.detach()).float().mean(1))
+
+
+def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss by its formula."""
-    bound = call.bound
-    summands = formula(loss, *bound.args, **bound.kwargs)
-    return Parts(
-        summands.values, lambda weighted: weighted.sum() / summands.divide_by, summands.scores
-    )
+    weights.check(call.pred(), type(loss).__name__)
+    summands = formula(loss, call, weights)
+    return Parts(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
 
 
-def by_image(loss: Any, call: Call) -> Parts:
-    """Take apart a loss by evaluating it on one sample after the other; ``avg_factor``, a count of
+def by_image(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
+    """Take apart a loss by evaluating it on one sample after the other. ``avg_factor``, a count of
     the batch, is left out."""
-    bound = call.bound
+    bound = call.bound()
     batch_size = len(next(iter(bound.arguments.values())))
     values: List[Tensor] = []
     for index in range(batch_size):
@@ -196,11 +182,13 @@ def by_image(loss: Any, call: Call) -> Parts:
         # a sample without a valid pixel may give an empty map
         values.append(value.mean() if value.numel() else value.sum())
     stacked = torch.stack(values)
-    return Parts(stacked, lambda weighted: weighted.mean(), stacked.detach().float())
+    weights.check(stacked, type(loss).__name__)
+    return Parts(weights.times(stacked).mean(), stacked.detach().float())
 
 
 def one_of(argument: Any, index: int, batch_size: int) -> Any:
-    """The part of an argument that belongs to one sample; what has no batch dimension, whole."""
+    """The part of an argument that belongs to one sample. An argument without a batch dimension
+    is returned whole."""
     if (
         isinstance(argument, (Tensor, list, tuple))
         and not (isinstance(argument, Tensor) and argument.ndim == 0)
@@ -208,11 +196,6 @@ def one_of(argument: Any, index: int, batch_size: int) -> Any:
     ):
         return argument[index : index + 1]
     return argument
-
-
-def known(loss: nn.Module, table: Dict[str, Any]) -> bool:
-    """Whether a loss is, or inherits from, one that a table names for its toolbox."""
-    return inherits(loss, *table.get(toolbox_of(loss), ()))
 
 
 def find(loss: nn.Module, per_image: bool = False) -> Decomposition:
@@ -227,43 +210,55 @@ def find(loss: nn.Module, per_image: bool = False) -> Decomposition:
         TypeError: If there is none.
         ValueError: If there is one, but not in the mode that the loss is set to.
     """
-    name = type(loss).__name__
-    for cls in type(loss).__mro__:
-        if toolbox_of(loss) and cls.__name__ in REASONS:
-            raise TypeError(
-                f'InfoBatchLoss cannot wrap {name}: {REASONS[cls.__name__]}, so no '
-                'sample has a loss of its own'
-            )
+    name, kind = type(loss).__name__, kind_of(loss)
+    reason = REASONS.get(inherited_kind(loss))
+    if reason is not None:
+        raise TypeError(
+            f'InfoBatchLoss cannot wrap {name}: {reason}, so no sample has a loss of its own'
+        )
     if per_image:
         return Decomposition(by_image, exact=True)
     if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
         raise ValueError(f'{name}.reduction={loss.reduction!r} is none of mean, sum and none')
-    if known(loss, BY_MAP):
-        check_mode(loss)
-        return Decomposition(by_map, exact=True)
-    if known(loss, BY_ROW):
+    if kind == UNKNOWN:
+        check_convention(loss)
+        return Decomposition(unknown.take_apart, exact=True)
+    if kind in BY_ROW:
         return Decomposition(by_row, exact=True)
-    for (toolbox, cls_name), formula in FORMULAS.items():
-        if toolbox_of(loss) == toolbox and inherits(loss, cls_name):
-            return Decomposition(functools.partial(by_formula, formula), exact=False)
-    if known(loss, BY_IMAGE):
+    if kind in BY_IMAGE:
         return Decomposition(by_image, exact=False)
-    if 'reduction_override' in inspect.signature(loss.forward).parameters and hasattr(
-        loss, 'reduction'
-    ):
-        return Decomposition(by_map, exact=False, verify=True)
+    if kind in FORMULAS:
+        return Decomposition(by_formula, exact=False, rule=FORMULAS[kind])
+    check_mode(loss)
+    if kind == FOCAL:
+        return Decomposition(by_pixel_rows, exact=True, rule=kind)
+    assert kind in BY_MAP
+    return Decomposition(by_map, exact=True, rule=kind)
+
+
+def check_convention(loss: nn.Module) -> None:
+    """Refuse an unknown loss that cannot give a map.
+
+    Raises:
+        TypeError: If its ``forward`` takes no ``reduction_override``.
+    """
+    parameters = inspect.signature(loss.forward).parameters
+    passed_on = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if 'reduction_override' in parameters or (passed_on and hasattr(loss, 'reduction')):
+        return
     raise TypeError(
-        f'InfoBatchLoss cannot wrap {type(loss).__module__}.{name}: it needs a value for each '
-        'sample, but the loss has no reduction_override (nor is it one of mmseg or mmpretrain that '
-        'is known to be a sum over samples). Give its forward a reduction_override, for which '
-        "'none' returns a map [B, ...], or train the mean of its values for each image alone, "
-        "which may be another loss: dict(type='InfoBatchLoss', loss=..., per_image=True), or "
+        f'InfoBatchLoss cannot wrap {type(loss).__module__}.{type(loss).__name__}: it needs a '
+        'value for each sample, but the loss has no reduction_override (nor is it one of mmseg or '
+        'mmpretrain that is known to be a sum over samples). Give its forward a '
+        "reduction_override, for which 'none' returns a map [B, ...], or train the mean of its "
+        'values for each image alone, which may be another loss: '
+        "dict(type='InfoBatchLoss', loss=..., per_image=True), or "
         '--infobatch-options per_image=True'
     )
 
 
 def check_mode(loss: Any) -> None:
-    """Refuse a mode in which a loss that gives a map gives none.
+    """Refuse a mode in which a toolbox's loss that gives a map gives none.
 
     Raises:
         ValueError: If it is in one.
@@ -280,24 +275,3 @@ def check_mode(loss: Any) -> None:
             f"batch, so no image has a loss of its own; set per_image=True and reduction='mean' in "
             f'{name}, or --infobatch-options per_image=True, which train another loss'
         )
-
-
-def agrees(value: Tensor, parts: Parts) -> Optional[str]:
-    """Compare a loss's own number with its parts; waits for the device.
-
-    Args:
-        value (Tensor): What the loss returned for the batch.
-        parts (Parts): The same batch, taken apart.
-
-    Returns:
-        str, optional: What is wrong, if anything is.
-    """
-    put_together = parts.reduce(parts.values.detach())
-    if value.shape == put_together.shape and torch.allclose(
-        value.detach().float(), put_together.float(), rtol=1e-3, atol=1e-5, equal_nan=True
-    ):
-        return None
-    return (
-        f'its value of the batch is {value.detach().float().mean().item():.6g}, but its values '
-        f'of the samples make {put_together.float().mean().item():.6g}'
-    )

@@ -1,16 +1,22 @@
-"""Losses that hand out one number for a batch, as a sum over its samples.
+"""Losses that give one number for a batch, as a sum over its samples.
 
-Shapes: B samples, HW pixels, L patches. Each function takes a loss of mmseg or mmpretrain and what
-it is called with, and returns :class:`Summands`. The formulas are those of the toolboxes' own
-modules; what these take from the whole batch (the threshold of OHEM, the balance of boundary and
-other pixels, the count of masked patches) is taken from the whole batch here too, and held fixed.
+Shapes: B samples, HW pixels, L patches, D values. Each function takes a loss of mmseg or
+mmpretrain, what it is called with and the weights of the batch. The formulas are those of the
+toolboxes' own modules. What these take from the whole batch (the threshold of
+OHEM, the balance of boundary and other pixels, the count of masked patches) is taken from the whole
+batch here too, and has no gradient. Where it is a count, the samples count as :class:`Weights`
+says.
 """
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .calls import Call
+from .trust import Kind
+from .weights import Weights, positions
 
 
 class Summands(NamedTuple):
@@ -28,22 +34,14 @@ class Summands(NamedTuple):
     scores: Tensor
 
 
-def rows(values: Tensor) -> Tensor:
-    """View a map of samples, [B, ...], as [B, positions]."""
-    return values.reshape(len(values), -1)
-
-
-def ohem_cross_entropy(loss: Any, score: Tensor, target: Tensor) -> Summands:
+def ohem_cross_entropy(loss: Any, call: Call, weights: Weights) -> Summands:
     """``OhemCrossEntropy`` of mmseg: the mean over the hard pixels of the batch.
 
-    Args:
-        loss (nn.Module): The loss.
-        score (Tensor): [B, C, HW...], the logits.
-        target (Tensor): int64 [B, HW...].
+    It is called with logits [B, C, HW...] and a target, int64 [B, HW...].
     """
-    class_weight = loss.class_weight
+    score, target, class_weight = call.pred(), call.target(), loss.class_weight
     if class_weight is not None:
-        class_weight = score.new_tensor(class_weight)
+        class_weight = call.constant(class_weight, score)
     losses = F.cross_entropy(
         score, target, weight=class_weight, ignore_index=loss.ignore_label, reduction='none'
     )
@@ -52,29 +50,47 @@ def ohem_cross_entropy(loss: Any, score: Tensor, target: Tensor) -> Summands:
         inside = target.masked_fill(~valid, 0).unsqueeze(1)
         confidence = F.softmax(score, dim=1).gather(1, inside).squeeze(1)
         confidence = confidence.masked_fill(~valid, float('inf'))
-        last = (valid.sum() - 1).clamp(min=0, max=loss.min_kept)
-        threshold = confidence.flatten().sort().values[last].clamp(min=loss.thresh)
-        hard = valid & (confidence < threshold)
-        count = hard.sum()
+        hard = valid & (confidence < ohem_threshold(loss, weights, confidence, valid.sum()))
+        # a batch without a valid pixel costs nothing; one without a hard pixel has no mean
+        count = hard.sum().masked_fill(~valid.any(), 1)
     values = loss.loss_weight * losses * hard
-    # a batch without a valid pixel costs nothing; one without a hard pixel has no mean
-    divide_by = torch.where(valid.any(), count, 1)
-    scores = rows(values.detach()).float().sum(1) * (len(values) / divide_by)
-    return Summands(values, divide_by, scores.masked_fill(~rows(valid).any(1), float('nan')))
+    scores = positions(values.detach()).float().sum(1) * (len(values) / count)
+    return Summands(
+        values,
+        count * weights.count_factor(hard),
+        scores.masked_fill(~positions(valid).any(1), float('nan')),
+    )
 
 
-def boundary_loss(loss: Any, bd_pre: Tensor, bd_gt: Tensor) -> Summands:
-    """``BoundaryLoss`` of mmseg: cross entropy that balances boundary and other pixels.
+def ohem_threshold(loss: Any, weights: Weights, confidence: Tensor, count: Tensor) -> Tensor:
+    """The confidence below which a pixel is hard: that of the pixel of rank ``min_kept``, or
+    ``thresh`` if that is greater. A pixel advances the rank by what its sample stands for.
 
     Args:
         loss (nn.Module): The loss.
-        bd_pre (Tensor): [B, 1, HW...], the logits.
-        bd_gt (Tensor): [B, HW...], 1 on boundaries and 0 elsewhere.
+        weights (Weights): The weights of the batch.
+        confidence (Tensor): [B, HW...], infinite where a pixel is ignored.
+        count (Tensor): int64 [], how many pixels are not.
     """
-    logits = rows(bd_pre.movedim(1, -1))
-    target = rows(bd_gt).to(logits.dtype)
+    ascending, order = confidence.flatten().sort()
+    last = (count - 1).clamp(min=0, max=loss.min_kept)
+    if not weights.uniform:
+        pixels = confidence[0].numel()
+        passed = weights.per_row(pixels, confidence).gather(0, order).cumsum(0) <= loss.min_kept
+        last = torch.minimum(passed.sum(), (count - 1).clamp(min=0))
+    return ascending.gather(0, last.view(1)).clamp(min=loss.thresh)
+
+
+def boundary_loss(loss: Any, call: Call, weights: Weights) -> Summands:
+    """``BoundaryLoss`` of mmseg: cross entropy that balances boundary and other pixels.
+
+    It is called with logits [B, 1, HW...] and a target [B, HW...], 1 on boundaries and 0 elsewhere.
+    """
+    logits = positions(call.pred().movedim(1, -1))
+    target = positions(call.target()).to(logits.dtype)
     positive, negative = target == 1, target == 0
-    num_positive, num_negative = positive.sum(), negative.sum()
+    num_positive = positive.sum() * weights.count_factor(positive)
+    num_negative = negative.sum() * weights.count_factor(negative)
     both = num_positive + num_negative
     weight = (positive * (num_negative / both) + negative * (num_positive / both)).to(logits.dtype)
     values = loss.loss_weight * F.binary_cross_entropy_with_logits(
@@ -83,57 +99,48 @@ def boundary_loss(loss: Any, bd_pre: Tensor, bd_gt: Tensor) -> Summands:
     return Summands(values, values.numel(), values.detach().float().mean(1))
 
 
-def masked_mean(values: Tensor, mask: Optional[Tensor], channel: int) -> Summands:
+def masked_mean(weights: Weights, values: Tensor, mask: Optional[Tensor], channel: int) -> Summands:
     """A mean over all positions, or over those of a mask.
 
     Args:
+        weights (Weights): The weights of the batch.
         values (Tensor): [B, ...].
         mask (Tensor, optional): 1 where a position counts, of a shape that multiplies ``values``.
         channel (int): A further divisor, where there is a mask.
     """
     if mask is None:
-        return Summands(values, values.numel(), rows(values.detach()).float().mean(1))
+        return Summands(values, values.numel(), positions(values.detach()).float().mean(1))
     values = values * mask
-    scores = rows(values.detach()).float().sum(1) / rows(mask).sum(1) / channel
-    return Summands(values, mask.sum() * channel, scores)
+    scores = positions(values.detach()).float().sum(1) / positions(mask).sum(1) / channel
+    return Summands(values, mask.sum() * channel * weights.count_factor(mask), scores)
 
 
-def pixel_reconstruction(
-    loss: Any, pred: Tensor, target: Tensor, mask: Optional[Tensor] = None
-) -> Summands:
+def pixel_reconstruction(loss: Any, call: Call, weights: Weights) -> Summands:
     """``PixelReconstructionLoss`` of mmpretrain, as of MAE and SimMIM.
 
-    Args:
-        loss (nn.Module): The loss.
-        pred (Tensor): [B, L, D] or [B, C, H, W].
-        target (Tensor): The same shape.
-        mask (Tensor, optional): [B, L] or [B, 1, H, W].
+    It is called with predictions and targets [B, L, D] or [B, C, H, W], and perhaps with a mask
+    [B, L] or [B, 1, H, W].
     """
-    values = loss.penalty(pred, target)
+    values = loss.penalty(call.pred(), call.target())
     if values.ndim == 3:
         values = values.mean(dim=-1)
-    return masked_mean(values, mask, loss.channel)
+    return masked_mean(weights, values, call.get('mask', 2), loss.channel)
 
 
-def cosine_similarity(
-    loss: Any, pred: Tensor, target: Tensor, mask: Optional[Tensor] = None
-) -> Summands:
+def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
     """``CosineSimilarityLoss`` of mmpretrain, as of MILAN and EVA.
 
-    Args:
-        loss (nn.Module): The loss.
-        pred (Tensor): [B, ..., D].
-        target (Tensor): The same shape.
-        mask (Tensor, optional): [B, ...].
+    It is called with predictions and targets [B, ..., D], and perhaps with a mask [B, ...].
     """
-    similarity = (F.normalize(pred, dim=-1) * F.normalize(target, dim=-1)).sum(dim=-1)
-    return masked_mean(loss.shift_factor - loss.scale_factor * similarity, mask, 1)
+    similarity = (F.normalize(call.pred(), dim=-1) * F.normalize(call.target(), dim=-1)).sum(dim=-1)
+    values = loss.shift_factor - loss.scale_factor * similarity
+    return masked_mean(weights, values, call.get('mask', 2), 1)
 
 
-# (toolbox, class) -> formula
-FORMULAS = {
-    ('mmseg', 'OhemCrossEntropy'): ohem_cross_entropy,
-    ('mmseg', 'BoundaryLoss'): boundary_loss,
-    ('mmpretrain', 'PixelReconstructionLoss'): pixel_reconstruction,
-    ('mmpretrain', 'CosineSimilarityLoss'): cosine_similarity,
+Formula = Callable[[Any, Call, Weights], Summands]
+FORMULAS: Dict[Kind, Formula] = {
+    Kind('mmseg', 'OhemCrossEntropy'): ohem_cross_entropy,
+    Kind('mmseg', 'BoundaryLoss'): boundary_loss,
+    Kind('mmpretrain', 'PixelReconstructionLoss'): pixel_reconstruction,
+    Kind('mmpretrain', 'CosineSimilarityLoss'): cosine_similarity,
 }

@@ -7,9 +7,9 @@ the full data at the weight
 
     w(own) * w(partner) * |S| / N
 
-and that of a row that was not mixed at w(own). The partner has to be known: batch augmentations do
-not hand it out, but they are linear in the rows of the targets, so an identity matrix that is mixed
-along beside the targets comes back as the mixing matrix.
+and that of a row that was not mixed at w(own). The partner has to be known. Batch augmentations do
+not return it, but they are linear in the rows of the targets, so an identity matrix that is mixed
+beside the targets comes back as the mixing matrix.
 """
 
 from typing import Any, Callable, Tuple
@@ -35,7 +35,7 @@ def mixed_weights(weights: Tensor, matrix: Tensor, kept_share: float) -> Tensor:
 
 
 class MixingRecorder:
-    """Stands in for the ``batch_augments`` of a data preprocessor, and learns the mixing matrix.
+    """Replaces the ``batch_augments`` of a data preprocessor, and records the mixing matrix.
 
     Args:
         augment (callable): The batch augmentation, from images and targets, [B, ...] and [B, C],
@@ -55,13 +55,13 @@ class MixingRecorder:
         """
         count, columns = targets.shape
         identity = torch.eye(count, device=targets.device)
-        inputs, beside = self.augment(inputs, torch.cat([targets.float(), identity], dim=1))
-        if beside.shape != (count, columns + count):
+        inputs, both = self.augment(inputs, torch.cat([targets.float(), identity], dim=1))
+        if both.shape != (count, columns + count):
             raise ValueError(
                 f'the batch augmentation {self.augment!r} makes targets of shape '
-                f'{tuple(beside.shape)} from {(count, columns + count)}, so that its partners '
-                'cannot be known; remove it from model.train_cfg.augments'
+                f'{tuple(both.shape)} from {(count, columns + count)}, so InfoBatch cannot know '
+                'which samples it mixes; remove it from model.train_cfg.augments'
             )
-        mixed, matrix = beside.split([columns, count], dim=1)
+        mixed, matrix = both.split([columns, count], dim=1)
         self.on_mix(matrix)
         return inputs, mixed

@@ -1,61 +1,34 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
 
 import math
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from .mixing import MixingRecorder, mixed_weights
+from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
 from .wrapper import InfoBatchLoss
 
-LOSS_LINE = (
-    "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
-    'of the model (in mmpretrain: loss=)'
-)
+__all__ = ['LOSS_LINE', 'ModelLosses', 'find_losses', 'unweighted', 'unwrap']
 
 
-def unwrap(model: nn.Module) -> Any:
-    """The model itself, without the wrapper of a distributed run."""
-    return model.module if is_model_wrapper(model) else model
-
-
-def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
-    """The wrapped losses of a model.
-
-    Raises:
-        ValueError: If there is none, or none that gives scores.
-    """
-    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
-    if not losses:
-        raise ValueError(
-            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
-            f'weighted or scored; write {LOSS_LINE}'
-        )
-    if not any(loss.score for loss in losses):
-        raise ValueError(
-            'every InfoBatchLoss has score=False, so no sample would get a score; '
-            'remove it from at least one'
-        )
-    return losses
-
-
-def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, List[str]]:
+def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
     """The tasks whose samples a loss gets, outermost first, for the losses below a head like
-    mmpretrain's ``MultiTaskHead``, which hands to each task only the samples that have it."""
-    tasks: Dict[InfoBatchLoss, List[str]] = {}
+    mmpretrain's ``MultiTaskHead``, which gives each task only the samples that have it."""
+    tasks: Dict[InfoBatchLoss, Tuple[str, ...]] = {}
     for head in model.modules():
         task_heads = getattr(head, 'task_heads', None)
         if isinstance(task_heads, nn.ModuleDict):
             for task, sub_head in task_heads.items():
                 for module in sub_head.modules():
                     if isinstance(module, InfoBatchLoss):
-                        tasks.setdefault(module, []).append(task)
+                        tasks[module] = (*tasks.get(module, ()), task)
     return tasks
 
 
-def rows_of_tasks(data_samples: Any, tasks: List[str]) -> List[int]:
+def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
     """Which samples of a batch have a task, and that task's own tasks."""
     having = []
     for row, sample in enumerate(data_samples):
@@ -69,7 +42,7 @@ def rows_of_tasks(data_samples: Any, tasks: List[str]) -> List[int]:
 
 
 def unweighted(total: float, ours: float) -> Optional[str]:
-    """Compare a loss that a model trained with what the wrapped losses gave of it.
+    """Compare the loss that a model trained with what the wrapped losses gave of it.
 
     Args:
         total (float): The loss that the model trained.
@@ -89,23 +62,32 @@ def unweighted(total: float, ours: float) -> Optional[str]:
 
 
 class ModelLosses:
-    """The :class:`~mm_infobatch.InfoBatchLoss` modules of a model, for the time of a pass.
+    """The :class:`~mm_infobatch.InfoBatchLoss` modules of a model, during one pass.
 
-    It also takes the place of the data preprocessor's ``batch_augments``, if there are any, until
-    :meth:`release`.
+    It also replaces the data preprocessor's ``batch_augments``, if there are any, until
+    :meth:`release`. In the first batch of the pass it compares the loss that the model trains with
+    the sum of the wrapped losses; :meth:`end_pass` says whether they differ.
 
     Args:
         model (nn.Module): The model, or its wrapper of a distributed run.
+        unweighted (Sequence[str]): The losses that are meant to carry no weights, see
+            :func:`~mm_infobatch.losses.search.check_plain_losses`. Defaults to (): none.
 
     Raises:
-        ValueError: If it has no wrapped loss, or none that gives scores.
+        ValueError: If it has no wrapped loss, none that gives scores, or one that carries no
+            weights and is not named.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, unweighted: Sequence[str] = ()) -> None:
         self.losses = find_losses(model)
+        check_plain_losses(model, unweighted)
+        for loss in self.losses:
+            loss.begin_pass()
+        self._model = unwrap(model)
+        self._names = {module: name for name, module in self._model.named_modules()}
         self._tasks = tasks_of(model)
         self._rows: Dict[InfoBatchLoss, Tensor] = {}
-        self._preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
+        self._preprocessor = getattr(self._model, 'data_preprocessor', None)
         augment = getattr(self._preprocessor, 'batch_augments', None)
         if isinstance(augment, MixingRecorder):
             augment = augment.augment
@@ -116,17 +98,36 @@ class ModelLosses:
         self._uniform = True
         self._kept_share = 1.0
         self._weights: Tensor
+        self._watch: Any = self._model.register_forward_hook(self._keep_total)
+        self._total: Any = None  # the loss that the model trained in the first batch
+        self._ours: Any = None  # and what the wrapped losses gave of it
 
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""
+        self._stop_watching()
         if self._augment is not None:
             assert self._preprocessor is not None
             self._preprocessor.batch_augments = self._augment
 
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.remove()
+            self._watch = None
+
+    def _keep_total(self, model: Any, args: Any, output: Any) -> None:
+        """Keep the loss that a model trains, as its ``parse_losses`` makes it of what it returned.
+
+        The log variables do not always have it: a head's own key ``loss`` overwrites it there.
+        """
+        if isinstance(output, dict) and isinstance(model, BaseModel):
+            with torch.no_grad():
+                total = model.parse_losses(output)[0]
+            self._total = total if self._total is None else self._total + total
+
     def begin_batch(
         self, weights: Tensor, uniform: bool, kept_share: float, data_batch: Any
     ) -> None:
-        """Hand out the weights of the batch that comes next.
+        """Pass the weights of the batch that comes next to the losses.
 
         Args:
             weights (Tensor): float32 [B], on the device.
@@ -136,46 +137,64 @@ class ModelLosses:
         """
         self._weights, self._uniform, self._kept_share = weights, uniform, kept_share
         self._rows = {}
-        for loss, tasks in self._tasks.items():
-            rows = rows_of_tasks(data_batch['data_samples'], tasks)
-            self._rows[loss] = torch.tensor(rows, dtype=torch.int64, device=weights.device)
-        self._hand_out(weights)
+        if self._tasks:
+            self._find_rows(data_batch['data_samples'])
+        self._pass_on(weights)
 
-    def _hand_out(self, weights: Tensor) -> None:
+    def _find_rows(self, data_samples: Any) -> None:
+        """Find the rows of each loss's tasks, with one copy to the device."""
+        rows = {tasks: rows_of_tasks(data_samples, tasks) for tasks in set(self._tasks.values())}
+        together = torch.tensor(
+            [row for each in rows.values() for row in each],
+            dtype=torch.int64,
+            device=self._weights.device,
+        )
+        parts = dict(zip(rows, together.split([len(each) for each in rows.values()])))
+        self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
+
+    def _pass_on(self, weights: Tensor) -> None:
         for loss in self.losses:
             rows = self._rows.get(loss)
-            loss.begin_batch(weights if rows is None else weights[rows], self._uniform)
+            if rows is not None:
+                weights_of_task = self._of_task(weights, rows)
+            loss.begin_batch(weights if rows is None else weights_of_task, self._uniform)
+
+    def _of_task(self, weights: Tensor, rows: Tensor) -> Tensor:
+        """The weights of the samples of a task.
+
+        Its loss divides by their number, which is a count of the batch: (w * V).sum() * B / w.sum()
+        where V is 1 for samples that have the task. So their weights get the mean of the batch's.
+        """
+        mine = weights[rows]
+        return mine if self._uniform else mine * (weights.mean() / mine.mean())
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""
         if not self._uniform:
-            self._hand_out(mixed_weights(self._weights, matrix, self._kept_share))
+            self._pass_on(mixed_weights(self._weights, matrix, self._kept_share))
 
-    def trained(self, total: Any) -> Tuple[Any, Any]:
-        """The loss that the model trained in the last batch, and what the wrapped losses gave of
-        it; both may be tensors on the device.
-
-        Args:
-            total (Tensor or float): The loss that the model trained.
-        """
-        given = [loss.trained for loss in self.losses]
-        ours = sum(one.to(self._weights.device) for one in given if one is not None)
-        return (total.detach().clone() if isinstance(total, Tensor) else total), ours
-
-    def end_batch(self) -> Tensor:
+    def end_batch(self, outputs: Optional[Dict[str, Any]] = None) -> Tensor:
         """Take the scores of the batch.
 
+        Args:
+            outputs (dict, optional): What the model's ``train_step`` returned, for a model that
+                does not return its losses from ``forward``. Defaults to None.
+
         Returns:
-            Tensor: float32 [B], the sum over the losses, NaN where a sample has none.
+            Tensor: float32 [B], the sum over the losses, NaN where a sample has none, on the device
+            of the weights.
 
         Raises:
             ValueError: If the model called no loss that gives scores.
         """
+        if self._watch is not None:
+            self._stop_watching()
+            self._compare(outputs)
         total: Optional[Tensor] = None
         for loss in self.losses:
             scores = loss.end_batch()
             if scores is not None:
-                scores = self._of_all_rows(loss, scores)
+                scores = self._of_all_rows(loss, scores.to(self._weights.device))
                 total = scores if total is None else total + scores
         if self._tasks:
             return self._without_unseen(total)
@@ -187,6 +206,43 @@ class ModelLosses:
             )
         return total
 
+    def _compare(self, outputs: Optional[Dict[str, Any]]) -> None:
+        """Keep what the wrapped losses gave of the loss that the model trained."""
+        if self._total is None and isinstance(outputs, dict):
+            self._total = outputs.get('loss')
+        if isinstance(self._total, Tensor):
+            self._total = self._total.detach().clone()
+        given = [loss.trained for loss in self.losses]
+        self._ours = sum(one.to(self._weights.device) for one in given if one is not None)
+
+    def end_pass(self) -> Optional[str]:
+        """Read what was kept on the device during the pass; waits for it.
+
+        Returns:
+            str, optional: A warning, if a part of the loss that the model trained in the first
+            batch of the pass carried no weights.
+
+        Raises:
+            ValueError: If an unknown loss was not what its values of the samples make, with its
+                place in the model.
+        """
+        self.check()
+        total, self._total = self._total, None
+        return None if total is None else unweighted(float(total), float(self._ours))
+
+    def check(self) -> None:
+        """Read whether the unknown losses were what their values of the samples make; waits for the
+        device if there are any.
+
+        Raises:
+            ValueError: If one was not.
+        """
+        for loss in self.losses:
+            try:
+                loss.check()
+            except ValueError as error:
+                raise ValueError(f'model.{self._names[loss]}: {error}') from None
+
     def _of_all_rows(self, loss: InfoBatchLoss, scores: Tensor) -> Tensor:
         """Place the scores of a task's samples into the batch, with 0 for the others."""
         rows = self._rows.get(loss)
@@ -195,8 +251,11 @@ class ModelLosses:
         )
 
     def _without_unseen(self, total: Optional[Tensor]) -> Tensor:
-        """Take the scores of samples that no task has away."""
+        """Set the scores of samples without a task to NaN."""
+        if any(loss not in self._rows for loss in self.losses):  # which gets all samples
+            return torch.zeros_like(self._weights) if total is None else total
         seen = torch.zeros_like(self._weights, dtype=torch.bool)
-        for loss in self.losses:
-            seen[self._rows.get(loss, slice(None))] = True
-        return torch.where(seen, 0.0 if total is None else total, float('nan'))
+        for rows in self._rows.values():
+            seen.index_fill_(0, rows, True)
+        total = torch.zeros_like(self._weights) if total is None else total
+        return total.masked_fill(~seen, float('nan'))

@@ -8,47 +8,27 @@ the wrapped loss's own, operation for operation. Where those read a count back t
 (``.item()``), the count stays on the device here.
 """
 
-import functools
 import sys
-from typing import Any, FrozenSet, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
+import torch
 from mmengine.utils import digit_version
-from torch import Tensor, nn
+from torch import Tensor
+
+from .calls import Call
+from .trust import Kind
+from .weights import Factor, Weights
 
 Divisor = Union[int, float, Tensor, None]
 
 
-@functools.lru_cache(maxsize=None)
-def lineage(kind: type) -> Tuple[str, FrozenSet[str]]:
-    """The toolbox that a class of losses belongs to, and the names of all its base classes."""
-    for cls in kind.__mro__:
-        package = cls.__module__.split('.')[0]
-        if package in ('mmseg', 'mmpretrain'):
-            return package, frozenset(cls.__name__ for cls in kind.__mro__)
-    return '', frozenset()
-
-
-def toolbox_of(loss: nn.Module) -> str:
-    """The toolbox whose rules a loss follows: 'mmseg', 'mmpretrain' or ''.
-
-    A subclass of a toolbox's loss follows the toolbox that it inherits from.
-    """
-    kind: Any = type(loss)
-    return lineage(kind)[0]
-
-
-def inherits(loss: nn.Module, *names: str) -> bool:
-    """Whether a loss is, or inherits from, one of the toolboxes' classes of these names."""
-    kind: Any = type(loss)
-    return not lineage(kind)[1].isdisjoint(names)
-
-
 def valid_positions(
-    loss: Any, pred: Tensor, target: Tensor, ignore_index: Optional[int]
+    kind: Kind, loss: Any, pred: Tensor, target: Tensor, ignore_index: Optional[int]
 ) -> Optional[Tensor]:
     """Which positions of the target count.
 
     Args:
+        kind (Kind): Which of the toolboxes' losses it is.
         loss (nn.Module): The wrapped loss.
         pred (Tensor): [B, C, ...], the logits.
         target (Tensor): Class indices [B, ...], or values for each class [B, C, ...].
@@ -57,13 +37,13 @@ def valid_positions(
     Returns:
         Tensor, optional: bool, of the target's shape; None where every position counts.
     """
-    if not inherits(loss, 'CrossEntropyLoss', 'FocalLoss'):
+    if kind.name not in ('CrossEntropyLoss', 'FocalLoss'):
         return None
     indices = not target.is_floating_point() and target.ndim < pred.ndim
-    if toolbox_of(loss) != 'mmseg':  # only F.cross_entropy's own default ignores anything
-        hard = inherits(loss, 'CrossEntropyLoss') and not (loss.use_sigmoid or loss.use_soft)
+    if kind.toolbox != 'mmseg':  # only F.cross_entropy's own default ignores anything
+        hard = kind.name == 'CrossEntropyLoss' and not (loss.use_sigmoid or loss.use_soft)
         return target != -100 if hard and indices else None
-    if inherits(loss, 'FocalLoss'):
+    if kind.name == 'FocalLoss':
         return target != (255 if ignore_index is None else ignore_index) if indices else None
     ignore_index = -100 if ignore_index is None else ignore_index
     if loss.use_sigmoid:
@@ -78,57 +58,108 @@ def counts_ignored_classes() -> bool:
 
 
 def divisor(
+    kind: Kind,
     loss: Any,
-    pred: Tensor,
-    target: Tensor,
+    call: Call,
     valid: Optional[Tensor],
     values: Tensor,
-    avg_factor: Divisor,
-) -> Divisor:
-    """What the wrapped loss would divide the sum of its map by.
+    weights: Weights,
+) -> Tuple[Divisor, Factor]:
+    """What the wrapped loss divides the sum of its map by.
 
     Args:
+        kind (Kind): Which of the toolboxes' losses it is.
         loss (nn.Module): The wrapped loss.
-        pred (Tensor): [B, C, ...], the logits.
-        target (Tensor): The target that the loss was called with.
+        call (Call): What it is called with.
         valid (Tensor, optional): What :func:`valid_positions` gave.
         values (Tensor): The map.
-        avg_factor (int, float or Tensor, optional): The ``avg_factor`` that the loss was called
-            with.
+        weights (Weights): The weights of the batch.
 
     Returns:
-        int, float or Tensor, optional: The divisor; None where it is the number of values.
+        tuple: The divisor, None where it is the number of values, and the factor by which
+        :class:`Weights` changes it, which is 1 where it is no count of the batch.
     """
-    if (
-        avg_factor is not None
-        or toolbox_of(loss) != 'mmseg'
-        or not inherits(loss, 'CrossEntropyLoss')
-    ):
-        return avg_factor
-    class_weight, avg_non_ignore = loss.class_weight, loss.avg_non_ignore
+    avg_factor = call.get('avg_factor')
+    if avg_factor is not None:
+        return avg_factor, factor_of(avg_factor, call, valid, values, weights)
+    if kind != ('mmseg', 'CrossEntropyLoss'):
+        return None, 1
+    target, avg_non_ignore = call.target(), loss.avg_non_ignore
     if loss.use_sigmoid:
         if not avg_non_ignore or valid is None:
-            return None
+            return None, 1
         if valid.ndim < values.ndim:
             valid = valid.unsqueeze(1).expand(values.shape)
-        return valid.float().sum()
+        return valid.float().sum(), weights.count_factor(valid)
     if valid is None:  # a target of class probabilities
-        return target.numel()
-    if class_weight is not None:
-        weights = pred.new_tensor(class_weight)
-        if not counts_ignored_classes():
-            return weights[target[valid]].sum()
-        inside = target.clamp(0, len(weights) - 1)  # 255 is no class, and counts nothing
-        counted = valid if avg_non_ignore else target == inside
-        return weights[inside].masked_fill(~counted, 0).sum()
-    return valid.sum() if avg_non_ignore else target.numel()
+        return target.numel(), 1
+    if loss.class_weight is not None:
+        of_class = call.constant(loss.class_weight, call.pred())
+        return divisor_of_classes(of_class, loss, target, valid, weights)
+    if avg_non_ignore:
+        return valid.sum(), weights.count_factor(valid)
+    return target.numel(), 1
 
 
-def reduce_map(loss: nn.Module, values: Tensor, reduction: str, divide_by: Divisor) -> Tensor:
+def divisor_of_classes(
+    of_class: Tensor, loss: Any, target: Tensor, valid: Tensor, weights: Weights
+) -> Tuple[Tensor, Factor]:
+    """The same where mmseg's cross entropy divides by the weights of its pixels' classes, [C]."""
+    inside = target.clamp(0, len(of_class) - 1)  # 255 is no class, and counts nothing
+    if counts_ignored_classes():
+        pixels = valid if loss.avg_non_ignore else target == inside
+        total = of_class[inside].masked_fill(~pixels, 0).sum()
+    else:
+        pixels, total = valid, of_class[target[valid]].sum()
+    if weights.uniform:
+        return total, 1
+    return total, weights.count_factor(of_class[inside].masked_fill(~pixels, 0))
+
+
+def factor_of(
+    avg_factor: Any, call: Call, valid: Optional[Tensor], values: Tensor, weights: Weights
+) -> Factor:
+    """The factor by which :class:`Weights` changes an ``avg_factor``.
+
+    A head may pass a count of the batch: of valid pixels, of positive labels, or the sum of its
+    pixels' weights. It is recognized by its value. The number of samples is no such count.
+
+    Args:
+        avg_factor (int, float or Tensor): What the loss was called with.
+        call (Call): What else it was called with.
+        valid (Tensor, optional): bool [B, ...], the positions that count.
+        values (Tensor): The map.
+        weights (Weights): The weights of the batch.
+    """
+    factor: Factor = 1
+    if weights.uniform or (not isinstance(avg_factor, Tensor) and avg_factor == len(values)):
+        return factor
+    for counts in countable(call, valid, values):
+        total = counts.sum()
+        other = (total - avg_factor).abs() > 1e-6 * total
+        found = torch.as_tensor(weights.count_factor(counts)).masked_fill(other, 1.0)
+        factor = found if isinstance(factor, int) else torch.where(other, factor, found)
+    return factor
+
+
+def countable(call: Call, valid: Optional[Tensor], values: Tensor) -> List[Tensor]:
+    """What a head may have counted in a batch: maps of its samples, the likeliest last."""
+    found = []
+    target, weight = call.target(), call.get('weight')
+    if isinstance(target, Tensor) and target.ndim > 1 and target.shape == values.shape:
+        found.append(target > 0)
+    if isinstance(weight, Tensor) and weight.ndim and weight.numel() % len(values) == 0:
+        found.append(weight.detach().reshape(len(values), -1))
+    if valid is not None:
+        found.append(valid)
+    return found
+
+
+def reduce_map(kind: Kind, values: Tensor, reduction: str, divide_by: Divisor) -> Tensor:
     """Reduce a map as the wrapped loss's toolbox does.
 
     Args:
-        loss (nn.Module): The wrapped loss.
+        kind (Kind): Which of the toolboxes' losses it is.
         values (Tensor): The map, weighted.
         reduction (str): 'mean', 'sum' or 'none'.
         divide_by (int, float or Tensor, optional): What :func:`divisor` gave.
@@ -136,29 +167,20 @@ def reduce_map(loss: nn.Module, values: Tensor, reduction: str, divide_by: Divis
     Returns:
         Tensor: A scalar, or the map with 'none'.
     """
-    if reduction != 'none' and inherits(loss, 'FocalLoss') and toolbox_of(loss) == 'mmseg':
-        # It reduces the map as [B * HW, C]; float32 sums depend on the order.
-        values = values.transpose(0, 1).reshape(values.shape[1], -1).t().contiguous()
-    toolbox = toolbox_of(loss)
-    if toolbox:
-        utils: Any = sys.modules[f'{toolbox}.models.losses.utils']
-        return utils.weight_reduce_loss(values, None, reduction, divide_by)
-    if reduction == 'none':
-        return values
-    if reduction == 'sum':
-        return values.sum()
-    return values.mean() if divide_by is None else values.sum() / divide_by
+    utils: Any = sys.modules[f'{kind.toolbox}.models.losses.utils']
+    return utils.weight_reduce_loss(values, None, reduction, divide_by)
 
 
 def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor], divide_by: Divisor) -> Tensor:
     """The loss of each sample, as if it were alone.
 
     For a map over pixels it is the mean over the sample's valid pixels (and the classes, where the
-    map has them); without pixels it is the sample's share of the sum, at the scale that the batch
+    map has them). Without pixels it is the sample's share of the sum, at the scale that the batch
     loss has.
 
     Args:
-        values (Tensor): The map, not weighted: [B], [B, C], [B, HW...] or [B, C, HW...].
+        values (Tensor): The map, not weighted: [B], [B, C], [B, HW...], [B, C, HW...] or [B, HW,
+            C].
         pred (Tensor): [B, C, ...], the logits.
         valid (Tensor, optional): bool [B, ...], the positions that count.
         divide_by (int, float or Tensor, optional): What the batch's sum is divided by; None for
@@ -186,9 +208,3 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor], divide_by:
     if valid is not None:
         scores = scores.masked_fill(~valid.reshape(len(valid), -1).all(1), float('nan'))
     return scores
-
-
-def expand_like(weights: Tensor, values: Tensor) -> Tensor:
-    """View weights of samples, [B], so that they multiply a map, [B, ...]."""
-    weights = weights.to(values.dtype)
-    return weights if values.ndim == 1 else weights.view(-1, *[1] * (values.ndim - 1))

@@ -1,19 +1,51 @@
-"""The loss wrapper: scores of the samples out, weights of the samples in."""
+"""The loss wrapper: weights of the samples in, scores of the samples out."""
 
 import inspect
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..arguments import require_bool, require_known
-from . import reductions
-from .decompositions import Call, Parts, agrees, find
+from . import unknown
+from .calls import Call
+from .compiling import is_compiling, not_compiled
+from .decompositions import find
+from .hooked import changed_by_hooks
+from .parts import Comparison, Decomposition, Parts
+from .weights import Weights
+
+
+class Evaluation(NamedTuple):
+    """A call of the loss.
+
+    Attributes:
+        value (Tensor): What was trained, detached.
+        scores (Tensor): float32 [B].
+        graph (bool, optional): Whether it was evaluated with a graph, where it was compiled.
+    """
+
+    value: Tensor
+    scores: Tensor
+    graph: Optional[bool]
+
+
+def first_evaluations(calls: List[Evaluation]) -> List[Evaluation]:
+    """The calls of a batch without those that gradient checkpointing repeats.
+
+    What is compiled cannot ask whether it runs in the backward pass. Checkpointing of the reentrant
+    kind evaluates without a graph, and once more with one in the backward pass, after all other
+    calls.
+    """
+    repeated = sum(call.graph is False for call in calls)
+    with_graph = [place for place, call in enumerate(calls) if call.graph]
+    dropped = with_graph[len(with_graph) - repeated :] if repeated else []
+    return [call for place, call in enumerate(calls) if place not in dropped]
 
 
 def in_backward() -> bool:
-    """Whether this is computed anew for the backward pass, as gradient checkpointing does."""
+    """Whether this is evaluated again for the backward pass, as gradient checkpointing does."""
     return torch._C._current_graph_task_id() != -1
 
 
@@ -23,9 +55,11 @@ class InfoBatchLoss(nn.Module):
 
     It evaluates the wrapped loss once, without reduction, multiplies each sample's values by the
     sample's weight and divides by what the wrapped loss itself divides by (the batch size, the
-    pixel count, the count of valid pixels), never by the sum of the weights: equations 6 to 9 of
-    the `paper <https://arxiv.org/abs/2303.04947>`_. With weights of 1 the result is the wrapped
-    loss's own, bit for bit where ``loss_weight`` is 1 and to float32 rounding otherwise.
+    pixel count), never by the sum of the weights: equations 6 to 9 of the `paper
+    <https://arxiv.org/abs/2303.04947>`_. Where that divisor is counted from the batch (valid
+    pixels, class weights, hard pixels), each sample counts as what it stands for. With weights of 1
+    the result is the wrapped loss's own, bit for bit where ``loss_weight`` is 1 and to float32
+    rounding otherwise.
 
     Without weights (outside training, or in a training without
     :class:`~mm_infobatch.InfoBatchHook`), and where a part of the model calls it with
@@ -34,10 +68,18 @@ class InfoBatchLoss(nn.Module):
     The score of a sample is its mean over its valid pixels, or its own loss in classification,
     times ``loss_weight``. A sample without a valid pixel has none (NaN).
 
+    A loss is one of mmseg or mmpretrain only if its ``forward``, and what that calls on ``self``,
+    is the toolbox's own. Every other one is unknown. Its ``forward`` has to take
+    ``reduction_override`` as the toolboxes' losses do. Where nothing is pruned its own value is
+    trained, and in every batch that value is compared with the values of the samples. On a device
+    the result is read when the pass ends (:meth:`check`), so that no step waits for it. The
+    comparison costs one more evaluation of the loss, without gradients.
+
     Args:
         loss (dict or nn.Module): The loss to wrap: any of mmseg or mmpretrain that is a sum over
-            samples, or one of your own whose ``forward`` takes ``reduction_override`` as theirs
-            do (the first batch then checks that its values of samples make its value).
+            samples, or one of your own whose ``forward`` takes ``reduction_override``, for which
+            'none' gives a map [B, ...], and whose value is the mean of that map over all positions,
+            or over those that are not ignored.
         score (bool): Whether this loss is a part of the samples' scores. It is weighted either
             way. Defaults to True.
         per_image (bool): Whether to evaluate the loss on each image alone and train the mean, for
@@ -75,16 +117,14 @@ class InfoBatchLoss(nn.Module):
         require_bool('score', score, line)
         require_bool('per_image', per_image, line)
         self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
-        self._decomposition = find(self.loss, per_image)
-        self._verify = self._decomposition.verify
         self.score = score
         self.per_image = per_image
-        self._signature = inspect.signature(self.loss.forward)
-        self._names = tuple(self._signature.parameters)
         self._weights: Optional[Tensor] = None
         self._uniform = False
-        self._scores: Optional[Tensor] = None
-        self._given: List[Tensor] = []
+        self._calls: List[Evaluation] = []
+        self._comparison: Optional[Comparison] = None
+        self._constants: Dict[Any, Any] = {}
+        self.begin_pass()
 
     @property
     def loss_name(self) -> str:
@@ -100,88 +140,115 @@ class InfoBatchLoss(nn.Module):
     def trained(self) -> Optional[Tensor]:
         """Tensor, optional: What it gave in the current or last batch, summed over its calls,
         detached; None where it was not called."""
-        return torch.stack([value.mean() for value in self._given]).sum() if self._given else None
+        values = [call.value.mean() for call in first_evaluations(self._calls)]
+        return torch.stack(values).sum() if values else None
+
+    def begin_pass(self) -> None:
+        """Find how to take the wrapped loss apart, again: something may have changed it.
+
+        Raises:
+            TypeError: If it now has no values of single samples.
+            ValueError: If it now is in a mode that has none.
+        """
+        self._decomposition = find(self.loss, self.per_image)
+        self._signature = inspect.signature(self.loss.forward)
+        self._names = tuple(self._signature.parameters)
 
     def begin_batch(self, weights: Tensor, uniform: bool = False) -> None:
         """Take the weights of the batch that comes next.
 
         Args:
-            weights (Tensor): float32 [B], on the model's device.
+            weights (Tensor): float32 [B]. They multiply without a copy if they are on the device
+                of the loss's values.
             uniform (bool): Whether all of them are known to be 1, so that the loss is the wrapped
                 loss's own even where that can be taken apart only to rounding. Defaults to False.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
-        self.__dict__.update(_weights=weights, _uniform=uniform, _scores=None, _given=[])
+        self.__dict__.update(_weights=weights, _uniform=uniform, _calls=[])
 
     def end_batch(self) -> Optional[Tensor]:
-        """Drop the weights and hand out the scores of the batch.
+        """Drop the weights and return the scores of the batch.
 
         Returns:
             Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; summed
             where the model called this loss more than once, None where it did not. What gradient
             checkpointing computes a second time counts once.
         """
-        scores = self._scores
-        self.__dict__.update(_weights=None, _scores=None)
+        scores: Optional[Tensor] = None
+        if self.score and self._weights is not None:
+            for call in first_evaluations(self._calls):
+                scores = call.scores if scores is None else scores + call.scores
+        self.__dict__['_weights'] = None
         return scores
 
+    def check(self) -> None:
+        """Read whether an unknown loss was, in every batch since the last call, what its values of
+        the samples make. Waits for the device if there is anything to read.
+
+        Raises:
+            ValueError: If it was not.
+        """
+        comparison = self._comparison
+        self.__dict__['_comparison'] = None
+        if comparison is not None and bool(comparison.wrong):
+            raise ValueError(
+                f'InfoBatchLoss cannot wrap {type(self.loss).__name__}: its value of a batch was '
+                f'{comparison.own.item():.6g}, but its values of the samples make '
+                f'{comparison.made.item():.6g}, so it is no mean over samples, nor over the '
+                'positions that are not ignored. To train the mean of its values for each image '
+                "alone, which is another loss, write dict(type='InfoBatchLoss', loss=..., "
+                'per_image=True)'
+            )
+
+    @not_compiled
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """Evaluate the wrapped loss; takes what that takes and returns what that returns.
 
         Raises:
             ValueError: If the batch has another number of samples than the plan handed out, or the
-                loss turns out to be no sum over samples.
+                loss turns out to be no mean over samples.
         """
-        call = Call(self._signature, self._names, args, kwargs)
+        call = Call(self._signature, self._names, args, kwargs, self._constants)
         if self._weights is None or not self.training or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
-        own = self._uniform and not self._decomposition.exact
-        if own:
-            with torch.no_grad():
-                parts = self._decomposition.take_apart(self.loss, call)
-        else:
-            parts = self._decomposition.take_apart(self.loss, call)
-        self._check(parts)
-        counts = not in_backward()
-        if self.score and counts:
-            scores = parts.scores if self._scores is None else self._scores + parts.scores
-            self.__dict__['_scores'] = scores
-        if own or self._verify:
-            value = self.loss(*args, **kwargs)
-            self._verify_once(value, parts)
-        if not own:
-            value = parts.reduce(parts.values * reductions.expand_like(self._weights, parts.values))
-        if counts:
-            self._given.append(value.detach())
-        return value
+        weights = Weights(self._weights, self._uniform)
+        parts = self._take_apart(call, weights)
+        compiled = is_compiling()
+        if not compiled and in_backward():
+            return parts.value
+        graph = torch.is_grad_enabled() if compiled else None
+        self._calls.append(Evaluation(parts.value.detach(), parts.scores, graph))
+        if parts.comparison is not None:
+            self._keep(parts.comparison)
+        return parts.value
 
-    def _check(self, parts: Parts) -> None:
-        assert self._weights is not None
-        if parts.values.shape[0] != self._weights.shape[0]:
-            raise ValueError(
-                f'InfoBatchLoss({type(self.loss).__name__}) got a batch of shape '
-                f'{tuple(parts.values.shape)}, but this iteration trains {len(self._weights)} '
-                'samples: each row of the loss has to belong to one sample of the dataset, so '
-                'repeated augmentation, several crops an image and heads that merge images and '
-                'positions cannot be weighted; leave this loss unwrapped or remove what changes '
-                'the batch'
+    def _take_apart(self, call: Call, weights: Weights) -> Parts:
+        """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
+        hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
+        if not hooked or is_compiling() or self._decomposition.take_apart is unknown.take_apart:
+            return self._decomposition.evaluate(self.loss, call, weights)
+        with changed_by_hooks(self.loss) as changed:
+            parts = self._decomposition.evaluate(self.loss, call, weights)
+        if not changed or self.per_image:
+            return parts
+        self.__dict__['_decomposition'] = Decomposition(unknown.take_apart, exact=True)
+        return self._decomposition.evaluate(self.loss, call, weights)
+
+    def _keep(self, comparison: Comparison) -> None:
+        """Keep the first comparison that failed; read it at once where that needs no wait."""
+        if self._comparison is not None:
+            earlier = self._comparison
+            comparison = Comparison(
+                earlier.wrong | comparison.wrong,
+                torch.where(earlier.wrong, earlier.own, comparison.own),
+                torch.where(earlier.wrong, earlier.made, comparison.made),
             )
-
-    def _verify_once(self, value: Tensor, parts: Parts) -> None:
-        """Compare a loss that nobody knows with its parts, in the first batch."""
-        if self._verify:
-            self._verify = False
-            wrong = agrees(value, parts)
-            if wrong is not None:
-                raise ValueError(
-                    f'InfoBatchLoss cannot wrap {type(self.loss).__name__}: {wrong}, so it is no '
-                    'mean over samples. To train the mean of its values for each image alone, '
-                    "which is another loss, write dict(type='InfoBatchLoss', loss=..., "
-                    'per_image=True)'
-                )
+        self.__dict__['_comparison'] = comparison
+        if comparison.wrong.device.type == 'cpu' and not is_compiling():
+            self.check()
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the state of the wrapped loss (the counts of SeesawLoss) from a checkpoint of a run
+        """Load the state of the wrapped loss (the counts of SeesawLoss) from a checkpoint of a run
         without InfoBatch too, where its names lack the ``loss.`` of this module."""
         inner = f'{prefix}loss.'
         for key in list(state_dict):

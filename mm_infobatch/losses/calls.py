@@ -1,0 +1,100 @@
+"""The arguments of a call of a loss."""
+
+import inspect
+from typing import Any, Dict, Optional, Tuple
+
+from torch import Tensor
+
+
+class Call:
+    """The arguments of a call of a loss.
+
+    Args:
+        signature (inspect.Signature): The signature of the loss's ``forward``.
+        names (tuple[str]): The names of its parameters, in order.
+        args (tuple): The positional arguments.
+        kwargs (dict): The keyword arguments.
+        constants (dict): Holds what :meth:`constant` made, from call to call.
+    """
+
+    __slots__ = ('_signature', '_names', '_args', '_kwargs', '_constants')
+
+    def __init__(
+        self,
+        signature: inspect.Signature,
+        names: Tuple[str, ...],
+        args: Tuple[Any, ...],
+        kwargs: Dict[str, Any],
+        constants: Dict[Any, Any],
+    ) -> None:
+        self._signature, self._names, self._args, self._kwargs = signature, names, args, kwargs
+        self._constants = constants
+
+    def bound(self) -> inspect.BoundArguments:
+        """All arguments by parameter; takes 10 us."""
+        return self._signature.bind(*self._args, **self._kwargs)
+
+    def get(self, name: str, place: Optional[int] = None) -> Any:
+        """An argument by its name; None if it was not given.
+
+        Args:
+            name (str): The name of a parameter, or of what ``**kwargs`` holds.
+            place (int, optional): The position of the parameter, for one that has another name in
+                each loss.
+        """
+        if place is not None:
+            if place < len(self._args):
+                return self._args[place]
+            return self._kwargs.get(self._names[place]) if place < len(self._names) else None
+        if name in self._kwargs:
+            return self._kwargs[name]
+        if name not in self._names[: len(self._args)]:
+            return None
+        return self._args[self._names.index(name)]
+
+    def pred(self) -> Any:
+        """The first argument, the prediction."""
+        return self.get('', 0)
+
+    def target(self) -> Any:
+        """The second argument, the target; None if there is none."""
+        return self.get('', 1)
+
+    def default(self, name: str) -> Any:
+        """The default of a parameter; None if it has none, or is no parameter."""
+        parameter = self._signature.parameters.get(name)
+        return (
+            None
+            if parameter is None or parameter.default is parameter.empty
+            else (parameter.default)
+        )
+
+    def of(self, loss: Any) -> Any:
+        """Call a loss with the arguments."""
+        return loss(*self._args, **self._kwargs)
+
+    def without_reduction(self, loss: Any) -> Any:
+        """Call a loss with the arguments, but with ``reduction_override='none'``."""
+        name, args, kwargs = 'reduction_override', self._args, self._kwargs
+        if name in self._names[: len(args)]:
+            place = self._names.index(name)
+            return loss(*args[:place], 'none', *args[place + 1 :], **kwargs)
+        return loss(*args, **{**kwargs, name: 'none'})
+
+    def replaced(self, pred: Tensor, target: Tensor) -> 'Call':
+        """The same call with another prediction and another target."""
+        kwargs = {
+            name: value for name, value in self._kwargs.items() if name not in self._names[:2]
+        }
+        args = (pred, target, *self._args[2:])
+        return Call(self._signature, self._names, args, kwargs, self._constants)
+
+    def constant(self, numbers: Any, like: Tensor) -> Tensor:
+        """Numbers of a loss's settings as a tensor, copied to the device in the first call."""
+        if isinstance(numbers, Tensor):
+            return numbers.to(like)
+        key = like.device, like.dtype
+        kept = self._constants.get(key)
+        if kept is None or kept[0] != list(numbers):
+            kept = self._constants[key] = list(numbers), like.new_tensor(numbers)
+        return kept[1]

@@ -1,0 +1,148 @@
+"""The losses that a model has: those that are wrapped, and those that are not."""
+
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
+
+from mmengine.model import is_model_wrapper
+from mmengine.registry import MODELS, Registry
+from torch import nn
+
+from .is_loss import is_loss
+from .wrapper import InfoBatchLoss
+
+LOSS_LINE = (
+    "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
+    'of the model (in mmpretrain: loss=)'
+)
+HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook', unweighted=[{}])]"
+
+
+def unwrap(model: nn.Module) -> Any:
+    """The model itself, without the wrapper of a distributed run."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
+    """The wrapped losses of a model.
+
+    Raises:
+        ValueError: If there is none, or none that gives scores.
+    """
+    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
+    if not losses:
+        raise ValueError(
+            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
+            f'weighted or scored; write {LOSS_LINE}'
+        )
+    if not any(loss.score for loss in losses):
+        raise ValueError(
+            'every InfoBatchLoss has score=False, so no sample would get a score; '
+            'remove it from at least one'
+        )
+    return losses
+
+
+def registered_classes(registry: Registry = MODELS) -> Set[Any]:
+    """The classes that are registered in a registry or in one below it."""
+    found = set(registry.module_dict.values())
+    for child in registry.children.values():
+        found |= registered_classes(child)
+    return found
+
+
+def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
+    """The registered losses of a model that are not wrapped, by their paths.
+
+    Losses inside a wrapped one belong to it. PyTorch's own losses are not registered: a model may
+    have one that only measures.
+
+    Args:
+        model (nn.Module): The model, or its wrapper of a distributed run.
+
+    Returns:
+        dict: From paths such as ``'model.auxiliary_head.loss_decode'`` to the losses.
+    """
+    registered = registered_classes()
+    wrapped = {id(each.loss) for each in model.modules() if isinstance(each, InfoBatchLoss)}
+
+    def walk(module: Any, path: str, key: str) -> Iterator[Tuple[str, nn.Module]]:
+        for name, child in module.named_children():
+            if is_model_wrapper(child):  # of a part of the model
+                child = child.module
+            here, nearest = f'{path}.{name}', key if name.isdigit() else name
+            if isinstance(child, InfoBatchLoss) or id(child) in wrapped:
+                continue
+            if is_loss(type(child), nearest) and not registered.isdisjoint(type(child).__mro__):
+                yield here, child
+            else:
+                yield from walk(child, here, nearest)
+
+    return dict(walk(unwrap(model), 'model', ''))
+
+
+def is_named(path: str, names: Sequence[str]) -> bool:
+    """Whether one of some names is that of a loss, or of a part of the model that it is in. In
+    mmpretrain the parameter ``loss`` of a head becomes its attribute ``loss_module``."""
+    paths = (path, path.replace('.loss_module', '.loss'))
+    return any(each == name or each.startswith(f'{name}.') for each in paths for name in names)
+
+
+def check_plain_losses(model: nn.Module, unweighted: Sequence[str] = ()) -> None:
+    """Refuse a model with a loss that carries no weights, beside wrapped ones.
+
+    Args:
+        model (nn.Module): The model, or its wrapper of a distributed run.
+        unweighted (Sequence[str]): The losses that are meant to carry none, or parts of the model
+            that they are in, as ``'model.teacher'``. Defaults to (): none.
+
+    Raises:
+        ValueError: If there is one that is not named.
+    """
+    found = plain_losses(model)
+    left = [path for path in found if not is_named(path, unweighted)]
+    if not left:
+        return
+    path, names = left[0], ', '.join(f'{path} ({type(found[path]).__name__})' for path in left)
+    named = HOOK_LINE.format(', '.join(map(repr, [*unweighted, *left])))
+    raise ValueError(
+        f'{names} would carry no weights beside the losses that are wrapped, so pruning would '
+        'shift the gradient. Write '
+        f'{line_of(path, type(found[path]).__name__)}, with score=False in it for a loss that is '
+        'weighted but gives no scores. A loss that is meant to carry no weights, as one that '
+        f'training never calls or that of a frozen teacher, has to be named: {named}'
+    )
+
+
+def line_of(path: str, name: str) -> str:
+    """What to write in a config for the loss at a path."""
+    parts = path.replace('.loss_module', '.loss').split('.')
+    place = f' at position {parts.pop()} of the list' if parts[-1].isdigit() else ''
+    loss = f"dict(_delete_=True, type='InfoBatchLoss', loss=dict(type={name!r}, ...))"
+    return f'{".".join(parts)}={loss}{place}'
+
+
+def check_names(model: nn.Module, unweighted: Any) -> None:
+    """Refuse names of losses that a model does not have.
+
+    Args:
+        model (nn.Module): The model, or its wrapper of a distributed run.
+        unweighted (Sequence[str]): The names.
+
+    Raises:
+        TypeError: If they are no list of texts.
+        ValueError: If one names no loss that carries no weights.
+    """
+    if not isinstance(unweighted, (list, tuple)) or not all(
+        isinstance(name, str) for name in unweighted
+    ):
+        raise TypeError(
+            f'unweighted={unweighted!r} has to be a list of paths; write '
+            + HOOK_LINE.format("'model.teacher.head.loss'")
+        )
+    found = plain_losses(model)
+    for name in unweighted:
+        if not any(is_named(path, [name]) for path in found):
+            there = ', '.join(found) or 'none'
+            raise ValueError(
+                f'unweighted={list(unweighted)} names {name!r}, where the model has no loss that '
+                f'is not wrapped; those that are not wrapped: {there}'
+            )

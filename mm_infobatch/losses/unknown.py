@@ -1,0 +1,178 @@
+"""Losses that are not the toolboxes' own: trained by their own value, and checked in every batch.
+
+Such a loss follows OpenMMLab's convention if its ``forward`` takes ``reduction_override``, for
+which 'none' gives a map [B, ...]. Nobody but its author knows what its value of a batch is made of,
+so it is evaluated twice: for the map, and for the value. Where nothing is pruned, the value is what
+is trained. Elsewhere it shows what the sum of the map is divided by: all positions, or those whose
+target is not ignored. A loss that divides by anything else is refused.
+
+The second evaluation leaves no trace: it has no gradient, and the state of the loss and of the
+random generators are what they were before. The check costs that evaluation, and no wait for the
+device: see :meth:`InfoBatchLoss.check`.
+"""
+
+import contextlib
+from typing import Any, Iterator, List, Optional, Tuple, Union
+
+import torch
+from torch import Tensor, nn
+
+from .calls import Call
+from .compiling import is_compiling
+from .parts import Comparison, Parts
+from .reductions import factor_of, per_sample
+from .weights import Factor, Weights
+
+
+def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
+    """Take apart an unknown loss.
+
+    Raises:
+        ValueError: If it gives no map with ``reduction_override='none'``.
+    """
+    # What is compiled cannot put back a state.
+    spare = torch.no_grad() if is_compiling() else spare_evaluation(loss)
+    if weights.uniform:
+        with spare:
+            values = map_of(loss, call, weights)
+        own = call.of(loss)
+    else:
+        with spare:
+            own = call.of(loss)
+        values = map_of(loss, call, weights)
+    if not isinstance(own, Tensor):
+        raise ValueError(
+            f'{type(loss).__name__} returned a {type(own).__name__}; InfoBatchLoss needs a tensor'
+        )
+    valid = valid_positions(loss, call, values)
+    divide_by, factor, comparison = compare(loss, call, values, valid, own, weights)
+    pred = call.pred() if isinstance(call.pred(), Tensor) else values
+    scores = per_sample(values, pred, valid, divide_by)
+    if weights.uniform:
+        return Parts(own, scores, comparison)
+    value, reduction = weights.times(values), reduction_of(loss, call)
+    if reduction != 'none':
+        value = total_of(value)
+    if reduction == 'mean':
+        value = value / divide_by / factor
+    return Parts(value, scores, comparison)
+
+
+def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
+    """The values of the samples, [B, ...].
+
+    Raises:
+        ValueError: If the loss gives none.
+    """
+    values: Any = call.without_reduction(loss)
+    name = type(loss).__name__
+    if not isinstance(values, Tensor) or values.ndim == 0:
+        what = 'one number' if isinstance(values, Tensor) else f'a {type(values).__name__}'
+        raise ValueError(
+            f"{name} gave {what} with reduction_override='none', so it has no values of single "
+            'samples. Return a map [B, ...] for it, or train the mean of its values for each image '
+            "alone, which may be another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
+        )
+    weights.check(values, name)
+    return values
+
+
+def reduction_of(loss: Any, call: Call) -> str:
+    """The reduction of a call."""
+    return call.get('reduction_override') or getattr(loss, 'reduction', 'mean')
+
+
+def total_of(values: Tensor) -> Tensor:
+    """The sum of a map, at least in float32."""
+    return values.sum(dtype=torch.float64 if values.dtype == torch.float64 else torch.float32)
+
+
+def valid_positions(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
+    """Which positions of the target are not ignored.
+
+    Args:
+        loss (nn.Module): The loss.
+        call (Call): What it is called with.
+        values (Tensor): The map.
+
+    Returns:
+        Tensor, optional: bool, of the target's shape; None if the target has no class indices for
+        the positions of the map.
+    """
+    target = call.target()
+    if not isinstance(target, Tensor) or target.is_floating_point():
+        return None
+    if target.shape != values.shape and target.shape != values.shape[:1] + values.shape[2:]:
+        return None
+    for ignore_index in (
+        call.get('ignore_index'),
+        call.default('ignore_index'),
+        getattr(loss, 'ignore_index', None),
+        getattr(loss, 'ignore_label', None),
+    ):
+        if isinstance(ignore_index, int):
+            return target != ignore_index
+    # what the toolboxes ignore; among single labels 255 may be a class
+    return (target >= 0) & (target != 255) if values.ndim > 2 else target >= 0
+
+
+def compare(
+    loss: Any, call: Call, values: Tensor, valid: Optional[Tensor], own: Tensor, weights: Weights
+) -> Tuple[Union[int, float, Tensor], Factor, Comparison]:
+    """Find what a loss divides the sum of its map by.
+
+    Args:
+        loss (nn.Module): The loss.
+        call (Call): What it is called with.
+        values (Tensor): The map.
+        valid (Tensor, optional): What :func:`valid_positions` gave.
+        own (Tensor): What the loss gave for the batch.
+        weights (Weights): The weights of the batch.
+
+    Returns:
+        tuple: The divisor, the factor by which :class:`Weights` changes it, and the comparison.
+    """
+    total, mean = total_of(values.detach()).float(), own.detach().float().mean()
+    precision = max(torch.finfo(own.dtype).eps, torch.finfo(values.dtype).eps)
+
+    def agrees(made: Tensor) -> Tensor:
+        rtol = max(1e-3, 4 * precision)
+        return torch.isclose(made, mean, rtol=rtol, atol=1e-5, equal_nan=True)
+
+    reduction, avg_factor = reduction_of(loss, call), call.get('avg_factor')
+    divide_by: Union[int, float, Tensor] = values.numel()
+    factor: Factor = 1
+    if reduction == 'mean' and avg_factor is not None:
+        divide_by, factor = avg_factor, factor_of(avg_factor, call, valid, values, weights)
+    made = total if reduction == 'sum' else total / divide_by
+    fits = agrees(made)
+    if reduction != 'mean':
+        divide_by = len(values)  # the scale of the scores
+    elif avg_factor is None and valid is not None:
+        count = valid.sum() * (values.numel() // valid.numel())
+        divide_by = count.float().masked_fill(fits, values.numel())
+        factor = weights.count_factor(valid)
+        if isinstance(factor, Tensor):
+            factor = factor.masked_fill(fits, 1.0)
+        fits = fits | agrees(total / count)
+    wrong = ~fits & (mean.isfinite() | made.isfinite())
+    return divide_by, factor, Comparison(wrong, mean, made)
+
+
+@contextlib.contextmanager
+def spare_evaluation(loss: nn.Module) -> Iterator[None]:
+    """Evaluate a loss once more than training does: without a gradient, and with the state of the
+    loss and of the random generators put back."""
+    state = [(vars(module), dict(vars(module)), dict(module._buffers)) for module in loss.modules()]
+    for attributes, _, buffers in state:
+        attributes['_buffers'] = {
+            name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()
+        }
+    devices: List[int] = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            yield
+    finally:
+        for attributes, before, _ in state:
+            attributes.clear()
+            attributes.update(before)

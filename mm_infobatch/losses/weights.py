@@ -1,0 +1,87 @@
+"""The weights of a batch, where they multiply its values and where they enter its counts."""
+
+from typing import Union
+
+from torch import Tensor
+
+Factor = Union[int, Tensor]
+
+
+class Weights:
+    """The weights of the samples of a batch.
+
+    A weighted sample stands for the samples like it that the pass skips, w of them in all. So a
+    sum over the samples is weighted. What the sum is divided by depends on what the loss divides
+    by: a size of the batch stays as it is, and a count of something in the batch is taken of what
+    the samples stand for, at the size that the batch has,
+
+        (w * V).sum() * B / w.sum()
+
+    for counts V of B samples, which is V.sum() at weights of 1. Otherwise, where easy images have
+    more valid pixels than hard ones, say, the divisor would be too small, and the expected gradient
+    longer than that of all data.
+
+    Args:
+        values (Tensor): float32 [B], on any device.
+        uniform (bool): Whether all of them are known to be 1.
+    """
+
+    __slots__ = ('values', 'uniform')
+
+    def __init__(self, values: Tensor, uniform: bool) -> None:
+        self.values, self.uniform = values, uniform
+
+    def check(self, samples: Tensor, name: str) -> None:
+        """Refuse a tensor of another number of samples.
+
+        Args:
+            samples (Tensor): [B, ...].
+            name (str): The class of the loss, for the message.
+
+        Raises:
+            ValueError: If it has another number.
+        """
+        if samples.ndim == 0 or len(samples) != len(self.values):
+            raise ValueError(
+                f'InfoBatchLoss({name}) got a batch of shape {tuple(samples.shape)}, but this '
+                f'iteration trains {len(self.values)} samples: each row of the loss has to belong '
+                'to one sample of the dataset, so repeated augmentation, several crops an image '
+                'and heads that merge images and positions cannot be weighted; leave this loss '
+                'unwrapped or remove what changes the batch. An unwrapped loss has to be named: '
+                "custom_hooks=[dict(type='InfoBatchHook', unweighted=['model. ...'])]"
+            )
+
+    def times(self, values: Tensor) -> Tensor:
+        """Multiply the values of the samples, [B, ...], by the weights."""
+        if self.uniform:
+            return values
+        weights = self.values.to(values)
+        if values.ndim > 1:
+            weights = weights.view(-1, *[1] * (values.ndim - 1))
+        return values * weights
+
+    def count_factor(self, counts: Tensor) -> Factor:
+        """What a count of the batch, ``counts.sum()``, is multiplied by.
+
+        Args:
+            counts (Tensor): [B, ...], what is counted.
+
+        Returns:
+            int or Tensor: ``(w * V).sum() * B / w.sum() / V.sum()``, exactly 1 at weights of 1.
+        """
+        if self.uniform:
+            return 1
+        weights = self.values.to(counts.device)
+        counts = positions(counts).sum(1).to(weights.dtype)
+        factor = (weights * counts).sum() / counts.sum() * (len(weights) / weights.sum())
+        return factor.masked_fill(~(factor > 0), 1.0)  # nothing was counted, or at a weight of 0
+
+    def per_row(self, rows: int, like: Tensor) -> Tensor:
+        """What each of ``rows`` positions of each sample stands for, float32 [B * rows], mean 1."""
+        weights = self.values.to(like.device)
+        return (weights * (len(weights) / weights.sum())).repeat_interleave(rows)
+
+
+def positions(values: Tensor) -> Tensor:
+    """View a map of samples, [B, ...], as [B, positions]."""
+    return values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)

@@ -1,0 +1,306 @@
+"""The losses of a model: those that carry no weights are refused, and what is left is told of."""
+
+import importlib
+import logging
+import warnings
+
+import pytest
+import runs
+import torch
+from helpers import Classifier, small_runner
+from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.registry import MODELS
+from torch import nn
+
+from mm_infobatch import InfoBatchLoss
+from mm_infobatch.losses.model_losses import ModelLosses, unweighted
+from mm_infobatch.losses.search import check_names, check_plain_losses, plain_losses
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
+    importlib.import_module('mmpretrain.models')
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+
+CE = dict(type='mmpretrain.CrossEntropyLoss')
+
+
+def plain(**kwargs):
+    return MODELS.build(dict(CE, **kwargs))
+
+
+def wrapped(**kwargs):
+    return InfoBatchLoss(dict(CE), **kwargs)
+
+
+@MODELS.register_module()
+class Composite(nn.Module):
+    """A loss made of others."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.ModuleList([plain(), plain()])
+
+    def forward(self, pred, target, reduction_override=None):
+        return sum(part(pred, target, reduction_override=reduction_override) for part in self.parts)
+
+    reduction = 'mean'
+
+
+@MODELS.register_module()
+class LossHead(nn.Module):
+    """A head, whose name is no reason to take it for a loss."""
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss_module = loss
+        self.measure = nn.MSELoss()
+
+    def loss(self, inputs, samples):
+        return dict(loss=self.loss_module(inputs, samples))
+
+
+def model_of(**parts):
+    model = nn.Module()
+    model.head = LossHead(wrapped())
+    for name, part in parts.items():
+        model.add_module(name, part)
+    return model
+
+
+# ------------------------------------------------------- losses that are not wrapped
+
+
+def test_a_model_whose_losses_are_all_wrapped_has_no_other():
+    model = model_of(other=nn.ModuleList([LossHead(wrapped()), InfoBatchLoss(Composite())]))
+    assert plain_losses(model) == {}
+    check_plain_losses(model)
+
+
+@pytest.mark.parametrize(
+    'part, path, line',
+    [
+        (
+            LossHead(plain()),
+            'model.part.loss_module',
+            "model.part.loss=dict(_delete_=True, type='InfoBatchLoss', "
+            "loss=dict(type='CrossEntropyLoss'",
+        ),
+        (
+            nn.ModuleDict(dict(loss_decode=nn.ModuleList([wrapped(), plain()]))),
+            'model.part.loss_decode.1',
+            'at position 1 of the list',
+        ),
+        (Composite(), 'model.part', "loss=dict(type='Composite'"),
+        (nn.ModuleList([LossHead(wrapped()), LossHead(plain())]), 'model.part.1.loss_module', ''),
+        (nn.Sequential(LossHead(plain()).eval()), 'model.part.0.loss_module', 'frozen teacher'),
+    ],
+    ids=['a head', 'a list', 'a loss of losses', 'the second head', 'in evaluation'],
+)
+def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, path, line):
+    model = model_of(part=part)
+    assert list(plain_losses(model)) == [path]
+    with pytest.raises(ValueError) as error:
+        ModelLosses(model)
+    for text in (path, line, 'carry no weights', 'score=False', f'unweighted=[{path!r}]'):
+        assert text in str(error.value)
+    for name in (path, 'model.part', path.replace('.loss_module', '.loss')):
+        check_names(model, [name])
+        ModelLosses(model, [name])
+
+
+def test_the_model_inside_wrappers_of_distributed_runs_is_looked_at():
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mm_infobatch.losses.search.is_model_wrapper', lambda m: isinstance(m, Wrapper)
+        )
+        model = Wrapper(model_of(teacher=Wrapper(LossHead(plain()))))
+        assert list(plain_losses(model)) == ['model.teacher.loss_module']
+    assert MMDistributedDataParallel  # of which mmengine's is_model_wrapper knows
+
+
+def test_a_loss_that_is_also_wrapped_is_wrapped():
+    loss = plain()
+    assert plain_losses(model_of(loss=InfoBatchLoss(loss), raw=loss)) == {}
+
+
+@pytest.mark.parametrize('names', ['model.head', [1], None, {'model.head': 1}])
+def test_names_that_are_no_list_are_refused(names):
+    with pytest.raises(TypeError, match=r'has to be a list of paths; write custom_hooks='):
+        check_names(model_of(part=LossHead(plain())), names)
+
+
+@pytest.mark.parametrize('name', ['model.prat', 'part', 'model.head', 'model.part.loss_mod'])
+def test_a_name_of_no_such_loss_is_refused_with_those_that_there_are(name):
+    with pytest.raises(ValueError, match=f'names {name!r}.*: model.part.loss_module'):
+        check_names(model_of(part=LossHead(plain())), ['model.part', name])
+
+
+# ------------------------------------------------------- what the model trains
+
+
+class Trained(Classifier):
+    """A classifier that adds a loss, times a factor, under a key of its own.
+
+    Args:
+        key (str): The key of the first loss; 'loss', as in mmpretrain, hides the total.
+        add (str): 'nothing', 'a wrapped loss' or 'a function'.
+        factor (callable): From the number of the iteration to the factor.
+    """
+
+    def __init__(self, key='loss', add='a function', factor=lambda index: 0.6):
+        super().__init__()
+        self.key, self.add, self.factor, self.index = key, add, factor, 0
+        if add == 'a wrapped loss':
+            self.other = wrapped()
+
+    def forward(self, inputs, labels, index, mode):
+        scores = self.head(inputs)
+        losses = {self.key: self.loss(scores, labels)}
+        if self.add == 'a wrapped loss':
+            losses['loss_other'] = self.other(scores + inputs[:, :3], labels)
+        elif self.add == 'a function':
+            losses['loss_other'] = self.factor(self.index) * scores.square().add(1).mean()
+        self.index += 1
+        return losses
+
+
+def warnings_of(tmp_path, model, epochs=3):
+    found = []
+    runner = small_runner(
+        tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=epochs), sampler=dict(delta=1)
+    )
+    runner.model = model
+    handler = logging.Handler()
+    handler.emit = lambda record: found.append(record.getMessage())
+    runner.logger.setLevel('WARNING')
+    runner.logger.addHandler(handler)
+    runner.train()
+    return [text for text in found if 'carries no weights' in text]
+
+
+@pytest.mark.parametrize('key', ['loss', 'loss_ce', 'cls.loss'])
+def test_a_part_that_carries_no_weights_is_told_of_once_whatever_hides_the_total(tmp_path, key):
+    (warning,) = warnings_of(tmp_path, Trained(key))
+    assert 'comes from InfoBatchLoss' in warning
+
+
+@pytest.mark.parametrize('key', ['loss', 'loss_ce'])
+@pytest.mark.parametrize('add', ['nothing', 'a wrapped loss'])
+def test_where_every_part_carries_weights_there_is_no_warning(tmp_path, key, add):
+    assert warnings_of(tmp_path, Trained(key, add)) == []
+
+
+def test_a_part_whose_factor_grows_from_zero_is_told_of_in_a_later_pass(tmp_path):
+    growing = Trained(factor=lambda index: max(0.0, 0.1 * (index - 8)))
+    assert len(warnings_of(tmp_path, growing)) == 1
+    never = Trained(factor=lambda index: 0.0)
+    assert warnings_of(tmp_path, never) == []
+
+
+def watch(model, forward, outputs=None):
+    """The warning of one batch."""
+    losses = ModelLosses(model)
+    losses.begin_batch(torch.ones(4), False, 1.0, {})
+    forward()
+    losses.end_batch(outputs)
+    return losses.end_pass()
+
+
+BATCH = dict(inputs=torch.eye(4), labels=torch.tensor([0, 1, 2, 1]), index=torch.arange(4))
+
+
+def test_a_model_that_overrides_parse_losses_trains_what_that_gives():
+    class Halving(Trained):
+        def parse_losses(self, losses):
+            total, logged = super().parse_losses({k: v for k, v in losses.items() if k == self.key})
+            return total, logged
+
+    model = Halving(factor=lambda index: 5.0)
+    assert watch(model, lambda: model(**BATCH, mode='loss')) is None
+
+
+def test_a_step_of_several_forward_passes_trains_the_sum_of_them():
+    model = Trained(add='nothing')
+    assert watch(model, lambda: [model(**BATCH, mode='loss') for _ in range(2)]) is None
+    model = Trained()
+    assert watch(model, lambda: [model(**BATCH, mode='loss') for _ in range(2)]) is not None
+
+
+def test_a_model_that_returns_no_losses_is_compared_by_what_it_logs():
+    class Own(Trained):
+        def forward(self, **kwargs):
+            return kwargs['inputs']
+
+    model = Own(add='nothing')
+    loss = Trained.forward
+
+    def step():
+        model(inputs=torch.ones(1))
+        loss(model, **BATCH, mode='loss')
+
+    scores = model.head(BATCH['inputs']).detach()
+    ours = float(nn.functional.cross_entropy(scores, BATCH['labels']))
+    assert watch(model, step, dict(loss=torch.tensor(ours))) is None
+    assert 'carries no weights' in watch(model, step, dict(loss=torch.tensor(ours + 1)))
+    assert watch(model, step, None) is None
+
+
+def test_nothing_stays_on_the_model_after_the_first_batch():
+    model = Trained()
+    losses = ModelLosses(model)
+    assert len(model._forward_hooks) == 1
+    losses.begin_batch(torch.ones(4), False, 1.0, {})
+    model(**BATCH, mode='loss')
+    losses.end_batch()
+    assert not model._forward_hooks
+    losses = ModelLosses(model)
+    losses.release()
+    assert not model._forward_hooks
+
+
+@pytest.mark.parametrize(
+    'total, ours, told',
+    [(1.0, 1.0, False), (1.0, 1.0005, False), (1.0, 0.997, True), (float('nan'), 1.0, False)],
+)
+def test_losses_within_a_thousandth_are_the_same(total, ours, told):
+    assert (unweighted(total, ours) is not None) == told
+
+
+# ------------------------------------------------------------ unknown losses
+
+
+class Foreground(nn.Module):
+    """A mean over what is of no background, which only some batches show."""
+
+    reduction = 'mean'
+
+    def forward(self, pred, target, reduction_override=None):
+        values = nn.functional.cross_entropy(pred, target, reduction='none') * (target > 0)
+        return values if reduction_override == 'none' else values.sum() / (target > 0).sum()
+
+
+def test_an_unknown_loss_that_was_wrong_is_refused_when_the_pass_ends_by_its_path(monkeypatch):
+    monkeypatch.setattr('mm_infobatch.losses.wrapper.is_compiling', lambda: True)  # as on a device
+
+    class Model(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.head = LossHead(InfoBatchLoss(Foreground()))
+
+        def forward(self, labels):
+            return self.head.loss(torch.eye(4)[:, :3], labels)
+
+    model = Model()
+    losses = ModelLosses(model)
+    for labels in (torch.tensor([1, 2, 1, 1]), torch.tensor([0, 2, 1, 1])):
+        losses.begin_batch(torch.ones(4), False, 1.0, {})
+        model(labels)
+        losses.end_batch()
+    with pytest.raises(ValueError, match=r'^model.head.loss_module: .*Foreground.*no mean over'):
+        losses.end_pass()

@@ -1,0 +1,279 @@
+"""Losses of a user's own that give a map: their own value, the check of every batch, no traces."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mm_infobatch import InfoBatchLoss
+from mm_infobatch.losses import wrapper as wrapper_module
+
+B, C, H, W = 4, 3, 5, 6
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels(ignored=False):
+    """Class indices, of which later images have more to ignore."""
+    target = torch.arange(B * H * W).view(B, H, W) % C
+    if ignored:
+        for row in range(B):
+            target[row].view(-1)[: 3 + 8 * row] = 255
+    return target
+
+
+def own_map(pred, target):
+    return F.cross_entropy(pred, target, reduction='none', ignore_index=255)
+
+
+class ValidMean(nn.Module):
+    """The mean over the valid pixels, written by somebody who follows OpenMMLab's convention."""
+
+    reduction = 'mean'
+
+    def forward(self, pred, target, avg_factor=None, reduction_override=None, ignore_index=255):
+        reduction = reduction_override or self.reduction
+        values = F.cross_entropy(pred, target, reduction='none', ignore_index=ignore_index)
+        if reduction == 'none':
+            return values
+        return values.sum() / (avg_factor or (target != ignore_index).sum())
+
+
+class ForegroundMean(ValidMean):
+    """The mean over the pixels that are of no background, which no caller can tell."""
+
+    def forward(self, pred, target, reduction_override=None, **kwargs):
+        values = own_map(pred, target) * (target > 0)
+        return values if reduction_override == 'none' else values.sum() / (target > 0).sum()
+
+
+def trained(loss, weights, target, uniform=False, **kwargs):
+    loss.begin_batch(weights, uniform)
+    return loss(randn(B, C, H, W), target, **kwargs)
+
+
+# -------------------------------------------------------------- its own value
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_a_mean_over_valid_pixels_is_one_in_a_later_batch_too(uniform):
+    loss = InfoBatchLoss(ValidMean())
+    for ignored in (False, True, False):
+        value = trained(loss, torch.ones(B), labels(ignored), uniform)
+        own = ValidMean()(randn(B, C, H, W), labels(ignored))
+        assert torch.allclose(value, own, rtol=1e-6)
+    assert torch.equal(value, own) or not uniform
+
+
+def test_its_valid_pixels_are_counted_by_weight():
+    loss, weights = InfoBatchLoss(ValidMean()), torch.tensor([1, 2, 1, 2])
+    rows = torch.arange(B).repeat_interleave(weights)
+    value = trained(loss, weights.float(), labels(True))
+    own = ValidMean()(randn(B, C, H, W)[rows], labels(True)[rows])
+    assert torch.allclose(value, 1.5 * own, rtol=1e-6)
+
+
+@pytest.mark.parametrize('hint', ['argument', 'default', 'attribute', 'none'])
+def test_what_it_ignores_is_known_in_any_way_that_the_toolboxes_say_it(hint):
+    class Hinted(ValidMean):
+        def forward(self, pred, target, reduction_override=None, **kwargs):
+            return super().forward(pred, target, None, reduction_override)
+
+    class Default(Hinted):
+        def forward(self, pred, target, reduction_override=None, ignore_index=255):
+            return super().forward(pred, target, reduction_override)
+
+    loss = (Default if hint == 'default' else Hinted)()
+    if hint == 'attribute':
+        loss.ignore_index = 255
+    wrapper = InfoBatchLoss(loss)
+    kwargs = dict(ignore_index=255) if hint == 'argument' else {}
+    value = trained(wrapper, torch.ones(B), labels(True), **kwargs)
+    assert torch.allclose(value, ValidMean()(randn(B, C, H, W), labels(True)))
+
+
+@pytest.mark.parametrize('reduction', ['sum', 'none'])
+def test_a_sum_and_a_map_are_what_they_are(reduction):
+    inner = ValidMean()
+    inner.reduction = reduction
+    inner.forward = lambda pred, target, reduction_override=None: (
+        own_map(pred, target).sum()
+        if (reduction_override or inner.reduction) == 'sum'
+        else own_map(pred, target)
+    )
+    weights = torch.tensor([1.0, 2.0, 1.5, 3.0])
+    values = own_map(randn(B, C, H, W), labels()) * weights.view(-1, 1, 1)
+    value = trained(InfoBatchLoss(inner), weights, labels())
+    assert torch.allclose(value, values.sum() if reduction == 'sum' else values)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_its_precision_is_no_reason_to_refuse_it(dtype):
+    class Cast(ValidMean):
+        def forward(self, pred, target, reduction_override=None):
+            values = own_map(pred, target).to(dtype)
+            return values if reduction_override == 'none' else values.mean()
+
+    loss = InfoBatchLoss(Cast())
+    for seed in range(20):
+        loss.begin_batch(torch.ones(B), seed % 2 == 0)
+        loss(200 * randn(B, C, H, W, seed=seed), labels())
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_a_loss_that_is_no_number_is_no_reason_to_refuse_it(value):
+    loss = InfoBatchLoss(ValidMean())
+    for uniform in (True, False):
+        loss.begin_batch(torch.ones(B), uniform)
+        pred = randn(B, C, H, W)
+        pred[1, 0, 0, 0] = value
+        assert not loss(pred, labels()).isfinite()
+        assert loss.end_batch().isfinite().tolist() == [True, False, True, True]
+
+
+# ------------------------------------------------------------------- the check
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_a_later_batch_shows_what_the_first_could_not(uniform):
+    loss, foreground = InfoBatchLoss(ForegroundMean()), torch.full((B, H, W), 1)
+    for _ in range(2):
+        trained(loss, torch.ones(B), foreground, uniform)
+    with pytest.raises(ValueError, match='ForegroundMean.*no mean over samples.*per_image=True'):
+        trained(loss, torch.ones(B), labels(), uniform)
+
+
+def test_on_a_device_all_batches_are_checked_and_none_is_waited_for(monkeypatch):
+    monkeypatch.setattr(wrapper_module, 'is_compiling', lambda: True)  # never reads, as on a device
+    loss, foreground = InfoBatchLoss(ForegroundMean()), torch.full((B, H, W), 1)
+    trained(loss, torch.ones(B), foreground)
+    loss.check()
+    for target in (foreground, labels(), foreground):
+        trained(loss, torch.ones(B), target)
+    own = ForegroundMean()(randn(B, C, H, W), labels())
+    with pytest.raises(ValueError, match=f'its value of a batch was {own.item():.6g}'):
+        loss.check()
+    loss.check()  # told once
+
+
+@pytest.mark.parametrize('given', ['one number', 'a tuple'])
+def test_a_loss_that_ignores_the_reduction_is_refused_in_the_first_batch(given):
+    class Ignoring(ValidMean):
+        def forward(self, pred, target, **kwargs):
+            value = own_map(pred, target).mean()
+            return (value, value) if given == 'a tuple' else value
+
+    loss = InfoBatchLoss(Ignoring())
+    with pytest.raises(ValueError, match=f'Ignoring gave {given}.*per_image=True'):
+        trained(loss, torch.ones(B), labels())
+
+
+def test_image_by_image_a_loss_that_ignores_the_reduction_is_trained():
+    class Ignoring(ValidMean):
+        def forward(self, pred, target, **kwargs):
+            return own_map(pred, target).mean()
+
+    weights = torch.tensor([1.0, 2.0, 1.5, 3.0])
+    value = trained(InfoBatchLoss(Ignoring(), per_image=True), weights, labels())
+    images = own_map(randn(B, C, H, W), labels()).mean((1, 2))
+    assert torch.allclose(value, (images * weights).mean())
+
+
+def test_a_map_of_fewer_samples_is_refused():
+    class OfValid(ValidMean):
+        def forward(self, pred, target, reduction_override=None):
+            values = own_map(pred, target)[target != 255]
+            return values if reduction_override == 'none' else values.mean()
+
+    with pytest.raises(ValueError, match='this iteration trains 4 samples'):
+        trained(InfoBatchLoss(OfValid()), torch.ones(B), labels(True))
+
+
+# ----------------------------------------------------------------- no traces
+
+
+class Counting(ValidMean):
+    """A loss with a state in every form: a buffer, its place, an attribute, a part."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('seen', torch.zeros(C))
+        self.register_buffer('average', torch.zeros(()))
+        self.calls = 0
+        self.part = nn.BatchNorm1d(C, affine=False)
+
+    def forward(self, pred, target, reduction_override=None):
+        self.seen += F.one_hot(target, C).sum((0, 1, 2))
+        self.average = 0.9 * self.average + pred.detach().mean()
+        self.calls += 1
+        self.part(pred.flatten(2))
+        values = own_map(pred, target) * self.calls
+        return values if reduction_override == 'none' else values.mean()
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_its_state_is_that_of_a_loss_that_was_evaluated_once_a_batch(uniform):
+    loss, alone = InfoBatchLoss(Counting()), Counting()
+    for seed in range(3):
+        loss.begin_batch(torch.ones(B), uniform)
+        value = loss(randn(B, C, H, W, seed=seed), labels())
+        assert torch.allclose(value, alone(randn(B, C, H, W, seed=seed), labels()))
+    assert loss.loss.calls == alone.calls == 3
+    ours, theirs = loss.loss.state_dict(), alone.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class Drawing(ValidMean):
+    """A loss of pixels drawn at random."""
+
+    def forward(self, pred, target, reduction_override=None):
+        values = own_map(pred, target) * (torch.rand(target.shape) < 0.5)
+        return values if reduction_override == 'none' else values.mean()
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_it_draws_the_random_numbers_of_a_loss_that_was_evaluated_once_a_batch(uniform):
+    results = []
+    for loss in (Drawing(), InfoBatchLoss(Drawing())):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for _ in range(2):
+                if isinstance(loss, InfoBatchLoss):
+                    loss.begin_batch(torch.ones(B), uniform)
+                results.append(loss(randn(B, C, H, W), labels()))
+            results.append(torch.rand(3))
+    first, again, after, ours, ours_again, ours_after = results
+    assert torch.allclose(ours, first) and torch.allclose(ours_again, again)
+    assert torch.equal(after, ours_after) and not torch.equal(first, again)
+
+
+def test_the_evaluation_beside_has_no_gradient():
+    class Spying(ValidMean):
+        graphs = 0
+
+        def forward(self, pred, target, reduction_override=None):
+            Spying.graphs += torch.is_grad_enabled()
+            return super().forward(pred, target, None, reduction_override)
+
+    for uniform in (True, False):
+        pred = randn(B, C, H, W).requires_grad_()
+        loss = InfoBatchLoss(Spying())
+        loss.begin_batch(torch.ones(B), uniform)
+        loss(pred, labels()).backward()
+        assert pred.grad.abs().sum() > 0
+    assert Spying.graphs == 2
+
+
+def test_an_error_in_the_evaluation_beside_leaves_the_loss_as_it_was():
+    class Failing(Counting):
+        def forward(self, pred, target, reduction_override=None):
+            self.calls += 1
+            raise RuntimeError('on purpose')
+
+    loss = InfoBatchLoss(Failing())
+    with pytest.raises(RuntimeError, match='on purpose'):
+        trained(loss, torch.ones(B), labels())
+    assert loss.loss.calls == 0 and loss.loss.seen.sum() == 0

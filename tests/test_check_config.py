@@ -156,14 +156,14 @@ def messages(tmp_path, cfg, *arguments):
     [
         (['policy=TargetSaving'], "--infobatch-options: policy='TargetSaving' has to be a dict"),
         (['budget=iters'], "--infobatch-options: budget='iters' is neither 'passes' nor 'iter"),
-        (['delta'], "--infobatch-options: 'delta' is no pair; write key=value"),
+        (['delta'], "--infobatch-options: 'delta' is not a pair; write key=value"),
         (['policy=X', 'policy.saving=1'], '--infobatch-options {'),
     ],
 )
 def test_a_wrong_option_is_the_only_thing_that_is_printed(options, message, tmp_path):
     cfg = runs.segmentation_config('data', 'work')
     status, lines = messages(tmp_path, cfg, '--infobatch', '--infobatch-options', *options)
-    assert status == 2 and f'train.py: error: {message}' in lines[-1]
+    assert status == 2 and f'train: error: {message}' in lines[-1]
     assert len(lines) <= 15 and not any('Config:' in line for line in lines)  # argparse's usage
 
 

@@ -88,7 +88,7 @@ train_dataloader = dict(
         ],
     ),
 )
-train_cfg = dict(max_iters=18, val_interval=9)
+train_cfg = dict(max_iters=48, val_interval=24)
 """,
     'mmpretrain': """
 _base_ = [
@@ -147,7 +147,7 @@ def test_a_block_of_the_readme_trains_as_it_is_pasted(
     toolbox, model, fill, imports, tmp_path, monkeypatch
 ):
     write = dict(mmseg=runs.write_segmentation_data, mmpretrain=runs.write_classification_data)
-    data = write[toolbox](tmp_path / 'data', num_images=12)
+    data = write[toolbox](tmp_path / 'data', num_images=24)
     (tmp_path / 'my_package.py').write_text(PACKAGE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(importlib.sys.modules, 'my_package', raising=False)
@@ -173,7 +173,7 @@ def test_a_block_of_the_readme_trains_as_it_is_pasted(
     calls = importlib.import_module('my_package').calls
     report = runs.report_of(work_dir)
     assert len(report['passes']) >= 3
-    assert report['passes'][0]['pruned'] == 0 < report['passes'][1]['pruned']
+    assert report['passes'][0]['pruned'] == 0 < sum(each['pruned'] for each in report['passes'])
     assert len(calls) == sum(each['iterations'] for each in report['passes'])
     assert cfg.train_dataloader.dataset.type in ('MyTiles', 'MyPhotos')
     # the config in the work directory needs neither the README nor the base

@@ -186,6 +186,18 @@ def test_the_numbers_of_samples_are_uniform():
     assert np.abs(np.corrcoef(np.array(numbers).T) - np.eye(3)).max() < 6 / 4000**0.5
 
 
+def test_pytorch_gets_a_seed_of_64_bits_and_no_gpu_is_seeded(monkeypatch):
+    monkeypatch.setattr(torch, 'manual_seed', None)  # it seeds every GPU
+    seeds = []
+    for index in range(64):
+        with seeded(0, 0, index):
+            seeds.append(torch.initial_seed())
+    # Each is above 2^62 with a probability of 3/4: none of 64 with 3e-39, all of them with 1e-8.
+    assert 0 < sum(each >= 2**62 for each in seeds) < 64
+    # 32 bits would repeat a word: two of 64 seeds share an upper half with 5e-7.
+    assert len({each >> 32 for each in seeds}) == 64
+
+
 def test_a_negative_seed_works():
     with seeded(-1, 0, 0):
         random.random()

@@ -168,6 +168,8 @@ class Head(nn.Module):
 @pytest.mark.parametrize('use_reentrant', [False, True])
 @pytest.mark.parametrize('where', ['not compiled', 'compiled inside', 'checkpointed inside'])
 def test_a_compiled_loss_that_is_computed_anew_counts_once(where, use_reentrant):
+    if OLD and where == 'compiled inside' and not use_reentrant:
+        pytest.skip('this torch cannot do it with any loss')
     inputs = torch.arange(12.0).view(4, 3).requires_grad_()
     head = Head(where, use_reentrant)
     head.loss.begin_batch(WEIGHTS)

@@ -21,7 +21,7 @@ from .compiling import is_compiling
 from .formulas import FORMULAS, Formula
 from .parts import Decomposition, Parts
 from .trust import UNKNOWN, Kind, inherited_kind, kind_of
-from .weights import Factor, Weights, positions
+from .weights import Weights, positions
 
 # The toolboxes' losses by kind, beside those of FORMULAS
 BY_MAP = (
@@ -93,16 +93,7 @@ def reduced(
 ) -> Parts:
     """Reduce a map of the samples."""
     reduction = call.get('reduction_override') or loss.reduction
-    valid = reductions.valid_positions(
-        kind, loss, call.pred(), call.target(), call.get('ignore_index')
-    )
-    divide_by: reductions.Divisor = call.get('avg_factor')
-    factor: Factor = 1
-    if reduction == 'mean':
-        divide_by, factor = reductions.divisor(kind, loss, call, valid, values, weights)
-    scores = reductions.per_sample(
-        values, call.pred(), valid, divide_by if reduction == 'mean' else len(values)
-    )
+    scores, divide_by, factor = reductions.scored(kind, loss, call, values, reduction, weights)
     value = reductions.reduce_map(kind, weights.times(values), reduction, divide_by)
     if not isinstance(factor, int):
         value = value / factor

@@ -57,6 +57,30 @@ def counts_ignored_classes() -> bool:
     return digit_version(sys.modules['mmseg'].__version__) <= digit_version('1.2.2')
 
 
+def scored(
+    kind: Kind, loss: Any, call: Call, values: Tensor, reduction: str, weights: Weights
+) -> Tuple[Tensor, Divisor, Factor]:
+    """The losses of the samples, and what the sum of a map is divided by.
+
+    Args:
+        kind (Kind): Which of the toolboxes' losses it is.
+        loss (nn.Module): The wrapped loss.
+        call (Call): What it is called with.
+        values (Tensor): The map.
+        reduction (str): 'mean', 'sum' or 'none'.
+        weights (Weights): The weights of the batch.
+
+    Returns:
+        tuple: Scores, float32 [B]; and the divisor and its factor, see :func:`divisor`.
+    """
+    pred = call.pred()
+    valid = valid_positions(kind, loss, pred, call.target(), call.get('ignore_index'))
+    if reduction != 'mean':
+        return per_sample(values, pred, valid, len(values)), call.get('avg_factor'), 1
+    divide_by, factor = divisor(kind, loss, call, valid, values, weights)
+    return per_sample(values, pred, valid, divide_by), divide_by, factor
+
+
 def divisor(
     kind: Kind,
     loss: Any,

@@ -138,8 +138,8 @@ class InfoBatchLoss(nn.Module):
 
     @property
     def trained(self) -> Optional[Tensor]:
-        """Tensor, optional: What it gave in the current or last batch, summed over its calls,
-        detached; None where it was not called."""
+        """Tensor, optional: What it gave in the current batch, summed over its calls, detached;
+        None where it was not called."""
         values = [call.value.mean() for call in first_evaluations(self._calls)]
         return torch.stack(values).sum() if values else None
 
@@ -175,10 +175,10 @@ class InfoBatchLoss(nn.Module):
             checkpointing computes a second time counts once.
         """
         scores: Optional[Tensor] = None
-        if self.score and self._weights is not None:
+        if self.score:
             for call in first_evaluations(self._calls):
                 scores = call.scores if scores is None else scores + call.scores
-        self.__dict__['_weights'] = None
+        self.__dict__.update(_weights=None, _calls=[])
         return scores
 
     def check(self) -> None:

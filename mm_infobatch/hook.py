@@ -49,7 +49,6 @@ class InfoBatchHook(Hook):
             schedule, instead of once an iteration, so that what they set in iterations means the
             same share of it. Defaults to (): only those that set learning rate and momentum,
             average weights, or warm up a parameter of the model.
-
         unweighted (Sequence[str]): The losses that are meant to carry no weights, by their paths,
             such as ``'model.teacher.head.loss'``, or parts of the model that they are in. A loss
             that is neither wrapped nor named is refused. Defaults to (): none.

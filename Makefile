@@ -7,6 +7,9 @@ VENV ?= .venv
 VENV_OPENMMLAB ?= .venv-openmmlab
 PYTHON_OPENMMLAB ?= $(PYTHON)
 
+# How many files of tests run side by side.
+JOBS ?= 2
+
 # The models here are so small that one thread is as fast as two, and steady on a busy machine.
 export OMP_NUM_THREADS ?= 1
 
@@ -62,7 +65,7 @@ $(DATA): $(STAMP) $(DRAW)
 	$(BIN)/python $(DRAW) $(@D)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest --gpu tests/test_gpu.py

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import nn
 
-from mm_infobatch import CannotConvert, convert
+from mm_infobatch import CannotConvert, InfoBatchHook, convert
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 CE = dict(type='CrossEntropyLoss', loss_weight=1.0)
@@ -267,6 +267,20 @@ def test_score_is_set_in_losses_that_are_wrapped_already():
         ValueError, match='names DiceLos, but the losses are CrossEntropyLoss, Dice'
     ):
         convert(once, score=['CrossEntropyLoss', 'DiceLos'])
+
+
+@pytest.mark.parametrize('kind', ['InfoBatchHook', InfoBatchHook])
+def test_a_loss_that_the_hook_leaves_unweighted_is_not_wrapped(kind):
+    for names in (['model.auxiliary_head.loss_decode'], ['model.auxiliary_head']):
+        hook = dict(type=kind, unweighted=names)
+        for hooks in ([hook], [InfoBatchHook(unweighted=names)]):
+            model = convert(segmentation(custom_hooks=hooks)).model
+            assert model.auxiliary_head.loss_decode.type == 'CrossEntropyLoss'
+            assert model.decode_head.loss_decode.type == 'InfoBatchLoss'
+    cfg = classification(CE)
+    cfg.custom_hooks = [dict(type=kind, unweighted=['model.head.loss_module'])]
+    with pytest.raises(CannotConvert, match='nothing to wrap'):
+        convert(cfg)
 
 
 def test_per_image_is_set_in_losses_that_are_wrapped_already():

@@ -5,57 +5,17 @@ import inspect
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import torch
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..losses import InfoBatchLoss
-from .registered import in_package, resolve
+from ..losses.is_loss import follows_convention, is_loss
+from .registered import resolve
 
 Key = Union[str, int]
 Path = Tuple[Key, ...]
 Found = Tuple[Path, Optional[str]]
-Wrap = Callable[[dict, type, Path, Optional[str]], dict]
-# The packages of losses, and those of all parts of models
-LOSSES = (
-    'mmseg.models.losses',
-    'mmpretrain.models.losses',
-    'mmdet.models.losses',
-    'mmcv.ops.focal_loss',
-    'torch.nn.modules.loss',
-)
-PARTS = ('mmseg', 'mmpretrain', 'mmdet', 'mmcv', 'mmengine', 'torch')
-
-
-def follows_convention(cls: type) -> bool:
-    """Whether ``forward`` takes ``reduction_override``, as in OpenMMLab's losses."""
-    forward: Any = getattr(cls, 'forward', None)
-    return 'reduction_override' in inspect.signature(forward).parameters
-
-
-def is_loss(cls: Optional[type], key: Key) -> bool:
-    """Whether a class is a loss.
-
-    Losses are the toolboxes' and PyTorch's own ones, their subclasses, and classes whose
-    ``forward`` takes ``reduction_override``. Subclasses of the toolboxes' other parts and classes
-    with the methods of a head are not. For any other class names decide: of the class, its module,
-    or the parameter.
-
-    Args:
-        cls (type, optional): The class.
-        key (str or int): The name of the parameter, or the index in a list.
-    """
-    if cls is None or not issubclass(cls, nn.Module):
-        return False
-    bases = [base for base in cls.__mro__ if base not in (nn.Module, BaseModule, object)]
-    if any(in_package(base.__module__, *LOSSES) for base in bases) or follows_convention(cls):
-        return True
-    if any(in_package(base.__module__, *PARTS) for base in bases) or hasattr(cls, 'predict'):
-        return False
-    if any(base.__name__.endswith('Loss') for base in bases):
-        return True
-    named = 'losses' in cls.__module__.split('.') or str(key).startswith('loss')
-    return named and not hasattr(cls, 'loss')
+Wrap = Callable[[dict, type, Path, Optional[str]], Optional[dict]]
 
 
 def is_wrapped(cls: Optional[type]) -> bool:
@@ -135,7 +95,7 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         node (dict or list): The node.
         scope (str, optional): The scope in which types are looked up.
         wrap (callable): Takes the config, class, path and scope of a loss and returns what
-            replaces it.
+            replaces it, or None.
         path (tuple): Where the node is. Defaults to the root.
 
     Returns:
@@ -170,8 +130,10 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
             and is_loss(cls, parameter)
             and (follows_convention(cls) or not contains_losses(value, loss_scope))
         ):
-            node[key] = wrap(value, cls, here, loss_scope)
-            found.append((here, loss_scope))
+            wrapper = wrap(value, cls, here, loss_scope)
+            if wrapper is not None:
+                node[key] = wrapper
+                found.append((here, loss_scope))
         else:
             found += replace_losses(value, scope, wrap, here)
     return found

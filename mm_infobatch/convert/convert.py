@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from mmengine.runner import IterBasedTrainLoop
 
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
+from ..losses.search import is_named
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
 from .check import check_config, describe, hooks_of
@@ -52,7 +53,7 @@ def convert(
     model: those in the config, at any depth, those that a class has by default, and those that a
     hook puts into the model later. All other settings stay as they are. In a config that has
     InfoBatch on, only the given options change. Subclasses of InfoBatch's sampler, loops, hook and
-    loss stay.
+    loss stay. A loss that the config's ``InfoBatchHook`` names in ``unweighted`` stays as it is.
 
     Args:
         cfg (Config): A training config. It is not changed.
@@ -156,7 +157,11 @@ def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
 
 def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
-    def wrap(loss: dict, *_: Any) -> dict:
+    unweighted = _unweighted(cfg)
+
+    def wrap(loss: dict, cls: type, path: Path, scope: Optional[str]) -> Optional[dict]:
+        if is_named(dotted(path), unweighted):
+            return None
         return dict(type='InfoBatchLoss', loss=loss)
 
     found = replace_losses(cfg.model, scope, wrap, ('model',))
@@ -177,6 +182,14 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
                 wrapper['per_image'] = True
     if options.score is not None:
         _set_score(cfg, found, in_hooks, options.score)
+
+
+def _unweighted(cfg: Config) -> List[str]:
+    """The losses that the hook of a config leaves without weights, by their paths."""
+    names: List[str] = []
+    for hook in hooks_of(cfg):
+        names += hook.get('unweighted', ()) if isinstance(hook, dict) else hook._unweighted
+    return [name.replace('.loss_module', '.loss') for name in names if isinstance(name, str)]
 
 
 def _set_score(cfg: Config, found: List[Found], in_hooks: List[Found], score: List[str]) -> None:

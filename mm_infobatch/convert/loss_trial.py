@@ -8,7 +8,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from ..losses import InfoBatchLoss, decompositions
-from .registered import TOOLBOXES, in_package, resolve
+from ..losses.is_loss import in_package
+from .registered import TOOLBOXES, resolve
 
 BATCH_SIZE, HEIGHT, WIDTH = 3, 5, 7  # all different, so that a wrong broadcast is an error
 

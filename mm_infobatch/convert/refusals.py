@@ -8,8 +8,9 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, LOOPS, MODELS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
+from ..losses.is_loss import in_package
 from ..sampler import InfoBatchSampler
-from .registered import in_package, name_of, overridden, registered, resolve, toolbox_names
+from .registered import name_of, overridden, registered, resolve, toolbox_names
 
 Path = Tuple[Any, ...]
 

@@ -5,6 +5,8 @@ from typing import Any, List, Optional, Set
 
 from mmengine.registry import MODELS, Registry
 
+from ..losses.is_loss import in_package
+
 TOOLBOXES = ('mmseg', 'mmpretrain', 'mmdet')
 # What Python itself sets in each class
 NOT_OVERRIDDEN = ('_abc_impl', '__annotate__', '__annotate_func__')
@@ -45,11 +47,6 @@ def name_of(kind: Any) -> str:
 def short_name(kind: Any) -> str:
     """The name of a ``type`` without its scope or module."""
     return name_of(kind).split('.')[-1]
-
-
-def in_package(module: str, *packages: str) -> bool:
-    """Whether a module is one of the packages or is inside one."""
-    return any(module == package or module.startswith(f'{package}.') for package in packages)
 
 
 def toolbox_names(kind: Any, scope: Optional[str], *registries: Registry) -> Set[str]:

@@ -17,7 +17,13 @@ from mmengine.registry import DATASETS
 from torch.utils.data import IterableDataset
 
 from mm_infobatch import InfoBatchSampler, SeededDataset
-from mm_infobatch.seeding import SEEDED_LINE, PassIndex, seeded
+from mm_infobatch.seeding import (
+    SEEDED_LINE,
+    PassIndex,
+    inner_datasets,
+    seeded,
+    unwrap_seeded,
+)
 from mm_infobatch.training.checks import names_its_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -244,6 +250,35 @@ def test_it_shows_what_the_toolboxes_ask_of_a_dataset(config):
     assert dataset.pipeline is steps
     dataset.pipeline = other = lambda info: info
     assert plain.pipeline is other
+
+
+class Holds(torch.utils.data.Dataset):
+    """A wrapper as the toolboxes have them: of one dataset, or of several."""
+
+    def __init__(self, dataset=None, datasets=None):
+        self.dataset, self.datasets = dataset, datasets
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return type(index)
+
+    get_data_info = get_cat_ids = __getitem__
+
+
+def test_the_wrapped_dataset_gets_plain_integers():
+    dataset, index = SeededDataset(Holds()), PassIndex(0, 0, 0)
+    assert {dataset[index], dataset.get_data_info(index), dataset.get_cat_ids(index)} == {int}
+
+
+def test_datasets_are_found_at_any_depth():
+    first, second = Draws(), Draws()
+    middle = Holds(second)
+    seeded_ = SeededDataset(first)
+    both = Holds(datasets=[middle, seeded_])
+    assert list(inner_datasets(Holds(both))) == [both, middle, second, seeded_, first]
+    assert unwrap_seeded(seeded_) is first and unwrap_seeded(both) is both
 
 
 def test_a_dataset_that_has_less_shows_less():

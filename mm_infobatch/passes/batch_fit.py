@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..policies import Plan
-from ..policies.drawing import draw_subset
+from ..policies.drawing import distinct, random_bits
 from .batch_shape import BatchShape
 
 
@@ -38,37 +38,30 @@ def fit_to_batches(
     surplus = plan.kept - fitting
     if not plan.pruned or not surplus:
         return plan
-    weights = plan.weights.numpy().astype(np.float64)
-    skipped = np.zeros(len(weights), bool)
-    for group, count in _surplus_by_weight(weights, _may_be_skipped(plan, scores), surplus):
-        skipped |= draw_subset(torch.from_numpy(group), count, generator).numpy()
-        size = int(np.count_nonzero(group))
-        weights[group] = _total(weights[group][0], size) / (size - count)
+    weights, skipped = plan.weights.numpy().copy(), np.empty(0, np.int64)
+    bits = random_bits(generator)
+    for group, count in _surplus_by_weight(plan, scores, surplus):
+        skipped = np.append(skipped, group[distinct(len(group), count, bits)])
+        weights[group] = _total(float(weights[group[0]]), len(group)) / (len(group) - count)
         surplus -= count
     if surplus or not fitting:
         return None
-    weights = weights[~skipped]
+    weights = np.delete(weights, skipped)
+    total = float(plan.weights.sum(dtype=torch.float64))
     if bool((plan.weights == 1).all()):
         weights[:] = 1
-    elif abs(float(plan.weights.sum(dtype=torch.float64)) - plan.kept) < 1e-3 * plan.kept:
-        weights /= weights.mean()
+    elif abs(total - plan.kept) < 1e-3 * plan.kept:  # a mean of 1
+        weights /= weights.mean(dtype=np.float64)
     return Plan(
-        plan.indices[torch.from_numpy(~skipped)],
-        torch.from_numpy(weights.astype(np.float32)),
+        torch.from_numpy(np.delete(plan.indices.numpy(), skipped)),
+        torch.from_numpy(weights),
         plan.num_samples,
         plan.threshold,
     )
 
 
-def _may_be_skipped(plan: Plan, scores: Tensor) -> np.ndarray:
-    """Which kept samples may be left out, bool [K]: all but the unseen ones."""
-    unseen = scores[plan.indices].isnan()
-    skips_unseen = int(scores.isnan().sum()) > int(unseen.sum())
-    return (torch.ones_like(unseen) if skips_unseen else ~unseen).numpy()
-
-
 def _surplus_by_weight(
-    weights: np.ndarray, candidates: np.ndarray, surplus: int
+    plan: Plan, scores: Tensor, surplus: int
 ) -> Iterator[Tuple[np.ndarray, int]]:
     """How many samples of each weight to leave out, the greatest weight first.
 
@@ -76,17 +69,28 @@ def _surplus_by_weight(
     least weight stand for themselves alone, and stay, where there are others.
 
     Yields:
-        tuple[ndarray, int]: The samples of a weight, bool [K], and how many of them to leave out.
+        tuple[ndarray, int]: The places in the plan of the samples of a weight that may be left out,
+        and how many of them to leave out.
     """
-    heavier = weights > weights.min()
-    left = candidates & heavier if heavier.any() else candidates.copy()
-    while surplus and left.any():
-        group = left & (weights == weights[left].max())
-        left &= ~group
-        count = min(surplus, int(np.count_nonzero(group)) // 2)
+    weights = plan.weights.numpy()
+    unseen = None
+    if bool(scores.max().isnan()):
+        unseen = scores[plan.indices].isnan().numpy()
+        if int(scores.isnan().sum()) > int(unseen.sum()):
+            unseen = None  # the plan skips unseen samples itself
+    least, level = float(weights.min()), float(weights.max())
+    only = least == level
+    while surplus and (only or level > least):
+        group = np.flatnonzero(weights == np.float32(level))
+        if unseen is not None:
+            group = group[~unseen[group]]
+        count = min(surplus, len(group) // 2)
         surplus -= count
         if count:
             yield group, count
+        if only:
+            return
+        level = float(weights.max(where=weights < np.float32(level), initial=0))
 
 
 def _total(weight: float, size: int) -> float:

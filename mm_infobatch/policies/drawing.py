@@ -30,8 +30,7 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
     """
     among = marked.numpy()
     total = int(np.count_nonzero(among))
-    seed = torch.randint(0, 2**31, (4,), generator=generator).tolist()
-    bits = np.random.SFC64(np.random.SeedSequence(seed))
+    bits = random_bits(generator)
     if not 0 < count < total:
         return marked.clone() if count else torch.zeros_like(marked)
     draws = bits.random_raw(-(-len(among) // 4)).view(np.uint16)[: len(among)]
@@ -42,6 +41,12 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
         pool = np.flatnonzero(drawn if surplus > 0 else among & ~drawn)
         drawn[pool[distinct(len(pool), abs(surplus), bits)]] = surplus < 0
     return torch.from_numpy(drawn)
+
+
+def random_bits(generator: torch.Generator) -> Any:
+    """A NumPy bit generator, seeded with 128 bits of a PyTorch generator."""
+    seed = torch.randint(0, 2**31, (4,), generator=generator).tolist()
+    return np.random.SFC64(np.random.SeedSequence(seed))
 
 
 def distinct(length: int, count: int, bits: Any) -> Any:

@@ -374,6 +374,44 @@ def test_a_runner_that_trains_again_goes_on_with_the_learning_rate(tmp_path, loo
     assert scheduler.last_step == 2 * TOTAL  # of two hooks
 
 
+class Interrupts(Hook):
+    """Interrupt training within an iteration, once: before the hooks that come later."""
+
+    def __init__(self, at, when):
+        self.at, self.when = at, when
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.interrupt(runner, 'before')
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.interrupt(runner, 'after')
+
+    def interrupt(self, runner, when):
+        if runner.iter == self.at and when == self.when:
+            self.at = -1
+            raise KeyboardInterrupt
+
+
+@loops
+@pytest.mark.parametrize('when', ['before', 'after'])
+@pytest.mark.parametrize('priority', [9, 'LOW'])
+@pytest.mark.parametrize('at', [3, 10, 14])
+def test_a_runner_that_was_interrupted_goes_on_with_the_learning_rate(
+    tmp_path, loop, at, priority, when
+):
+    hook = ByIteration()
+    hook.priority = priority
+    runner, trace = build(tmp_path, loop, hook, Interrupts(at, when))
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    assert len(trace.steps) in (at, at + 1) and trace.steps[-1] < TOTAL
+    runner.train()
+    assert runner.train_loop.schedule.done and trace.steps == sorted(trace.steps)
+    expected = [ByIteration.lr_at(step) for step in trace.steps]
+    assert [lr['lr'] for lr in trace.lrs] == pytest.approx(expected, rel=1e-12)
+    assert hook.calls == [(when, step) for step in range(TOTAL) for when in ('before', 'after')]
+
+
 @loops
 def test_a_runner_that_trains_again_with_another_loop_follows_that_ones_schedule(tmp_path, loop):
     hook = ByIteration()

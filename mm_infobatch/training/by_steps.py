@@ -100,20 +100,29 @@ class StepwiseHook(Hook):
         super().before_train(self._infobatch_steps.runner if loaded else runner)
 
     def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """Begin the next step, if the iteration before has ended one."""
+        """Begin the next step, if the last one has ended."""
+        steps = self._infobatch_steps
+        # What an interrupted iteration, or a resume that walked steps at once, has left.
+        self._walk(steps.schedule.walked, *args, **kwargs, outputs=None)
+        self._begin(*args, **kwargs)
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """End the step, then begin and end those that the iteration has walked besides."""
+        self._walk(self._infobatch_steps.goal(runner.iter), *args, **kwargs)
+
+    def _begin(self, *args: Any, **kwargs: Any) -> None:
         steps = self._infobatch_steps
         if not steps.begun:
             steps.begun = True
             super().before_train_iter(steps.runner, *args, **kwargs)
 
-    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """End the step, then begin and end those that the iteration has walked besides."""
+    def _walk(self, goal: int, *args: Any, **kwargs: Any) -> None:
+        """Walk to a step, with the arguments of ``after_train_iter``."""
         steps = self._infobatch_steps
-        goal = steps.goal(runner.iter)
         while steps.done < goal:
-            # The arguments of before_train_iter are the first two of after_train_iter's.
+            # Those of before_train_iter are the first two of them.
             first = {key: kwargs[key] for key in ('batch_idx', 'data_batch') if key in kwargs}
-            self.before_train_iter(runner, *args[:2], **first)
+            self._begin(*args[:2], **first)
             super().after_train_iter(steps.runner, *args, **kwargs)
             steps.done, steps.begun = steps.done + 1, False
 

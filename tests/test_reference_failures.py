@@ -83,8 +83,8 @@ def test_1_an_epoch_ends_on_one_process():
 @pytest.mark.parametrize('epochs', [3, 8, 10, 13])
 def test_2_annealing_has_weights_of_one_whether_or_not_epochs_times_delta_is_whole(epochs, delta):
     sampler = scored_sampler(40, halves(40), delta=delta)
-    schedule = PassSchedule(epochs * 10, 10, delta=delta)
-    sampler.join_run(schedule, BatchShape(4))
+    schedule = PassSchedule(epochs * 8, 8, delta=delta)
+    sampler.join_run(schedule, BatchShape(5))
     for epoch in range(epochs):
         sampler.begin_pass()
         weights = sampler.due()[1]
@@ -92,7 +92,7 @@ def test_2_annealing_has_weights_of_one_whether_or_not_epochs_times_delta_is_who
             assert len(weights) == 30 and float(weights.max()) == 2
         else:
             assert weights.tolist() == [1] * 40
-        schedule.begin_pass(math.ceil(len(weights) / 4))
+        schedule.begin_pass(math.ceil(len(weights) / 5))
         while not schedule.pass_done:
             schedule.advance()
 

@@ -56,7 +56,7 @@ def restore(state: Tensor) -> None:
         torch.cuda.set_rng_state(rest[torch_length:].clone())
 
 
-def gather() -> Tensor:
+def all_states() -> Tensor:
     """The states of all ranks, uint8 [W, L] on the CPU; a collective."""
     state = capture()
     if get_world_size() == 1:
@@ -130,7 +130,7 @@ class RunRandomness:
 
     def gather(self, iters: int) -> None:
         """Collect the states of all ranks for a checkpoint of that iteration; a collective."""
-        self._gathered, self._gathered_at = gather(), iters
+        self._gathered, self._gathered_at = all_states(), iters
 
     def state_dict(self, iters: int) -> Dict[str, Any]:
         """The state: ``states`` (uint8 [W, L], or [1, L] where only rank 0 is known), and of the

@@ -1,7 +1,7 @@
 """Plan, run, record and report the experiments of ``experiments/``.
 
 - ``plan NAME``: prints where each run stands and its command, and builds every config, model and
-  optimizer. Where the experiment names a drawn set (``ade20k``), it also takes three steps of each
+  optimizer. Where the experiment names a drawn set (``ade20k``), it also takes some steps of each
   arm on files in that layout and, where these are full steps, tells the hours of each run.
 - ``run NAME``: trains what is missing with ``tools/train.py`` (several processes: through
   ``dist_train.sh``) in ``work_dirs/NAME/ARM_seedN``, resumes what was interrupted, and writes the

@@ -1,4 +1,4 @@
-"""Builds what a run would build, and takes three steps of it on drawn data."""
+"""Builds what a run would build, and takes some steps of it on drawn data."""
 
 import contextlib
 import io
@@ -29,7 +29,8 @@ from .jobs import Job, Places
 from .settings import arguments
 from .spec import Arm
 
-STEPS = 3
+# Four batches a pass, of which one can be pruned, and one step of the second pass.
+BATCHES, STEPS = 4, 5
 # What a CPU takes in seconds: the same model on less of each image.
 SMALL_CROP, SMALL_BATCH = (128, 128), 2
 
@@ -59,7 +60,7 @@ class _Enough(Exception):
 
 
 class _Stop(Hook):
-    """Notes loss and time of each step and what is pruned, and ends the run after three of them."""
+    """Notes loss and time of each step and what is pruned, and ends the run after some of them."""
 
     priority = 'LOWEST'
 
@@ -141,12 +142,12 @@ def build_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Buil
     return Built(cfg, note + (f', starts from {weights}' if weights else ''))
 
 
-def three_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
-    """Take three steps of a segmentor on files in the layout of ADE20K.
+def some_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
+    """Take some steps of a segmentor on files in the layout of ADE20K.
 
     On a CPU crops and batches are small unless ``full_size``; all else is as configured, but the
-    weights it would start from and the names of the folders. There are two batches a pass, so that
-    the third step is of a pass that prunes.
+    weights it would start from and the names of the folders. There are four batches a pass, so that
+    the last step is of a pass that can prune one of them.
 
     Args:
         built (Built): What :func:`build_config` gave.
@@ -173,7 +174,7 @@ def three_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
             elif step.type == 'RandomResize':
                 step.scale = (4 * SMALL_CROP[0], SMALL_CROP[0])
     with tempfile.TemporaryDirectory() as folder:
-        counts = {'training': 2 * loader.batch_size, 'validation': 1}
+        counts = {'training': BATCHES * loader.batch_size, 'validation': 1}
         draw = [sys.executable, str(ROOT / 'tools/dataset_converters/make_segmentation_data.py')]
         draw += [f'{folder}/data', '--train', str(counts['training']), '--val', '1']
         subprocess.run([*draw, '--size', '256', '320'], check=True, stdout=subprocess.DEVNULL)
@@ -215,7 +216,7 @@ def build_all(jobs: List[Job], places: Places, steps: bool = True, full_size: bo
     Args:
         jobs (list[Job]): Of each arm the first one is built.
         places (Places): Where they would train.
-        steps (bool): Whether to take three steps of those whose data can be drawn. Defaults to
+        steps (bool): Whether to take some steps of those whose data can be drawn. Defaults to
             True.
         full_size (bool): Whether these are of full crops and batches on a CPU, too. Defaults to
             False.
@@ -231,7 +232,7 @@ def build_all(jobs: List[Job], places: Places, steps: bool = True, full_size: bo
             built = build_config(places.settings(job), places.cfg_options)
             print(f'  {label}: {built.note}', flush=True)
             if job.arm.drawn is not None and steps:
-                taken = three_steps(built, job.arm.drawn, full_size)
+                taken = some_steps(built, job.arm.drawn, full_size)
                 print(f'    {taken.text}', flush=True)
                 if taken.seconds is not None:
                     print(f'    {hours(job.arm, built.cfg, taken.seconds)}', flush=True)

@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from .losses.model_losses import ModelLosses, find_losses
 from .losses.search import check_names, check_plain_losses
 from .passes.running_pass import RunningPass
-from .training import checkpoints, checks, state
+from .training import checkpointing, checks, state
 from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
 from .training.by_steps import call_by_steps, require_by_steps, resume_steps
@@ -65,7 +65,7 @@ class InfoBatchHook(Hook):
         self.by_steps = require_by_steps(by_steps)
         self._unweighted = unweighted
         self._pass: Optional[RunningPass] = None
-        self._loaded = checkpoints.LoadedState()
+        self._loaded = checkpointing.LoadedState()
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
         self._settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
@@ -97,9 +97,9 @@ class InfoBatchHook(Hook):
             return
         self._report = RunReport(self._sampler, self._schedule)
         self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
-        if checkpoints.needs_message_hub(runner) and not self._resumes:
+        if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
-            runner.message_hub.update_info(checkpoints.STATE_KEY, dict(version=state.VERSION))
+            runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=state.VERSION))
         for warning in (
             self._schedule.warning(),
             self._shape.warning(len(self._sampler.scores)) if self._sampler.delta > 0 else None,
@@ -207,14 +207,14 @@ class InfoBatchHook(Hook):
         self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
-        if checkpoints.saves_after_iter(runner):
+        if checkpointing.saves_after_iter(runner):
             self._prepare_checkpoint(runner)
 
     # ----------------------------------------------------------- checkpoints
 
     def after_train_epoch(self, runner: Any) -> None:
         """Prepare a checkpoint of an epoch."""
-        if self._pass is not None and checkpoints.saves_after_epoch(runner):
+        if self._pass is not None and checkpointing.saves_after_epoch(runner):
             self._prepare_checkpoint(runner)
 
     def before_val_epoch(self, runner: Any) -> None:
@@ -228,9 +228,9 @@ class InfoBatchHook(Hook):
         assert self._pass is not None
         self._pass.gather()
         self._loop.randomness.gather(self._schedule.iters)
-        if checkpoints.needs_message_hub(runner):
+        if checkpointing.needs_message_hub(runner):
             self._record(runner)
-            runner.message_hub.update_info(checkpoints.STATE_KEY, self._state_dict())
+            runner.message_hub.update_info(checkpointing.STATE_KEY, self._state_dict())
 
     def _state_dict(self) -> Dict[str, Any]:
         assert self._pass is not None
@@ -254,7 +254,7 @@ class InfoBatchHook(Hook):
                 'announce; of the running pass it holds only the scores that rank 0 has seen'
             )
         self._record(runner)
-        checkpoint[checkpoints.STATE_KEY] = self._state_dict()
+        checkpoint[checkpointing.STATE_KEY] = self._state_dict()
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Keep the state of a checkpoint until training starts."""

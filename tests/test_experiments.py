@@ -458,7 +458,7 @@ def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny, arms):
     starts = arms['all'].content['starts']
     assert [(one['resumed'], one['status']) for one in starts] == [(False, 1), (True, 0)]
     run = arms['all'].run
-    assert run.iterations == 8 * 4 and run.notes == []
+    assert run.iterations == 8 * 12 and run.notes == []
     assert [row['iter'] for row in run.train] == list(range(1, 33))
 
 

@@ -85,7 +85,7 @@ class Run:
             rest = np.minimum(steps % length * samples, num_samples)
             self._sample_steps = steps, (steps // length * num_samples + rest).astype(float)
             self.samples = int(self._sample_steps[1][-1])
-            self.notes.remove(FULL_BATCHES)
+            self._full_batches = None
 
     def metric_names(self) -> List[str]:
         """Names of the logged validation metrics, sorted."""
@@ -145,6 +145,9 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[Run], List[str]]:
     if len(lengths) == 1:  # runs side by side are of one dataset
         for run in runs:
             run.count_samples(*lengths)
+    for run in runs:
+        if run._full_batches is not None:
+            run.notes.append(FULL_BATCHES)
     labels = args.labels or [run.name for run in runs]
     if len(labels) != len(runs):
         raise UsageError(f'--labels has {len(labels)} names for {len(runs)} work directories')
@@ -208,7 +211,6 @@ def read_run(work_dir: Path) -> Run:
         lengths = set(last.epoch_lengths.values())
         if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
             full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
-            notes.append(FULL_BATCHES)
     if any('time' in row for row in train):
         seconds = float(second_steps[1][-1])
         if any(owner.log_interval > owner.log_window for owner in owners):

@@ -1,6 +1,6 @@
 """Fits a plan to whole batches, so that a pruned pass has no batch that is smaller than others."""
 
-from typing import Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from .batch_shape import BatchShape
 def fit_to_batches(
     plan: Plan, scores: Tensor, shape: BatchShape, generator: torch.Generator
 ) -> Optional[Plan]:
-    """Leave out the few samples that would make a batch smaller than the smallest of a whole pass.
+    """Change a plan by the few samples that make a batch smaller than the smallest of a whole pass.
 
     A batch of one image stops a network with batch norm, and ``drop_last`` would leave out samples
     that stand for others. So ``d`` more samples are skipped, at random among those that weigh the
@@ -23,7 +23,8 @@ def fit_to_batches(
 
     A plan of weights of 1 (``rescale=False``) keeps them, and one whose weights have a mean of 1
     (``rescale='normalized'``) keeps that mean. Unseen samples stay, unless the plan itself skips
-    some of them, as static policies do.
+    some of them, as static policies do. Where too few samples could be left out, some of those that
+    the plan skips are kept instead, if all of them belong to the samples of one weight.
 
     Args:
         plan (Plan): The plan.
@@ -32,7 +33,7 @@ def fit_to_batches(
         generator (torch.Generator): Where the randomness comes from; not used where all fits.
 
     Returns:
-        Plan, optional: The plan, or a smaller one; None where only the whole dataset fits.
+        Plan, optional: The plan, or one that fits; None where only the whole dataset fits.
     """
     fitting = shape.fitting(plan.kept, plan.num_samples)
     surplus = plan.kept - fitting
@@ -45,7 +46,7 @@ def fit_to_batches(
         weights[group] = _total(float(weights[group[0]]), len(group)) / (len(group) - count)
         surplus -= count
     if surplus or not fitting:
-        return None
+        return _extended(plan, shape, bits)
     weights = np.delete(weights, skipped)
     total = float(plan.weights.sum(dtype=torch.float64))
     if bool((plan.weights == 1).all()):
@@ -58,6 +59,38 @@ def fit_to_batches(
         plan.num_samples,
         plan.threshold,
     )
+
+
+def _extended(plan: Plan, shape: BatchShape, bits: Any) -> Optional[Plan]:
+    """Keep more of the samples that a plan skips, up to the next number that fits.
+
+    Of n well-learned samples k were kept, at the weight n/k; now k + e are, at n/(k + e).
+
+    Returns:
+        Plan, optional: None where the skipped samples are not those of one weight, or none fits.
+    """
+    length, weights = plan.num_samples, plan.weights.numpy()
+    least, heavy = float(weights.min()), float(weights.max())
+    group = np.flatnonzero(weights == np.float32(heavy))
+    total = len(group) + plan.pruned
+    one_weight = len(group) + int(np.count_nonzero(weights == np.float32(least))) == plan.kept
+    if not one_weight or abs(heavy / least * len(group) - total) > 1e-3 * total:
+        return None
+    goals = range(plan.kept + 1, length)
+    goal = next((kept for kept in goals if shape.fitting(kept, length) == kept), length)
+    if goal == length:
+        return None
+    by_index = np.zeros(length, np.float32)
+    by_index[plan.indices.numpy()] = weights
+    skipped = np.flatnonzero(by_index == 0)
+    more = skipped[distinct(len(skipped), goal - plan.kept, bits)]
+    heavier = np.concatenate([plan.indices.numpy()[group], more])
+    by_index[heavier] = least * total / len(heavier)
+    indices = np.flatnonzero(by_index)
+    weights = by_index[indices]
+    if least != 1:
+        weights /= weights.mean(dtype=np.float64)
+    return Plan(torch.from_numpy(indices), torch.from_numpy(weights), length, plan.threshold)
 
 
 def _surplus_by_weight(

@@ -74,7 +74,7 @@ def with_value(index, value):
 
 
 BROKEN = {
-    'of another version': ('version', 2, 'it is of version 2'),
+    'of another version': ('version', 3, 'it is of version 3'),
     'without a version': ('version', DELETE, 'it is of version None'),
     'without its schedule': ('schedule', DELETE, 'it has no schedule'),
     'without its sampler': ('sampler', DELETE, 'it has no sampler'),
@@ -112,7 +112,7 @@ BROKEN = {
     'with float16 weights': ('sampler.weights', lambda x: x.half(), 'has to be torch.float32'),
     'with too few losses': ('losses', lambda x: x[1:], 'losses has to be torch.float32'),
     'with float64 losses': ('losses', lambda x: x.double(), 'losses has to be torch.float32'),
-    'with more merged than trained': ('merged', 1000, 'merged=1000 is beyond'),
+    'with more merged than trained': ('merged', 1000, 'merged=1000 is greater than'),
     'with a position of text': ('sampler.consumed', '4', "consumed='4' is not an integer"),
     'with a negative position': ('sampler.consumed', -4, 'consumed=-4 is not an integer from 0'),
     'with a position of True': ('schedule.pass_iter', True, 'pass_iter=True is not an integer'),
@@ -123,8 +123,6 @@ BROKEN = {
     ),
     'of another pass': ('sampler.epoch', 1, 'sampler.epoch=1 is not schedule.pass_index=2'),
     'with no seed': ('sampler.seed', None, 'sampler.seed=None is not an integer'),
-    'with a progress beyond the end': ('sampler.progress', 1.5, r'lies outside \[0, 1\]'),
-    'with a progress of NaN': ('sampler.progress', math.nan, 'is not a finite number'),
     'with a threshold of text': ('sampler.threshold', 'mean', 'is not a finite number'),
     'walked beyond its pass': ('schedule.walked', 10**6, 'lies outside its pass'),
     'with no budget that there is': ('schedule.budget', 'time', "schedule.budget='time'"),
@@ -141,7 +139,7 @@ BROKEN = {
 @pytest.mark.parametrize('name', list(BROKEN))
 def test_a_state_is_refused(checkpoint, name):
     path, value, reason = BROKEN[name]
-    with pytest.raises(ValueError, match=f'cannot be gone on from: .*{reason}.*resume=False'):
+    with pytest.raises(ValueError, match=f'cannot resume from .*{reason}.*resume=False'):
         check_state(changed(checkpoint['infobatch'], path, value))
 
 
@@ -207,7 +205,9 @@ def test_a_checkpoint_of_an_iteration_loop_is_refused_by_an_epoch_loop(data, tmp
     cfg = runs.resumed(
         config(data, str(tmp_path / 'epochs')), tmp_path / 'iterations' / f'iter_{done}.pth'
     )
-    with pytest.raises(ValueError, match='it is of pass 3, but the checkpoint is of epoch 0: was'):
+    with pytest.raises(
+        ValueError, match='it is of pass 2 .from 0., but the checkpoint is of epoch'
+    ):
         runs.train(cfg)
 
 
@@ -257,20 +257,16 @@ def test_the_same_settings_are_not_mentioned(data, run, tmp_path):
 def test_another_policy_chooses_from_the_next_pass_on(data, run, tmp_path):
     done = middle(run)
     cfg = go_on(data, run, tmp_path, done)
-    cfg.train_dataloader.sampler.policy.prune_ratio = 0.9
+    cfg.train_dataloader.sampler.policy.prune_ratio = 0
     ours = runs.train(cfg)
     assert (
-        'policy SoftPruning(prune_ratio=0.5) -> SoftPruning(prune_ratio=0.9) (from the next '
-        'pass on)'
+        'policy SoftPruning(prune_ratio=0.5) -> SoftPruning(prune_ratio=0) (from the next pass on)'
     ) in runs.log_of(tmp_path)
     for key in ('indices', 'weights'):
         rest = [row[key] for row in run.rows[done:] if row['pass'] == 2]
         assert ours.column(key)[: len(rest)] == rest
-    scores, plan = ours.passes[1]
-    mean = scores.double().mean()
-    marked = int((scores.double() < mean).sum())
-    assert plan.pruned == math.floor(marked * 0.9) > math.floor(marked * 0.5)
-    assert float(plan.weights.sum()) == pytest.approx(16, rel=1e-6)
+    assert [plan.pruned > 0 for _, plan in ours.passes] == [True, False, False]
+    assert [plan.pruned > 0 for _, plan in run.passes] == [False, True, True, True, False]
 
 
 @case('another batch size', 'a warning; what is due is trained once')

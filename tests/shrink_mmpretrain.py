@@ -17,7 +17,7 @@ from runs import common, save
 from mm_infobatch import InfoBatchLoss
 
 CONFIGS = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
-NUM_IMAGES, BATCH_SIZE, NUM_CLASSES = 12, 4, 3
+NUM_IMAGES, BATCH_SIZE, NUM_CLASSES = 12, 2, 3
 SHRUNK_NORMS = {'SyncBN': 'BN', 'SparseSyncBatchNorm2d': 'SparseBatchNorm2d'}
 # Transforms that a model needs; all others are left out, for runs that see the same images.
 MASKS = ('BEiTMaskGenerator', 'SimMIMMaskGenerator')

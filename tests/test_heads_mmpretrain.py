@@ -596,7 +596,7 @@ def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data
         for value, expected in row['values']:
             torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
     assert any((row['weights'] > 1).any() for row in on.rows)
-    assert (without_call > 0) == (share_head == 'a task that is rare')
+    assert without_call or share_head != 'a task that is rare'
 
 
 # ---------------------------------------------------------- hooks and wrappers
@@ -692,10 +692,10 @@ def test_a_shipped_config_resumes_digit_for_digit_in_the_middle_of_a_pruned_pass
     case = next(case for case in CASES if case.config == name)
     cfg = saving(convert(shrunk(case, data, tmp_path / 'run'), delta=1.0), tmp_path / 'checkpoints')
     whole = train(cfg)
-    path = next((tmp_path / 'checkpoints').glob('*/iter_4.pth'))
+    path = next((tmp_path / 'checkpoints').glob('*/iter_7.pth'))
     resumed = train(resuming(cfg, path))
     assert resumed.rows[0]['pruned'] and resumed.rows[0]['pass'] == 1
-    assert_goes_on(resumed, whole, 4)
+    assert_goes_on(resumed, whole, 7)
 
 
 def test_accumulated_gradients_are_as_before(data, tmp_path):

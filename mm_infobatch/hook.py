@@ -2,7 +2,7 @@
 
 import os.path as osp
 import time
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.device import get_device
@@ -22,7 +22,7 @@ from .training.gloo import rest_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
 
-DATA_BATCH = Optional[Union[dict, tuple, list]]
+DATA_BATCH = Optional[Union[Dict[str, Any], Tuple[Any, ...], List[Any]]]
 
 
 @HOOKS.register_module()
@@ -195,7 +195,7 @@ class InfoBatchHook(Hook):
         runner: Any,
         batch_idx: int,
         data_batch: DATA_BATCH = None,
-        outputs: Optional[dict] = None,
+        outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
         """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None and self._losses is not None
@@ -244,7 +244,7 @@ class InfoBatchHook(Hook):
             **self._pass.state_dict(),
         )
 
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Add the state; rank 0 alone comes here."""
         if self._pass is None:
             return
@@ -256,7 +256,7 @@ class InfoBatchHook(Hook):
         self._record(runner)
         checkpoint[checkpointing.STATE_KEY] = self._state_dict()
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
         self._loaded.keep(checkpoint)
 

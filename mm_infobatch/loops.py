@@ -30,7 +30,7 @@ class _Passes:
     """
 
     runner: Any
-    dataloader: DataLoader
+    dataloader: DataLoader[Any]
     val_begin: int
     val_interval: int
     _iter: int
@@ -120,7 +120,7 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
     def __init__(
         self,
         runner: Any,
-        dataloader: Union[DataLoader, Dict],
+        dataloader: Union[DataLoader[Any], Dict[str, Any]],
         max_epochs: int,
         val_begin: int = 1,
         val_interval: int = 1,
@@ -209,7 +209,7 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
     def __init__(
         self,
         runner: Any,
-        dataloader: Union[DataLoader, Dict],
+        dataloader: Union[DataLoader[Any], Dict[str, Any]],
         max_iters: int,
         val_begin: int = 1,
         val_interval: int = 1000,

@@ -20,7 +20,7 @@ from .seeding import PassIndex, SeededDataset
 
 
 @DATA_SAMPLERS.register_module()
-class InfoBatchSampler(Sampler):
+class InfoBatchSampler(Sampler[int]):
     """Hands out, pass by pass, the samples that the policy keeps.
 
     Same seed, pass, scores and length give the same plan on every rank; the ranks' shares have
@@ -69,7 +69,7 @@ class InfoBatchSampler(Sampler):
     def __init__(
         self,
         dataset: Sized,
-        policy: Union[dict, Any, None] = None,
+        policy: Union[Dict[str, Any], Any, None] = None,
         delta: float = 0.875,
         num_passes: Optional[int] = None,
         shuffle: bool = True,

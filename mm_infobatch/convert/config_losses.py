@@ -15,7 +15,7 @@ from .registered import resolve
 Key = Union[str, int]
 Path = Tuple[Key, ...]
 Found = Tuple[Path, Optional[str]]
-Wrap = Callable[[dict, type, Path, Optional[str]], Optional[dict]]
+Wrap = Callable[[Dict[str, Any], type, Path, Optional[str]], Optional[Dict[str, Any]]]
 
 
 def is_wrapped(cls: Optional[type]) -> bool:

@@ -159,7 +159,9 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
     unweighted = _unweighted(cfg)
 
-    def wrap(loss: dict, cls: type, path: Path, scope: Optional[str]) -> Optional[dict]:
+    def wrap(
+        loss: Dict[str, Any], cls: type, path: Path, scope: Optional[str]
+    ) -> Optional[Dict[str, Any]]:
         if is_named(dotted(path), unweighted):
             return None
         return dict(type='InfoBatchLoss', loss=loss)
@@ -216,7 +218,7 @@ def _name_of_loss(wrapper: Dict[str, Any]) -> str:
 
 
 def _needs_per_image(
-    cfg: Config, loss: dict, scope: Optional[str], path: Path, per_image: bool
+    cfg: Config, loss: Dict[str, Any], scope: Optional[str], path: Path, per_image: bool
 ) -> bool:
     """Whether a loss has to be evaluated on each image alone.
 

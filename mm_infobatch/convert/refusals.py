@@ -89,7 +89,7 @@ def dotted(path: Path) -> str:
 
 def nodes(
     node: Any, scope: Optional[str], path: Path = ()
-) -> Iterator[Tuple[Path, dict, Optional[str]]]:
+) -> Iterator[Tuple[Path, Dict[str, Any], Optional[str]]]:
     """Every dict of a config, with its path and the scope of the types in it."""
     if isinstance(node, dict):
         scope = node.get('_scope_', scope)

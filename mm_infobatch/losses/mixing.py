@@ -43,7 +43,7 @@ class MixingRecorder:
         on_mix (callable): Is called with the mixing matrix, float [B, B].
     """
 
-    def __init__(self, augment: Callable, on_mix: Callable[[Tensor], Any]) -> None:
+    def __init__(self, augment: Callable[..., Any], on_mix: Callable[[Tensor], Any]) -> None:
         self.augment = augment
         self.on_mix = on_mix
 

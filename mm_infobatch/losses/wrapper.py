@@ -95,7 +95,7 @@ class InfoBatchLoss(nn.Module):
 
     def __init__(
         self,
-        loss: Union[dict, nn.Module],
+        loss: Union[Dict[str, Any], nn.Module],
         score: bool = True,
         per_image: bool = False,
         **inherited: Any,

@@ -24,7 +24,7 @@ class BatchShape:
     drop_last: bool = False
 
     @classmethod
-    def of(cls, dataloader: DataLoader, world_size: int) -> 'BatchShape':
+    def of(cls, dataloader: DataLoader[Any], world_size: int) -> 'BatchShape':
         """The shape of the batches of a dataloader, whose batch sampler is PyTorch's own."""
         batch_sampler: Any = dataloader.batch_sampler
         return cls(batch_sampler.batch_size, world_size, batch_sampler.drop_last)

@@ -42,7 +42,7 @@ class Planner:
     """
 
     def __init__(
-        self, policy: Union[dict, Any, None], num_samples: int, warmup_passes: int
+        self, policy: Union[Dict[str, Any], Any, None], num_samples: int, warmup_passes: int
     ) -> None:
         if policy is None:
             policy = dict(type='SoftPruning', prune_ratio=0.5)

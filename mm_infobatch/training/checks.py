@@ -15,7 +15,7 @@ SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatc
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
 
 
-def check_dataloader(dataloader: DataLoader, loop: str) -> InfoBatchSampler:
+def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler:
     """Check that batch k of a pass will be the k-th piece of the sampler's order.
 
     Args:

@@ -13,7 +13,7 @@ class PassIterator:
         epoch (int): The current pass, from 0.
     """
 
-    def __init__(self, dataloader: DataLoader, epoch: int) -> None:
+    def __init__(self, dataloader: DataLoader[Any], epoch: int) -> None:
         self._dataloader, self._epoch = dataloader, epoch
 
     def __iter__(self) -> 'PassIterator':

@@ -459,7 +459,7 @@ def test_what_broke_is_reported_and_the_same_command_resumes_it(tiny, arms):
     assert [(one['resumed'], one['status']) for one in starts] == [(False, 1), (True, 0)]
     run = arms['all'].run
     assert run.iterations == 8 * 12 and run.notes == []
-    assert [row['iter'] for row in run.train] == list(range(1, 33))
+    assert [row['iter'] for row in run.train] == list(range(1, 97))
 
 
 def test_a_record_is_one_small_file_that_says_what_was_run_on_what(tiny, arms):

@@ -65,9 +65,8 @@ class Run:
         """Iterations int64 [M] and the training loss logged there, float64 [M].
 
         Args:
-            trained (bool): Whether it is the loss that was trained, that of a pruned pass being of
-                weighted, harder samples, instead of the mean loss over all data that it implies.
-                Defaults to False.
+            trained (bool): Whether it is the loss that was trained, instead of the mean loss over
+                all data that it implies. Defaults to False.
         """
         rows = [row for row in self.train if 'loss' in row]
         steps = np.array([row['iter'] for row in rows], int)
@@ -75,8 +74,7 @@ class Run:
         return steps, np.array([row.get(key, row['loss']) for row in rows])
 
     def count_samples(self, num_samples: int) -> None:
-        """Count the samples of a run without InfoBatch by the length of its dataset, if that fits:
-        the logs alone do not tell how many samples the last batch of an epoch has."""
+        """Count the samples of a run without InfoBatch by the length of its dataset, if it fits."""
         if self._full_batches is None:
             return
         length, samples = self._full_batches

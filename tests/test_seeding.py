@@ -129,8 +129,9 @@ def test_a_run_resumed_in_a_pass_ends_bit_for_bit_with_augmentation(config, tmp_
     runs.assert_same_state(resumed.state, whole.state)
 
 
-def test_without_it_a_resumed_run_ends_elsewhere(config, tmp_path):
+def test_without_it_a_resumed_run_with_workers_ends_elsewhere(config, tmp_path):
     cfg = augmented(runs.checkpoints_every(config, 1), seeded=False)
+    cfg.train_dataloader.update(num_workers=1, persistent_workers=False)
     _, whole = digests(cfg)
     done = len(whole.by_pass('lr')[0]) + 2
     later = runs.resumed(cfg, tmp_path / f'iter_{done}.pth', tmp_path / 'resumed')

@@ -183,10 +183,10 @@ def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own
 ):
     """The flag, the file that convert_config.py writes, and the dumped config without the flag."""
     if toolbox == 'mmseg':
-        data = runs.write_segmentation_data(tmp_path / 'data', num_images=8)
-        cfg = runs.segmentation_config(data, tmp_path / 'unused', max_iters=12)
+        data = runs.write_segmentation_data(tmp_path / 'data', num_images=12)
+        cfg = runs.segmentation_config(data, tmp_path / 'unused', max_iters=18)
     else:
-        data = runs.write_classification_data(tmp_path / 'data', num_images=12)
+        data = runs.write_classification_data(tmp_path / 'data', num_images=24)
         cfg = runs.classification_config(data, tmp_path / 'unused', max_epochs=3)
     for key in ('work_dir', 'experiment_name', 'launcher'):
         cfg.pop(key, None)

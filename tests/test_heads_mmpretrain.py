@@ -517,7 +517,7 @@ def test_the_state_of_a_loss_is_taken_from_a_checkpoint_of_a_run_without(begins,
         tmp_path / 'checkpoints',
     )
     train(cfg)
-    path = next((tmp_path / 'checkpoints').glob('*/iter_3.pth'))
+    path = next((tmp_path / 'checkpoints').glob(f'*/iter_{NUM_IMAGES // BATCH_SIZE}.pth'))
     going_on = resuming(convert(cfg, prune_ratio=0.0, delta=1.0), path)
     going_on.resume = begins == 'resume'
     run = train(going_on)

@@ -133,8 +133,8 @@ class LossRecorder(Hook):
         def spy(losses):
             names = running.indices(len(losses))
             with open(self.path.format(rank=get_rank()), 'a') as file:
-                values = losses.detach().double().tolist()
-                file.write(json.dumps([running.sampler.epoch, names, values]) + '\n')
+                index, values = runner.train_loop.schedule.pass_index, losses.double().tolist()
+                file.write(json.dumps([index, names, values]) + '\n')
             add(losses)
 
         return spy

@@ -85,7 +85,7 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not(whole, tmp_path, kind, worl
     training.finish('--resume', world_size=world_size)
     assert_ends_as(training, expected, world_size)
     if moment.get('empties'):
-        assert 'last_checkpoint is empty; going on from' in training.log
+        assert 'last_checkpoint is empty; resuming from' in training.log
 
 
 @pytest.mark.faults

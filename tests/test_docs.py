@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import mmpretrain.models  # noqa: F401
@@ -13,6 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from experiment_engine.documents import PLACE, render
 from experiment_engine.records import make_record
 from mm_infobatch import InfoBatchLoss
+from mm_infobatch.cli.command import parse_args
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text()
@@ -23,7 +25,9 @@ DOCUMENTS = (
     'docs/architecture.md',
     'experiments/README.md',
     'docs/faults.md',
+    'docs/guarantees.md',
     'docs/results.md',
+    'docs/running.md',
     'docs/ade20k.md',
 )
 
@@ -40,6 +44,24 @@ def test_a_number_that_was_changed_by_hand_is_found():
     changed = README.replace(table, re.sub(r'\d', '7', table, count=3), 1)
     assert digit and changed != README
     assert render(changed) == README
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) <= 1500
+
+
+def test_the_readme_names_commands_and_configs_that_exist():
+    rules = re.findall(r'^([a-z-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+    targets = set(re.findall(r'(?:^|`)make ([a-z-]+)', README, re.MULTILINE))
+    assert {'demo', 'test'} <= targets <= set(rules)
+    lines = README.replace('\\\n', ' ').splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if 'mm-infobatch ' == line[:13]]
+    assert {command[1] for command in commands} == {'train', 'convert', 'plot'}
+    for command in commands:
+        parse_args(command[1:])
+    paths = re.findall(r'(?:configs|tools)/[\w./-]+\.(?:py|sh)', README)
+    assert len(paths) > 4
+    assert [path for path in paths if not (ROOT / path).is_file()] == []
 
 
 @pytest.mark.parametrize('document', DOCUMENTS)

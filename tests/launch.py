@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import runs
+import toolbox_runs as runs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +23,7 @@ def launch(cfg, processes=2, imports=(), gpu=False):
     Without ``gpu`` on the CPU, also where there is a GPU.
     """
     cfg = runs.copy_of(cfg)
-    cfg.custom_imports = dict(imports=['mm_infobatch', 'runs', *imports])
+    cfg.custom_imports = dict(imports=['mm_infobatch', 'toolbox_runs', *imports])
     path = Path(cfg.work_dir) / 'config.py'
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(path)

@@ -12,7 +12,7 @@ from unittest import mock
 
 import mmseg
 import numpy as np
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook

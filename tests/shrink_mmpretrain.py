@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
-from runs import common, save
+from toolbox_runs import common, save
 
 from mm_infobatch import InfoBatchLoss
 

@@ -5,10 +5,10 @@ import warnings
 
 import pytest
 import torch
-from helpers import small_runner
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS
+from small_runner import small_runner
 
 from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.training.accumulation import Accumulation

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
-from helpers import begin, halves, scored_sampler
 from launch import ROOT, free_port
+from small_runner import begin, halves, scored_sampler
 
 from mm_infobatch.policies import SoftPruning
 from mm_infobatch.registry import PRUNING_POLICIES

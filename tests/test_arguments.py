@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import Numbered
+from small_runner import Numbered
 
 from mm_infobatch import arguments
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import policies
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
-from helpers import Numbered
+from small_runner import Numbered
 
 import experiment
 import make_segmentation_data

@@ -7,8 +7,8 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from helpers import Numbered, begin, scored_sampler
 from policies import BIASED, NORMALIZED, UNBIASED, skewed
+from small_runner import Numbered, begin, scored_sampler
 from torch.utils.data import BatchSampler
 
 from mm_infobatch import InfoBatchSampler

@@ -6,10 +6,10 @@ import warnings
 
 import pytest
 import torch
-from helpers import Classifier, Points, small_runner
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import EMAHook, Hook, ParamSchedulerHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from small_runner import Classifier, Points, small_runner
 from torch import nn
 
 from mm_infobatch import InfoBatchHook

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import runs
+import toolbox_runs as runs
 from mmengine.registry import DATA_SAMPLERS
 
 from mm_infobatch import InfoBatchHook, InfoBatchSampler

@@ -16,7 +16,7 @@ from pathlib import Path
 import mmengine
 import numpy as np
 import pytest
-import runs
+import toolbox_runs as runs
 from mmengine.config import Config
 from test_flag import write_stripes
 

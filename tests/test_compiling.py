@@ -3,7 +3,7 @@
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch._dynamo
 from mmengine.registry import MODELS

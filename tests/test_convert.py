@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import MODELS

@@ -3,7 +3,7 @@
 import importlib
 
 import pytest
-import runs
+import toolbox_runs as runs
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS, TASK_UTILS, TRANSFORMS

@@ -1,7 +1,7 @@
 """Losses of a user's own are tried when a config is converted, and not first by its run."""
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS

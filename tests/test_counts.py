@@ -6,7 +6,7 @@ import itertools
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS

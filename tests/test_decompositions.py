@@ -4,11 +4,11 @@ import importlib
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
-from helpers import waits
 from mmengine.registry import MODELS
+from small_runner import waits
 from torch import nn
 
 from mm_infobatch import InfoBatchLoss

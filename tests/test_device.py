@@ -4,7 +4,7 @@ On a GPU that is not there: see :mod:`fake_device`.
 """
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from fake_device import fake_cuda, watched
 from mmengine.model import BaseModel

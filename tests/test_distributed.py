@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -25,7 +25,7 @@ def command(cfg, *args, stall_at=None):
     work_dir = Path(cfg.work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     cfg = runs.copy_of(cfg)
-    cfg.custom_imports = dict(imports=['mm_infobatch', 'runs'], allow_failed_imports=False)
+    cfg.custom_imports = dict(imports=['mm_infobatch', 'toolbox_runs'], allow_failed_imports=False)
     cfg.custom_hooks = [
         *cfg.custom_hooks,
         dict(type='Recorder', path=str(work_dir / 'rank{rank}.jsonl'), stall_at=stall_at),

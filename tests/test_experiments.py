@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 import scipy.stats
+import toolbox_runs as runs
 import torch
 from launch import free_port
 from mmengine.config import Config

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import runs
+import toolbox_runs as runs
 from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent

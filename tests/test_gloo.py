@@ -4,7 +4,7 @@ import multiprocessing
 from types import SimpleNamespace
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import launch
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.device import get_device
 from test_losses import CASES, B, C, call, each, skip_if_the_toolbox_cannot

@@ -7,8 +7,8 @@ import mmcv_ops
 import mmseg
 import numpy as np
 import pytest
-import runs
 import shrink
+import toolbox_runs as runs
 import torch
 from mmengine.registry import DATASETS, MODELS
 from mmengine.utils import digit_version

@@ -6,12 +6,12 @@ import logging
 import warnings
 
 import pytest
-from helpers import Classifier, Points, small_runner
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
 from mmengine.registry import HOOKS, MODELS
+from small_runner import Classifier, Points, small_runner
 from torch import nn
 
 from mm_infobatch.training.by_steps import BY_STEPS, is_any

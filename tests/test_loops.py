@@ -1,9 +1,9 @@
 """What the loops take beside stock ones, and what hooks read of them."""
 
 import pytest
-import runs
-from helpers import small_runner
+import toolbox_runs as runs
 from mmengine.hooks import Hook
+from small_runner import small_runner
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ITER = dict(type='InfoBatchIterLoop', max_iters=12)

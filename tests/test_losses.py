@@ -11,8 +11,8 @@ from unittest import mock
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import waits
 from mmengine.registry import MODELS
+from small_runner import waits
 
 from mm_infobatch import InfoBatchLoss
 

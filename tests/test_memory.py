@@ -4,7 +4,7 @@ import importlib
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 
 from mm_infobatch.losses.mixing import MixingRecorder, mixed_weights

@@ -5,11 +5,11 @@ import logging
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
-from helpers import Classifier, small_runner
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.registry import MODELS
+from small_runner import Classifier, small_runner
 from torch import nn
 
 from mm_infobatch import InfoBatchLoss

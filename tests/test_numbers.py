@@ -5,7 +5,7 @@ import math
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch._dynamo
 from launch import launch

@@ -1,6 +1,6 @@
 """A checkpoint of version 1 resumes exactly: ``data/state_v1_*`` were written by that version.
 
-Each ``.pth`` is the checkpoint of a run of ``helpers.small_runner`` in the middle of a pruned pass,
+Each ``.pth`` is the checkpoint of a run of ``small_runner`` in the middle of a pruned pass,
 each ``.json`` what the same run trained after it.
 """
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import small_runner
 from mmengine.hooks import Hook
 from mmengine.utils import digit_version
+from small_runner import small_runner
 
 DATA = Path(__file__).parent / 'data'
 RUNS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs  # noqa: F401  (imports the toolboxes)
+import toolbox_runs  # noqa: F401  (imports the toolboxes)
 import torch
 
 import benchmark_overhead

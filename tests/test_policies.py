@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import Numbered, rng_states
+from small_runner import Numbered, rng_states
 from torch import nn
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler

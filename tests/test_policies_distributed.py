@@ -3,7 +3,7 @@
 import json
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from test_distributed import launch, launch_and_kill, records
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import Numbered
 from policies import seeded, skewed
+from small_runner import Numbered
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
 from mm_infobatch.policies import Plan

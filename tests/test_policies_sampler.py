@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from helpers import Numbered, default_sampler, rng_states
 from policies import seeded, skewed
+from small_runner import Numbered, default_sampler, rng_states
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
 from mm_infobatch.passes.order import spread_evenly

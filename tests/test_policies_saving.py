@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from helpers import Numbered
 from policies import seeded, skewed
+from small_runner import Numbered
 
 from mm_infobatch import InfoBatchSampler
 from mm_infobatch.passes.batch_shape import BatchShape

@@ -8,7 +8,7 @@ from pathlib import Path
 import mmengine.optim.scheduler
 import numpy as np
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.config import Config
 

@@ -1,5 +1,6 @@
 """What somebody needs who carries the project on: workflows, release, documentation site."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -118,3 +119,10 @@ def test_every_link_of_a_page_to_a_file_leads_to_one(page):
     links = re.findall(r'\]\(([^)#]+?)(?:#[^)]*)?\)', path.read_text())
     local = [link for link in links if '://' not in link]
     assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize('name', ['train', 'test', 'runs', 'helpers'])
+def test_no_module_of_the_tests_or_tools_has_a_name_that_others_use(name):
+    """sys.path has the folders of pyproject.toml; a package of that name may be elsewhere on it."""
+    spec = importlib.util.find_spec(name)
+    assert spec is None or ROOT not in Path(spec.origin or '').parents

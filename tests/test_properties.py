@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import Numbered, begin, default_sampler, rng_states
+from small_runner import Numbered, begin, default_sampler, rng_states
 
 from mm_infobatch import InfoBatchSampler, SeededDataset
 from mm_infobatch.passes.scores import ScoreTable

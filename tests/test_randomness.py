@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
-from helpers import rng_states
+from small_runner import rng_states
 
 from mm_infobatch.training import rng
 

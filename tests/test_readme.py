@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import (
+from mmengine.config import Config
+from small_runner import (
     Numbered,
     collectives,
     default_sampler,
@@ -23,7 +24,6 @@ from helpers import (
     state_of,
     waits,
 )
-from mmengine.config import Config
 from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
 

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset

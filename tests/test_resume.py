@@ -4,7 +4,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.dataset import BaseDataset
 

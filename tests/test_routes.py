@@ -1,12 +1,12 @@
 """A run goes on exactly by whichever route: resume(path), strategies, a second train()."""
 
 import pytest
-import runs
-from helpers import small_runner
+import toolbox_runs as runs
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
 from mmengine.registry import STRATEGIES
 from mmengine.runner._flexible_runner import FlexibleRunner
+from small_runner import small_runner
 
 # At the end of an epoch, a scheduler steps before this process has trained anything.
 pytestmark = pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')

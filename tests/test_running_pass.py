@@ -1,7 +1,7 @@
 """What one process knows of a pass, where the ranks' shares differ."""
 
 import torch
-from helpers import resumed_pass, running_pass, scored_sampler, state_of
+from small_runner import resumed_pass, running_pass, scored_sampler, state_of
 
 
 def pruned_pass(**kwargs):

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 import torch
-from helpers import Numbered, begin, default_sampler, halves, rng_states, scored_sampler
 from mmengine.registry import DATA_SAMPLERS
+from small_runner import Numbered, begin, default_sampler, halves, rng_states, scored_sampler
 from torch.utils.data import DataLoader, IterableDataset
 
 from mm_infobatch import InfoBatchSampler

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 import torch
-from helpers import small_runner
+from small_runner import small_runner
 
 from mm_infobatch import InfoBatchSampler
 from mm_infobatch.passes.schedule import PassSchedule

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import Numbered, halves, resumed_pass, running_pass, scored_sampler, state_of
+from small_runner import Numbered, halves, resumed_pass, running_pass, scored_sampler, state_of
 
 from mm_infobatch import InfoBatchSampler
 from mm_infobatch.passes.scores import ScoreTable, gather_in_order

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from mmengine.logging import HistoryBuffer
 

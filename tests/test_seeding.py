@@ -6,14 +6,14 @@ import random
 
 import numpy as np
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from augment import Digests, augmented
-from helpers import Numbered, rng_states
 from launch import launch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
+from small_runner import Numbered, rng_states
 from torch.utils.data import IterableDataset
 
 from mm_infobatch import InfoBatchSampler, SeededDataset

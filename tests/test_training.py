@@ -7,7 +7,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-import runs  # before mmseg, whose import warns
+import toolbox_runs as runs  # before mmseg, whose import warns
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook

@@ -12,7 +12,7 @@ import sys
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS

@@ -17,19 +17,19 @@ from pathlib import Path
 
 import matplotlib.backends.backend_agg  # noqa: F401  what each run would import
 import matplotlib.pyplot  # noqa: F401
-import runs
+import toolbox_runs as runs
 import torch
 import yapf  # noqa: F401  likewise
-from helpers import small_runner
 from mmengine.dist import get_rank
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from small_runner import small_runner
 
 from mm_infobatch.cli.launch import leave_process_group
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = [str(ROOT / name) for name in ('tests/faults', 'tests', 'tools', '.')]
+PATHS = [str(ROOT / name) for name in ('tests/faults', 'tests', '.')]
 PATIENCE = 240  # seconds after which a run that does not end has hung: no measure of speed
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['harness', 'mm_infobatch.cli'])

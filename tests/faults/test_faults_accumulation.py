@@ -5,15 +5,15 @@ import os
 from pathlib import Path
 
 import pytest
-import runs
 import test_resume
+import toolbox_runs as runs
 import torch
 from harness import Ranks
-from helpers import Classifier, small_runner
 from mmengine.dist import get_rank
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from small_runner import Classifier, small_runner
 from test_resume import assert_goes_on
 
 pytestmark = [

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from harness import ROOT, Training, assert_ends_as
 from mmengine.config import Config

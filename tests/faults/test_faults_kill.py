@@ -2,7 +2,7 @@
 
 import harness
 import pytest
-import runs
+import toolbox_runs as runs
 from harness import Training, assert_ends_as, draw_moments
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]

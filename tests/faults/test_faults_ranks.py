@@ -7,10 +7,10 @@ import os
 import signal
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 from harness import Ranks, Training, train_lengths
-from helpers import Numbered, begin
+from small_runner import Numbered, begin
 from torch.utils.data import BatchSampler
 
 from mm_infobatch import InfoBatchSampler

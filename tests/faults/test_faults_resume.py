@@ -4,8 +4,8 @@ import collections
 import os
 
 import pytest
-import runs
 import test_resume
+import toolbox_runs as runs
 import torch
 from mmengine.registry import TRANSFORMS
 from test_resume import MOMENTS, assert_goes_on, moment

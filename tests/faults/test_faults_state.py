@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
 
 from mm_infobatch.training.state import changed_settings, check_state

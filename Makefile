@@ -25,15 +25,16 @@ SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py')
 
 # Two trainings at once would take each other's time.
 .NOTPARALLEL:
-.PHONY: help setup setup-openmmlab demo test test-gpu report test-faults test-openmmlab docs lint format clean
+.PHONY: help setup setup-openmmlab demo test test-runs test-gpu report test-faults test-openmmlab docs lint format clean
 
 help:
 	@echo 'make setup   the environment in $(VENV)'
 	@echo 'make demo    train a small UperNet with and without InfoBatch, then table and curves'
-	@echo 'make test    ruff, mypy and the tests'
+	@echo 'make test    ruff, mypy and the tests that take minutes'
+	@echo 'make test-runs       the rest of the tests: the grids of which make test runs one case'
 	@echo 'make test-gpu        what a GPU could change: mixed precision, its kernels, NCCL'
 	@echo 'make report  write the tables and figures of the documents from the records'
-	@echo 'make test-faults     kill, damage and move runs, and resume them (about 20 minutes);'
+	@echo 'make test-faults     kill, damage and move runs, and resume them;'
 	@echo '                     RECORD=records/faults keeps the results, for docs/faults.md'
 	@echo 'make test-openmmlab  all tests with the stock toolboxes, in $(VENV_OPENMMLAB), which it makes'
 	@echo 'make docs    the documentation site, in docs/_build'
@@ -67,6 +68,9 @@ $(DATA): $(STAMP) $(DRAW)
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
+test-runs: $(STAMP)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'runs and not faults'
+
 test-gpu: $(STAMP)
 	$(BIN)/python -m pytest --gpu tests/test_gpu.py
 
@@ -74,10 +78,10 @@ report: $(STAMP)
 	$(BIN)/python tools/analysis_tools/experiment.py report
 
 test-faults: $(STAMP)
-	$(BIN)/python -m pytest tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))
 
 test-openmmlab: setup-openmmlab
-	$(BIN_OPENMMLAB)/python -m pytest tests tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))
+	$(BIN_OPENMMLAB)/python -m pytest -n $(JOBS) --dist loadfile tests tests/faults -m '' $(if $(RECORD),--faults-record $(RECORD))
 
 # An environment that has the stack is left as it is, so that VENV_OPENMMLAB=... may name any.
 # mmcv compiles, for a quarter of an hour, against the torch that is there, and needs a setuptools

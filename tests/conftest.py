@@ -16,6 +16,24 @@ def pytest_configure(config):
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Give the mark ``runs`` to the cases that ``default_cases`` does not name."""
+    tests = {}
+    for item in items:
+        mark = item.get_closest_marker('default_cases')
+        if mark is not None:
+            tests.setdefault(item.nodeid.split('[')[0], (mark.args, []))[1].append(item)
+    whole = not any('::' in argument for argument in config.args)
+    for name, (cases, found) in tests.items():
+        missing = set(cases) - {item.callspec.id for item in found}
+        if whole and missing:
+            raise pytest.UsageError(f'{name}: default_cases names {missing}, which it has not')
+        for item in found:
+            if item.callspec.id not in cases:
+                item.add_marker(pytest.mark.runs)
+
+
 @pytest.fixture
 def no_pause(monkeypatch):
     """Take the pause of two seconds out of mmengine's loop over iterations."""

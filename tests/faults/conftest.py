@@ -5,8 +5,6 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-import pytest
-
 STACK = (
     'onedl'
     if any(dist.metadata['Name'] == 'onedl-mmengine' for dist in metadata.distributions())
@@ -26,25 +24,30 @@ def pytest_configure(config):
     config.addinivalue_line(
         'markers', 'case(group, name, holds): a row of the table in docs/faults.md'
     )
-    config.fault_cases = {}
+    config.fault_cases = Cases()
+    config.pluginmanager.register(config.fault_cases)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    outcome = yield
-    report = outcome.get_result()
+class Cases:
+    """The rows, from the reports of this process or of those that pytest-xdist has started."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def pytest_runtest_logreport(self, report):
+        found = dict(report.user_properties).get('case')
+        if found is None or (report.when != 'call' and not report.failed):
+            return
+        group, name, holds = found
+        ids = self.rows.setdefault((group, name), dict(holds=holds, ids={}))['ids']
+        ids[report.nodeid] = report.passed and ids.get(report.nodeid, True)
+
+
+def pytest_runtest_setup(item):
     mark = item.get_closest_marker('case')
-    if mark is None or (report.when != 'call' and not report.failed):
-        return
-    group, name, holds = (
-        text.format(**getattr(item, 'callspec', NoCall).params) for text in mark.args
-    )
-    row = item.config.fault_cases.setdefault((group, name), dict(holds=holds, ids={}))
-    row['ids'][item.nodeid] = report.passed and row['ids'].get(item.nodeid, True)
-
-
-class NoCall:
-    params = {}
+    if mark is not None:
+        params = item.callspec.params if hasattr(item, 'callspec') else {}
+        item.user_properties.append(('case', [text.format(**params) for text in mark.args]))
 
 
 def pytest_sessionfinish(session):
@@ -72,7 +75,7 @@ def pytest_sessionfinish(session):
             trials=len(row['ids']),
             passed=sum(row['ids'].values()),
         )
-        for (group, name), row in session.config.fault_cases.items()
+        for (group, name), row in session.config.fault_cases.rows.items()
     ]
     Path(folder).mkdir(parents=True, exist_ok=True)
     content = dict(

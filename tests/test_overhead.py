@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import toolbox_runs  # noqa: F401  (imports the toolboxes)
 import torch
+from mmengine.logging import MessageHub
 
 import benchmark_overhead
 from experiment_engine.documents import PLACE, render
@@ -15,6 +16,7 @@ from mm_infobatch.passes.order import BLOCK, PassOrder, as_integers
 from mm_infobatch.policies import Plan
 from mm_infobatch.policies.drawing import distinct, draw_subset, prune_at_random
 from mm_infobatch.policies.thresholds import below, mean_score
+from mm_infobatch.training.report import HISTORY, log_loss_of_all_data
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = """
@@ -193,3 +195,16 @@ def test_a_plan_whose_shards_use_their_own_means_would_be_another_one():
     _, weights = sharded_plan(scores, 16, 0.5, 0)
     own = torch.cat([sharded_plan(shard, 1, 0.5, 0)[1] for shard in scores.chunk(16)])
     assert (weights[2000:] == 1).all() and (own[2000:] != 1).any()
+
+
+def test_the_history_of_the_loss_over_all_data_stays_short():
+    hub = MessageHub('history')
+    log_loss_of_all_data(hub, 1.6)  # nothing is logged before a model has given a loss
+    assert not hub.log_scalars
+    for iteration in range(HISTORY + 20):
+        hub.update_scalar('train/loss', 1.0 + iteration)
+        log_loss_of_all_data(hub, 1.6)
+    values, counts = hub.get_scalar('train/loss_all_data').data
+    assert len(values) == len(counts) == HISTORY
+    expected = hub.get_scalar('train/loss').mean(10) / 1.6
+    assert hub.get_scalar('train/loss_all_data').mean(10) == pytest.approx(expected, rel=1e-12)

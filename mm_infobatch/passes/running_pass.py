@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +58,9 @@ class RunningPass:
         self._weights = weights.to(device)
         self._losses = torch.full((len(weights),), float('nan'), device=device)
         self.uniform = order.uniform
-        self.mean_weight = 1.0 if order.uniform else float(order.weights.mean(dtype=torch.float64))
+        self.mean_weight = (
+            1.0 if order.uniform else float(np.mean(order.weights.numpy(), dtype=np.float64))
+        )
         self.kept_share = order.kept / order.num_samples
         self.done = 0
         self._merged = merged

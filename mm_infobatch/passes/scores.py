@@ -145,4 +145,4 @@ def gather_in_order(losses: Tensor) -> Tensor:
     """
     if get_world_size() == 1:
         return losses.cpu()
-    return torch.stack(all_gather(losses.contiguous())).t().reshape(-1).cpu()
+    return torch.stack(all_gather(losses.contiguous()), dim=1).reshape(-1).cpu()

@@ -5,7 +5,7 @@ import math
 import os
 from typing import Any, Dict, List, Optional
 
-from mmengine.logging import MessageHub
+from mmengine.logging import HistoryBuffer, MessageHub
 from torch import Tensor
 
 from ..passes.order import PassOrder
@@ -14,6 +14,8 @@ from ..policies.thresholds import mean_score
 from ..sampler import InfoBatchSampler
 
 VERSION = 1
+# How many values of the loss over all data are kept: more than a log line takes the mean of.
+HISTORY = 1000
 
 
 def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
@@ -23,9 +25,15 @@ def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
     their mean loss is N/K times as large as that of all data. Divided by the mean weight it is an
     estimate of what the run without InfoBatch logs. The training loss is one that mmengine has
     copied from the device already.
+
+    Only the last :data:`HISTORY` values are kept. mmengine copies a history whenever it adds to it,
+    which takes 0.2 ms in each of 160,000 iterations if all values are kept.
     """
-    if 'train/loss' in message_hub.log_scalars:
-        loss = message_hub.get_scalar('train/loss').current()
+    scalars = message_hub.log_scalars
+    if 'train/loss' in scalars:
+        loss = scalars['train/loss'].current()
+        if 'train/loss_all_data' not in scalars:
+            scalars['train/loss_all_data'] = HistoryBuffer(max_length=HISTORY)
         message_hub.update_scalar('train/loss_all_data', loss / mean_weight)
 
 

@@ -58,7 +58,7 @@ class Passes:
             running_pass_module,
             'gather_in_order',
             lambda losses: (
-                losses if world_size == 1 else torch.stack([losses] * world_size).t().reshape(-1)
+                losses if world_size == 1 else torch.stack([losses] * world_size, dim=1).reshape(-1)
             ),
         ):
             self.running.merge()

@@ -575,7 +575,6 @@ def test_a_plan_prints_commands_and_builds_but_trains_nothing(tiny, tmp_path, ca
     assert not (tmp_path / 'work').exists() and not (tmp_path / 'records').exists()
 
 
-@pytest.mark.slow
 def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, arms, tmp_path, monkeypatch):
     root = tiny[0]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
@@ -689,7 +688,6 @@ def test_the_progress_of_a_run_is_the_last_line_of_its_log_that_has_the_time_lef
     )
 
 
-@pytest.mark.slow
 def test_five_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prunes():
     arm = load_experiment('ade20k').arms['80k_infobatch']
     built = dry_run.build_config(settings.settings(arm, 0, RECORDS))
@@ -702,7 +700,6 @@ def test_five_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prune
         assert steps.seconds is None, 'small steps say nothing of the time of full ones'
 
 
-@pytest.mark.slow
 def test_full_steps_are_timed_and_tell_the_hours_of_a_run():
     arm = load_experiment('camvid').arms['infobatch']
     built = dry_run.build_config(settings.settings(arm, 0, RECORDS))

@@ -81,7 +81,6 @@ def test_the_pause_is_before_workers_start_and_where_none_do_there_is_none(pause
     assert len(pauses) == 3, 'they are there already'
 
 
-@pytest.mark.slow
 def test_a_run_pauses_before_each_start_of_its_workers(tmp_path, pauses, group):
     group('gloo')
     data = runs.write_classification_data(tmp_path / 'data', num_images=12)

@@ -176,7 +176,6 @@ def test_a_run_prunes_and_resumes_within_a_pass(task, amp, tmp_path):
         assert one['loss'] == pytest.approx(other['loss'], rel=5e-2 if ON_GPU else 0)
 
 
-@pytest.mark.slow
 def test_dist_train_trains_on_one_device(tmp_path):
     cfg = runs.switch_on(config('segmentation', tmp_path, amp=ON_GPU))
     cfg.env_cfg.dist_cfg.backend = 'nccl' if ON_GPU else 'gloo'

@@ -405,7 +405,6 @@ def kind(model):
     )
 
 
-@pytest.mark.slow
 def test_the_cases_cover_each_kind_of_head_and_loss_that_mmpretrain_ships():
     covered = {kind(shipped(case.config).model) for case in CASES}
     missing = {}

@@ -23,7 +23,6 @@ def config(folder, data, policy):
     return cfg
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'policy',
     [

@@ -1,9 +1,12 @@
 """Tests run on the CPU, where a run is the same bit for bit; ``--gpu`` is for ``test_gpu.py``."""
 
 import os
+from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import pytest
+
+MATCHING = pytest.StashKey()
 
 
 def pytest_addoption(parser):
@@ -18,20 +21,21 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Give the mark ``runs`` to the cases that ``default_cases`` does not name."""
-    tests = {}
+    """Give the mark ``runs`` to the cases of a test that its mark ``default_cases`` leaves out."""
+    unseen = set()
     for item in items:
         mark = item.get_closest_marker('default_cases')
-        if mark is not None:
-            tests.setdefault(item.nodeid.split('[')[0], (mark.args, []))[1].append(item)
-    whole = not any('::' in argument for argument in config.args)
-    for name, (cases, found) in tests.items():
-        missing = set(cases) - {item.callspec.id for item in found}
-        if whole and missing:
-            raise pytest.UsageError(f'{name}: default_cases names {missing}, which it has not')
-        for item in found:
-            if item.callspec.id not in cases:
-                item.add_marker(pytest.mark.runs)
+        if mark is None:
+            continue
+        name, case = item.nodeid.split('[')[0], item.callspec.id
+        matching = {pattern for pattern in mark.args if fnmatch(case, pattern)}
+        unseen |= {(name, pattern) for pattern in mark.args}
+        item.stash[MATCHING] = {(name, pattern) for pattern in matching}
+        if not matching:
+            item.add_marker(pytest.mark.runs)
+    unseen -= set().union(*(item.stash.get(MATCHING, set()) for item in items))
+    if unseen and not any('::' in argument for argument in config.args):
+        raise pytest.UsageError(f'default_cases names cases that there are not: {sorted(unseen)}')
 
 
 @pytest.fixture

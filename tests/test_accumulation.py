@@ -99,6 +99,7 @@ def no_pause(monkeypatch):
     monkeypatch.setattr('time.sleep', lambda seconds: None)
 
 
+@pytest.mark.default_cases('*-5-2-8', '*-6-7-4', '*-15-3-24', '*-18-7-8')
 @pytest.mark.parametrize('num_samples', [4, 8, 24])
 @pytest.mark.parametrize('counts', [2, 3, 4, 7])
 @pytest.mark.parametrize(

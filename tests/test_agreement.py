@@ -69,6 +69,7 @@ def test_ranks_whose_weights_alone_differ_are_told(monkeypatch):
         orders(monkeypatch, order(), other)
 
 
+@pytest.mark.runs
 def test_two_processes_of_a_policy_that_differs_stop_with_the_reason(tmp_path):
     data = runs.write_classification_data(tmp_path / 'data')
     cfg = runs.switch_on(

@@ -42,6 +42,12 @@ def test_the_smallest_batch_is_that_of_a_dataloader(shape):
         assert shape.smallest_batch(num_samples) == smallest(num_samples, shape)
 
 
+@pytest.mark.default_cases(
+    '*size=1, world_size=1, drop_last=F*',
+    '*size=2, world_size=3*',
+    '*size=4, world_size=2*',
+    '*size=8, world_size=1*',
+)
 @pytest.mark.parametrize('shape', SHAPES, ids=str)
 def test_no_batch_of_any_rank_is_smaller_than_the_smallest_of_a_whole_pass(shape):
     pruned = 0

@@ -392,6 +392,7 @@ class Interrupts(Hook):
             raise KeyboardInterrupt
 
 
+@pytest.mark.default_cases('3-9-before-*', '10-LOW-after-*', '14-9-after-*')
 @loops
 @pytest.mark.parametrize('when', ['before', 'after'])
 @pytest.mark.parametrize('priority', [9, 'LOW'])
@@ -522,6 +523,11 @@ AVERAGES = {
 }
 
 
+@pytest.mark.default_cases(
+    'ExponentialMovingAverage-*-pruned-*',
+    'MomentumAnnealingEMA-20-*-InfoBatchIterLoop',
+    'mmpretrain.CosineEMA-0-pruned-*',
+)
 @loops
 @on
 @pytest.mark.parametrize('begin', [0, 20])

@@ -479,6 +479,7 @@ randomness = dict(seed=1)
 """
 
 
+@pytest.mark.runs
 def test_a_user_with_the_wheel_alone_does_all_of_it_with_a_dataset_of_their_own(
     installed, tmp_path
 ):

@@ -301,6 +301,7 @@ def write_data(root, rng):
         )
 
 
+@pytest.mark.default_cases('demo/upernet_r18-slim_1xb8-1.2k*', 'resnet/*')
 @pytest.mark.parametrize('name', [name for name in SMALL if 'infobatch' not in name])
 def test_a_small_config_trains_on_files_of_its_layout(name, tmp_path, monkeypatch):
     write_data(tmp_path / 'data', np.random.default_rng(0))

@@ -440,6 +440,7 @@ def swept():
     return json.loads(json.dumps(sweep_configs.sweep()))
 
 
+@pytest.mark.runs
 @pytest.mark.filterwarnings('ignore')
 def test_nearly_every_shipped_config_converts_and_the_others_say_why():
     groups = swept()['groups']

@@ -384,6 +384,7 @@ def test_every_spelling_of_mmengines_loops_is_converted(train_cfg, expected):
     assert not any(isinstance(value, bool) for value in after.values())  # True == 1
 
 
+@pytest.mark.default_cases('train_cfg0')
 @pytest.mark.parametrize(
     'train_cfg',
     [

@@ -153,6 +153,7 @@ def interleaved(ranks, key, index):
 # --------------------------------------------------------------------------- plans
 
 
+@pytest.mark.default_cases('mmseg')
 def test_both_processes_take_the_same_steps_at_the_same_learning_rate(whole):
     left, right = whole.ranks
     for key in ('iter', 'pass', 'batch_idx', 'lr', 'max_iters'):
@@ -234,6 +235,7 @@ def test_one_report_and_one_log_are_written(whole):
 # -------------------------------------------------------------------------- resume
 
 
+@pytest.mark.runs
 def test_two_processes_with_dropout_resume_bit_for_bit(seg_config, tmp_path):
     """Each rank drops other values; a checkpoint has the states of both ranks' generators."""
     cfg = runs.copy_of(seg_config)
@@ -267,6 +269,7 @@ def assert_goes_on(resumed, whole, done):
         runs.assert_same_state(state, whole.states[0])
 
 
+@pytest.mark.runs
 def test_a_run_that_was_killed_in_mid_pass_resumes_bit_for_bit(seg_run, seg_config, tmp_path):
     done, _ = moment_in_a_pruned_pass(seg_run.ranks[0])
     cfg = runs.copy_of(seg_config)

@@ -39,6 +39,7 @@ NAMES = available()
 # -------------------------------------------------- the repository's own files
 
 
+@pytest.mark.default_cases('camvid', 'fashion_mnist', 'table1_cifar10', 'table5')
 @pytest.mark.parametrize('name', NAMES)
 def test_every_arm_of_the_repository_is_a_config_that_train_would_take(name):
     for arm in load_experiment(name).arms.values():
@@ -575,6 +576,7 @@ def test_a_plan_prints_commands_and_builds_but_trains_nothing(tiny, tmp_path, ca
     assert not (tmp_path / 'work').exists() and not (tmp_path / 'records').exists()
 
 
+@pytest.mark.runs
 def test_a_run_of_two_processes_is_trained_by_dist_train(tiny, arms, tmp_path, monkeypatch):
     root = tiny[0]
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
@@ -688,6 +690,7 @@ def test_the_progress_of_a_run_is_the_last_line_of_its_log_that_has_the_time_lef
     )
 
 
+@pytest.mark.runs
 def test_five_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prunes():
     arm = load_experiment('ade20k').arms['80k_infobatch']
     built = dry_run.build_config(settings.settings(arm, 0, RECORDS))
@@ -700,6 +703,7 @@ def test_five_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prune
         assert steps.seconds is None, 'small steps say nothing of the time of full ones'
 
 
+@pytest.mark.runs
 def test_full_steps_are_timed_and_tell_the_hours_of_a_run():
     arm = load_experiment('camvid').arms['infobatch']
     built = dry_run.build_config(settings.settings(arm, 0, RECORDS))

@@ -133,6 +133,7 @@ AMP = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.default_cases('*-classification')
 @TASKS
 @AMP
 def test_with_nothing_to_prune_a_run_is_the_stock_one(task, amp, tmp_path, no_pause):
@@ -151,6 +152,7 @@ def test_with_nothing_to_prune_a_run_is_the_stock_one(task, amp, tmp_path, no_pa
         )
 
 
+@pytest.mark.default_cases('*-classification')
 @TASKS
 @AMP
 def test_a_run_prunes_and_resumes_within_a_pass(task, amp, tmp_path):
@@ -176,6 +178,7 @@ def test_a_run_prunes_and_resumes_within_a_pass(task, amp, tmp_path):
         assert one['loss'] == pytest.approx(other['loss'], rel=5e-2 if ON_GPU else 0)
 
 
+@pytest.mark.runs
 def test_dist_train_trains_on_one_device(tmp_path):
     cfg = runs.switch_on(config('segmentation', tmp_path, amp=ON_GPU))
     cfg.env_cfg.dist_cfg.backend = 'nccl' if ON_GPU else 'gloo'

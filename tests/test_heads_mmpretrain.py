@@ -376,6 +376,15 @@ def three_runs(cfg, passes=2, **kwargs):
     return baseline, off, on
 
 
+@pytest.mark.default_cases(
+    'resnet18_8xb16_cifar10',
+    'deit-tiny-distilled_*',
+    'vgg16_8xb16_voc',
+    'resnet50_8xb16-mixup_cifar10',
+    'resnet50-arcface_*',
+    'mae_vit-base-*',
+    'vit-base-p32*',
+)
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case.config.split('/')[-1][:-3])
 def test_a_shipped_config_trains_as_before_where_nothing_is_pruned_and_weighted_where_it_is(
     case, data, tmp_path
@@ -405,6 +414,7 @@ def kind(model):
     )
 
 
+@pytest.mark.runs
 def test_the_cases_cover_each_kind_of_head_and_loss_that_mmpretrain_ships():
     covered = {kind(shipped(case.config).model) for case in CASES}
     missing = {}

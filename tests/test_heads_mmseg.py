@@ -111,6 +111,16 @@ if digit_version(torch.__version__) < digit_version('2.2'):
     )
 
 
+@pytest.mark.default_cases(
+    'ddrnet_23-slim_*',
+    'encnet_*',
+    'fcn_r50-d8_*',
+    'knet-s3_r50-d8_fcn_*',
+    'ocrnet_r101-d8_*',
+    'pidnet-s_*',
+    'pointrend_r50_*',
+    'upernet_r50_*',
+)
 @pytest.mark.parametrize(
     'name', [pytest.param(name, marks=FAILING.get(name, ())) for name in CASES]
 )
@@ -119,6 +129,7 @@ def test_it_trains_the_same_numbers_without_pruning_and_prunes(name, data, tmp_p
     shrink.check(cfg)
 
 
+@pytest.mark.runs
 def test_the_cases_have_every_head_and_loss_of_the_shipped_configs_that_convert():
     shipped = {}
     for name in shrink.sweep():
@@ -170,6 +181,7 @@ DICE = dict(type='DiceLoss', loss_weight=3.0)
 LOVASZ = dict(type='LovaszLoss', per_image=True, reduction='mean', loss_weight=0.5)
 
 
+@pytest.mark.default_cases('TverskyLoss-*', 'CrossEntropyLoss-True-True')
 @pytest.mark.parametrize('loss', [
     LOVASZ,
     dict(type='TverskyLoss', loss_weight=0.7),

@@ -103,6 +103,9 @@ class Poison(LossesByHand):
 BAD = [math.nan, math.inf, -math.inf]
 
 
+@pytest.mark.default_cases(
+    'mmseg-one sample-nan', 'mmpretrain-one sample-inf', 'mmpretrain-every batch-nan'
+)
 @pytest.mark.parametrize('value', BAD)
 @pytest.mark.parametrize('samples', [{5}, set(range(12))], ids=['one sample', 'every batch'])
 def test_a_sample_whose_loss_is_no_number_keeps_the_score_that_it_had(either, value, samples):
@@ -366,6 +369,7 @@ def test_sync_bn_on_one_process_is_batch_norm(seg_data, tmp_path, sync):
     runs.assert_same_state(ours.state, plain.state)
 
 
+@pytest.mark.runs
 def test_two_processes_train_a_model_with_unused_parameters(cls, tmp_path):
     """A backbone of four stages of which the head reads the third."""
     cls.model.backbone.out_indices = (2,)
@@ -439,6 +443,9 @@ class Checkpointed(Hook):
         return evaluate
 
 
+@pytest.mark.default_cases(
+    'mmseg-head-reentrant', 'mmpretrain-backbone-not reentrant', 'mmpretrain-loss-reentrant'
+)
 @pytest.mark.parametrize('use_reentrant', [False, True], ids=['not reentrant', 'reentrant'])
 @pytest.mark.parametrize('part', ['backbone', 'head', 'loss'])
 def test_a_loss_that_is_computed_anew_for_the_backward_pass_counts_once(
@@ -469,6 +476,7 @@ def test_the_toolboxes_own_checkpointing_changes_nothing(either):
 # --------------------------------------------------------------------------- compiling
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_a_compiled_model_gives_the_scores_and_weights_of_the_same_run(either):
     """Without momentum, which torch 2.1 cannot compile in any run."""
     either.optim_wrapper.optimizer = dict(type='SGD', lr=0.05)

@@ -70,6 +70,7 @@ def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
     assert '### In a training step' in tables and '### Planning a pass' in tables
 
 
+@pytest.mark.runs
 def test_the_tool_measures_sizes_losses_and_whole_runs_in_processes_of_their_own(tmp_path):
     tool(tmp_path, '--sections', 'scaling', '--sizes', '1000', '2000', '--repeats', '1')
     found = tool(

@@ -23,6 +23,7 @@ def config(folder, data, policy):
     return cfg
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize(
     'policy',
     [

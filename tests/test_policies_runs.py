@@ -106,6 +106,7 @@ def test_a_saving_out_of_reach_is_refused_when_training_starts(cls_data, tmp_pat
     assert recorder.rows == []
 
 
+@pytest.mark.default_cases('TargetSaving')
 @pytest.mark.parametrize(
     'policy',
     [

@@ -181,6 +181,7 @@ def test_a_block_of_the_readme_trains_as_it_is_pasted(
     assert Config.fromfile(str(dumped)).to_dict()['model'] == cfg.to_dict()['model']
 
 
+@pytest.mark.runs
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('toolbox, least', [('mmseg', 0.9), ('mmpretrain', 0.95)])
 def test_a_block_makes_the_config_of_the_flag_of_a_shipped_one(toolbox, least, tmp_path):

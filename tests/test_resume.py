@@ -113,6 +113,13 @@ def assert_goes_on(resumed, run, done):
 
 
 # At the end of an epoch, a scheduler steps before this process has trained anything.
+@pytest.mark.default_cases(
+    'mmseg-in a pruned pass',
+    'mmseg-at the end of a pruned pass',
+    'mmpretrain-in a pruned pass',
+    'mmpretrain-at the start of annealing',
+    'mmpretrain-one before the end',
+)
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 @pytest.mark.parametrize('name', MOMENTS)
 def test_a_run_resumed_at_an_iteration_goes_on_bit_for_bit(whole, tmp_path, name):

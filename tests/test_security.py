@@ -160,6 +160,7 @@ def names_in(path):
         return {arg.replace(' ', '.', 1) for opcode, arg, _ in opcodes if opcode.name == 'GLOBAL'}
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_our_state_adds_nothing_to_a_checkpoint_that_unpickling_would_call(files, tmp_path):
     for path in files:
         checkpoint = torch.load(path, weights_only=False)

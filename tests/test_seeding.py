@@ -61,6 +61,7 @@ def digests(cfg):
 # ----------------------------------------------------------------- the same everywhere
 
 
+@pytest.mark.default_cases('mmseg-2-True', 'mmpretrain-1-False')
 @pytest.mark.parametrize('num_workers, persistent', [(1, False), (2, False), (2, True)])
 def test_any_number_of_workers_loads_the_same_samples(config, num_workers, persistent):
     cfg = augmented(config)
@@ -81,6 +82,7 @@ def test_without_it_other_workers_load_other_samples(config):
     assert not any(alone[key] == others[key] for key in common if key.startswith('0/'))
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize('config', ['mmseg'], indirect=True)
 def test_two_processes_load_the_same_samples_as_one(config, tmp_path):
     cfg = augmented(config)

@@ -609,6 +609,7 @@ def test_the_scripts_start_the_command_from_any_directory(tmp_path, script, argu
     assert done.returncode == 2 and done.stderr.startswith('usage: ')
 
 
+@pytest.mark.runs
 def test_two_processes_train_on_the_cpu_and_one_goes_on(tmp_path):
     make_segmentation_data.write_set(
         tmp_path / 'data' / 'shapes', {'training': 40, 'validation': 4}, (64, 64), seed=0

@@ -57,6 +57,7 @@ def initial_weights(cfg, path):
 # --------------------------------------------------------------- off means off
 
 
+@pytest.mark.default_cases('first pass', 'annealing from the start')
 @pytest.mark.parametrize(
     'max_iters, on',
     [(16, dict(prune_ratio=0.0)), (6, dict(prune_ratio=0.5)), (13, dict(delta=0.0))],
@@ -122,6 +123,7 @@ def test_without_pruning_the_modes_of_a_loss_of_mmseg_are_those_of_the_stock_run
     assert_same_run(runs.train(runs.switch_on(cfg, prune_ratio=0)), stock)
 
 
+@pytest.mark.default_cases('class_weight')
 @pytest.mark.parametrize(
     'loss',
     [
@@ -163,6 +165,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.default_cases('one cycle over iterations')
 @pytest.mark.parametrize('schedule', SCHEDULES)
 def test_without_pruning_an_mmpretrain_run_is_the_stock_run_bit_for_bit(
     cls_data, tmp_path, schedule
@@ -540,6 +543,7 @@ def test_budget_iterations_makes_exactly_max_iters_iterations_of_the_stock_learn
     assert runs.report_of(tmp_path)['totals']['finished']
 
 
+@pytest.mark.default_cases('7')
 @pytest.mark.parametrize('max_iters', [7, 22, 35])
 def test_a_schedule_of_a_part_of_a_pass_ends_after_that_part(seg_data, tmp_path, max_iters):
     cfg = runs.segmentation_config(seg_data, tmp_path, max_iters, val_interval=100)
@@ -695,6 +699,7 @@ class Updates(Hook):
 steps_early = pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 
 
+@pytest.mark.default_cases('3-24', '4-31')
 @steps_early
 @pytest.mark.parametrize('max_iters', [24, 29, 31, 37])
 @pytest.mark.parametrize('counts', [3, 4])
@@ -806,6 +811,7 @@ def test_a_sample_is_named_by_its_index_into_the_outermost_data_set(
     assert ours.by_pass('weights')[-1] == weights.tolist()
 
 
+@pytest.mark.runs
 def test_averaging_by_an_ema_hook_works_beside_it(seg_data, tmp_path):
     cfg = runs.segmentation_config(seg_data, tmp_path, 18, val_interval=5)
     cfg.default_hooks.checkpoint.update(interval=5, save_last=True)
@@ -831,6 +837,7 @@ class CpuAmpOptimWrapper(OptimWrapper):
         return torch.autocast('cpu', torch.bfloat16)
 
 
+@pytest.mark.default_cases('mmpretrain')
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_mixed_precision_scores_are_float32_and_it_prunes(
     seg_data, cls_data, tmp_path, no_pause, toolbox

@@ -88,6 +88,7 @@ def leave_mark(work_dir, mark):
         (work_dir / 'last_checkpoint').unlink()
 
 
+@pytest.mark.default_cases('last_checkpoint names a truncated file', 'last_checkpoint is empty')
 @pytest.mark.case('Checkpoints', '{mark}', f'goes on from the newest one that is whole: {EXACT}')
 @pytest.mark.parametrize('mark', list(MARKS))
 def test_a_run_goes_on_from_the_newest_whole_checkpoint(whole, killed, mark):

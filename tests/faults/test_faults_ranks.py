@@ -40,6 +40,7 @@ def interleaved(ranks):
     return [value for values in zip(*ranks) for value in values]
 
 
+@pytest.mark.runs
 @pytest.mark.case(
     'Elastic',
     '{kind}, {worlds} processes in one pass',
@@ -127,6 +128,7 @@ def batches(sampler, batch_size, drop_last):
     return list(BatchSampler(sampler, batch_size, drop_last))
 
 
+@pytest.mark.default_cases('2-False', '3-True')
 @pytest.mark.case(
     'Ranks',
     '{world_size} ranks: every length modulo ranks x batch size, no process',

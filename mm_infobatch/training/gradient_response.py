@@ -6,7 +6,7 @@ from typing import Any, Dict, List
 import torch
 from torch import Tensor
 
-RATE = 0.1
+RATE, STEPS = 0.1, 20  # RAdam's first five steps are proportional, later ones are not
 CALM = dict(weight_decay=0.0, foreach=False, fused=None, capturable=False)
 
 
@@ -15,7 +15,7 @@ def is_proportional(optimizer: Any) -> bool:
 
     It is so for SGD, with momentum or without. Adam, LARS, Lion and others divide by the size of
     the gradient, all of it or in part. A copy of the optimizer with its settings, but without
-    weight decay, takes two steps on small parameters of one and of two dimensions, once with some
+    weight decay, takes 20 steps on small parameters of one and of two dimensions, once with some
     gradients and once with twice as large ones.
 
     Args:
@@ -35,7 +35,7 @@ def is_proportional(optimizer: Any) -> bool:
 
 
 def _moved(optimizer: Any, factor: float) -> List[Tensor]:
-    """How far parameters of each group move in two steps by gradients times a factor."""
+    """How far parameters of each group move in 20 steps by gradients times a factor."""
     probe = object.__new__(type(optimizer))
     probe.__dict__.update(optimizer.__dict__)
     probe.__dict__.pop('step', None)  # what schedulers of PyTorch put there
@@ -59,7 +59,7 @@ def _moved(optimizer: Any, factor: float) -> List[Tensor]:
         parameters += mine
         probe.param_groups.append(dict(settings, params=[each.requires_grad_() for each in mine]))
     before = [each.detach().clone() for each in parameters]
-    for step in (1, 2):
+    for step in range(STEPS):
         for each in parameters:
             values = torch.arange(1.0, each.numel() + 1).view_as(each)
             each.grad = factor * (0.01 * values + 0.02 * step)

@@ -193,7 +193,8 @@ class StepLength:
             (
                 peak / now
                 for wrapper, peaks in zip(self._wrappers, self._peaks)
-                for group, peak in zip(wrapper.param_groups, peaks)
+                # Not wrapper.param_groups, where one that is trained nowhere comes last.
+                for group, peak in zip(wrapper.optimizer.param_groups, peaks)
                 for now in (rate(group),)
                 if peak > 0 and now > 0
             ),

@@ -1,7 +1,8 @@
 title = 'How long steps are: LeNet-5 on Fashion-MNIST'
 about = """
-20 epochs as the schedule, on a CPU; the test images are looked at once, at the end. The peak learning rate
-is the one that is best for all data on a split of the training set, see steps_fashion_mnist_tune.
+20 epochs as the schedule, on a CPU; the test images are looked at once, at the end. The peak
+learning rate is the one that is best for all data on a split of the training set, see
+steps_fashion_mnist_tune.
 """
 config = 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
 seeds = [0, 1, 2, 3, 4]

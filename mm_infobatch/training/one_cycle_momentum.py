@@ -11,7 +11,7 @@ INF = int(1e9)
 
 
 @PARAM_SCHEDULERS.register_module()
-class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):  # type: ignore[misc]
+class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
     """Lower the momentum while ``OneCycleLR`` raises the learning rate, and the other way around.
 
     What ``torch.optim.lr_scheduler.OneCycleLR`` does with ``cycle_momentum=True``, its default:
@@ -87,7 +87,8 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):  # type: ignore
     @classmethod
     def build_iter_from_epoch(
         cls,
-        *args: Any,
+        optimizer: Any,
+        *,
         begin: int = 0,
         end: int = INF,
         total_steps: Optional[int] = None,
@@ -98,7 +99,7 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):  # type: ignore
         """Build a scheduler by iteration from settings in epochs, as mmengine's do."""
         assert by_epoch and epoch_length is not None and epoch_length > 0
         return cls(
-            *args,
+            optimizer,
             begin=int(begin * epoch_length),
             end=end if end == INF else int(end * epoch_length),
             total_steps=None if total_steps is None else total_steps * epoch_length,

@@ -242,7 +242,8 @@ def test_every_optimizer_and_its_schedule_take_steps(name):
         wrapper.update_params(model(torch.ones(1, 2)).square().mean())
         for each in schedulers:
             each.step()
-    cycles = scheduler.get('total_steps') == 200  # the paper's recipe, with PyTorch's OneCycleLR
+    # LeNet-5 and slim ResNet-18 were recorded without; the others' OneCycleLR is PyTorch's.
+    cycles = scheduler.get('total_steps') in (12, 200) and 'lenet' not in name
     ends = [momenta[0], min(momenta), momenta[-1]]
     assert ends == pytest.approx([0.95, 0.85, 0.95] if cycles else [0.9] * 3, rel=1e-3)
     assert max(rates) == pytest.approx(peak, rel=2e-2)

@@ -23,7 +23,7 @@ arms = [
     ),
 ]
 for _name, _label, _optimizer, _peak, _full, _pruned in _OPTIMIZERS:
-    _options = {'optim_wrapper.optimizer._delete_': True, 'param_scheduler.eta_max': _peak}
+    _options = {'optim_wrapper.optimizer._delete_': True, 'param_scheduler.0.eta_max': _peak}
     _options['optim_wrapper.optimizer.lr'] = _peak / 25
     for _key, _value in _optimizer.items():
         _options[f'optim_wrapper.optimizer.{_key}'] = _value

@@ -7,6 +7,7 @@ from .losses import InfoBatchLoss
 from .registry import PRUNING_POLICIES
 from .sampler import InfoBatchSampler
 from .seeding import SeededDataset
+from .training.one_cycle_momentum import OneCycleMomentum
 from .version import __version__
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'InfoBatchIterLoop',
     'InfoBatchLoss',
     'InfoBatchSampler',
+    'OneCycleMomentum',
     'SeededDataset',
     '__version__',
     'convert',

@@ -21,6 +21,7 @@ from .training.by_steps import call_by_steps, require_by_steps, resume_steps
 from .training.gloo import rest_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
+from .training.step_length import StepLength, require_step_length
 
 DATA_BATCH = Optional[Union[Dict[str, Any], Tuple[Any, ...], List[Any]]]
 
@@ -52,18 +53,30 @@ class InfoBatchHook(Hook):
         unweighted (Sequence[str]): The losses that are meant to carry no weights, by their paths,
             such as ``'model.teacher.head.loss'``, or parts of the model that they are in. A loss
             that is neither wrapped nor named is refused. Defaults to (): none.
+        step_length (str or float): The length of the steps of a pass that keeps K of N, as a
+            multiple of the unpruned ones: ``'paper'``, N/K by the policy's weights;
+            ``'normalized'``, 1; ``'capped'``, N/K but never longer than the longest steps of the
+            unpruned schedule; a number, at most that. Their direction, and what is kept, is the
+            same: see :mod:`~mm_infobatch.training.step_length`. Defaults to ``'paper'``.
 
     Raises:
-        TypeError: If ``by_steps`` is no list of names.
-        ValueError: When training starts, if something about the run cannot work.
+        TypeError: If ``by_steps`` is no list of names, or ``step_length`` of the wrong type.
+        ValueError: If ``step_length`` is out of range. When training starts, if something about
+            the run cannot work.
     """
 
     priority = 'ABOVE_NORMAL'
     begins_passes = True
 
-    def __init__(self, by_steps: Sequence[str] = (), unweighted: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        by_steps: Sequence[str] = (),
+        unweighted: Sequence[str] = (),
+        step_length: Union[str, float] = 'paper',
+    ) -> None:
         self.by_steps = require_by_steps(by_steps)
         self._unweighted = unweighted
+        self._steps = StepLength(require_step_length(step_length))
         self._pass: Optional[RunningPass] = None
         self._loaded = checkpointing.LoadedState()
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
@@ -95,7 +108,7 @@ class InfoBatchHook(Hook):
             if self._pass is not None:
                 self._sampler.continue_at(self._pass.consumed)
             return
-        self._report = RunReport(self._sampler, self._schedule)
+        self._report = RunReport(self._sampler, self._schedule, self._steps.setting)
         self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
@@ -110,6 +123,9 @@ class InfoBatchHook(Hook):
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or continue the one of the checkpoint."""
         self._resume(runner)
+        line = self._steps.join(runner, self._schedule)
+        if line is not None:
+            runner.logger.info(f'InfoBatch: {line}')
         if self._loop.pass_is_over:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
@@ -126,23 +142,12 @@ class InfoBatchHook(Hook):
         check_agreement(order, 0)
         seconds = time.perf_counter() - began
         self._schedule.begin_pass(self._shape.iters(order.kept))
-        self._pass = self._running_pass()
+        self._pass = RunningPass.of(self._sampler, self._device)
+        self._steps.begin(self._pass.mean_weight)
         self._report.begin_pass(order, self._schedule, self._sampler.scores.values, seconds)
+        self._report.note_step_length(self._pass.mean_weight, self._steps.length)
         runner.logger.info(self._report.pass_line())
         runner.visualizer.add_scalars(self._report.scalars(), step=self._schedule.iters)
-
-    def _running_pass(self, **kwargs: Any) -> RunningPass:
-        """The sampler's pass, on this rank and from where the sampler stands."""
-        sampler = self._sampler
-        return RunningPass(
-            sampler.order,
-            sampler.scores,
-            self._device,
-            sampler.rank,
-            self._shape,
-            sampler.start,
-            **kwargs,
-        )
 
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None and self._losses is not None
@@ -175,6 +180,7 @@ class InfoBatchHook(Hook):
         self._record(runner)
         if self._losses is not None:
             self._losses.release()
+        self._steps.release()
         runner.logger.info(self._report.last_line())
 
     # ------------------------------------------------------------ iterations
@@ -186,7 +192,11 @@ class InfoBatchHook(Hook):
         if self._names_samples:
             checks.check_samples(data_batch, self._pass.indices(batch_size))
         self._losses.begin_batch(
-            self._pass.weights(batch_size), self._pass.uniform, self._pass.kept_share, data_batch
+            self._pass.weights(batch_size),
+            self._pass.uniform,
+            self._pass.kept_share,
+            data_batch,
+            self._steps.begin(self._pass.mean_weight),
         )
         self._accumulation.fit()
 
@@ -203,7 +213,8 @@ class InfoBatchHook(Hook):
         if self._first_batch:  # an unknown loss may be wrong; without one nothing waits
             self._first_batch = False
             self._losses.check()
-        log_loss_of_all_data(runner.message_hub, self._pass.mean_weight)
+        mean_weight = self._pass.mean_weight * self._steps.scale
+        log_loss_of_all_data(runner.message_hub, mean_weight)
         self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
@@ -230,19 +241,8 @@ class InfoBatchHook(Hook):
         self._loop.randomness.gather(self._schedule.iters)
         if checkpointing.needs_message_hub(runner):
             self._record(runner)
-            runner.message_hub.update_info(checkpointing.STATE_KEY, self._state_dict())
-
-    def _state_dict(self) -> Dict[str, Any]:
-        assert self._pass is not None
-        return dict(
-            version=state.VERSION,
-            settings=dict(self._report.settings),
-            schedule=self._schedule.state_dict(),
-            records=[dict(record) for record in self._report.passes],
-            sampler=self._sampler.state_dict(self._pass.consumed),
-            randomness=self._loop.randomness.state_dict(self._schedule.iters),
-            **self._pass.state_dict(),
-        )
+            saved = checkpointing.state_of(self._loop, self._report, self._pass)
+            runner.message_hub.update_info(checkpointing.STATE_KEY, saved)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Add the state; rank 0 alone comes here."""
@@ -254,7 +254,8 @@ class InfoBatchHook(Hook):
                 'announce; of the running pass it holds only the scores that rank 0 has seen'
             )
         self._record(runner)
-        checkpoint[checkpointing.STATE_KEY] = self._state_dict()
+        saved = checkpointing.state_of(self._loop, self._report, self._pass)
+        checkpoint[checkpointing.STATE_KEY] = saved
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
@@ -282,7 +283,9 @@ class InfoBatchHook(Hook):
         sampler = self._sampler
         sampler.load_state_dict(resumed['sampler'])
         check_agreement(sampler.order, sampler.start)
-        self._pass = self._running_pass(merged=resumed['merged'], earlier=resumed['losses'])
+        self._pass = RunningPass.of(
+            sampler, self._device, merged=resumed['merged'], earlier=resumed['losses']
+        )
         left = self._shape.rank_iters(sampler.order.rank_samples(sampler.start, self._shape))
         at_once = self._schedule.load_state_dict(resumed['schedule'], left)
         resume_steps(runner, self._schedule.walked - at_once)

@@ -221,8 +221,7 @@ def test_every_optimizer_and_its_schedule_take_steps(name):
     model = torch.nn.Linear(2, 2)
     with scope_of(cfg):
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    (scheduler,) = schedulers_of(cfg)
-    scheduler = dict(scheduler)
+    scheduler, *others = map(dict, schedulers_of(cfg))
     convert = scheduler.pop('convert_to_iter_based', False)
     peak = scheduler.get('eta_max', wrapper.get_lr()['lr'][0])
     build = PARAM_SCHEDULERS.get(scheduler.pop('type'))
@@ -234,11 +233,19 @@ def test_every_optimizer_and_its_schedule_take_steps(name):
     else:
         built = build(wrapper, **scheduler)
         steps = cfg.train_cfg.max_epochs
-    rates = []
+    given = dict(optimizer=wrapper, epoch_length=3)
+    schedulers = [built, *(PARAM_SCHEDULERS.build(other, default_args=given) for other in others)]
+    rates, momenta = [], []
     for _ in range(steps):
         rates += wrapper.get_lr()['lr']
+        momenta += wrapper.get_momentum()['momentum']
         wrapper.update_params(model(torch.ones(1, 2)).square().mean())
-        built.step()
+        for each in schedulers:
+            each.step()
+    # LeNet-5 and slim ResNet-18 were recorded without; the others' OneCycleLR is PyTorch's.
+    cycles = scheduler.get('total_steps') in (12, 200) and 'lenet' not in name
+    ends = [momenta[0], min(momenta), momenta[-1]]
+    assert ends == pytest.approx([0.95, 0.85, 0.95] if cycles else [0.9] * 3, rel=1e-3)
     assert max(rates) == pytest.approx(peak, rel=2e-2)
     assert rates[-1] < 2e-3 * peak
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())

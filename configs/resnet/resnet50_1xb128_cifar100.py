@@ -19,7 +19,27 @@ model = dict(
 # LARS with a peak of 5.2: the command that the authors published for ResNet-50 on
 # CIFAR-100.
 optim_wrapper = dict(optimizer=dict(type='LARS', lr=0.208, momentum=0.9, weight_decay=5e-4))
-param_scheduler = dict(eta_max=5.2)
+param_scheduler = [
+    dict(
+        type='OneCycleLR',
+        eta_max=5.2,
+        total_steps=200,
+        begin=0,
+        end=200,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='OneCycleMomentum',
+        base_momentum=0.85,
+        max_momentum=0.95,
+        total_steps=200,
+        begin=0,
+        end=200,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
 
 # 200 checkpoints of a run are of no use.
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))

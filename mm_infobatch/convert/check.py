@@ -13,6 +13,7 @@ from ..arguments import require_count, require_known, require_validation
 from ..hook import InfoBatchHook
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..sampler import InfoBatchSampler
+from ..training.step_length import require_step_length
 from .config_losses import Path, is_wrapped
 from .loss_trial import place_of, problem_with
 from .options import check_budget, check_policy
@@ -84,6 +85,7 @@ def check_config(cfg: Config) -> None:
         for hook in hooks_of(cfg):
             if isinstance(hook, dict):
                 check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
+                require_step_length(hook.get('step_length', 'paper'))
     if parts['InfoBatchSampler']:
         check_sampler(sampler, sampler_cls)
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):

@@ -1,7 +1,7 @@
 """Any training config of mmseg or mmpretrain, with InfoBatch switched on."""
 
 import copy
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.config import Config
@@ -46,6 +46,7 @@ def convert(
     budget: Optional[str] = None,
     score: Optional[Sequence[str]] = None,
     per_image: bool = False,
+    step_length: Union[None, str, float] = None,
 ) -> Config:
     """Switch InfoBatch on in a config.
 
@@ -71,6 +72,8 @@ def convert(
             Defaults to None: all losses.
         per_image (bool): Whether to evaluate losses that are not a mean over samples on each image
             alone, which is another loss. Defaults to False: refuse them.
+        step_length (str or float, optional): The length of the steps of a pruned pass, see
+            :class:`~mm_infobatch.InfoBatchHook`. Defaults to None: 'paper', or what the config has.
 
     Returns:
         Config: The same training with InfoBatch.
@@ -80,7 +83,7 @@ def convert(
         TypeError: If an option has the wrong type.
         ValueError: If an option is out of range, or does not fit this config.
     """
-    options = check_options(prune_ratio, delta, policy, budget, score, per_image)
+    options = check_options(prune_ratio, delta, policy, budget, score, per_image, step_length)
     cfg = copy.deepcopy(cfg)
     for name in ('model', 'train_dataloader', 'train_cfg'):
         if cfg.get(name) is None:
@@ -93,6 +96,8 @@ def convert(
     _wrap_losses(cfg, scope, options)
     if not hooks_of(cfg):
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='InfoBatchHook')]
+    if step_length is not None:
+        _set_step_length(cfg, step_length)
     _set_import(cfg)
     try:
         check_config(cfg)
@@ -153,6 +158,16 @@ def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
                 'remove budget'
             )
         train_cfg['budget'] = options.budget
+
+
+def _set_step_length(cfg: Config, step_length: Union[str, float]) -> None:
+    for hook in hooks_of(cfg):
+        if not isinstance(hook, dict):
+            raise ValueError(
+                f'step_length={step_length!r} cannot be set, as the InfoBatchHook of the config is '
+                'an object; give it to the hook: InfoBatchHook(step_length=...)'
+            )
+        hook['step_length'] = step_length
 
 
 def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 from ..arguments import require_bool, require_share
 from ..policies import build_policy
 from ..registry import PRUNING_POLICIES
+from ..training.step_length import require_step_length
 
 BUDGETS = ('passes', 'iterations')
 
@@ -19,6 +20,7 @@ class Options(NamedTuple):
     budget: Optional[str]
     score: Optional[List[str]]
     per_image: bool
+    step_length: Union[None, str, float]
 
 
 def check_options(
@@ -28,6 +30,7 @@ def check_options(
     budget: Optional[str],
     score: Union[str, Sequence[str], None],
     per_image: bool,
+    step_length: Union[None, str, float],
 ) -> Options:
     """Check options without the config.
 
@@ -65,7 +68,9 @@ def check_options(
         )
     require_bool('per_image', per_image, 'per_image=True')
     names = None if names is None else list(names)
-    return Options(prune_ratio, delta, policy, budget, names, per_image)
+    if step_length is not None:
+        require_step_length(step_length)
+    return Options(prune_ratio, delta, policy, budget, names, per_image, step_length)
 
 
 def check_policy(policy: Any) -> None:

@@ -96,7 +96,7 @@ class ModelLosses:
             assert self._preprocessor is not None
             self._preprocessor.batch_augments = MixingRecorder(augment, self._mix)
         self._uniform = True
-        self._kept_share = 1.0
+        self._kept_share = self._scale = 1.0
         self._weights: Tensor
         self._watch: Any = self._model.register_forward_hook(self._keep_total)
         self._total: Any = None  # the loss that the model trained in the first batch
@@ -125,7 +125,12 @@ class ModelLosses:
             self._total = total if self._total is None else self._total + total
 
     def begin_batch(
-        self, weights: Tensor, uniform: bool, kept_share: float, data_batch: Any
+        self,
+        weights: Tensor,
+        uniform: bool,
+        kept_share: float,
+        data_batch: Any,
+        scale: float = 1.0,
     ) -> None:
         """Pass the weights of the batch that comes next to the losses.
 
@@ -134,8 +139,11 @@ class ModelLosses:
             uniform (bool): Whether all of them are 1.
             kept_share (float): The share of the dataset that the pass keeps.
             data_batch (Any): The batch, as the dataloader gave it.
+            scale (float): What the weights are multiplied by, after the batch is mixed. Defaults
+                to 1.
         """
         self._weights, self._uniform, self._kept_share = weights, uniform, kept_share
+        self._scale = scale
         self._rows = {}
         if self._tasks:
             self._find_rows(data_batch['data_samples'])
@@ -153,6 +161,8 @@ class ModelLosses:
         self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
 
     def _pass_on(self, weights: Tensor) -> None:
+        if self._scale != 1:
+            weights = weights * self._scale
         for loss in self.losses:
             rows = self._rows.get(loss)
             if rows is not None:

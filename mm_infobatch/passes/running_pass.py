@@ -68,6 +68,19 @@ class RunningPass:
         self._earlier = torch.empty(0) if earlier is None else earlier.float().cpu()
         self._gathered: Optional[Tensor] = None
 
+    @classmethod
+    def of(cls, sampler: Any, device: torch.device, **kwargs: Any) -> 'RunningPass':
+        """The pass of an ``InfoBatchSampler``, on its rank and from where it stands."""
+        return cls(
+            sampler.order,
+            sampler.scores,
+            device,
+            sampler.rank,
+            sampler.shape,
+            sampler.start,
+            **kwargs,
+        )
+
     @property
     def consumed(self) -> int:
         """int: How many samples of the pass have been trained, over all ranks, repeated ones

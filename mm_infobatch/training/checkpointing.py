@@ -4,7 +4,9 @@ from typing import Any, Dict, Optional
 
 from mmengine.hooks import CheckpointHook
 
-from .state import upgraded
+from ..passes.running_pass import RunningPass
+from .report import RunReport
+from .state import VERSION, upgraded
 
 STATE_KEY = 'infobatch'
 
@@ -32,6 +34,20 @@ def saves_after_epoch(runner: Any) -> bool:
         )
         for hook in runner.hooks
         if isinstance(hook, CheckpointHook)
+    )
+
+
+def state_of(loop: Any, report: RunReport, running: RunningPass) -> Dict[str, Any]:
+    """What a checkpoint holds of a run, as tensors and plain numbers."""
+    schedule = loop.schedule
+    return dict(
+        version=VERSION,
+        settings=dict(report.settings),
+        schedule=schedule.state_dict(),
+        records=[dict(record) for record in report.passes],
+        sampler=loop.sampler.state_dict(running.consumed),
+        randomness=loop.randomness.state_dict(schedule.iters),
+        **running.state_dict(),
     )
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 from mmengine.logging import HistoryBuffer, MessageHub
 from torch import Tensor
@@ -45,16 +45,23 @@ class RunReport:
         passes (list[dict]): A record a pass: ``pass``, ``begin_iter``, ``iterations``, ``kept``,
             ``pruned``, ``pruned_share``, ``annealing``, ``threshold``, ``mean_score``, ``seconds``
             (spent choosing), ``trained`` and ``full`` (samples that the pass has trained so far,
-            over all ranks, and that it would have on all data), ``saving`` (of the run so far).
+            over all ranks, and that it would have on all data), ``saving`` (of the run so far),
+            ``mean_weight`` (by the policy), ``step_length`` (where it begins, in unpruned steps).
         schedule_iterations (int): The iterations of the unpruned run.
         finished (bool): Whether the schedule has been walked to its end.
 
     Args:
         sampler (InfoBatchSampler): The sampler of the run.
         schedule (PassSchedule): Its schedule.
+        step_length (str or float): The setting of ``InfoBatchHook``. Defaults to 'paper'.
     """
 
-    def __init__(self, sampler: InfoBatchSampler, schedule: PassSchedule) -> None:
+    def __init__(
+        self,
+        sampler: InfoBatchSampler,
+        schedule: PassSchedule,
+        step_length: Union[str, float] = 'paper',
+    ) -> None:
         self.settings: Dict[str, Any] = dict(
             policy=repr(sampler.policy),
             delta=sampler.delta,
@@ -62,6 +69,7 @@ class RunReport:
             num_samples=len(sampler.scores),
             world_size=sampler.shape.world_size,
             batch_size=sampler.shape.batch_size,
+            step_length=step_length,
             **schedule.settings(),
         )
         self._counter = sampler.counter
@@ -99,6 +107,10 @@ class RunReport:
                 'saving': self._counter.saving,
             }
         )
+
+    def note_step_length(self, mean_weight: float, length: float) -> None:
+        """Add the mean weight and the step length of the pass that begins to its record."""
+        self.passes[-1].update(mean_weight=mean_weight, step_length=length)
 
     def scalars(self) -> Dict[str, Any]:
         """dict: What the visualizer gets of the pass that begins."""

@@ -40,7 +40,7 @@ RECORD_NUMBERS = (
 )
 # Settings that a resumed run may change, and from when on its own ones hold.
 FROM_NEXT_PASS = ('policy', 'delta')
-AT_ONCE = ('batch_size', 'world_size', 'budget')
+AT_ONCE = ('batch_size', 'world_size', 'budget', 'step_length')
 
 
 def _require(true: bool, reason: str) -> None:

@@ -1,0 +1,113 @@
+"""The highest learning rates of a schedule, found by walking copies of its schedulers."""
+
+import copy
+import types
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
+
+
+def rate(group: Dict[str, Any]) -> float:
+    """How far a group's parameters move along a gradient of 1 that lasts: lr / (1 - momentum).
+
+    With momentum, past gradients add up to 1 / (1 - momentum) times one of them. The averages of
+    Adam and the like add up to 1, so that their betas change nothing.
+
+    Args:
+        group (dict): A parameter group of an optimizer.
+    """
+    momentum = 0.0 if 'betas' in group else group.get('momentum') or 0.0
+    return float(group['lr']) / (1 - momentum if momentum < 1 else 1)
+
+
+def peak_rates(
+    groups: Sequence[Dict[str, Any]],
+    schedulers: Sequence[Any],
+    steps: int,
+    epoch_length: Optional[int] = None,
+) -> List[float]:
+    """The highest :func:`rate` of each group over a schedule, whatever of it is done already.
+
+    Copies of the schedulers walk the whole schedule from its first step on, with an optimizer that
+    has groups and no parameters. Groups in the same state share a copy. What a scheduler does when
+    a metric stands still (``ReduceOnPlateauLR``) cannot be foreseen; it only lowers the rate, so
+    it is left out. Hooks that set a learning rate themselves are not seen.
+
+    Args:
+        groups (list[dict]): The parameter groups of an optimizer. They are not changed.
+        schedulers (list[_ParamScheduler]): Its schedulers, in their order. They are not changed.
+        steps (int): The length of the schedule.
+        epoch_length (int, optional): The steps of an epoch; None where the loop has no epochs, so
+            that schedulers by epoch do not step. Defaults to None.
+
+    Returns:
+        list[float]: One for each group.
+    """
+    foreseen = [one for one in schedulers if not getattr(one, 'need_val_args', False)]
+    kinds: Dict[str, int] = {}  # of groups, and where the first group of a kind is
+    kind_of = [kinds.setdefault(_kind(group, index, foreseen), index) for index, group in
+               enumerate(groups)]  # fmt: skip
+    firsts = sorted(kinds.values())
+    reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
+    walking = _copies(foreseen, reduced, firsts)
+    by_iter = [one for one in walking if not one.by_epoch]
+    by_epoch = [one for one in walking if one.by_epoch]
+    peaks = [rate(group) for group in reduced]
+    for step in range(1, steps):
+        for one in by_iter:
+            one.step()
+        if epoch_length and step % epoch_length == 0:
+            for one in by_epoch:
+                one.step()
+        elif not by_iter:
+            continue
+        peaks = [max(peak, rate(group)) for peak, group in zip(peaks, reduced)]
+    found = dict(zip(firsts, peaks))
+    return [found[first] for first in kind_of]
+
+
+def _without_lists(group: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in OWN_LISTS}
+
+
+def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
+    """What decides how schedulers change a group; groups of one kind change alike.
+
+    Of a scheduler that is not a toolbox's own it is not known what else it keeps for each group.
+    """
+    if not all(type(one).__module__.split('.')[0] in _KNOWN for one in schedulers):
+        return str(index)
+    values = sorted((key, repr(value)) for key, value in _without_lists(group).items())
+    return repr((values, [one.base_values[index] for one in schedulers]))
+
+
+_KNOWN = ('mmengine', 'mmseg', 'mmpretrain', 'mm_infobatch')
+
+
+def _copies(
+    schedulers: Sequence[Any], groups: List[Dict[str, Any]], indices: Sequence[int]
+) -> List[Any]:
+    """Copies of schedulers on other groups, at the first step of the schedule.
+
+    A scheduler sets its first values when it is built, after those before it in the list.
+    """
+
+    def step() -> None:
+        """Stands for ``optimizer.step``, of which a scheduler asks whether it was called."""
+
+    step._with_counter = True  # type: ignore[attr-defined]
+    optimizer = types.SimpleNamespace(param_groups=groups, step=step, _global_step=0)
+    started: Dict[Tuple[int, str], float] = {}
+    copies = []
+    for one in schedulers:
+        made = object.__new__(type(one))
+        memo = {id(one.optimizer): optimizer}
+        made.__dict__.update(copy.deepcopy(one.__dict__, memo))
+        made.base_values = [made.base_values[index] for index in indices]
+        made.last_step, made._global_step = -1, -1
+        for place, (group, value) in enumerate(zip(groups, made.base_values)):
+            group[one.param_name] = started.setdefault((place, one.param_name), value)
+        copies.append(made)
+    for made in copies:
+        made.step()
+    return copies

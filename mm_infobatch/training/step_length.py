@@ -1,0 +1,244 @@
+"""How long the steps of a pruned pass are, apart from which samples it trains."""
+
+import math
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop
+from torch.optim import Optimizer
+
+from ..arguments import require_number
+from ..passes.schedule import PassSchedule
+from .gradient_response import is_proportional
+from .peak_rates import peak_rates, rate
+
+Setting = Union[str, float]
+SETTINGS = ('paper', 'normalized', 'capped')
+LINE = "custom_hooks=[dict(type='InfoBatchHook', step_length='capped')]"
+
+
+def require_step_length(value: Any) -> Setting:
+    """Take the argument ``step_length`` of :class:`~mm_infobatch.InfoBatchHook`.
+
+    Returns:
+        str or float: One of ``SETTINGS``, or a number of at least 1.
+
+    Raises:
+        TypeError: If it is neither a string nor a number.
+        ValueError: If it is another string, or a number below 1.
+    """
+    if isinstance(value, str):
+        if value not in SETTINGS:
+            raise ValueError(
+                f'step_length={value!r} has to be one of {", ".join(SETTINGS)}, or a number of at '
+                f'least 1; write {LINE}'
+            )
+        return value
+    number = require_number('step_length', value, f'one of {", ".join(SETTINGS)} or >= 1', LINE)
+    if not 1 <= number < math.inf:
+        raise ValueError(
+            f'step_length={value!r} has to be at least 1, the length of the steps on all data; '
+            f'write {LINE}'
+        )
+    return number
+
+
+def step_length(setting: Setting, mean_weight: float, room: float) -> float:
+    """The length of the steps of a pass, as a multiple of those that the same pass takes unpruned.
+
+    No setting makes steps longer than the weights of the policy do.
+
+    Args:
+        setting (str or float): ``'paper'``, ``'normalized'``, ``'capped'`` or a number >= 1.
+        mean_weight (float): The mean of the policy's weights, c = N/K for an unbiased one.
+        room (float): How much longer than now the longest steps of the unpruned schedule are.
+
+    Returns:
+        float: c, min(c, 1), min(c, room) with a room of at least 1, or min(c, setting).
+    """
+    if setting == 'paper':
+        return mean_weight
+    if setting == 'capped':
+        return min(mean_weight, max(1.0, room))
+    return min(mean_weight, 1.0 if isinstance(setting, str) else setting)
+
+
+class LearningRateFactor:
+    """Multiplies the learning rates of an optimizer while it takes a step, and at no other time.
+
+    Schedulers, hooks and logs see the rates of the schedule.
+
+    Args:
+        optimizer (Optimizer): The optimizer.
+
+    Attributes:
+        factor (float): The factor of the steps that come.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.factor = 1.0
+        self._rates: Optional[List[Any]] = None
+        self._handles = [
+            optimizer.register_step_pre_hook(self._multiply),
+            optimizer.register_step_post_hook(self._restore),
+        ]
+
+    def _multiply(self, optimizer: Any, *_: Any) -> None:
+        self._restore(optimizer)  # after a step that raised an error
+        if self.factor != 1:
+            self._rates = [group['lr'] for group in optimizer.param_groups]
+            for group in optimizer.param_groups:
+                group['lr'] = group['lr'] * self.factor
+
+    def _restore(self, optimizer: Any, *_: Any) -> None:
+        rates, self._rates = self._rates, None
+        for group, lr in zip(optimizer.param_groups, rates or []):
+            group['lr'] = lr
+
+    def remove(self) -> None:
+        """Leave the optimizer as it was."""
+        for handle in self._handles:
+            handle.remove()
+
+
+class StepLength:
+    """Sets the length of the steps of a run.
+
+    SGD's steps are proportional to the gradient, so the weights of the samples are scaled, to a
+    mean of :func:`step_length`. Other optimizers divide by the gradient's size, and scaled weights
+    would change nothing: they get weights with a mean of 1, and the learning rate is multiplied by
+    :func:`step_length` while the optimizer takes a step. With ``'paper'`` neither is touched.
+
+    A number on the host decides, from the learning rate: nothing waits for the device.
+
+    Args:
+        setting (str or float): See :func:`require_step_length`.
+
+    Attributes:
+        length (float): The length of the steps of the iteration that began last, as a multiple of
+            the unpruned ones; 1 for the paper's weights where they do not change it.
+        scale (float): What the weights of its samples are multiplied by.
+    """
+
+    def __init__(self, setting: Setting = 'paper') -> None:
+        self.setting = setting
+        self.length = self.scale = 1.0
+        self._schedule: Optional[PassSchedule] = None
+        self._wrappers: List[Any] = []
+        self._peaks: List[List[float]] = []
+        self._factors: List[LearningRateFactor] = []
+        self._by_weights = True
+
+    def join(self, runner: Any, schedule: PassSchedule) -> Optional[str]:
+        """Take the optimizers and the schedule of a run; checkpoints have been loaded by then.
+
+        Returns:
+            str, optional: A line for the log, the first time.
+
+        Raises:
+            ValueError: If the learning rate of an optimizer cannot be changed for a step, and its
+                steps are not proportional to the gradient.
+        """
+        if self._schedule is schedule:
+            return None
+        self.release()
+        wrappers = dict(_wrappers_of(runner))
+        optimizers = [getattr(each, 'optimizer', None) for each in wrappers.values()]
+        self._by_weights = all(is_proportional(each) for each in optimizers)
+        if not self._by_weights and self.setting != 'paper':
+            for each in optimizers:
+                if isinstance(each, Optimizer):
+                    self._factors.append(LearningRateFactor(each))
+                else:
+                    raise ValueError(
+                        f'step_length={self.setting!r} cannot be set for {type(each).__name__}: '
+                        'its steps are not proportional to the gradient, and its learning rate '
+                        'cannot be changed for a step; remove step_length from '
+                        "custom_hooks=[dict(type='InfoBatchHook')]"
+                    )
+        self._schedule, self._wrappers = schedule, list(wrappers.values())
+        if self.setting == 'capped':
+            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+            self._peaks = [
+                peak_rates(
+                    each.param_groups,
+                    _schedulers_of(runner, name),
+                    schedule.total,
+                    schedule.pass_length if by_epoch else None,
+                )
+                for name, each in wrappers.items()
+            ]
+        return self._line(sorted({type(each).__name__ for each in optimizers}))
+
+    def _line(self, names: Sequence[str]) -> str:
+        means = {
+            'paper': 'N/K times as long as on all data in a pass that keeps K of N',
+            'normalized': 'as long as on all data',
+            'capped': 'N/K times as long as on all data in a pass that keeps K of N, but never '
+            'longer than the longest of the unpruned schedule',
+        }
+        if self.setting == 'paper' and not self._by_weights:
+            text = 'as long as on all data, or near it: scaled weights do not change them'
+        else:
+            text = means.get(str(self.setting), f'at most {self.setting} times as long as there')
+            if self.setting != 'paper':
+                text += ', by the ' + ('weights' if self._by_weights else 'learning rate')
+        return f'step length {self.setting}: steps of {", ".join(names)} are {text}'
+
+    @property
+    def room(self) -> float:
+        """float: How much longer than now the longest steps of the schedule are, in the parameter
+        group that has least room; infinity where no peak is known."""
+        return min(
+            (
+                peak / now
+                for wrapper, peaks in zip(self._wrappers, self._peaks)
+                # Not wrapper.param_groups, where one that is trained nowhere comes last.
+                for group, peak in zip(wrapper.optimizer.param_groups, peaks)
+                for now in (rate(group),)
+                if peak > 0 and now > 0
+            ),
+            default=math.inf,
+        )
+
+    def begin(self, mean_weight: float) -> float:
+        """Set the length of the steps for the iteration that begins.
+
+        Args:
+            mean_weight (float): The mean weight of the pass.
+
+        Returns:
+            float: ``scale``.
+        """
+        pruned = mean_weight > 1
+        room = self.room if pruned and self.setting == 'capped' else math.inf
+        length = step_length(self.setting, mean_weight, room)
+        self.length = length if self._by_weights or self.setting != 'paper' else 1.0
+        if self.setting == 'paper':
+            self.scale = 1.0
+        elif self._by_weights:
+            self.scale = length / mean_weight
+        else:
+            self.scale = 1.0 / mean_weight
+            for each in self._factors:
+                each.factor = length
+        return self.scale
+
+    def release(self) -> None:
+        """Leave the optimizers as they were."""
+        for each in self._factors:
+            each.remove()
+        self._factors, self._schedule = [], None
+
+
+def _wrappers_of(runner: Any) -> List[Tuple[str, Any]]:
+    """The optimizer wrappers of a run, by their names; '' for a single one."""
+    wrapper = runner.optim_wrapper
+    return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
+
+
+def _schedulers_of(runner: Any, name: str) -> List[Any]:
+    schedulers: Union[None, List[Any], Dict[str, List[Any]]] = runner.param_schedulers
+    if isinstance(schedulers, dict):
+        return list(schedulers.get(name, ()))
+    return list(schedulers or ())

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import small_runner
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
+from small_runner import small_runner
 from torch import nn
 
 # The end of an epoch comes before a resumed process has trained.

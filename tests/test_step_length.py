@@ -5,13 +5,13 @@ import math
 import warnings
 
 import pytest
-import runs
+import toolbox_runs as runs
 import torch
-from helpers import Classifier, small_runner
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
+from small_runner import Classifier, small_runner
 from torch import nn
 
 import mm_infobatch

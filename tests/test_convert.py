@@ -454,6 +454,7 @@ def test_nearly_every_shipped_config_converts_and_the_others_say_why():
     assert groups['mmseg']['converted'] > 600 and groups['supervised']['converted'] > 400
 
 
+@pytest.mark.runs
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('stack', ['onedl', 'stock'])
 def test_the_committed_sweep_is_that_of_the_installed_toolboxes(stack):

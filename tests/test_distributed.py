@@ -131,7 +131,7 @@ def cls_run(cls_config):
     return launch(cls_config)
 
 
-@pytest.fixture(params=['mmseg', 'mmpretrain'])
+@pytest.fixture(params=['mmseg', pytest.param('mmpretrain', marks=pytest.mark.runs)])
 def whole(request):
     """A run of two processes that was never interrupted, and its config."""
     name = 'seg' if request.param == 'mmseg' else 'cls'
@@ -153,7 +153,6 @@ def interleaved(ranks, key, index):
 # --------------------------------------------------------------------------- plans
 
 
-@pytest.mark.default_cases('mmseg')
 def test_both_processes_take_the_same_steps_at_the_same_learning_rate(whole):
     left, right = whole.ranks
     for key in ('iter', 'pass', 'batch_idx', 'lr', 'max_iters'):
@@ -289,6 +288,7 @@ def test_a_run_that_was_killed_in_mid_pass_resumes_bit_for_bit(seg_run, seg_conf
     assert passes[0] == passes[1]
 
 
+@pytest.mark.runs
 def test_an_epoch_based_run_resumes_in_mid_pass_bit_for_bit(cls_run, cls_config, tmp_path):
     done, _ = moment_in_a_pruned_pass(cls_run.ranks[0])
     cfg = runs.copy_of(cls_config)

@@ -236,6 +236,7 @@ class InfiniteGradients(Hook):
         parameter.register_hook(lambda grad: grad * (math.inf if runner.iter in self.at else 1))
 
 
+@pytest.mark.default_cases('mmseg-bfloat16-four steps', 'mmpretrain-float16-*')
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 @pytest.mark.parametrize('skipped', [set(), {0, 1, 7, 8}], ids=['no step', 'four steps'])
 @pytest.mark.parametrize('dtype', HALVES)

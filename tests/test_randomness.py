@@ -141,6 +141,7 @@ def test_a_run_with_dropout_resumes_bit_for_bit_at_the_end_of_a_pass(whole, tmp_
             assert_resumes(whole, tmp_path / name, name, done, workers)
 
 
+@pytest.mark.default_cases('none-mmseg')
 def test_without_the_states_of_the_generators_it_would_not(whole, tmp_path):
     """Control: dropout makes the runs differ."""
     path = f'{whole.cfg.work_dir}/iter_8.pth'

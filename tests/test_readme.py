@@ -134,6 +134,11 @@ def over(toolbox, base, folder):
     return Config.fromfile(str(path))
 
 
+@pytest.mark.default_cases(
+    'mmseg-upernet_r50-fill0-a list',
+    'mmseg-pspnet_r50-d8-fill1-a name',
+    'mmpretrain-resnet18-fill2-a list',
+)
 @pytest.mark.parametrize('imports', [['my_package'], 'my_package'], ids=['a list', 'a name'])
 @pytest.mark.parametrize(
     'toolbox, model, fill',

@@ -330,6 +330,7 @@ def test_a_delta_out_of_range_is_refused(either, value):
     )
 
 
+@pytest.mark.default_cases('mmseg-half', 'mmpretrain-True')
 @pytest.mark.parametrize('value', ['half', None, True])
 def test_a_prune_ratio_or_delta_that_is_no_number_is_refused(either, value):
     sampler = either.train_dataloader.sampler

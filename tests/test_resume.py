@@ -134,6 +134,7 @@ def test_a_run_resumed_at_an_epoch_goes_on_bit_for_bit(cls_run, tmp_path, epoch)
     assert_goes_on(runs.train(cfg), cls_run, sum(cls_run.steps[:epoch]))
 
 
+@pytest.mark.default_cases('mmseg-in a pruned pass', 'mmpretrain-at the end of a pruned pass')
 @pytest.mark.parametrize(
     'name', ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing']
 )
@@ -250,6 +251,7 @@ def test_averaged_weights_resume_with_it(seg_data, tmp_path):
 # ----------------------------------------------------------------------- controls
 
 
+@pytest.mark.default_cases('mmpretrain-in a pruned pass')
 @pytest.mark.parametrize('name', ['in the first pass', 'in a pruned pass'])
 def test_the_control_without_its_state_goes_on_with_other_samples(whole, tmp_path, name):
     done = moment(whole, name)
@@ -265,6 +267,7 @@ def test_the_control_without_its_state_goes_on_with_other_samples(whole, tmp_pat
 # ------------------------------------------------------------- what resuming costs
 
 
+@pytest.mark.default_cases('mmseg-in a pruned pass', 'mmpretrain-at the end of a pruned pass')
 @pytest.mark.parametrize(
     'name', ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass']
 )
@@ -435,6 +438,7 @@ def without_times(report):
     return report
 
 
+@pytest.mark.default_cases('mmseg-in annealing', 'mmpretrain-in a pruned pass')
 @pytest.mark.parametrize(
     'name', ['in the first pass', 'in a pruned pass', 'at the end of a pruned pass', 'in annealing']
 )

@@ -115,6 +115,7 @@ def test_another_seed_draws_other_numbers(config):
 # ---------------------------------------------------------------------------- resume
 
 
+@pytest.mark.default_cases('mmseg-2', 'mmpretrain-0')
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_a_run_resumed_in_a_pass_ends_bit_for_bit_with_augmentation(config, tmp_path, num_workers):
@@ -131,6 +132,7 @@ def test_a_run_resumed_in_a_pass_ends_bit_for_bit_with_augmentation(config, tmp_
     runs.assert_same_state(resumed.state, whole.state)
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_without_it_a_resumed_run_with_workers_ends_elsewhere(config, tmp_path):
     cfg = augmented(runs.checkpoints_every(config, 1), seeded=False)
     cfg.train_dataloader.update(num_workers=1, persistent_workers=False)

@@ -63,6 +63,7 @@ def test_a_run_that_accumulates_goes_on_from_an_epoch(whole, tmp_path, counts, e
     assert_goes_on(runs.train(cfg), run, sum(run.steps[:epoch]))
 
 
+@pytest.mark.runs
 @case(
     'segmentation, checkpoint by iteration, after whole groups of {counts} iterations',
     'goes on bit for bit',

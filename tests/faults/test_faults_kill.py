@@ -71,7 +71,7 @@ def trials():
                 )
 
 
-@pytest.mark.default_cases('segmentation-1-4', 'classification-2-9')
+@pytest.mark.default_cases('segmentation-1-4')
 @pytest.mark.case(
     'Kill it',
     '{kind}, {world_size} process(es): one kill',

@@ -272,6 +272,7 @@ def survivors_fail(training, ranks, dead):
     assert all(code > 0 for code in codes), codes
 
 
+@pytest.mark.runs
 @pytest.mark.case(
     'Ranks',
     'rank {dead} of {world_size} is killed {where}',

@@ -87,7 +87,7 @@ test-openmmlab: setup-openmmlab
 # mmcv compiles, for a quarter of an hour, against the torch that is there, and needs a setuptools
 # that still has pkg_resources.
 setup-openmmlab:
-	@$(BIN_OPENMMLAB)/python -W ignore -c 'import mmcv, mmengine, mmpretrain, mmseg, pytest, hypothesis; \
+	@$(BIN_OPENMMLAB)/python -W ignore -c 'import mmcv, mmengine, mmpretrain, mmseg, pytest, xdist, hypothesis; \
 	    assert mmengine.__version__ == "0.10.7"' >/dev/null 2>&1 || $(MAKE) --no-print-directory .make-openmmlab
 
 .PHONY: .make-openmmlab

@@ -27,7 +27,7 @@ PAUSE = 0.5  # between two looks at the runs, in seconds
 def revision() -> Tuple[str, bool]:
     """The commit of the code, and whether files that runs depend on differ from it."""
     git = ['git', '-C', str(ROOT)]
-    watched = ['mm_infobatch', 'tools', 'configs', 'experiments']
+    watched = ['mm_infobatch', 'tools', 'configs', 'projects', 'experiments']
     try:
         commit, changes = (
             subprocess.check_output([*git, *each], text=True, stderr=subprocess.DEVNULL).strip()

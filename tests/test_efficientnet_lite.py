@@ -5,14 +5,15 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import METRICS, MODELS, DefaultScope
-from runs import build, segmentation_config, train, write_segmentation_data
+from toolbox_runs import build, segmentation_config, train, write_segmentation_data
 
-from mm_infobatch import convert
+from mm_infobatch import PRUNING_POLICIES, convert
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
@@ -127,6 +128,24 @@ def test_the_hook_stores_convolutions_channels_last(tmp_path):
     assert formats(build(cfg)[0]) == {False}
     cfg.custom_hooks = [dict(type='ChannelsLastHook')]
     assert formats(train(cfg).runner) == {True}
+
+
+@pytest.mark.parametrize('walked, skipped', [(0, 0), (25, 1), (50, 2), (90, 2)])
+def test_the_ramp_skips_more_from_pass_to_pass(walked, skipped):
+    policy = PRUNING_POLICIES.build(dict(type='RampedPruning', prune_ratio=0.5, ramp=0.5))
+    scores = torch.tensor([0.0, 0.0, 0.0, 0.0, 9.0])  # four are below the mean
+    run = SimpleNamespace(walked=walked, total=100)
+    plan = policy.plan(scores, torch.Generator().manual_seed(0), run)
+    assert 5 - len(plan.indices) == skipped
+    assert float(plan.weights.sum()) == pytest.approx(5)
+    assert len(policy.plan(scores, torch.Generator().manual_seed(0), None).indices) == 3
+
+
+def test_the_config_with_infobatch_is_what_the_flag_makes():
+    converted = convert(Config.fromfile(CONFIG)).to_dict()
+    written = Config.fromfile(str(CONFIG).replace('1xb8-', '1xb8-infobatch-')).to_dict()
+    assert converted['train_dataloader']['sampler'].pop('shuffle') is True  # the default
+    assert {key for key in converted if converted[key] != written[key]} == set()
 
 
 def test_the_config_builds_and_converts():

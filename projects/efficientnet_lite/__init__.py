@@ -3,5 +3,6 @@
 from .channels_last_hook import ChannelsLastHook
 from .class_iou_metric import ClassIoUMetric
 from .efficientnet_lite import EfficientNetLite
+from .ramped_pruning import RampedPruning
 
-__all__ = ['ChannelsLastHook', 'ClassIoUMetric', 'EfficientNetLite']
+__all__ = ['ChannelsLastHook', 'ClassIoUMetric', 'EfficientNetLite', 'RampedPruning']

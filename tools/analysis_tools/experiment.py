@@ -99,6 +99,7 @@ def plan_or_run(args: argparse.Namespace) -> int:
     places = Places(from_root(args.work_dirs), from_root(args.records), args.gpus, args.cfg_options)
     experiment = load_experiment(args.name, args.experiments.absolute())
     os.chdir(ROOT)  # where the paths of configs and of their data begin
+    sys.path.append(str(ROOT))  # where configs import projects/ from, as in tools/train.py
     jobs = jobs_of(experiment, args.runs)
     if args.command == 'run':
         from experiment_engine.runner import run_all

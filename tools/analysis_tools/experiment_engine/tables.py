@@ -9,7 +9,7 @@ from scipy.stats import t as student
 
 from mm_infobatch.cli.summarize import duration
 
-from . import ROOT, figures, markdown
+from . import ROOT, class_tables, figures, markdown
 from .records import Record, recorded
 from .spec import EXPERIMENTS, Arm, Experiment, available, load_experiment
 
@@ -31,6 +31,7 @@ STYLES: Dict[str, Sequence[str]] = {
     'figures': ALL,
     'short': ('run', 'n', 'result', *ALL[3:4], 'saving', 'iterations', 'training time'),
     'worst': ('run', 'n', 'result', 'worst', *ALL[3:4], 'saving', 'iterations'),
+    'classes': (),  # see class_tables.py
 }
 
 
@@ -39,7 +40,7 @@ def text(settings: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> s
 
     Args:
         settings (str): ``NAME`` is its table, with all columns; ``NAME, figures`` has its figures,
-            too; ``NAME, short`` and ``NAME, worst`` have other columns.
+            too; ``NAME, short``, ``NAME, worst`` and ``NAME, classes`` have other columns.
         root (Path): Where ``records/`` is. Defaults to the repository.
         experiments (Path): Where the experiment files are. Defaults to the repository's.
 
@@ -57,6 +58,8 @@ def text(settings: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> s
         raise ValueError(
             f'experiment: {settings}: it has no record yet; documents show what has been run'
         )
+    if style == 'classes':
+        return class_tables.table(experiment, records)
     result = table(experiment, records, STYLES[style])
     for figure in experiment.figures if style == 'figures' else ():
         if figures.has_data(experiment, figure, records):

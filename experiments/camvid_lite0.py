@@ -1,0 +1,64 @@
+title = 'UperNet-EfficientNet-Lite0 on CamVid, from ImageNet weights'
+about = """
+60 passes of 8 crops of 128x160, at the learning rate that is best for all data on the validation
+split (camvid_lite0_rates), scored on the test split. The arms differ in the length of steps, and in
+what the score of an image is made of; all of them skip about as many images.
+"""
+config = 'projects/efficientnet_lite/configs/upernet_efficientnet-lite0_1xb8-4.5k_camvid-128x160.py'
+schedule = 0.6
+seeds = [0, 1, 2, 3, 4]
+_INFOBATCH = (
+    'projects/efficientnet_lite/configs/'
+    'upernet_efficientnet-lite0_1xb8-infobatch-4.5k_camvid-128x160.py'
+)
+_LR, _HEAD_LR = 0.05, 1.0  # the rate, and its factor in the heads
+_RATE = 'optim_wrapper.optimizer.lr'
+_SAMPLER = 'train_dataloader.sampler'
+_C = 1.38  # the mean weight of pruned passes: N/K where 55 % of the images are pruned by half
+options = {_RATE: _LR, 'optim_wrapper.paramwise_cfg.custom_keys.head.lr_mult': _HEAD_LR}
+
+
+def _pruned(name, label, saving=0.275, **arm):
+    return dict(
+        name=name,
+        label=label,
+        config=_INFOBATCH,
+        expected_saving=saving,
+        **{'infobatch': {}, **arm},
+    )
+
+
+_SMOOTH = {f'{_SAMPLER}.score_smoothing': 0.8}
+arms = [
+    dict(name='all', label='all data'),
+    _pruned('infobatch', 'InfoBatch'),
+    dict(name='control', label='as many iterations on all data', control_of='infobatch'),
+    _pruned('smooth', 'moving average', options=_SMOOTH),
+    _pruned('capped', 'capped steps', infobatch=dict(step_length='capped')),
+    _pruned('normalized', 'normalized steps', infobatch=dict(step_length='normalized')),
+    _pruned(
+        'random',
+        'Random*',
+        infobatch=dict(policy=dict(type='RandomPruning', prune_ratio=0.28), delta=1),
+    ),
+    dict(
+        name='control_raised',
+        label='as many iterations, rate times c',
+        control_of='infobatch',
+        options={_RATE: round(_LR * _C, 4)},
+    ),
+    _pruned(
+        'same_cost',
+        'InfoBatch, as many iterations as all data',
+        infobatch=dict(budget='iterations'),
+    ),
+    _pruned(
+        'ramp',
+        'r from 0 to 0.69 at half of the run',
+        infobatch=dict(policy=dict(type='RampedPruning', prune_ratio=0.69, ramp=0.5)),
+    ),
+]
+figures = [
+    dict(kind='curves', arms=['all', 'infobatch', 'control', 'smooth', 'capped']),
+    dict(kind='pruned', arm='infobatch'),
+]

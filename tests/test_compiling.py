@@ -119,7 +119,10 @@ def test_a_head_of_mmpretrain_has_as_many_graphs_as_with_the_loss_alone():
     from mmpretrain.structures import DataSample
 
     samples = [DataSample().set_gt_label(index % 3) for index in range(B)]
-    head = MODELS.build(dict(type='mmpretrain.LinearClsHead', num_classes=3, in_channels=8))
+    # `_scope_`, and not a prefix: the head looks its loss up in the default scope, which is another
+    # one once a runner has been built in this process.
+    config = dict(type='LinearClsHead', num_classes=3, in_channels=8, _scope_='mmpretrain')
+    head = MODELS.build(config)
     alone = breaks(head, samples)
     torch._dynamo.reset()
     head.loss_module = InfoBatchLoss(head.loss_module)

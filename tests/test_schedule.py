@@ -151,6 +151,27 @@ def test_before_its_last_pass_the_end_is_estimated_from_the_pass_that_runs():
     assert schedule.expected_iters == 6 + 3 * 5 + 4 * 10
 
 
+@pytest.mark.parametrize('full', [2, 3, 5, 16, 40])
+def test_on_another_number_of_ranks_whole_passes_are_expected_to_take_its_iterations(full):
+    # 35 steps: passes that begin at 0 and 10 prune, and those at 20 and (half of one) at 30 do not.
+    first = PassSchedule(35, 10, delta=0.5)
+    first.begin_pass(10)
+    for _ in range(4):
+        first.advance()
+    second = PassSchedule(35, full, delta=0.5)
+    left = math.ceil(0.6 * full)
+    second.load_state_dict(first.state_dict(), left)
+    for _ in range(left):
+        second.advance()
+    pruned = max(1, full // 2)
+    second.begin_pass(pruned)
+    end = 4 + left + pruned + full + math.ceil(full / 2)
+    assert second.expected_iters == end
+    record = run(second, lambda schedule: full)
+    assert record['expected'] == [end] * (pruned + full + math.ceil(full / 2))
+    assert second.iters == end
+
+
 @pytest.mark.parametrize('total, length', SCHEDULES)
 def test_the_estimate_is_the_end_where_later_passes_are_as_long_as_this_one(total, length):
     """A part of an iteration counts as one: 4 of 10 steps take 3 of 6 iterations."""

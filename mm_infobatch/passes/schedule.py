@@ -51,6 +51,8 @@ class PassSchedule:
             )
         self._total, self._passes = total, passes
         self.pass_length, self.budget, self.delta = pass_length, budget, delta
+        # The same on this number of ranks, where ``pass_length`` is that of the run's begin.
+        self._full_iters = pass_length
         self.pass_index, self.iters, self.walked = -1, 0, 0
         self.pass_iter = self.pass_iters = 0
         # The steps at which this process began, or resumed, the pass, and at which the pass ends.
@@ -181,14 +183,18 @@ class PassSchedule:
             return self.iters + self.total - self.walked
         goal, length = min(self._to, self.total), self._to - self._from
         if not self.pass_iters or not length:
-            goal, expected, share = self.walked, self.iters, 1.0
+            goal, expected = self.walked, self.iters
+            share = self._full_iters / self.pass_length
         else:
             # the least k with length * k // pass_iters >= goal - _from
             last = -(-(goal - self._from) * self.pass_iters // length)
             expected, share = self.iters + last - self.pass_iter, self.pass_iters / length
         while goal < self.total:
             length = min(self.pass_length, self.total - goal)
-            expected += length if self._anneals(goal) else max(1, math.ceil(length * share))
+            if self._anneals(goal):
+                expected += -(-length * self._full_iters // self.pass_length)
+            else:
+                expected += max(1, math.ceil(length * share))
             goal += length
         return expected
 

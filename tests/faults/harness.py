@@ -409,8 +409,10 @@ def differences(left, right, path=''):
             and torch.equal(left.isnan(), right.isnan())
             and torch.equal(left[~left.isnan()], right[~right.isnan()])
         )
-        return [] if same else [path]
-    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        return [] if same else [f'{path}: tensors {list(left.shape)} and {list(right.shape)}']
+    if isinstance(left, dict) and isinstance(right, dict):
+        if left.keys() != right.keys():
+            return [f'{path}: the keys {sorted(map(str, left.keys() ^ right.keys()))}']
         return [
             found for key in left for found in differences(left[key], right[key], f'{path}/{key}')
         ]
@@ -435,6 +437,11 @@ def timeless(node):
     return [timeless(value) for value in node] if isinstance(node, list) else node
 
 
+def assert_same(left, right, path):
+    found = differences(left, right, path)
+    assert not found, 'they differ: ' + '; '.join(found)
+
+
 def assert_ends_as(training, whole, world_size=1):
     """A run that was killed did, and ended with, what the whole one did."""
     for rank in range(world_size):
@@ -443,18 +450,17 @@ def assert_ends_as(training, whole, world_size=1):
         done = set()
         for rows in training.rows(rank):
             for row in rows:
-                assert timeless_row(row) == expected[row['iter']]
+                path = f'rank {rank}, iteration {row["iter"]}'
+                assert_same(timeless_row(row), expected[row['iter']], path)
                 done.add(row['iter'])
-        assert done == set(expected)
+        assert_same(sorted(done), sorted(expected), f'rank {rank}, iterations')
     ours, theirs = training.last, whole.last
     for key in ('state_dict', 'optimizer', 'param_schedulers', 'infobatch'):
-        assert not differences(timeless(ours[key]), timeless(theirs[key]), key)
-    assert (ours['meta']['iter'], ours['meta']['epoch']) == (
-        theirs['meta']['iter'],
-        theirs['meta']['epoch'],
-    )
+        assert_same(timeless(ours[key]), timeless(theirs[key]), key)
+    for key in ('iter', 'epoch'):
+        assert_same(ours['meta'][key], theirs['meta'][key], f'meta/{key}')
     reports = [timeless(runs.report_of(run.work_dir)) for run in (training, whole)]
-    assert reports[0] == reports[1]
+    assert_same(*reports, 'infobatch.json')
 
 
 def timeless_row(row):

@@ -476,6 +476,7 @@ def test_the_report_tells_what_each_pass_trained(pruned):
     assert report['settings'] == dict(
         policy='SoftPruning(prune_ratio=0.5)',
         delta=0.875,
+        step_length='paper',
         seed=7,
         num_samples=pruned.num_samples,
         world_size=1,

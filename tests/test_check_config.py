@@ -151,6 +151,7 @@ def messages(tmp_path, cfg, *arguments):
     return done.returncode, lines
 
 
+@pytest.mark.default_cases('options0-*', 'options2-*')
 @pytest.mark.parametrize(
     'options, message',
     [
@@ -167,6 +168,7 @@ def test_a_wrong_option_is_the_only_thing_that_is_printed(options, message, tmp_
     assert len(lines) <= 15 and not any('Config:' in line for line in lines)  # argparse's usage
 
 
+@pytest.mark.default_cases('flag0')
 @pytest.mark.parametrize('flag', [[], ['--infobatch']])
 def test_a_mistake_in_the_config_is_the_only_thing_that_is_printed(flag, tmp_path):
     cfg = segmentation()

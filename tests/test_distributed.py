@@ -331,6 +331,7 @@ def test_the_learning_rate_of_one_process_that_goes_on_from_two_follows_progress
         assert begins[1] == pytest.approx(begins[0], rel=1e-12), later
 
 
+@pytest.mark.runs
 def test_two_processes_go_on_from_one_and_train_what_was_due_once(seg_config, tmp_path):
     cfg = runs.copy_of(seg_config)
     cfg.work_dir = str(tmp_path / 'one')

@@ -29,14 +29,15 @@ pytestmark = [
 
 
 def classifier():
-    return MODELS.build(
-        dict(
-            type='mmpretrain.ImageClassifier',
-            backbone=dict(type='EfficientNetLite'),
-            neck=dict(type='GlobalAveragePooling'),
-            head=dict(type='LinearClsHead', num_classes=1000, in_channels=1280),
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # whatever ran before in the process
+        return MODELS.build(
+            dict(
+                type='ImageClassifier',
+                backbone=dict(type='EfficientNetLite'),
+                neck=dict(type='GlobalAveragePooling'),
+                head=dict(type='LinearClsHead', num_classes=1000, in_channels=1280),
+            )
         )
-    )
 
 
 def published_weights():

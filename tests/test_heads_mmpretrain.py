@@ -492,6 +492,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.default_cases('focal', 'seesaw', 'L1 regression')
 @pytest.mark.parametrize('name', LOSSES)
 def test_a_loss_that_no_shipped_config_has_is_weighted(name, data, tmp_path):
     loss, head = LOSSES[name]
@@ -554,6 +555,7 @@ AUGMENTS = {
 }
 
 
+@pytest.mark.default_cases('mixup', 'one of them, or none')
 @pytest.mark.parametrize('name', AUGMENTS)
 def test_a_mixed_row_weighs_the_product_of_its_members_times_the_kept_share(name, data, tmp_path):
     cfg = slim(data, tmp_path, max_epochs=4)
@@ -679,6 +681,7 @@ def resuming(cfg, path):
     return cfg
 
 
+@pytest.mark.default_cases('7')
 @pytest.mark.parametrize('iteration', [4, 7, 10])
 def test_a_run_with_switches_and_mixing_resumes_digit_for_digit(iteration, data, tmp_path):
     cfg = saving(convert(switching(data, tmp_path / 'run'), delta=0.9), tmp_path / 'checkpoints')
@@ -723,6 +726,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.default_cases('concat', 'class balanced')
 @pytest.mark.parametrize('name', WRAPPERS)
 def test_a_wrapped_dataset_is_pruned_by_the_index_into_the_outermost(name, data, tmp_path):
     cfg = slim(data, tmp_path)

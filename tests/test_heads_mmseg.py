@@ -115,7 +115,6 @@ if digit_version(torch.__version__) < digit_version('2.2'):
     'ddrnet_23-slim_*',
     'encnet_*',
     'fcn_r50-d8_*',
-    'knet-s3_r50-d8_fcn_*',
     'ocrnet_r101-d8_*',
     'pidnet-s_*',
     'pointrend_r50_*',
@@ -221,6 +220,7 @@ def test_the_score_can_come_from_the_cross_entropy_while_both_are_weighted(data,
     assert all('decode_head.loss_decode.1' in called for called in pruned.called)
 
 
+@pytest.mark.runs
 def test_accumulated_gradients_and_an_average_of_the_weights(data, tmp_path):
     cfg = slim_run(
         data,
@@ -239,6 +239,7 @@ def test_accumulated_gradients_and_an_average_of_the_weights(data, tmp_path):
     assert int(averages[0]['steps']) == shrink.ITERS
 
 
+@pytest.mark.runs
 def test_a_repeated_dataset(data, tmp_path):
     cfg = slim_run(
         data,
@@ -250,6 +251,7 @@ def test_a_repeated_dataset(data, tmp_path):
     assert len(pruned.scores.values) == 10
 
 
+@pytest.mark.runs
 def test_datasets_one_after_the_other(data, tmp_path):
     cfg = slim_run(
         data,
@@ -294,6 +296,7 @@ class PassingOn(CrossEntropyLoss):
         return super().forward(pred, target, **kwargs)
 
 
+@pytest.mark.default_cases('sampler1')
 @pytest.mark.parametrize('sampler', [None, dict(type='OHEMPixelSampler', thresh=0.3, min_kept=50)])
 def test_a_loss_of_ones_own_that_takes_the_reduction_among_others(sampler, data, tmp_path):
     cfg = slim_run(data, tmp_path, dict(type='PassingOn'))

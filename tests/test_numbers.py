@@ -122,6 +122,7 @@ def test_a_sample_whose_loss_is_no_number_keeps_the_score_that_it_had(either, va
     assert all(torch.isfinite(values).all() for values in ours.state.values())
 
 
+@pytest.mark.default_cases('mmseg-nan', 'mmpretrain-inf')
 @pytest.mark.parametrize('value', BAD)
 def test_a_sample_whose_loss_was_never_a_number_is_trained_in_every_pass(either, value):
     ours = runs.train(either, Poison(value, {5}, begin=0))
@@ -143,6 +144,7 @@ class Breaks(Hook):
                 parameter.data.fill_(math.nan)
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_a_model_that_has_diverged_leaves_the_scores_of_the_time_before(either):
     plain = runs.train(either)
     ours = runs.train(either, Breaks(at=8))
@@ -322,6 +324,7 @@ class AverageByHand(Hook):
         self.steps = runner.train_loop.schedule.walked
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_an_ema_hook_averages_the_pruned_run_and_resumes_with_it(either, tmp_path):
     either.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
     either = runs.checkpoints_every(either, 1)
@@ -345,6 +348,7 @@ def assert_goes_on(resumed, whole, done):
 # ------------------------------------------------------------------- distributed models
 
 
+@pytest.mark.default_cases('sync_bn')
 @pytest.mark.parametrize('sync', ['norm_cfg', 'sync_bn'])
 def test_sync_bn_on_one_process_is_batch_norm(seg_data, tmp_path, sync):
     """Between processes it needs GPUs, and tools/train.py refuses it without."""
@@ -463,6 +467,7 @@ def test_a_loss_that_is_computed_anew_for_the_backward_pass_counts_once(
     runs.assert_same_state(ours.state, plain.state)
 
 
+@pytest.mark.default_cases('mmpretrain')
 @pytest.mark.filterwarnings('ignore:.*use_reentrant')
 @pytest.mark.filterwarnings('ignore:None of the inputs have requires_grad')
 def test_the_toolboxes_own_checkpointing_changes_nothing(either):

@@ -45,6 +45,7 @@ def seg_config(data, work_dir, policy, delta, budget=None, **kwargs):
     return cfg
 
 
+@pytest.mark.default_cases('0.4-0.875-True')
 @pytest.mark.parametrize('drop_last', [False, True])
 @pytest.mark.parametrize('saving, delta', [(0.4, 0.875), (0.25, 0.7)])
 def test_a_classification_run_saves_what_was_asked_for(
@@ -69,6 +70,7 @@ def test_a_classification_run_saves_what_was_asked_for(
     assert float(weights.sum()) == pytest.approx(10 * NUM_IMAGES, abs=1e-3)
 
 
+@pytest.mark.default_cases('passes')
 @pytest.mark.parametrize('budget', ['passes', 'iterations'])
 def test_a_segmentation_run_saves_what_was_asked_for(seg_data, tmp_path, budget):
     cfg = seg_config(
@@ -147,6 +149,7 @@ def test_the_control_without_its_policys_state_a_run_goes_on_otherwise(cls_data,
     assert taken_up.column('indices') != whole.column('indices')[done:]
 
 
+@pytest.mark.default_cases('StaticRandom')
 @pytest.mark.parametrize('kind', ['StaticRandom', 'FromFile'])
 def test_a_static_run_trains_its_subset_on_the_whole_schedule(cls_data, tmp_path, kind):
     policy = dict(type=kind, keep=0.5)

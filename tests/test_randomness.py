@@ -115,7 +115,6 @@ def assert_resumes(whole, tmp_path, name, done, workers):
 @pytest.mark.default_cases(
     'none-mmseg-persistent-in a pruned pass',
     'persistent-mmpretrain-none-in a pruned pass',
-    'none-mmpretrain-new each pass-at a validation',
 )
 @pytest.mark.parametrize('moment', ['in the first pass', 'at a validation', 'in a pruned pass'])
 @pytest.mark.parametrize('workers', WORKERS)
@@ -128,7 +127,7 @@ def test_a_run_with_dropout_resumes_bit_for_bit_with_any_workers(whole, tmp_path
     assert_resumes(whole, tmp_path, f'iter_{done}', done, workers)
 
 
-@pytest.mark.default_cases('none-mmseg-none')
+@pytest.mark.runs
 @pytest.mark.parametrize('workers', ['none', 'persistent'])
 def test_a_run_with_dropout_resumes_bit_for_bit_at_the_end_of_a_pass(whole, tmp_path, workers):
     if whole.cfg.train_dataloader.dataset.pipeline[1]['type'] == 'RandomFlip':

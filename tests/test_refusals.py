@@ -306,6 +306,7 @@ def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):
 # ----------------------------------------------------------------------------- settings
 
 
+@pytest.mark.default_cases('mmseg-1', 'mmseg-nan', 'mmpretrain--0.1')
 @pytest.mark.parametrize('value', [-0.1, 1, 1.5, float('nan')])
 def test_a_prune_ratio_out_of_range_is_refused(either, value):
     either.train_dataloader.sampler.policy.prune_ratio = value
@@ -318,6 +319,7 @@ def test_a_prune_ratio_out_of_range_is_refused(either, value):
     )
 
 
+@pytest.mark.default_cases('mmseg-1.1', 'mmpretrain-nan')
 @pytest.mark.parametrize('value', [-0.1, 1.1, float('nan')])
 def test_a_delta_out_of_range_is_refused(either, value):
     either.train_dataloader.sampler.delta = value

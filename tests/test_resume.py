@@ -145,6 +145,7 @@ def test_a_run_with_persistent_workers_resumes_as_one_without(whole, tmp_path, n
     assert_goes_on(runs.train(cfg), whole, done)
 
 
+@pytest.mark.default_cases('mmseg')
 def test_a_run_that_was_resumed_twice_goes_on_bit_for_bit(whole, tmp_path):
     first, second = moment(whole, 'in the first pass'), moment(whole, 'in a pruned pass')
     cfg = runs.resumed(whole.cfg, f'{whole.work_dir}/iter_{first}.pth', tmp_path / 'one')
@@ -222,6 +223,7 @@ def test_a_checkpoint_that_a_validation_of_epochs_saved_goes_on_with_the_next_on
         assert resumed.column(key)[: len(expected)] == expected
 
 
+@pytest.mark.default_cases('99')
 @pytest.mark.parametrize('seed', [None, 99])
 def test_the_seed_of_the_checkpoint_goes_on(cls_data, tmp_path, seed):
     cfg = cls_config(cls_data, str(tmp_path / 'whole'))
@@ -331,6 +333,7 @@ def test_the_state_does_not_change_after_it_was_saved(whole):
 # --------------------------------------------------------------- other checkpoints
 
 
+@pytest.mark.default_cases('True')
 @pytest.mark.parametrize('whole_passes', [True, False])
 def test_a_checkpoint_of_a_stock_mmseg_run_warns_and_trains_on(seg_data, tmp_path, whole_passes):
     done = 6 if whole_passes else 4
@@ -400,6 +403,7 @@ def test_a_checkpoint_of_another_data_set_length_is_refused(whole, tmp_path):
         runs.train(cfg)
 
 
+@pytest.mark.default_cases('mmseg-1', 'mmpretrain-5')
 @pytest.mark.parametrize('batch_size', [1, 5])
 def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path, batch_size):
     done = moment(whole, 'in a pruned pass')

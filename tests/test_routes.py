@@ -179,6 +179,7 @@ def flexible(work_dir, loop, strategy, **kwargs):
     )
 
 
+@pytest.mark.default_cases('iter-13-*', 'epoch-13-*')
 @pytest.mark.parametrize('strategy', [SingleDeviceStrategy, SilentStrategy])
 @pytest.mark.parametrize('done', [6, 13, 30])
 def test_every_strategy_resumes_exactly(whole, tmp_path, strategy, done):

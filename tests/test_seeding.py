@@ -73,6 +73,7 @@ def test_any_number_of_workers_loads_the_same_samples(config, num_workers, persi
     runs.assert_same_state(again.state, recorder.state)
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_without_it_other_workers_load_other_samples(config):
     cfg = augmented(config, seeded=False)
     alone, _ = digests(cfg)
@@ -105,6 +106,7 @@ def test_each_pass_and_sample_draws_numbers_of_its_own(config):
     assert len(set(found.values())) == len(found) > 24
 
 
+@pytest.mark.default_cases('mmpretrain')
 def test_another_seed_draws_other_numbers(config):
     found, _ = digests(augmented(config))
     config.randomness = dict(seed=8)
@@ -310,6 +312,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.default_cases('ClassBalancedDataset')
 @pytest.mark.parametrize('name', WRAPPERS)
 def test_wrappers_of_datasets_work_inside_it(cls_data, tmp_path, name):
     cfg = augmented(
@@ -374,6 +377,7 @@ def refused(cfg, *parts, error=ValueError):
     assert not recorder.rows
 
 
+@pytest.mark.default_cases('mmpretrain-*')
 @pytest.mark.parametrize('name', ['RepeatDataset', 'ConcatDataset'])
 def test_inside_another_wrapper_it_is_refused(config, name):
     inner = dict(type='SeededDataset', dataset=config.train_dataloader.dataset)

@@ -98,6 +98,7 @@ def test_without_pruning_an_mmseg_run_from_scratch_with_dropout_is_the_stock_run
     assert_same_run(ours, stock)
 
 
+@pytest.mark.default_cases('avg_non_ignore')
 @pytest.mark.parametrize(
     'loss',
     [
@@ -430,6 +431,7 @@ def test_an_epoch_based_run_validates_and_saves_by_epochs_and_once_at_the_end(cl
     assert re.findall(r'Epoch\(val\) \[(\d+)\]\[1/1\] +accuracy', log) == ['3', '6', '8']
 
 
+@pytest.mark.default_cases('12')
 @pytest.mark.parametrize('max_iters', [12, 15])
 def test_an_end_that_falls_on_an_interval_validates_and_saves_once(seg_data, tmp_path, max_iters):
     cfg = runs.segmentation_config(seg_data, tmp_path, max_iters, batch_size=3, val_interval=1)
@@ -655,6 +657,7 @@ class Pids(Hook):
         self.seen.append([worker.pid for worker in workers])
 
 
+@pytest.mark.default_cases('mmpretrain')
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_persistent_workers_stay_over_all_passes_without_a_pause(
     seg_data, cls_data, tmp_path, monkeypatch, toolbox
@@ -761,6 +764,7 @@ def test_a_loss_with_score_false_is_weighted_and_not_scored(seg_data, tmp_path):
         assert scores.tolist() == pytest.approx([ended[index] for index in range(12)], rel=1e-5)
 
 
+@pytest.mark.default_cases('by loss')
 @pytest.mark.filterwarnings('ignore:``build_pixel_sampler`` would be deprecated soon')
 @pytest.mark.parametrize(
     'sampler',
@@ -782,6 +786,7 @@ def test_ohem_works_and_without_pruning_is_that_of_the_stock_run(
     assert pruned.passes[1][1].pruned
 
 
+@pytest.mark.default_cases('mmseg-ConcatDataset', 'mmpretrain-RepeatDataset')
 @pytest.mark.parametrize(
     'wrapper',
     [

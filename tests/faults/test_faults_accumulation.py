@@ -144,6 +144,7 @@ def groups(folder, world_size, *args):
     return found[0]
 
 
+@pytest.mark.default_cases('2-1-4-epoch-*')
 @case(
     '{before} processes, resumed on {after}, batch size {batch_size}, by {kind}',
     'full groups, and an update in the last iteration',

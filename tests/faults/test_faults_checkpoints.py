@@ -88,7 +88,7 @@ def leave_mark(work_dir, mark):
         (work_dir / 'last_checkpoint').unlink()
 
 
-@pytest.mark.default_cases('last_checkpoint names a truncated file', 'last_checkpoint is empty')
+@pytest.mark.default_cases('last_checkpoint names a truncated file')
 @pytest.mark.case('Checkpoints', '{mark}', f'goes on from the newest one that is whole: {EXACT}')
 @pytest.mark.parametrize('mark', list(MARKS))
 def test_a_run_goes_on_from_the_newest_whole_checkpoint(whole, killed, mark):
@@ -122,6 +122,7 @@ def test_mmengine_alone_does_not_go_on(killed, mark):
         assert 'can not be found' in done.stderr or 'PytorchStreamReader' in done.stderr
 
 
+@pytest.mark.runs
 @pytest.mark.case(
     'Checkpoints',
     'killed while the first one is written',

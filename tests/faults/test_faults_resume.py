@@ -75,10 +75,7 @@ def go_on(run, path, tmp_path, workers, persistent):
     return resumed
 
 
-@pytest.mark.default_cases(
-    'in a pruned pass-workers14-classification',
-    'at the end of a pruned pass-workers34-segmentation',
-)
+@pytest.mark.default_cases('in a pruned pass-workers14-classification')
 @pytest.mark.case(
     'Resume exactly',
     '{kind}, checkpoint by iteration, {name}',

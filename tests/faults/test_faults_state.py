@@ -297,6 +297,7 @@ def test_another_seed_is_named_and_that_of_the_checkpoint_stays(data, run, tmp_p
     assert runs.report_of(tmp_path)['settings']['seed'] == 7
 
 
+@pytest.mark.default_cases('passes-iterations')
 @case('another budget', 'a warning; it holds at once')
 @pytest.mark.parametrize('first, second', [('passes', 'iterations'), ('iterations', 'passes')])
 def test_another_budget_holds_at_once(data, tmp_path, first, second):
@@ -335,6 +336,7 @@ def test_nothing_is_said_of_a_checkpoint_that_kept_no_settings():
 # ---------------------------------------------------------------------- infobatch.json
 
 
+@pytest.mark.default_cases('not JSON', '[[][]]')
 @case('infobatch.json truncated, foreign or no JSON', 'replaced; nothing is read from it')
 @pytest.mark.parametrize(
     'content',

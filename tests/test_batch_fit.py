@@ -44,7 +44,7 @@ def test_the_smallest_batch_is_that_of_a_dataloader(shape):
 
 @pytest.mark.default_cases(
     '*size=1, world_size=1, drop_last=F*',
-    '*size=2, world_size=3*',
+    '*size=2, world_size=3, drop_last=F*',
     '*size=4, world_size=2*',
     '*size=8, world_size=1*',
 )

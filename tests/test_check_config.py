@@ -151,7 +151,7 @@ def messages(tmp_path, cfg, *arguments):
     return done.returncode, lines
 
 
-@pytest.mark.default_cases('options0-*', 'options2-*')
+@pytest.mark.default_cases('options0-*')
 @pytest.mark.parametrize(
     'options, message',
     [

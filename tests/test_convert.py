@@ -466,7 +466,7 @@ def test_the_committed_sweep_is_that_of_the_installed_toolboxes(stack):
     assert now['without_training'] == committed['without_training']
 
 
-@pytest.mark.default_cases('mmpretrain')
+@pytest.mark.runs
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('toolbox', sweep_configs.TOOLBOXES)
 def test_shipped_configs_are_not_changed_and_convert_once(toolbox):

@@ -130,6 +130,7 @@ CASES = {
 }
 
 
+@pytest.mark.default_cases('*-easy images have more')
 @pytest.mark.parametrize('more', [True, False], ids=['easy images have more', 'and fewer'])
 @pytest.mark.parametrize('name', CASES)
 def test_the_expected_gradient_of_a_pruned_pass_is_that_of_all_data(name, more, monkeypatch):

@@ -177,7 +177,7 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
     assert 'InfoBatch pass 3' in again and 'InfoBatch pass 2' not in again
 
 
-@pytest.mark.default_cases('mmpretrain')
+@pytest.mark.runs
 @pytest.mark.parametrize('toolbox', ['mmseg', 'mmpretrain'])
 def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own_tool(
     toolbox, tmp_path

@@ -482,7 +482,7 @@ def test_the_toolboxes_own_checkpointing_changes_nothing(either):
 # --------------------------------------------------------------------------- compiling
 
 
-@pytest.mark.default_cases('mmpretrain')
+@pytest.mark.runs
 def test_a_compiled_model_gives_the_scores_and_weights_of_the_same_run(either):
     """Without momentum, which torch 2.1 cannot compile in any run."""
     either.optim_wrapper.optimizer = dict(type='SGD', lr=0.05)

@@ -113,7 +113,6 @@ def assert_resumes(whole, tmp_path, name, done, workers):
 
 
 @pytest.mark.default_cases(
-    'none-mmseg-persistent-in a pruned pass',
     'persistent-mmpretrain-none-in a pruned pass',
 )
 @pytest.mark.parametrize('moment', ['in the first pass', 'at a validation', 'in a pruned pass'])

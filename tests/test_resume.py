@@ -205,6 +205,7 @@ def test_a_checkpoint_that_a_validation_saved_goes_on_with_the_pass(seg_data, tm
         assert resumed.column(key)[: len(rest)] == rest
 
 
+@pytest.mark.runs
 def test_a_checkpoint_that_a_validation_of_epochs_saved_goes_on_with_the_next_one(
     cls_data, tmp_path
 ):
@@ -241,6 +242,7 @@ def test_resume_without_a_checkpoint_begins_at_the_start(whole, tmp_path):
     assert_goes_on(runs.train(cfg), whole, 0)
 
 
+@pytest.mark.runs
 def test_averaged_weights_resume_with_it(seg_data, tmp_path):
     cfg = seg_config(seg_data, str(tmp_path / 'whole'))
     cfg.custom_hooks = [dict(type='EMAHook', momentum=0.1), *cfg.custom_hooks]

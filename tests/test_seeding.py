@@ -117,7 +117,7 @@ def test_another_seed_draws_other_numbers(config):
 # ---------------------------------------------------------------------------- resume
 
 
-@pytest.mark.default_cases('mmseg-2', 'mmpretrain-0')
+@pytest.mark.default_cases('mmpretrain-0')
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_a_run_resumed_in_a_pass_ends_bit_for_bit_with_augmentation(config, tmp_path, num_workers):

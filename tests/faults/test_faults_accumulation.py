@@ -51,6 +51,7 @@ def whole(tmp_path_factory):
     return get
 
 
+@pytest.mark.runs
 @case('classification, checkpoint by epoch, groups of {counts} iterations', 'goes on bit for bit')
 @pytest.mark.parametrize('counts', [pytest.param(2, marks=pytest.mark.faults), 3])
 @pytest.mark.parametrize(

@@ -160,6 +160,7 @@ def test_a_truncated_checkpoint_that_was_asked_for_is_an_error(killed):
     assert 'Traceback' not in ranks.said()
 
 
+@pytest.mark.runs
 @pytest.mark.case(
     'Checkpoints', 'the work directory was moved', f'goes on from the same checkpoint: {EXACT}'
 )

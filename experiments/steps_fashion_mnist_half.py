@@ -1,56 +1,13 @@
+_base_ = './steps_fashion_mnist.py'
+
 title = 'How long steps are: LeNet-5 on Fashion-MNIST, half the learning rate'
 about = """
 As steps_fashion_mnist, at half the tuned learning rate.
 """
-config = 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
-seeds = [0, 1, 2, 3, 4]
-schedule = 2.0
-_RATE = 0.1
-options = {'param_scheduler.eta_max': _RATE, 'train_cfg.val_interval': 100}  # and at the end
-_NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))
-_RANDOM = dict(policy=dict(type='RandomPruning', prune_ratio=0.3), delta=1)
-_C = 1.5  # about N/K of a pruned pass
-_LENGTHS = [
-    ('paper', "the paper's length", 'paper'),
-    ('normalized', 'normalized', 'normalized'),
-    ('capped', 'capped', 'capped'),
-    ('constant', 'at most 1.2', 1.2),
-]
+_KEY = 'param_scheduler.eta_max'
+_FACTOR = 0.5
+options = {_KEY: _FACTOR * _base_.options[_KEY]}
 arms = [
-    dict(name='all', label='all data', infobatch=_NOTHING),
-    *(
-        dict(
-            name=_name,
-            label=f'InfoBatch, {_label}',
-            infobatch=dict(step_length=_length),
-            expected_saving=0.3,
-        )
-        for _name, _label, _length in _LENGTHS
-    ),
-    # As many iterations as pruning takes, on all data: at the same rate, and with as long steps.
-    dict(
-        name='control',
-        label='as many iterations on all data',
-        infobatch=_NOTHING,
-        control_of='paper',
-    ),
-    dict(
-        name='control_longer',
-        label=f'the same, {_C} times the learning rate',
-        infobatch=_NOTHING,
-        control_of='paper',
-        options={'param_scheduler.eta_max': _C * _RATE},
-    ),
-    dict(name='random', label='Random*', infobatch=_RANDOM, saving_of='paper'),
-    # At the cost of all data: more epochs.
-    *(
-        dict(
-            name=f'{_name}_more',
-            label=f'InfoBatch, {_label}, as many samples as all data',
-            infobatch=dict(step_length=_length),
-            samples=1.0,
-            like=_name,
-        )
-        for _name, _label, _length in _LENGTHS[:3]
-    ),
+    dict(_arm, options={_KEY: _FACTOR * _arm['options'][_KEY]}) if 'options' in _arm else _arm
+    for _arm in _base_.arms
 ]

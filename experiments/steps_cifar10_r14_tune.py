@@ -1,3 +1,5 @@
+_base_ = './steps_fashion_mnist_r14_tune.py'
+
 title = 'The learning rate of slim ResNet-14 on CIFAR-10'
 about = """
 All data, 12 epochs, on a CPU. Trained on four fifths of the training set, validated on the others:
@@ -6,20 +8,9 @@ number is divisible by 5 in tune_val. The peak learning rate that is best here i
 steps_cifar10_r14.
 """
 config = 'configs/resnet/resnet14-slim_1xb128-infobatch_cifar10-png.py'
-seeds = [0, 1]
-baseline = 'lr0.1'
 options = {
+    '_delete_': True,
     'train_cfg.val_interval': 12,
     'train_dataloader.dataset.data_prefix': 'tune_train',
     'val_dataloader.dataset.data_prefix': 'tune_val',
 }
-_NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))
-arms = [
-    dict(
-        name=f'lr{_rate:g}',
-        label=f'peak learning rate {_rate:g}',
-        infobatch=_NOTHING,
-        options={'param_scheduler.0.eta_max': _rate},
-    )
-    for _rate in (0.1, 0.05, 0.2, 0.4, 0.8)
-]

@@ -40,7 +40,7 @@ arms = [
         label=f'the same, {_C} times the learning rate',
         infobatch=_NOTHING,
         control_of='paper',
-        options={'param_scheduler.0.eta_max': _C * _RATE},
+        options={'param_scheduler.0.eta_max': round(_C * _RATE, 4)},
     ),
     dict(name='random', label='Random*', infobatch=_RANDOM, saving_of='paper'),
     # At the cost of all data: more epochs.

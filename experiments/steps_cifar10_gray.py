@@ -1,0 +1,9 @@
+_base_ = './steps_fashion_mnist.py'
+
+title = 'How long steps are: LeNet-5 on CIFAR-10 in shades of gray'
+about = """
+20 epochs as the schedule, on a CPU; the test images are looked at once, at the end. The peak
+learning rate is the one that is best for all data on a split of the training set, see
+steps_cifar10_gray_tune.
+"""
+config = 'configs/lenet/lenet5_1xb128-infobatch_cifar10-gray.py'

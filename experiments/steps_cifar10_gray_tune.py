@@ -1,0 +1,14 @@
+_base_ = './steps_cifar10_r14_tune.py'
+
+title = 'The learning rate of LeNet-5 on CIFAR-10 in shades of gray'
+about = """
+All data, 20 epochs, on a CPU, with the split of the training set of steps_cifar10_r14_tune. The
+peak learning rate that is best here is the tuned one of steps_cifar10_gray.
+"""
+config = 'configs/lenet/lenet5_1xb128-infobatch_cifar10-gray.py'
+schedule = 2.0
+options = {'train_cfg.val_interval': 20}
+arms = [
+    dict(_arm, options={'param_scheduler.eta_max': _arm['options']['param_scheduler.0.eta_max']})
+    for _arm in _base_.arms
+]

@@ -5,6 +5,8 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 STACK = (
     'onedl'
     if any(dist.metadata['Name'] == 'onedl-mmengine' for dist in metadata.distributions())
@@ -33,6 +35,20 @@ class Cases:
 
     def __init__(self):
         self.rows = {}
+        self.collected = {}
+
+    def pytest_collection_finish(self, session):
+        self.collected.update((item.nodeid, place) for place, item in enumerate(session.items))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids):
+        self.collected.update((one, place) for place, one in enumerate(ids))
+
+    def in_order(self):
+        """The rows in the order of the tests, whichever process ran them."""
+        return sorted(
+            self.rows.items(), key=lambda item: min(self.collected[one] for one in item[1]['ids'])
+        )
 
     def pytest_runtest_logreport(self, report):
         found = dict(report.user_properties).get('case')
@@ -75,7 +91,7 @@ def pytest_sessionfinish(session):
             trials=len(row['ids']),
             passed=sum(row['ids'].values()),
         )
-        for (group, name), row in session.config.fault_cases.rows.items()
+        for (group, name), row in session.config.fault_cases.in_order()
     ]
     Path(folder).mkdir(parents=True, exist_ok=True)
     content = dict(

@@ -182,12 +182,13 @@ def main(args: argparse.Namespace) -> None:
         facts.append(run_facts(run, label, number, work_dir, cfg, args.metric))
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
         state = None if path is None else read_state(path)
-        if state is None:
-            facts[-1].notes.append(
-                'no samples are shown, because there is no complete checkpoint'
+        if path is None or state is None:
+            why = (
+                'there is no complete checkpoint'
                 if path is None
-                else f'no samples are shown, because {path.name} has no state of InfoBatch'
+                else f'{path.name} has no state of InfoBatch'
             )
+            facts[-1].notes.append(f'no samples are shown, because {why}')
             continue
         stem = out.with_name(f'{out.stem}_{file_name(label)}_samples')
         limits = Limits(args.images, args.label_maps)

@@ -33,7 +33,7 @@ def run_facts(
     """
     facts = RunFacts(label, COLORS[number] if number < 6 else '#808080')
     facts.numbers = numbers(run, work_dir, metric)
-    facts.notes = list(run.notes)
+    facts.notes = [note for note in run.notes if note != 'not finished']  # which the state says
     facts.passes = (run.infobatch or {}).get('passes', [])
     facts.curves = curves(run, metric)
     facts.settings = {} if config is None else flat(config.to_dict())
@@ -184,6 +184,9 @@ def curves(run: Run, metric: Optional[str]) -> List[Curve]:
         end = begins[-1] + passes[-1]['iterations']
         shares = [one['pruned_share'] for one in passes]
         add(PRUNED, [*begins, end], [*shares, shares[-1]], 'steps')
-        add(SCORE, begins, [one['threshold'] for one in passes])
-        add(SCORE, begins, [one['mean_score'] for one in passes], 'dashed')
+        thresholds = [one['threshold'] for one in passes]
+        means = [one['mean_score'] for one in passes]
+        add(SCORE, begins, thresholds)
+        if means != thresholds:
+            add(SCORE, begins, means, 'dashed')
     return found

@@ -61,7 +61,7 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
         which = bisect.bisect_right(dataset.cumulative_sizes, index)
         before = dataset.cumulative_sizes[which - 1] if which else 0
         return dataset.datasets[which], index - before
-    inner = getattr(dataset, 'dataset', None)
+    inner: Any = getattr(dataset, 'dataset', None)
     if isinstance(inner, str) or not (hasattr(inner, '__getitem__') and hasattr(inner, '__len__')):
         return None
     if hasattr(dataset, 'indices') and len(dataset.indices) == len(dataset):

@@ -31,6 +31,7 @@ def _layout(height: int, **more: Any) -> Dict[str, Any]:
         paper_bgcolor='rgba(0,0,0,0)',
         plot_bgcolor='rgba(0,0,0,0)',
         legend=dict(orientation='h', x=0, y=1.0, yanchor='bottom', bgcolor='rgba(0,0,0,0)'),
+        modebar=dict(bgcolor='rgba(0,0,0,0)', color='rgba(128,128,128,0.8)', activecolor='#808080'),
         hovermode='closest',
         **more,
     )
@@ -94,13 +95,14 @@ def curves(runs: Sequence[RunFacts]) -> str:
         for axis, title in AXES.items()
         if all(axis in curve.positions for _, curve in drawn)
     ]
+    height = 190 * len(panels)  # of the charts; above them lie a row of buttons and the legend
     menu = dict(
-        type='buttons', direction='right', buttons=buttons, x=1, xanchor='right', y=1.0,
-        yanchor='bottom', pad=dict(b=28), showactive=True, bgcolor='rgba(128,128,128,0.15)',
-        bordercolor=GRID,
+        type='buttons', direction='right', buttons=buttons, x=0, xanchor='left',
+        y=1 + 52 / height, yanchor='bottom', pad=dict(b=0, l=0), showactive=True,
+        bgcolor='rgba(128,128,128,0.15)', bordercolor=GRID,
     )  # fmt: skip
-    figure.update_layout(**_layout(190 * len(panels) + 110, updatemenus=[menu]))
-    figure.update_layout(margin=dict(t=92))
+    figure.update_layout(**_layout(height + 170, updatemenus=[menu]))
+    figure.update_layout(margin=dict(t=120, b=50), legend=dict(y=1 + 20 / height))
     figure.update_xaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_yaxes(gridcolor=GRID, zerolinecolor=GRID)
     figure.update_xaxes(title_text=AXES['iterations'], row=len(panels), col=1)
@@ -148,7 +150,7 @@ def scores(run: RunFacts) -> Optional[str]:
             )
         )
     figure.update_layout(**_layout(380))
-    figure.update_xaxes(title='pass', gridcolor=GRID, zeroline=False)
+    figure.update_xaxes(title='pass', gridcolor=GRID, zeroline=False, tickformat='d')
     figure.update_yaxes(title='score (loss, log scale)', type='log', gridcolor=GRID)
     return figure.to_json()
 
@@ -186,7 +188,7 @@ def hard_easy_map(mean: np.ndarray, spread: np.ndarray, trained: np.ndarray) -> 
     ):
         figure.add_annotation(
             text=text, x=x, y=y, xref='paper', yref='paper', xanchor=anchor, showarrow=False,
-            font=dict(size=13), bgcolor='rgba(128,128,128,0.25)', borderpad=3,
+            font=dict(size=13, color='#fff'), bgcolor='rgba(20,24,28,0.75)', borderpad=3,
         )  # fmt: skip
     figure.update_layout(**_layout(420))
     figure.update_xaxes(title='spread of the losses', gridcolor=GRID, zeroline=False)

@@ -33,6 +33,7 @@ class Card:
         label: Their names, for classification.
         path: The path of its image, '' if it has none.
         images: The texts of its images: itself, and with the label map laid over.
+        tiny: Whether the image is small, so that its pixels are shown as they are.
         problem: Why it has no image or no label map, '' if it has.
         values: Its row of the table, by the names of the columns.
     """
@@ -42,6 +43,7 @@ class Card:
     label: str = ''
     path: str = ''
     images: List[str] = field(default_factory=list)
+    tiny: bool = False
     problem: str = ''
     values: Dict[str, float] = field(default_factory=dict)
 
@@ -62,6 +64,11 @@ class Gallery:
     top: List[Card]
     by_class: List[Card]
 
+    @property
+    def wide(self) -> bool:
+        """bool: Whether a card has two images."""
+        return any(len(card.images) > 1 for card in self.top)
+
 
 class CardMaker:
     """Makes the card of a sample, once.
@@ -70,7 +77,6 @@ class CardMaker:
         dataset (Dataset, optional): The outermost dataset; None if it cannot be built.
         table (SampleTable): Of all samples.
         bgr (bool): See :func:`~.dataset_reader.read_image`. Defaults to True.
-        ignore_index (int, optional): The label of pixels of no class. Defaults to None.
     """
 
     def __init__(self, dataset: Any, table: SampleTable, bgr: bool = True) -> None:
@@ -103,6 +109,7 @@ class CardMaker:
             card.label = ', '.join(name_of(each, self.names) for each in card.classes)
             image = read_image(self._dataset, card.index, self._bgr)
             small = shrink(image, SIZE)
+            card.tiny = max(image.shape[:2]) <= SIZE // 2
             card.images.append(data_uri(small))
             if segmentation:
                 self._lay_over(card, small)

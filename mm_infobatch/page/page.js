@@ -7,7 +7,8 @@ function themed(layout) {
 }
 for (const chart of document.querySelectorAll('[data-figure]')) {
   const figure = JSON.parse(document.getElementById(chart.dataset.figure).textContent);
-  const options = {responsive: true, displaylogo: false};
+  const options = {responsive: true, displaylogo: false,
+    modeBarButtons: [['zoom2d', 'pan2d', 'resetScale2d', 'toImage']]};
   Plotly.newPlot(chart, figure.data, themed(figure.layout), options).then(() => {
     chart.dataset.drawn = 'true';
   });

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 
 from .sample_table import SampleTable
-from .scan import Annotations
+from .scan import Annotations, name_of
 
 
 def rows_of(
@@ -35,11 +35,6 @@ def rows_of(
     for name, values in table.columns().items():
         columns[name] = values[part]
     return columns
-
-
-def name_of(label: int, names: Sequence[str]) -> str:
-    """The name of a class, or its number where it has none."""
-    return names[label] if 0 <= label < len(names) else str(label)
 
 
 class SampleFiles:

@@ -5,6 +5,8 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
+from ..passes.tracking import SampleTracker
+
 
 @dataclass
 class SampleTable:
@@ -15,8 +17,8 @@ class SampleTable:
         mean: float32 [N], the mean of a sample's losses, NaN where unseen; None if not tracked.
         spread: float32 [N], their population standard deviation, NaN where unseen; None if not
             tracked.
-        trained: int64 [N], how many losses were taken; None if not tracked.
-        skipped: int64 [N], in how many passes the sample was skipped; None if not tracked.
+        trained: int16 [N], how many losses were taken; None if not tracked.
+        skipped: int32 [N], in how many passes the sample was skipped; None if not tracked.
         passes: Completed passes; None if not tracked.
     """
 
@@ -52,22 +54,18 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
     """Make the table from the state of a sampler in a checkpoint.
 
     Args:
-        state (dict): ``checkpoint['infobatch']['sampler']``: ``scores`` float32 [N], and unless
-            the run was not tracked ``tracked`` with ``trained`` int16 [N], ``mean`` and ``squares``
-            float32 [N], and ``passes``.
+        state (dict): ``checkpoint['infobatch']['sampler']``, with ``scores`` float32 [N], and
+            ``tracked``, the state of a :class:`SampleTracker`, unless the run was not tracked.
     """
-    table = SampleTable(np.array(state['scores'], np.float32))
-    tracked = state.get('tracked')
-    if tracked is not None:
-        trained = np.array(tracked['trained'], np.int64)
-        squares = np.array(tracked['squares'], np.float32)
-        table.passes = int(tracked['passes'])
-        table.trained = trained
-        table.mean = np.array(tracked['mean'], np.float32)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            spread = np.sqrt(squares / trained).astype(np.float32)
-        table.spread = np.where(trained > 0, spread, np.float32('nan'))
-        table.skipped = np.maximum(table.passes - trained, 0)
+    table = SampleTable(state['scores'].numpy().copy())
+    if state.get('tracked') is not None:
+        tracker = SampleTracker(len(table))
+        tracker.load_state_dict(state['tracked'])
+        table.mean = tracker.mean.numpy()
+        table.spread = tracker.spread().numpy()
+        table.trained = tracker.trained.numpy()
+        table.skipped = tracker.skipped().numpy()
+        table.passes = tracker.passes
     return table
 
 
@@ -139,7 +137,12 @@ def class_table(table: SampleTable, found: Occurrences) -> List[ClassRow]:
         pixels = list(sums / sums.sum())
     return [
         ClassRow(
-            index, int(images[index]), pixels[index], mean[index], spread[index], skipped[index]
+            int(index),
+            int(images[index]),
+            pixels[index],
+            mean[index],
+            spread[index],
+            skipped[index],
         )
         for index in np.flatnonzero(images)
     ]

@@ -47,6 +47,11 @@ def read_annotations(dataset: Any, num_samples: int, chunk: int = CHUNK) -> Iter
         yield read
 
 
+def name_of(label: int, names: Sequence[str]) -> str:
+    """The name of a class, or its number where it has none."""
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
 def occurrences_of_labels(labels: Sequence[Sequence[int]], begin: int = 0) -> Occurrences:
     """The pairs of samples and classes that labels say; negative labels are left out.
 

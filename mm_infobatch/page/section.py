@@ -50,7 +50,7 @@ def sample_section(
         limits (Limits): How much the page shows.
     """
     table = read_samples(state)
-    section = SampleSection(run.label, num_samples=len(table))
+    section = SampleSection(run.label, num_samples=len(table), passes=table.passes)
     section.scores = figures.scores(run)
     if section.scores is None:
         section.notes.append(

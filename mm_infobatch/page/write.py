@@ -28,6 +28,7 @@ class SampleSection:
         files: Names of the files beside the page with all samples.
         csv: The same table as the address of a download, for small datasets.
         num_samples: N.
+        passes: How many passes were completed; None if not tracked.
     """
 
     label: str
@@ -42,6 +43,7 @@ class SampleSection:
     files: List[str] = field(default_factory=list)
     csv: str = ''
     num_samples: int = 0
+    passes: Optional[int] = None
 
 
 def json_in_html(text: str) -> str:

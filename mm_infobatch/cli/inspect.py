@@ -173,6 +173,8 @@ def main(args: argparse.Namespace) -> None:
     from ..page.section import Limits, sample_section
 
     out = args.out or args.work_dirs[0] / 'inspect.html'
+    if out.is_dir():
+        raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
     check_directory(str(out.parent), '--out')
     runs, labels = run_logs.read_runs(args)
     facts, sections = [], []
@@ -182,26 +184,24 @@ def main(args: argparse.Namespace) -> None:
         facts.append(run_facts(run, label, number, work_dir, cfg, args.metric))
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
         state = None if path is None else read_state(path)
-        if path is None or state is None:
-            why = (
-                'there is no complete checkpoint'
-                if path is None
-                else f'{path.name} has no state of InfoBatch'
+        if state is None:
+            why_none = (
+                f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
             )
-            facts[-1].notes.append(f'no samples are shown, because {why}')
-            continue
-        stem = out.with_name(f'{out.stem}_{file_name(label)}_samples')
-        limits = Limits(args.images, args.label_maps)
-        section = sample_section(facts[-1], state, cfg, why, stem, limits)
-        section.source = path.name
-        sections.append(section)
+            facts[-1].notes.append(f'images and scores of samples are missing, as {why_none}')
+        if state is not None or run.infobatch is not None:
+            place = f'{number + 1}_' if len(runs) > 1 else ''
+            stem = out.with_name(f'{out.stem}_{place}{file_name(label)}_samples')
+            limits = Limits(args.images, args.label_maps)
+            sections.append(sample_section(facts[-1], state, cfg, why, stem, limits))
+            sections[-1].source = path.name if path and state is not None else ''
     text = write.render(facts, sections, figures.curves(facts), time.strftime('%Y-%m-%d %H:%M'))
     out.write_text(text, encoding='utf-8')
     print(f'wrote {out} ({len(text) / 1e6:.1f} MB)')
     for section in sections:
         for name in section.files:
             print(f'wrote {out.with_name(name)}')
-        if args.fiftyone:
+        if args.fiftyone and section.files:
             name = f'infobatch {section.label}'
             count = sample_files.write_fiftyone(out.with_name(section.files[1]), name)
             print(f'wrote {count:,} samples to the FiftyOne dataset {name!r}')

@@ -33,7 +33,7 @@ class Limits:
 
 def sample_section(
     run: RunFacts,
-    state: Dict[str, Any],
+    state: Optional[Dict[str, Any]],
     cfg: Any,
     why_no_config: Optional[str],
     stem: Path,
@@ -43,20 +43,22 @@ def sample_section(
 
     Args:
         run (RunFacts): The run.
-        state (dict): ``checkpoint['infobatch']['sampler']``.
+        state (dict, optional): ``checkpoint['infobatch']['sampler']``; None if there is none.
         cfg (Config, optional): The config, whose training dataset is read.
         why_no_config (str, optional): Why there is none.
         stem (Path): The path of the files of all samples, without a suffix.
         limits (Limits): How much the page shows.
     """
-    table = read_samples(state)
-    section = SampleSection(run.label, num_samples=len(table), passes=table.passes)
-    section.scores = figures.scores(run)
+    section = SampleSection(run.label, figures.scores(run))
     if section.scores is None:
         section.notes.append(
             'The distribution of the scores over the passes is missing: infobatch.json has no '
-            'histograms, which the mm_infobatch that trained this run did not write'
+            'histograms yet, or is of an older mm_infobatch, which wrote none'
         )
+    if state is None:
+        return section
+    table = read_samples(state)
+    section.num_samples, section.passes = len(table), table.passes
     if table.mean is None or table.spread is None or table.trained is None:
         section.notes.append(
             'Mean, spread and how often samples were skipped are missing: the checkpoint has only '

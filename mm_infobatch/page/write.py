@@ -17,9 +17,9 @@ class SampleSection:
 
     Attributes:
         label: The name of the run.
-        source: The checkpoint that it is from.
-        notes: What is missing and why, a sentence each.
         scores: The figure of the scores over passes, as JSON.
+        source: The checkpoint that the rest is from.
+        notes: What is missing and why, a sentence each.
         hard_easy: The figure of means against spreads, as JSON.
         classes: The table of classes.
         classes_about: What it counts, a sentence.
@@ -32,9 +32,9 @@ class SampleSection:
     """
 
     label: str
+    scores: Optional[str] = None
     source: str = ''
     notes: List[str] = field(default_factory=list)
-    scores: Optional[str] = None
     hard_easy: Optional[str] = None
     classes: List[ClassRow] = field(default_factory=list)
     classes_about: str = ''

@@ -203,5 +203,8 @@ def main(args: argparse.Namespace) -> None:
             print(f'wrote {out.with_name(name)}')
         if args.fiftyone and section.files:
             name = f'infobatch {section.label}'
-            count = sample_files.write_fiftyone(out.with_name(section.files[1]), name)
+            try:
+                count = sample_files.write_fiftyone(out.with_name(section.files[1]), name)
+            except ValueError as error:
+                raise UsageError(f'--fiftyone: {error}') from error
             print(f'wrote {count:,} samples to the FiftyOne dataset {name!r}')

@@ -1,5 +1,6 @@
 """Counts for the charts: histograms of scores, and the map of means against spreads."""
 
+import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -56,7 +57,7 @@ def scores_by_pass(
 
 
 def spread_map(
-    mean: np.ndarray, spread: np.ndarray, trained: np.ndarray, bins: int = 60
+    mean: np.ndarray, spread: np.ndarray, trained: np.ndarray, bins: Optional[int] = None
 ) -> Optional[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Count the samples by mean and spread of their losses, as in dataset cartography.
 
@@ -67,7 +68,8 @@ def spread_map(
         mean (np.ndarray): [N], NaN where unseen.
         spread (np.ndarray): [N].
         trained (np.ndarray): [N].
-        bins (int): Along each axis. Defaults to 60.
+        bins (int, optional): Along each axis. Defaults to the root of the number of samples, but
+            15 to 60.
 
     Returns:
         tuple[np.ndarray, np.ndarray, np.ndarray], optional: The edges of the spreads and of the
@@ -77,6 +79,8 @@ def spread_map(
     chosen = (trained > 1) & np.isfinite(mean) & np.isfinite(spread)
     if not chosen.any():
         return None
+    if bins is None:
+        bins = int(min(max(math.sqrt(chosen.sum()), 15), 60))
     edges, placed = [], []
     for values in (spread[chosen], mean[chosen]):
         low, high = float(values.min()), float(np.quantile(values, 0.998))

@@ -99,7 +99,8 @@ def curves(runs: Sequence[RunFacts]) -> str:
     menu = dict(
         type='buttons', direction='right', buttons=buttons, x=0, xanchor='left',
         y=1 + 52 / height, yanchor='bottom', pad=dict(b=0, l=0), showactive=True,
-        bgcolor='rgba(128,128,128,0.15)', bordercolor=GRID,
+        bgcolor='#dfe3e6', bordercolor='#c5cbd1',
+        font=dict(color='#222222'),
     )  # fmt: skip
     figure.update_layout(**_layout(height + 170, updatemenus=[menu]))
     figure.update_layout(margin=dict(t=120, b=50), legend=dict(y=1 + 20 / height))
@@ -151,7 +152,14 @@ def scores(run: RunFacts) -> Optional[str]:
         )
     figure.update_layout(**_layout(380))
     figure.update_xaxes(title='pass', gridcolor=GRID, zeroline=False, tickformat='d')
-    figure.update_yaxes(title='score (loss, log scale)', type='log', gridcolor=GRID)
+    figure.update_yaxes(
+        title='score (loss, log scale)',
+        type='log',
+        gridcolor=GRID,
+        dtick=1,
+        exponentformat='none',
+        automargin=True,
+    )
     return figure.to_json()
 
 
@@ -163,6 +171,7 @@ def hard_easy_map(mean: np.ndarray, spread: np.ndarray, trained: np.ndarray) -> 
     if found is None:
         return None
     spreads, means, counts = found
+    ticks = [digit * 10**power for power in range(8) for digit in (1, 3)]
     figure = go.Figure(
         go.Heatmap(
             x=_finite(spreads),
@@ -174,8 +183,8 @@ def hard_easy_map(mean: np.ndarray, spread: np.ndarray, trained: np.ndarray) -> 
                 title='samples',
                 thickness=12,
                 outlinewidth=0,
-                tickvals=list(range(8)),
-                ticktext=[f'{10**power:,}' for power in range(8)],
+                tickvals=np.log10(ticks).tolist(),
+                ticktext=[f'{tick:,}' for tick in ticks],
             ),
             hovertemplate='spread %{x:.3g}<br>mean loss %{y:.3g}<br>%{customdata:,} samples'
             '<extra></extra>',

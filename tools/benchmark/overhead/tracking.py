@@ -38,7 +38,7 @@ def measure_tracking(num_samples: int, repeats: int) -> Dict[str, Any]:
         for each in passes.values():
             each.done()
     found = {name: statistics.median(all_of_it) for name, all_of_it in times.items()}
-    rows = []
+    rows: List[Dict[str, Any]] = []
     for name, each in passes.items():
         merge, planning = found[f'merge {name}'], found[f'merge {name}'] + found[f'plan {name}']
         rows.append(

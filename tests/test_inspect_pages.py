@@ -183,7 +183,9 @@ def test_a_click_on_a_heading_sorts_the_classes_by_it(pages, browser):
     click(2)
     assert [float(value) for value in column(2)] == down[::-1]
     click(0)
-    assert column(0) == sorted(column(0))
+    assert column(0) == sorted(runs.SEG_CLASSES)
+    click(0)
+    assert column(0) == sorted(runs.SEG_CLASSES, reverse=True)
 
 
 def test_the_button_of_an_axis_moves_the_curves(pages, browser):

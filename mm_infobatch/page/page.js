@@ -19,21 +19,23 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
     (chart) => Plotly.relayout(chart, {'font.color': color}));
 });
 
-// Tables: a click on a heading sorts by its column, a second one the other way round.
+// Tables: a click on a heading sorts by its column, numbers from the largest, a second one the other way.
 for (const button of document.querySelectorAll('th button')) {
   button.addEventListener('click', () => {
     const heading = button.closest('th');
-    const table = heading.closest('table');
-    const column = heading.cellIndex;
-    const down = heading.getAttribute('aria-sort') !== 'descending';
-    table.querySelectorAll('th').forEach((each) => each.removeAttribute('aria-sort'));
+    const body = heading.closest('table').tBodies[0];
+    const text = heading.dataset.kind === 'text';
+    const before = heading.getAttribute('aria-sort');
+    const down = before ? before === 'ascending' : !text;
+    heading.parentElement.querySelectorAll('th').forEach((each) => each.removeAttribute('aria-sort'));
     heading.setAttribute('aria-sort', down ? 'descending' : 'ascending');
-    const value = (row) => row.cells[column].dataset.value;
-    const compare = heading.dataset.kind === 'text'
-      ? (a, b) => value(b).localeCompare(value(a))
-      : (a, b) => (value(b) === '' ? -Infinity : +value(b)) - (value(a) === '' ? -Infinity : +value(a));
-    const rows = [...table.tBodies[0].rows].sort(compare);
-    table.tBodies[0].append(...(down ? rows : rows.reverse()));
+    const value = (row) => row.cells[heading.cellIndex].dataset.value;
+    const number = (row) => value(row) === '' ? -Infinity : +value(row);
+    const ascending = text
+      ? (a, b) => value(a).localeCompare(value(b))
+      : (a, b) => number(a) === number(b) ? 0 : number(a) - number(b);
+    const rows = [...body.rows].sort(ascending);
+    body.append(...(down ? rows.reverse() : rows));
   });
 }
 

@@ -17,17 +17,18 @@ import pytest
 import torch
 
 from mm_infobatch import cli
-from mm_infobatch.cli import inspect, run_logs, run_numbers
+from mm_infobatch.cli import run_logs, run_numbers
 from mm_infobatch.cli.common import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 DATASET = dict(type='MadeUpDataset', length=60, num_classes=3)
+LIBRARIES = ('plotly', 'jinja2', 'pyarrow')
 
 
 @pytest.fixture
 def libraries():
     """Skip a test that writes a page where the extra ``inspect`` is not installed."""
-    for name in inspect.LIBRARIES:
+    for name in LIBRARIES:
         pytest.importorskip(name, reason='the extra inspect is not installed')
 
 
@@ -261,6 +262,13 @@ def test_an_incomplete_checkpoint_is_passed_over(libraries, tmp_path):
     assert 'from epoch_5.pth' in page_of(run, out=tmp_path / 'p.html').text
 
 
+def test_a_checkpoint_in_the_format_before_torch_1_6_is_read(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    torch.save(content, run / 'epoch_6.pth', _use_new_zipfile_serialization=False)
+    assert 'from epoch_6.pth' in page_of(run, out=tmp_path / 'p.html').text
+
+
 def test_nothing_in_a_checkpoint_is_executed(libraries, tmp_path):
     if not hasattr(torch.serialization, 'safe_globals'):
         pytest.skip('this torch cannot allow single classes')
@@ -280,30 +288,30 @@ def test_nothing_in_a_checkpoint_is_executed(libraries, tmp_path):
 # ------------------------------------------------------------------------------ errors
 
 
-def test_a_missing_library_is_named_with_the_line_that_installs_it(tmp_path, monkeypatch, capsys):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        'find_spec',
-        lambda name: None if name in ('plotly', 'pyarrow') else find(name),
-    )
+@pytest.mark.parametrize('name', ['plotly', 'jinja2', 'pyarrow'])
+def test_a_missing_library_is_named_with_the_line_that_installs_it(
+    tmp_path, monkeypatch, capsys, name
+):
+    for each in LIBRARIES:
+        monkeypatch.setitem(sys.modules, each, types.ModuleType(each))
+    monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SystemExit, match='2'):
         cli.main(['inspect', str(tmp_path)])
-    assert capsys.readouterr().err == (
-        'mm-infobatch inspect: error: plotly and pyarrow are not installed, which inspect needs: '
-        'pip install plotly pyarrow\n'
-    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('mm-infobatch inspect: error: a library that inspect needs is missing (')
+    assert name in line and line.endswith("): pip install plotly jinja2 'pyarrow<26'")
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec('fiftyone') is not None, reason='FiftyOne is installed'
-)
-def test_fiftyone_is_asked_for_only_where_it_is_wanted(libraries, tmp_path, capsys):
+def test_the_line_that_installs_the_libraries_says_what_the_extra_says():
+    extra = re.search(r'^inspect = \[(.*)\]$', (ROOT / 'pyproject.toml').read_text(), re.MULTILINE)
+    assert extra.group(1) == '"plotly>=5.20", "jinja2>=3", "pyarrow>=14,<26"'
+
+
+def test_fiftyone_is_asked_for_only_where_it_is_wanted(libraries, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'fiftyone', None)
     with pytest.raises(SystemExit, match='2'):
         cli.main(['inspect', str(tmp_path), '--fiftyone'])
-    assert 'fiftyone is not installed, which inspect needs: pip install fiftyone' in (
-        capsys.readouterr().err
-    )
+    assert capsys.readouterr().err.endswith('): pip install fiftyone\n')
 
 
 ERRORS = [

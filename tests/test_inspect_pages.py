@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 import toolbox_runs as runs
-from test_inspect import Page
+from test_inspect import LIBRARIES, Page
 
 from mm_infobatch import cli
-from mm_infobatch.cli import inspect
 
-for name in inspect.LIBRARIES:
+for name in LIBRARIES:
     pytest.importorskip(name, reason='the extra inspect is not installed')
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]

@@ -44,6 +44,6 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
             for the format before torch 1.6. Defaults to False.
     """
     if not hasattr(torch.serialization, 'safe_globals'):
-        return torch.load(path, map_location='cpu', weights_only=False, mmap=mmap)
+        return torch.load(str(path), map_location='cpu', weights_only=False, mmap=mmap)
     with torch.serialization.safe_globals(classes_of_mmengine()):
-        return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+        return torch.load(str(path), map_location='cpu', weights_only=True, mmap=mmap)

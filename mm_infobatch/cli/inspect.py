@@ -8,7 +8,6 @@ written as CSV and Parquet.
 """
 
 import argparse
-import importlib.util
 import re
 import time
 from pathlib import Path
@@ -16,27 +15,37 @@ from typing import Any, Dict, Optional, Tuple
 
 from mmengine.config import Config
 
+from ..page import figures, sample_files, write
+from ..page.section import Limits, sample_section
 from . import run_logs
 from .checkpoints import read_checkpoint
 from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
 from .resume import check_complete, latest_checkpoint
 from .run_numbers import run_facts
 
-LIBRARIES = ('plotly', 'jinja2', 'pyarrow')
 
+def require_libraries(fiftyone: bool) -> None:
+    """Check that the libraries can be imported, which the other subcommands do without.
 
-def require(*libraries: str) -> None:
-    """Check that libraries are installed.
+    Args:
+        fiftyone (bool): Whether FiftyOne is one of them.
 
     Raises:
-        UsageError: If one is not.
+        UsageError: If one cannot.
     """
-    missing = [name for name in libraries if importlib.util.find_spec(name) is None]
-    if missing:
+    packages = "plotly jinja2 'pyarrow<26'"  # 26 needs NumPy 2, which torch 2.1 has not
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+        import pyarrow  # noqa: F401
+
+        if fiftyone:
+            packages = 'fiftyone'
+            import fiftyone as _  # noqa: F401
+    except ImportError as error:
         raise UsageError(
-            f'{" and ".join(missing)} {"is" if len(missing) == 1 else "are"} not installed, which '
-            f'inspect needs: pip install {" ".join(missing)}'
-        )
+            f'a library that inspect needs is missing ({error}): pip install {packages}'
+        ) from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,7 +169,7 @@ def file_name(label: str) -> str:
 
 def main(args: argparse.Namespace) -> None:
     """Write the page, and the tables of all samples beside it."""
-    require(*LIBRARIES, *(['fiftyone'] if args.fiftyone else []))
+    require_libraries(args.fiftyone)
     for option in ('images', 'label_maps'):
         if getattr(args, option) < 0:
             raise UsageError(
@@ -168,10 +177,6 @@ def main(args: argparse.Namespace) -> None:
             )
     split_paths(args)
     check_owners(args)
-    # Here, so that the other subcommands do without these libraries.
-    from ..page import figures, sample_files, write
-    from ..page.section import Limits, sample_section
-
     out = args.out or args.work_dirs[0] / 'inspect.html'
     if out.is_dir():
         raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')

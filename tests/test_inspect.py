@@ -135,6 +135,10 @@ def test_runs_are_shown_side_by_side_with_the_settings_that_differ(libraries, tm
     text = ' '.join(page.text.split())
     assert 'Samples of InfoBatch' in text and 'Samples of all data' not in text
     assert 'all data: images and scores of samples are missing, as epoch_6.pth has no state' in text
+    assert (
+        'against all data - samples -43.3%, iterations -33.3%, time -33.3%, accuracy/top1 -2.00'
+        in (text)
+    )
     differing = text[text.index('Settings that differ') : text.index('All settings')]
     assert 'train_cfg.max_epochs 6 4' in differing and 'batch_size' not in differing
     assert (tmp_path / 'p_2_InfoBatch_samples.csv').is_file()

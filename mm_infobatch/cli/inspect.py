@@ -21,7 +21,7 @@ from . import run_logs
 from .checkpoints import read_checkpoint
 from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
 from .resume import check_complete, latest_checkpoint
-from .run_numbers import run_facts
+from .run_numbers import against, run_facts
 
 
 def require_libraries(fiftyone: bool) -> None:
@@ -187,6 +187,8 @@ def main(args: argparse.Namespace) -> None:
     for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):
         cfg, why = find_config(work_dir, args)
         facts.append(run_facts(run, label, number, work_dir, cfg, args.metric))
+        if number:
+            facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
         state = None if path is None else read_state(path)
         if state is None:

@@ -81,6 +81,24 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
     return found
 
 
+def against(run: Run, first: Run, metric: Optional[str]) -> str:
+    """How a run differs from the first one: samples, iterations, time, and the final metric."""
+    pairs = {
+        'samples': (run.samples, first.samples),
+        'iterations': (run.iterations, first.iterations),
+        'time': (run.seconds, first.seconds),
+    }
+    parts = [
+        f'{name} {ours / theirs - 1:+.1%}'
+        for name, (ours, theirs) in pairs.items()
+        if ours and theirs
+    ]
+    (name, _, ours), (other, _, theirs) = run.metric(metric), first.metric(metric)
+    if name == other and len(ours) and len(theirs):
+        parts.append(f'{name} {ours[-1] - theirs[-1]:+.2f}')
+    return ', '.join(parts)
+
+
 def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
     """The training time that is left, estimated from the times so far.
 

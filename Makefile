@@ -29,7 +29,7 @@ SOURCES := $(shell find mm_infobatch configs/_base_ configs/demo -name '*.py')
 
 help:
 	@echo 'make setup   the environment in $(VENV)'
-	@echo 'make demo    train a small UperNet with and without InfoBatch, then table and curves'
+	@echo 'make demo    train a small UperNet with and without InfoBatch, then table, curves and a page'
 	@echo 'make test    ruff, mypy and the tests that take minutes'
 	@echo 'make test-runs       the rest of the tests: the grids of which make test runs one case'
 	@echo 'make test-gpu        what a GPU could change: mixed precision, its kernels, NCCL'
@@ -55,6 +55,7 @@ $(STAMP): pyproject.toml
 demo: $(DEMO)/$(BASELINE)/.done $(DEMO)/$(INFOBATCH)/.done
 	@$(BIN)/python -m mm_infobatch plot $(^D) --labels 'all data' InfoBatch --out $(DEMO)/curves.png
 	@$(BIN)/python -m mm_infobatch summarize $(^D) --labels 'all data' InfoBatch
+	@$(BIN)/python -m mm_infobatch inspect $(^D) --labels 'all data' InfoBatch --out $(DEMO)/inspect.html
 
 $(DEMO)/%/.done: $(STAMP) $(DATA) $(SOURCES)
 	rm -rf $(@D)

@@ -18,10 +18,12 @@ from .training import checkpointing, checks, state
 from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
 from .training.by_steps import call_by_steps, require_by_steps, resume_steps
+from .training.changes import changes
 from .training.gloo import rest_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
 from .training.step_length import StepLength, require_step_length
+from .training.visualizer import show_pass
 
 DATA_BATCH = Optional[Union[Dict[str, Any], Tuple[Any, ...], List[Any]]]
 
@@ -147,7 +149,7 @@ class InfoBatchHook(Hook):
         self._report.begin_pass(order, self._schedule, self._sampler.scores.values, seconds)
         self._report.note_step_length(self._pass.mean_weight, self._steps.length)
         runner.logger.info(self._report.pass_line())
-        runner.visualizer.add_scalars(self._report.scalars(), step=self._schedule.iters)
+        show_pass(runner.visualizer, self._report, self._schedule.iters)
 
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None and self._losses is not None
@@ -213,8 +215,7 @@ class InfoBatchHook(Hook):
         if self._first_batch:  # an unknown loss may be wrong; without one nothing waits
             self._first_batch = False
             self._losses.check()
-        mean_weight = self._pass.mean_weight * self._steps.scale
-        log_loss_of_all_data(runner.message_hub, mean_weight)
+        log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._steps.scale)
         self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
@@ -277,9 +278,8 @@ class InfoBatchHook(Hook):
             return
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         state.check_state(resumed, self._loop.iter, self._loop.epoch if by_epoch else None)
-        changed = state.changed_settings(resumed.get('settings'), self._report.settings)
-        if changed is not None:
-            runner.logger.warning(changed)
+        for line in changes(resumed, self._report.settings):
+            runner.logger.warning(line)
         sampler = self._sampler
         sampler.load_state_dict(resumed['sampler'])
         check_agreement(sampler.order, sampler.start)

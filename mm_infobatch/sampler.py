@@ -54,6 +54,9 @@ class InfoBatchSampler(Sampler[int]):
             Defaults to 0: the latest loss.
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
             mean evenly over the batches of each rank. Defaults to False.
+        track (bool): Whether to track how often each sample is trained, and the mean and spread of
+            its losses, in 10 bytes a sample: ``scores.tracker``, and ``tracked`` in checkpoints. It
+            changes nothing that is trained. Defaults to True.
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
@@ -79,6 +82,7 @@ class InfoBatchSampler(Sampler[int]):
         warmup_passes: int = 0,
         score_smoothing: float = 0.0,
         stratify: bool = False,
+        track: bool = True,
     ) -> None:
         arguments.require_dataset(dataset)
         delta = arguments.require_share(
@@ -91,20 +95,13 @@ class InfoBatchSampler(Sampler[int]):
         )
         if num_passes is not None:
             arguments.require_count('num_passes', num_passes)
-        line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False)"
-        arguments.require_bool('shuffle', shuffle, line)
-        arguments.require_bool('stratify', stratify, line)
+        line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False, track=True)"
+        for name, value in (('shuffle', shuffle), ('stratify', stratify), ('track', track)):
+            arguments.require_bool(name, value, line)
         dist_rank, dist_world_size = get_dist_info()
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
-        for name, value in (('rank', self.rank), ('world_size', self.world_size)):
-            line = f"sampler=dict(type='InfoBatchSampler') without {name}"
-            arguments.require_integer(name, value, line)
-        if not 0 <= self.rank < self.world_size:
-            raise ValueError(
-                f'rank={self.rank} is none of the {self.world_size} ranks '
-                f'0 to {self.world_size - 1} of world_size'
-            )
+        arguments.require_rank(self.rank, self.world_size)
         self.dataset = dataset
         self.delta = delta
         self.num_passes = num_passes
@@ -116,7 +113,7 @@ class InfoBatchSampler(Sampler[int]):
         self._planner = Planner(policy, len(dataset), warmup_passes)
         self._planner.shape = BatchShape(world_size=self.world_size)
         self.policy, self.counter = self._planner.policy, self._planner.counter
-        self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
+        self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer, track)
         self.epoch = 0
         # Where the run stands; alone, a schedule of one step a pass, if the passes are known.
         self._schedule = None if num_passes is None else PassSchedule(num_passes, 1, delta=delta)
@@ -247,11 +244,12 @@ class InfoBatchSampler(Sampler[int]):
         Returns:
             dict: ``epoch``, ``seed``, ``consumed``, ``samples_trained`` and ``samples_skipped``
             (in the passes before), ``threshold``, ``scores`` (float32 [N]), ``order`` (int32, or
-            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]), and ``policy`` where
-            the policy has a state.
+            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]), ``tracked`` unless
+            ``track=False``, and ``policy`` where the policy has a state.
         """
         order = self.order
         trained, skipped = self.counter.before(self.epoch)
+        scores = self.scores.state_dict()
         state: Dict[str, Any] = dict(
             epoch=self.epoch,
             seed=self.seed,
@@ -259,9 +257,10 @@ class InfoBatchSampler(Sampler[int]):
             samples_trained=trained,
             samples_skipped=skipped,
             threshold=order.threshold,
-            scores=self.scores.state_dict()['values'],
+            scores=scores.pop('values'),
             order=order.indices.clone(),
             weights=order.weights if order.uniform else order.weights.clone(),
+            **scores,
         )
         if hasattr(self.policy, 'state_dict'):
             state['policy'] = self.policy.state_dict()
@@ -276,7 +275,7 @@ class InfoBatchSampler(Sampler[int]):
         Raises:
             ValueError: If it belongs to a dataset of another length.
         """
-        self.scores.load_state_dict(dict(values=state_dict['scores']))
+        self.scores.load_state_dict(dict(state_dict, values=state_dict['scores']))
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
         if 'policy' in state_dict and hasattr(self.policy, 'load_state_dict'):
             self.policy.load_state_dict(state_dict['policy'])

@@ -25,7 +25,7 @@ from mm_infobatch import cli
 from mm_infobatch.cli import common, launch
 
 ROOT = Path(__file__).resolve().parents[1]
-SUBCOMMANDS = ['train', 'test', 'convert', 'configs', 'summarize', 'plot', 'scores']
+SUBCOMMANDS = ['train', 'test', 'convert', 'configs', 'summarize', 'plot', 'scores', 'inspect']
 DEMO = 'demo/upernet_r18-slim_1xb8-1.2k_shapes-64x64'
 
 
@@ -138,6 +138,7 @@ BAD = [
     (['summarize', 'killed'], "move its directory '1' out of the work directory"),
     (['plot', 'no', '--out', 'a.png'], "'no' is not a directory"),
     (['plot', 'killed'], 'the following arguments are required: --out'),
+    (['inspect'], 'the following arguments are required: WORK_DIR'),
     (['scores'], 'the following arguments are required: KIND'),
     (['scores', 'forgetting', 'no.pth', 'no.pth', '--out', 'x.npy'], 'no.pth does not exist'),
     (['scores', 'forgetting', 'half.pth', 'half.pth', '--out', 'x.npy'], 'half.pth is incomplete'),
@@ -395,6 +396,9 @@ def test_the_wheel_holds_the_package_the_command_and_the_configs_and_nothing_els
         if '.mim' not in path.parts
     }
     expected['mm_infobatch/py.typed'] = b''
+    for name in ('page.html.j2', 'page.css', 'page.js'):
+        path = f'mm_infobatch/page/{name}'
+        expected[path] = (ROOT / path).read_bytes()
     for path in [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'configs').rglob('*.yaml')]:
         expected[f'mm_infobatch/.mim/{path.relative_to(ROOT)}'] = path.read_bytes()
     expected['mm_infobatch/.mim/model-index.yml'] = (ROOT / 'model-index.yml').read_bytes()

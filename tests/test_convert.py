@@ -285,6 +285,9 @@ def test_options_are_written_where_they_belong():
     cfg = convert(segmentation(), prune_ratio=0.3, delta=0.8, budget='iterations')
     assert cfg.train_dataloader.sampler.policy == dict(type='SoftPruning', prune_ratio=0.3)
     assert cfg.train_dataloader.sampler.delta == 0.8 and cfg.train_cfg.budget == 'iterations'
+    assert 'track' not in cfg.train_dataloader.sampler
+    again = convert(cfg, track=False)
+    assert again.train_dataloader.sampler == dict(cfg.train_dataloader.sampler, track=False)
     policy = dict(type='SoftPruning', prune_ratio=0.1)
     assert convert(segmentation(), policy=policy).train_dataloader.sampler.policy == policy
 
@@ -334,6 +337,7 @@ WRONG_OPTIONS = [
     (dict(score=1), TypeError, 'score=1 has to be the types of losses'),
     (dict(score=''), TypeError, "score='' has to be the types of losses"),
     (dict(per_image='yes'), TypeError, "per_image has to be True or False, but is 'yes'"),
+    (dict(track='no'), TypeError, "track has to be True or False, but is 'no'.*write track=False"),
     (dict(prune_ration=0.5), TypeError, 'prune_ration'),
 ]
 

@@ -221,6 +221,25 @@ def test_two_processes_do_what_one_does_with_their_batches_together(whole, tmp_p
     assert begins[0]['scores'] == pytest.approx(begins[1]['scores'], rel=1e-3)
 
 
+def tracked_at_the_end(run):
+    """What the last checkpoint of a run holds of each sample, and its iteration."""
+    path = max(run.work_dir.glob('iter_*.pth'), key=lambda path: int(path.stem[len('iter_') :]))
+    return torch.load(path, weights_only=False)['infobatch']['sampler']['tracked'], path
+
+
+def test_both_processes_together_are_tracked(whole):
+    """A sample that is repeated to fill up the last round is counted once."""
+    state, path = tracked_at_the_end(whole)
+    done = int(path.stem[len('iter_') :])
+    passes = [record for record in runs.report_of(whole.work_dir)['passes']]
+    ended = [each for each in passes if each['begin_iter'] + each['iterations'] <= done]
+    assert state['passes'] == len(ended) >= NUM_PASSES - 1
+    orders = [interleaved(whole.ranks, 'indices', each['pass'])[: each['kept']] for each in ended]
+    counts = torch.bincount(torch.tensor(sum(orders, [])), minlength=NUM_SAMPLES)
+    assert torch.equal(state['trained'].long(), counts)
+    assert state['mean'].isfinite().all() and (state['squares'] > 0).any()
+
+
 def test_one_report_and_one_log_are_written(whole):
     report = runs.report_of(whole.work_dir)
     assert report['settings']['world_size'] == 2
@@ -317,6 +336,14 @@ def test_one_process_goes_on_from_two_and_trains_what_was_due_once(whole, tmp_pa
     # The next plan knows the losses of all that the two and the one have trained.
     scores = alone.passes[1][0]
     assert torch.isfinite(scores).all()
+    before = torch.load(whole.work_dir / f'iter_{done}.pth', weights_only=False)
+    after = runs.tracked(alone.runner)
+    trained = order + [each for part in alone.by_pass('indices')[1:] for each in part]
+    assert after['passes'] == NUM_PASSES
+    assert torch.equal(
+        after['trained'] - before['infobatch']['sampler']['tracked']['trained'],
+        torch.bincount(torch.tensor(trained), minlength=NUM_SAMPLES).short(),
+    )
 
 
 def test_the_learning_rate_of_one_process_that_goes_on_from_two_follows_progress(whole, tmp_path):

@@ -26,6 +26,7 @@ DOCUMENTS = (
     'experiments/README.md',
     'docs/faults.md',
     'docs/guarantees.md',
+    'docs/inspect.md',
     'docs/results.md',
     'docs/running.md',
     'docs/ade20k.md',
@@ -56,7 +57,7 @@ def test_the_readme_names_commands_and_configs_that_exist():
     assert {'demo', 'test'} <= targets <= set(rules)
     lines = README.replace('\\\n', ' ').splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if 'mm-infobatch ' == line[:13]]
-    assert {command[1] for command in commands} == {'train', 'convert', 'plot'}
+    assert {command[1] for command in commands} == {'train', 'convert', 'plot', 'inspect'}
     for command in commands:
         parse_args(command[1:])
     paths = re.findall(r'(?:configs|tools)/[\w./-]+\.(?:py|sh)', README)

@@ -47,6 +47,7 @@ def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
         tmp_path,
         '--sections',
         'planning',
+        'tracking',
         'step',
         'cuda',
         '--repeats',
@@ -61,12 +62,16 @@ def test_the_tool_measures_planning_steps_and_losses(tmp_path, capsys):
     assert [row['world_size'] for row in found['planning']['rows']] == [1, 8]
     assert all(0.5 < row['kept'] < 1 for row in found['planning']['rows'])
     assert found['planning']['faster_than_reference'] > 0
+    on, off = found['tracking']['rows']
+    assert on['checkpoint_bytes'] - off['checkpoint_bytes'] == pytest.approx(10, abs=2)
+    assert 0 < on['merge'] < on['planning'] and found['tracking']['histogram'] > 0
     for row in found['step']['rows']:
         assert row['collectives_in_steps'] == 0 and row['merges'] > 1
         assert row['merge_bytes_per_sample'] <= 8
     assert found['cuda']['run'] == torch.cuda.is_available()
     assert json.loads(capsys.readouterr().out) == found
     tables = render_file(tmp_path)
+    assert '### What is tracked' in tables
     assert '### In a training step' in tables and '### Planning a pass' in tables
 
 

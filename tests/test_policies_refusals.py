@@ -101,6 +101,7 @@ def test_a_file_for_another_dataset_is_refused(tmp_path):
         (dict(score_smoothing=1), ValueError, 'score_smoothing=1'),
         (dict(score_smoothing='no'), TypeError, "'no'"),
         (dict(stratify='yes'), TypeError, "'yes'"),
+        (dict(track='False'), TypeError, "track has to be True or False, but is 'False'"),
     ],
 )
 def test_a_switch_of_the_sampler_that_cannot_work_is_refused(arguments, error, words):

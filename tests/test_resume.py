@@ -110,6 +110,7 @@ def assert_goes_on(resumed, run, done):
     ):
         assert resumed.column(key) == run.recorder.column(key)[done:], key
     runs.assert_same_state(resumed.state, run.state)
+    runs.assert_same_tracking(resumed.runner, run.recorder.runner)
 
 
 # At the end of an epoch, a scheduler steps before this process has trained anything.

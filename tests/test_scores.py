@@ -195,7 +195,7 @@ class Ranks:
         self.passes = []
         monkeypatch.setattr('mm_infobatch.passes.running_pass.gather_in_order', self.gather)
         for rank in range(world_size):
-            kwargs = dict(rank=rank, world_size=world_size)
+            kwargs = dict(rank=rank, world_size=world_size, track=True)
             if state is None:
                 sampler = scored_sampler(length, halves(length), **kwargs)
                 sampler.set_epoch(1)
@@ -229,7 +229,27 @@ class Ranks:
             one.merge()
         tables = [one.sampler.scores.values for one in self.passes]
         assert all(torch.equal(table, tables[0]) for table in tables)
+        states = [one.sampler.scores.tracker.state_dict() for one in self.passes]
+        assert all(same_tracking(state, states[0]) for state in states)
         return tables[0]
+
+
+def same_tracking(left, right):
+    return left['passes'] == right['passes'] and all(
+        same(left[key], right[key]) for key in ('trained', 'mean', 'squares')
+    )
+
+
+def assert_tracked(ranks, passes, length=23):
+    """Each kept sample was trained once more than when it got its first score."""
+    tracker = ranks.passes[0].sampler.scores.tracker
+    indices = ranks.passes[0].sampler.plan.indices
+    trained = torch.ones(length)
+    trained[indices] += 1
+    assert torch.equal(tracker.trained.float(), trained) and tracker.passes == passes
+    mean = halves(length)
+    mean[indices] = (mean[indices] + loss_of(indices)) / 2
+    assert same(tracker.mean, mean)
 
 
 def expected_scores(ranks, length=23):
@@ -245,6 +265,7 @@ def test_the_ranks_losses_reach_the_samples_they_belong_to(monkeypatch, world_si
     ranks = Ranks(monkeypatch, world_size)
     ranks.train(4)
     assert torch.equal(ranks.merge(), expected_scores(ranks))
+    assert_tracked(ranks, 1)
     kept = ranks.passes[0].sampler.plan.kept
     assert kept == 18
     assert {one.trained for one in ranks.passes} == {kept}
@@ -257,6 +278,7 @@ def test_a_sample_that_fills_up_the_last_round_keeps_its_first_loss(monkeypatch)
     for one in ranks.passes[2:]:
         one._losses[-1] = -1.0  # the fillers, seen with another loss
     assert torch.equal(ranks.merge(), expected_scores(ranks))
+    assert_tracked(ranks, 1)
 
 
 def test_a_sample_whose_loss_was_not_finite_keeps_its_older_score(monkeypatch):
@@ -290,6 +312,7 @@ def test_losses_seen_before_a_resume_reach_the_table_on_any_number_of_ranks(
     ranks = Ranks(monkeypatch, 2, state=state)
     ranks.train(2)
     assert torch.equal(ranks.merge(), expected_scores(ranks))
+    assert_tracked(ranks, 1)
 
 
 def test_what_other_ranks_have_seen_is_missing_where_it_was_not_gathered(monkeypatch):

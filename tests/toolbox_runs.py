@@ -530,6 +530,20 @@ def log_of(work_dir):
     return '\n'.join(path.read_text() for path in sorted(Path(work_dir).glob('*/*.log')))
 
 
+def tracked(runner):
+    """The counts, means and squares of a run's losses; None where they are not tracked."""
+    sampler = runner.train_loop.sampler
+    return sampler.state_dict().get('tracked')
+
+
+def assert_same_tracking(left, right):
+    """Two runs have tracked the same, bit for bit."""
+    left, right = tracked(left), tracked(right)
+    assert left['passes'] == right['passes']
+    for key in ('trained', 'mean', 'squares'):
+        assert left[key].numpy().tobytes() == right[key].numpy().tobytes(), key
+
+
 def assert_same_state(left, right):
     assert left.keys() == right.keys()
     different = [key for key in left if not torch.equal(left[key], right[key])]

@@ -35,9 +35,15 @@ def classes_of_mmengine() -> List[Any]:
     return allowed
 
 
-def read_checkpoint(path: Path) -> Dict[str, Any]:
-    """Read a checkpoint of MMEngine, on the CPU."""
+def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
+    """Read a checkpoint of MMEngine, on the CPU.
+
+    Args:
+        path (Path): The file.
+        mmap (bool): Whether tensors stay in the file until they are used, which saves memory. Not
+            for the format before torch 1.6. Defaults to False.
+    """
     if not hasattr(torch.serialization, 'safe_globals'):
-        return torch.load(path, map_location='cpu', weights_only=False)
+        return torch.load(str(path), map_location='cpu', weights_only=False, mmap=mmap)
     with torch.serialization.safe_globals(classes_of_mmengine()):
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(str(path), map_location='cpu', weights_only=True, mmap=mmap)

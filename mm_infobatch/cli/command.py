@@ -6,7 +6,7 @@ import sys
 from typing import Optional, Sequence
 
 from ..version import __version__
-from . import configs, convert, plot, scores, summarize, test, train
+from . import configs, convert, inspect, plot, scores, summarize, test, train
 from .common import UsageError
 from .launch import leave_process_group, start_processes, starts_processes
 
@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     'summarize': summarize,
     'plot': plot,
     'scores': scores,
+    'inspect': inspect,
 }
 
 

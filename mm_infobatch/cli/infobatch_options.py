@@ -18,8 +18,8 @@ def add_infobatch_options(parser: argparse.ArgumentParser) -> None:
         action=ConfigOptions,
         metavar='KEY=VALUE',
         help='settings of InfoBatch: prune_ratio=0.5 delta=0.875 budget=iterations '
-        'policy.type=SoftPruning score=CrossEntropyLoss per_image=True step_length=capped; see '
-        'mm_infobatch.convert',
+        'policy.type=SoftPruning score=CrossEntropyLoss per_image=True step_length=capped '
+        'track=False; see mm_infobatch.convert',
     )
 
 

@@ -117,12 +117,7 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
     if file.is_file() and why is None:
         return None
     incomplete: List[str] = []
-    if named is not None:  # the work directory may have been moved
-        moved = Path(cfg.work_dir) / named.name
-        candidates = [*([moved] if moved.is_file() else []), *_checkpoints(cfg, named)]
-    else:
-        candidates = _checkpoints(cfg, None)
-    for path in dict.fromkeys(candidates):
+    for path in _candidates(cfg, named):
         reason = why_not_complete(path)
         if reason is None:
             cfg.load_from = str(path)
@@ -145,6 +140,28 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
             + '; training from the start'
         )
     return None
+
+
+def latest_checkpoint(cfg: Config) -> Optional[Path]:
+    """The checkpoint that a run with ``resume=True`` resumes from; None if no complete one is left.
+
+    Args:
+        cfg (Config): A config, whose ``work_dir`` is set.
+    """
+    named, why = _read_last_checkpoint(Path(cfg.work_dir) / 'last_checkpoint')
+    if named is not None and why is None:
+        return named
+    complete = (path for path in _candidates(cfg, named) if why_not_complete(path) is None)
+    return next(complete, None)
+
+
+def _candidates(cfg: Config, named: Optional[Path]) -> List[Path]:
+    """The checkpoints that may stand for the one that is named, the best first."""
+    candidates = _checkpoints(cfg, named)
+    if named is not None:  # the work directory may have been moved
+        moved = Path(cfg.work_dir) / named.name
+        candidates = [*([moved] if moved.is_file() else []), *candidates]
+    return list(dict.fromkeys(candidates))
 
 
 def _and(incomplete: List[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from .common import UsageError
-from .sessions import Row, Session, checkpoint_iteration, epoch_end, place_metrics, read_session
+from .sessions import Row, Session, checkpoint_iteration, place_metrics, read_session
 
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
@@ -191,9 +191,7 @@ def read_run(work_dir: Path) -> Run:
     else:
         iterations = max(rows[-1]['iter'] for rows in (train, metrics) if rows)
         iterations = max(iterations, checkpoint_iteration(work_dir, last))
-        planned = last.planned_iterations
-        if planned is None and last.planned_epochs is not None:
-            planned = epoch_end(last.planned_epochs, last, None)
+        planned = last.planned
         if planned is not None and iterations < planned:
             notes.append(f'the logs end at iteration {iterations} of {planned}')
 

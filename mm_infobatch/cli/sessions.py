@@ -30,6 +30,13 @@ class Session:
     drop_last: bool = False
     epoch_lengths: Dict[int, int] = field(default_factory=dict)
 
+    @property
+    def planned(self) -> Optional[int]:
+        """int, optional: Iterations that a run without InfoBatch is to make, where it is known."""
+        if self.planned_iterations is None and self.planned_epochs is not None:
+            return epoch_end(self.planned_epochs, self, None)
+        return self.planned_iterations
+
 
 def read_session(scalars: Path) -> Session:
     """Read one ``<timestamp>`` directory; a last line that was cut off by a kill is left out.

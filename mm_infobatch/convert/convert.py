@@ -47,6 +47,7 @@ def convert(
     score: Optional[Sequence[str]] = None,
     per_image: bool = False,
     step_length: Union[None, str, float] = None,
+    track: Optional[bool] = None,
 ) -> Config:
     """Switch InfoBatch on in a config.
 
@@ -74,6 +75,8 @@ def convert(
             alone, which is another loss. Defaults to False: refuse them.
         step_length (str or float, optional): The length of the steps of a pruned pass, see
             :class:`~mm_infobatch.InfoBatchHook`. Defaults to None: 'paper', or what the config has.
+        track (bool, optional): Whether to track how often each sample is trained, and the mean and
+            spread of its losses. Defaults to None: True, or what the config has.
 
     Returns:
         Config: The same training with InfoBatch.
@@ -83,7 +86,9 @@ def convert(
         TypeError: If an option has the wrong type.
         ValueError: If an option is out of range, or does not fit this config.
     """
-    options = check_options(prune_ratio, delta, policy, budget, score, per_image, step_length)
+    options = check_options(
+        prune_ratio, delta, policy, budget, score, per_image, step_length, track
+    )
     cfg = copy.deepcopy(cfg)
     for name in ('model', 'train_dataloader', 'train_cfg'):
         if cfg.get(name) is None:
@@ -125,6 +130,8 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
             dataloader['drop_last'] = True
     if options.delta is not None:
         sampler['delta'] = options.delta
+    if options.track is not None:
+        sampler['track'] = options.track
     if options.policy is not None:
         sampler['policy'] = options.policy
     if options.prune_ratio is not None:

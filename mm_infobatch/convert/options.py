@@ -21,6 +21,7 @@ class Options(NamedTuple):
     score: Optional[List[str]]
     per_image: bool
     step_length: Union[None, str, float]
+    track: Optional[bool]
 
 
 def check_options(
@@ -31,6 +32,7 @@ def check_options(
     score: Union[str, Sequence[str], None],
     per_image: bool,
     step_length: Union[None, str, float],
+    track: Optional[bool],
 ) -> Options:
     """Check options without the config.
 
@@ -70,7 +72,9 @@ def check_options(
     names = None if names is None else list(names)
     if step_length is not None:
         require_step_length(step_length)
-    return Options(prune_ratio, delta, policy, budget, names, per_image, step_length)
+    if track is not None:
+        require_bool('track', track, 'track=False')
+    return Options(prune_ratio, delta, policy, budget, names, per_image, step_length, track)
 
 
 def check_policy(policy: Any) -> None:

@@ -51,7 +51,7 @@ class RunningPass:
         earlier: Optional[Tensor] = None,
     ) -> None:
         self._order, self._scores = order, scores
-        shape = shape or BatchShape()
+        self._shape = shape = shape or BatchShape()
         self._rank, self._world_size, self._start = rank, shape.world_size, start
         indices, weights = order.of_rank(start, rank, shape)
         self._indices = indices.numpy()
@@ -121,6 +121,9 @@ class RunningPass:
         # A sample that is repeated at the end has been seen before, so it is left out.
         indices = self._order.indices[self._merged : self.consumed].long()
         self._scores.update(indices, self._gathered[: len(indices)])
+        over = not self._shape.rank_iters(len(self._weights) - self.done)
+        if over and self._scores.tracker is not None:
+            self._scores.tracker.end_pass()
         self._merged, self._merged_at = self.consumed, self.done
         self._earlier = self._gathered = torch.empty(0)
 

@@ -1,13 +1,14 @@
 """The score table: the latest loss of every sample, and how the ranks' losses reach it."""
 
 import math
-from typing import Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import torch
 from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
 from ..arguments import require_count, require_integer, require_share
+from .tracking import SampleTracker
 
 
 class ScoreTable:
@@ -20,9 +21,12 @@ class ScoreTable:
             <https://arxiv.org/abs/2303.04947>`_.
         observer (callable, optional): Is called with the indices (int64 [M]), the finite losses
             (float32 [M]) and N at each update. Defaults to None.
+        track (bool): Whether to track what the losses of each sample were like. Defaults to False.
 
     Attributes:
         values (Tensor): float32 [N] on the CPU, NaN where a sample is unseen.
+        tracker (SampleTracker, optional): How often each sample was trained, and the mean and
+            spread of its losses.
         version (int): Grows with every change, so that a plan can tell whether it is up to date.
 
     Raises:
@@ -35,6 +39,7 @@ class ScoreTable:
         num_samples: int,
         smoothing: float = 0.0,
         observer: Optional[Callable[[Tensor, Tensor, int], None]] = None,
+        track: bool = False,
     ) -> None:
         require_integer('num_samples', num_samples, 'ScoreTable(len(dataset))')
         require_count('num_samples', num_samples)
@@ -47,6 +52,7 @@ class ScoreTable:
         )
         self._observer = observer
         self.values = torch.full((num_samples,), float('nan'))
+        self.tracker = SampleTracker(num_samples) if track else None
         self.version = 0
 
     def __len__(self) -> int:
@@ -94,18 +100,27 @@ class ScoreTable:
             indices, values = indices[finite], values[finite]
         if self._observer is not None:
             self._observer(indices, values, len(self))
+        losses = values
         if self.smoothing:
             old = self.values[indices]
             mixed = self.smoothing * old + (1 - self.smoothing) * values
             values = torch.where(old.isnan(), values, mixed)
         self.values.numpy()[indices.numpy()] = values.numpy()
+        if self.tracker is not None:
+            latest = self.values
+            if self.smoothing:
+                latest = torch.zeros(len(self)).index_copy_(0, indices, losses)
+            self.tracker.update(indices, latest)
         self.version += 1
 
-    def state_dict(self) -> Dict[str, Tensor]:
-        """The state: ``values``, a copy."""
-        return dict(values=self.values.clone())
+    def state_dict(self) -> Dict[str, Any]:
+        """The state, copies: ``values``, and ``tracked`` where there is a tracker."""
+        state: Dict[str, Any] = dict(values=self.values.clone())
+        if self.tracker is not None:
+            state['tracked'] = self.tracker.state_dict()
+        return state
 
-    def load_state_dict(self, state_dict: Dict[str, Tensor]) -> None:
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Take over the scores of a checkpoint.
 
         Args:
@@ -123,6 +138,8 @@ class ScoreTable:
                 'with load_from=CHECKPOINT and resume=False'
             )
         self.values = values.detach().to(device='cpu', dtype=torch.float32, copy=True)
+        if self.tracker is not None:
+            self.tracker.load_state_dict(state_dict.get('tracked'))
         self.version += 1
 
 

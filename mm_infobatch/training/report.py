@@ -12,6 +12,7 @@ from ..passes.order import PassOrder
 from ..passes.schedule import PassSchedule
 from ..policies.thresholds import mean_score
 from ..sampler import InfoBatchSampler
+from .score_histogram import histogram
 
 VERSION = 1
 # How many values of the loss over all data are kept: more than a log line takes the mean of.
@@ -46,7 +47,8 @@ class RunReport:
             ``pruned``, ``pruned_share``, ``annealing``, ``threshold``, ``mean_score``, ``seconds``
             (spent choosing), ``trained`` and ``full`` (samples that the pass has trained so far,
             over all ranks, and that it would have on all data), ``saving`` (of the run so far),
-            ``mean_weight`` (by the policy), ``step_length`` (where it begins, in unpruned steps).
+            ``mean_weight`` (by the policy), ``step_length`` (where it begins, in unpruned steps),
+            ``histogram`` (of the scores that it was planned from, see :func:`histogram`).
         schedule_iterations (int): The iterations of the unpruned run.
         finished (bool): Whether the schedule has been walked to its end.
 
@@ -70,6 +72,7 @@ class RunReport:
             world_size=sampler.shape.world_size,
             batch_size=sampler.shape.batch_size,
             step_length=step_length,
+            track=sampler.scores.tracker is not None,
             **schedule.settings(),
         )
         self._counter = sampler.counter
@@ -105,6 +108,7 @@ class RunReport:
                 'trained': 0,
                 'full': 0,
                 'saving': self._counter.saving,
+                'histogram': histogram(scores),
             }
         )
 
@@ -174,12 +178,17 @@ class RunReport:
         )
 
     def write(self, path: str) -> None:
-        """Write the report as JSON, so that a reader sees the old or the new one, never a part."""
-        content = dict(
-            version=VERSION, settings=self.settings, passes=self.passes, totals=self.totals()
+        """Write the report as JSON, a line a pass, so that a reader sees the old or the new one,
+        never a part."""
+        parts = dict(
+            version=str(VERSION),
+            settings=json.dumps(self.settings, indent=1),
+            passes='[\n' + ',\n'.join(json.dumps(record) for record in self.passes) + '\n]',
+            totals=json.dumps(self.totals(), indent=1),
         )
+        content = ',\n'.join(f'"{key}": {part}' for key, part in parts.items())
         with open(path + '.tmp', 'w') as file:
-            json.dump(content, file, indent=1)
+            file.write(f'{{\n{content}\n}}\n')
         os.replace(path + '.tmp', path)
 
     def try_write(self, path: str) -> Optional[str]:

@@ -6,7 +6,7 @@ trained.
 """
 
 import math
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional
 
 import torch
 from torch import Tensor
@@ -38,9 +38,6 @@ RECORD_NUMBERS = (
     'full',
     'saving',
 )
-# Settings that a resumed run may change, and from when on its own ones hold.
-FROM_NEXT_PASS = ('policy', 'delta')
-AT_ONCE = ('batch_size', 'world_size', 'budget', 'step_length')
 
 
 def _require(true: bool, reason: str) -> None:
@@ -197,6 +194,27 @@ def _check_sampler(sampler: Any) -> None:
         bool((weights.isfinite() & (weights > 0)).all()),
         'sampler.weights holds a weight that is NaN, infinite or not above 0',
     )
+    if 'tracked' in sampler:  # not in an earlier mm_infobatch, nor with track=False
+        _check_tracked(sampler['tracked'], len(scores))
+
+
+def _check_tracked(tracked: Any, num_samples: int) -> None:
+    name = 'sampler.tracked'
+    _require_keys(name, tracked, ('trained', 'mean', 'squares', 'passes'))
+    _require_int(f'{name}.passes', tracked['passes'])
+    trained, mean, squares = (tracked[key] for key in ('trained', 'mean', 'squares'))
+    _require_tensor(f'{name}.trained', trained, torch.int16, num_samples)
+    _require_tensor(f'{name}.mean', mean, torch.float32, num_samples)
+    _require_tensor(f'{name}.squares', squares, torch.float32, num_samples)
+    _require(bool((trained >= 0).all()), f'{name}.trained holds a count below 0')
+    _require(
+        torch.equal(mean.isfinite(), trained > 0) and not bool(mean.isinf().any()),
+        f'{name}.mean is not a number where, and only where, a loss was taken',
+    )
+    _require(
+        bool((squares.isfinite() & (squares >= 0)).all()),
+        f'{name}.squares holds a sum that is NaN, infinite or below 0',
+    )
 
 
 def _check_order(order: Tensor, num_samples: int) -> None:
@@ -251,43 +269,4 @@ def _check_records(records: Any, pass_index: int) -> None:
     _require(
         records[-1]['pass'] == pass_index,
         f'its last record is of pass {records[-1]["pass"]}, but its schedule of pass {pass_index}',
-    )
-
-
-def changed_settings(saved: Any, now: Dict[str, Any]) -> Optional[str]:
-    """What a resumed run does otherwise than the run that wrote the checkpoint.
-
-    Args:
-        saved (dict): The settings in the checkpoint; None in one that an earlier mm_infobatch
-            wrote, of which nothing can be said.
-        now (dict): The settings of this run.
-
-    Returns:
-        str, optional: A line for the log; None where nothing changed.
-    """
-    if not isinstance(saved, dict):
-        return None
-    at_once: Tuple[str, ...] = AT_ONCE
-    if saved.get('pass_length') == now['pass_length']:  # else it follows from the batch size
-        at_once = (*AT_ONCE, 'schedule_iterations')
-    groups: List[str] = []
-    for keys, when in (
-        (FROM_NEXT_PASS, 'from the next pass on'),
-        (at_once, 'at once'),
-        (('seed',), 'not at all: the seed of the checkpoint stays'),
-    ):
-        changed = [
-            f'{key} {saved[key]} -> {now[key]}'
-            for key in keys
-            if key in saved and saved[key] != now[key]
-        ]
-        if changed:
-            groups.append(f'{", ".join(changed)} ({when})')
-    if not groups:
-        return None
-    return (
-        'InfoBatch: this run has other settings than the run of the checkpoint: '
-        + '; '.join(groups)
-        + '. What is still due in the pass of the checkpoint is trained with '
-        'the weights that it was chosen with'
     )

@@ -8,7 +8,8 @@ import pytest
 import toolbox_runs as runs
 import torch
 
-from mm_infobatch.training.state import changed_settings, check_state
+from mm_infobatch.training.changes import changed_settings
+from mm_infobatch.training.state import check_state
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 DELETE = object()
@@ -110,6 +111,36 @@ BROKEN = {
     ),
     'with too few weights': ('sampler.weights', lambda x: x[1:], 'sampler.weights has to be'),
     'with float16 weights': ('sampler.weights', lambda x: x.half(), 'has to be torch.float32'),
+    'with a count below 0': ('sampler.tracked.trained', with_value(3, -1), 'a count below 0'),
+    'with counts of another type': (
+        'sampler.tracked.trained',
+        lambda x: x.int(),
+        'sampler.tracked.trained has to be torch.int16',
+    ),
+    'with too few counts': ('sampler.tracked.trained', lambda x: x[1:], 'has to be torch.int16'),
+    'with a mean that is no number': (
+        'sampler.tracked.mean',
+        with_value(3, math.nan),
+        'mean is not a number where, and only where',
+    ),
+    'with an infinite mean': (
+        'sampler.tracked.mean',
+        with_value(3, math.inf),
+        'mean is not a number where, and only where',
+    ),
+    'with a mean of nothing': (
+        'sampler.tracked',
+        lambda x: dict(x, trained=with_value(3, 0)(x['trained'])),
+        'mean is not a number where, and only where',
+    ),
+    'with squares below 0': (
+        'sampler.tracked.squares',
+        with_value(3, -1.0),
+        'squares holds a sum that is NaN, infinite or below 0',
+    ),
+    'with a part of what is tracked': ('sampler.tracked.passes', DELETE, 'tracked has no passes'),
+    'with passes of text': ('sampler.tracked.passes', '3', "passes='3' is not an integer"),
+    'with nothing tracked': ('sampler.tracked', None, 'tracked is a NoneType, not a dict'),
     'with too few losses': ('losses', lambda x: x[1:], 'losses has to be torch.float32'),
     'with float64 losses': ('losses', lambda x: x.double(), 'losses has to be torch.float32'),
     'with more merged than trained': ('merged', 1000, 'merged=1000 is greater than'),

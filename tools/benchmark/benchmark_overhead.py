@@ -3,6 +3,8 @@
 - ``planning``: one pass's planning (take the losses of the last pass, threshold, draw, shuffle,
   hand out this rank's indices) beside the order of mmengine's ``DefaultSampler``, on rank 0 of 1
   and of 8; with ``--reference`` also beside the planning of the published implementation.
+- ``tracking``: what tracking the losses of each sample adds to the merge and to planning, and the
+  histogram of the scores.
 - ``scaling``: the same for growing datasets, each in a process of its own, with its memory.
 - ``step``: the host time that a training step gains, in real runs of a Runner.
 - ``loss``: a wrapped cross entropy beside the bare one, forward and backward.
@@ -30,8 +32,9 @@ from overhead.efficiency import measure_efficiency, train_demo
 from overhead.loss import loss_peak, measure_loss
 from overhead.planning import load_reference, measure_planning, measure_scaling, measure_size
 from overhead.step import measure_step
+from overhead.tracking import measure_tracking
 
-SECTIONS = ('planning', 'scaling', 'step', 'loss', 'efficiency', 'cuda')
+SECTIONS = ('planning', 'tracking', 'scaling', 'step', 'loss', 'efficiency', 'cuda')
 
 
 def child(arguments: List[str]) -> Dict[str, Any]:
@@ -69,6 +72,7 @@ def measure(args: argparse.Namespace) -> Dict[str, Any]:
     )
     makers: Dict[str, Callable[[], Dict[str, Any]]] = dict(
         planning=lambda: measure_planning(args.num_samples, args.repeats, args.reference),
+        tracking=lambda: measure_tracking(args.num_samples, args.repeats),
         scaling=lambda: measure_scaling(args.sizes, args.repeats),
         step=lambda: measure_step(args.steps),
         loss=lambda: measure_loss(args.shape, args.repeats),

@@ -8,6 +8,7 @@ from typing import List, Tuple
 ROOMS = (
     ('__main__',),
     ('cli',),
+    ('page',),
     ('convert',),
     ('hook', 'loops'),
     ('training',),

@@ -54,6 +54,27 @@ def planning(found: Found) -> Parts:
     return parts
 
 
+def tracking(found: Found) -> Parts:
+    """What planning takes with and without."""
+    row = (
+        '{track}|{merge:ms}|{planning:ms}|{ratio:.2f}|<= 0.6|{ratio:<=0.6}|'
+        '{checkpoint_bytes:.1f} B a sample'
+    )
+    return [
+        f'With and without `track`, for {found["num_samples"]:,} samples on one rank, in processor '
+        'time of the thread:',
+        written(
+            'track|merge|planning with it|ratio to DefaultSampler|bar||sampler in checkpoints',
+            *((row, each) for each in found['rows']),
+        ),
+        Cells().format(
+            'The histogram of the scores takes {histogram:ms}, with which the ratio is '
+            '{ratio_with_histogram:.2f}; `DefaultSampler` takes {default:ms}.',
+            **found,
+        ),
+    ]
+
+
 def scaling(found: Found) -> Parts:
     """Bar 2."""
     row = (
@@ -140,6 +161,7 @@ def cuda(found: Found) -> Parts:
 
 TITLES: Dict[str, Tuple[str, Callable[[Found], Parts]]] = dict(
     planning=('Planning a pass', planning),
+    tracking=('What is tracked', tracking),
     scaling=('From 10^5 to 10^8 samples', scaling),
     step=('In a training step', step),
     cuda=('On a GPU', cuda),

@@ -7,7 +7,7 @@
 - ``cfg``: what the config gave the Runner, but for its tests;
 - ``iterations``, ``samples``, ``seconds`` and ``notes`` of the whole run, ``sessions`` its starts;
 - ``train`` and ``metrics``: the logged scalars, a list a column, 9 digits each;
-- ``infobatch``: what InfoBatchHook wrote, its passes as columns, too;
+- ``infobatch``: what InfoBatchHook wrote, its passes as columns, too, without the histograms;
 - ``losses``, of runs that keep their checkpoints: see ``losses.py``.
 
 ``records/NAME/runs.jsonl`` holds runs of which only the ends were kept, one a line.
@@ -124,7 +124,9 @@ def content_of(work_dir: Path, machine: Dict[str, Any]) -> Dict[str, Any]:
     config = scalars[-1].with_name('config.py')
     infobatch = run.infobatch
     if infobatch is not None:
-        infobatch = dict(infobatch, passes=columns(infobatch['passes']))
+        passes = columns(infobatch['passes'])
+        passes.pop('histogram', None)  # it would be the largest part of the record
+        infobatch = dict(infobatch, passes=passes)
     return dict(
         settings=settings or None,
         starts=starts,

@@ -32,10 +32,13 @@ class Passes:
     Args:
         num_samples (int): N.
         world_size (int): The number of ranks, of which this is rank 0.
+        **kwargs: Further arguments of the sampler.
     """
 
-    def __init__(self, num_samples: int, world_size: int = 1) -> None:
-        self.sampler = InfoBatchSampler(range(num_samples), seed=0, rank=0, world_size=world_size)
+    def __init__(self, num_samples: int, world_size: int = 1, **kwargs: Any) -> None:
+        self.sampler = InfoBatchSampler(
+            range(num_samples), seed=0, rank=0, world_size=world_size, **kwargs
+        )
         self.sampler.set_epoch(0)
         self.running = self.begun()
         self.kept = num_samples
@@ -53,6 +56,11 @@ class Passes:
 
     def __call__(self) -> None:
         """Plan the next pass."""
+        self.merge()
+        self.plan()
+
+    def merge(self) -> None:
+        """Put the losses of the last pass into the score table."""
         world_size = self.sampler.world_size
         with mock.patch.object(
             running_pass_module,
@@ -62,6 +70,9 @@ class Passes:
             ),
         ):
             self.running.merge()
+
+    def plan(self) -> None:
+        """All else."""
         self.sampler.set_epoch(self.sampler.epoch + 1)
         self.running = self.begun()
         hand_out(self.sampler)

@@ -1,0 +1,217 @@
+"""Write a page to look inside runs: numbers, curves, scores, classes, images, all in one file.
+
+It opens in any browser, without a network. The curves need the logs of a work directory alone, of
+any run of MMEngine. What concerns the samples is read from the latest checkpoint of a run with
+InfoBatch, or from the one that is given, and the images through the training dataset of the config
+that MMEngine has written into the work directory. Beside the page, the table of all samples is
+written as CSV and Parquet.
+"""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+from mmengine.config import Config
+
+from ..page import figures, sample_files, write
+from ..page.section import Limits, sample_section
+from . import run_logs
+from .checkpoints import read_checkpoint
+from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
+from .resume import check_complete, latest_checkpoint
+from .run_numbers import against, run_facts
+
+
+def require_libraries(fiftyone: bool) -> None:
+    """Check that the libraries can be imported, which the other subcommands do without.
+
+    Args:
+        fiftyone (bool): Whether FiftyOne is one of them.
+
+    Raises:
+        UsageError: If one cannot.
+    """
+    packages = "plotly jinja2 'pyarrow<26'"  # 26 needs NumPy 2, which torch 2.1 has not
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+        import pyarrow  # noqa: F401
+
+        if fiftyone:
+            packages = 'fiftyone'
+            import fiftyone as _  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            f'a library that inspect needs is missing ({error}): pip install {packages}'
+        ) from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    run_logs.add_arguments(parser)
+    parser.add_argument(
+        '--checkpoint',
+        nargs='+',
+        type=Path,
+        default=[],
+        help='checkpoint of a run, in its work directory; may also stand behind WORK_DIR (default: '
+        'the latest one)',
+    )
+    parser.add_argument(
+        '--config', help='config with the training dataset (default: the one in the work directory)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=ConfigOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config, as in train_dataloader.dataset.data_root=FOLDER',
+    )
+    parser.add_argument(
+        '--out', type=Path, help='file to write (default: inspect.html in the first WORK_DIR)'
+    )
+    parser.add_argument(
+        '--images', type=int, default=36, metavar='N', help='images in a list (default: 36)'
+    )
+    parser.add_argument(
+        '--label-maps',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='label maps that are read for the table of classes (default: 1000)',
+    )
+    parser.add_argument(
+        '--fiftyone', action='store_true', help='also write a dataset of FiftyOne for each run'
+    )
+
+
+def split_paths(args: argparse.Namespace) -> None:
+    """Move the checkpoints among the work directories to ``args.checkpoint``, in place."""
+    files = [path for path in args.work_dirs if path.is_file() or path.suffix == '.pth']
+    args.work_dirs = [path for path in args.work_dirs if path not in files]
+    args.checkpoint = [*files, *args.checkpoint]
+    if not args.work_dirs:
+        raise UsageError('there is no work directory: inspect WORK_DIR [CHECKPOINT]')
+    for path in args.checkpoint:
+        check_checkpoint(str(path))
+        check_complete(str(path))
+
+
+def checkpoint_for(work_dir: Path, args: argparse.Namespace, cfg: Config) -> Optional[Path]:
+    """The checkpoint of a run: the one that is given for it, else the latest.
+
+    Raises:
+        UsageError: If several are given for it.
+    """
+    given = list(args.checkpoint)
+    if len(args.work_dirs) > 1:
+        given = [path for path in given if work_dir.resolve() in path.resolve().parents]
+    if len(given) > 1:
+        raise UsageError(
+            f'{len(given)} checkpoints are given for {str(work_dir)!r}: give one a run'
+        )
+    return given[0] if given else latest_checkpoint(cfg)
+
+
+def check_owners(args: argparse.Namespace) -> None:
+    """Check that each checkpoint lies in a work directory, where there are several.
+
+    Raises:
+        UsageError: If one does not.
+    """
+    folders = {path.resolve() for path in args.work_dirs}
+    for path in args.checkpoint:
+        if len(folders) > 1 and not folders & set(path.resolve().parents):
+            raise UsageError(
+                f'checkpoint {str(path)!r} lies in none of the work directories, so it is not '
+                'known of which run it is: give its work directory alone'
+            )
+
+
+def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Config], str]:
+    """The config of a run, and why there is none."""
+    if args.config is not None:
+        return read_config(args.config, args.cfg_options), ''
+    sessions = sorted(work_dir.glob('*/vis_data/config.py'))
+    dumped = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    if not sessions and not dumped:
+        return None, f'{str(work_dir)!r} has no config. Give the config of the training: --config'
+    try:
+        return read_config(str((sessions or dumped)[-1]), args.cfg_options), ''
+    except UsageError as error:
+        return None, f'{error}. Give the config of the training: --config'
+
+
+def read_state(path: Path) -> Optional[Dict[str, Any]]:
+    """The state of the sampler in a checkpoint; None for a run without InfoBatch.
+
+    Raises:
+        UsageError: If it is not a checkpoint.
+    """
+    try:
+        try:
+            content = read_checkpoint(path, mmap=True)
+        except RuntimeError:  # of the format before torch 1.6
+            content = read_checkpoint(path)
+        state = content.get('infobatch')
+        return None if state is None else state['sampler']
+    except Exception as error:  # of the many ways to be none
+        text = ' '.join(str(error).split())[:300]
+        raise UsageError(f'checkpoint {str(path)!r} cannot be read: {text}') from error
+
+
+def file_name(label: str) -> str:
+    """A label as a part of a file name."""
+    return re.sub(r'[^\w.-]+', '_', label).strip('._') or 'run'
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the page, and the tables of all samples beside it."""
+    require_libraries(args.fiftyone)
+    for option in ('images', 'label_maps'):
+        if getattr(args, option) < 0:
+            raise UsageError(
+                f'--{option.replace("_", "-")} {getattr(args, option)}: has to be 0 or more'
+            )
+    split_paths(args)
+    check_owners(args)
+    out = args.out or args.work_dirs[0] / 'inspect.html'
+    if out.is_dir():
+        raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
+    check_directory(str(out.parent), '--out')
+    runs, labels = run_logs.read_runs(args)
+    facts, sections = [], []
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):
+        cfg, why = find_config(work_dir, args)
+        facts.append(run_facts(run, label, number, work_dir, cfg, args.metric))
+        if number:
+            facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
+        path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
+        state = None if path is None else read_state(path)
+        if state is None:
+            why_none = (
+                f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
+            )
+            facts[-1].notes.append(f'images and scores of samples are missing, as {why_none}')
+        if state is not None or run.infobatch is not None:
+            place = f'{number + 1}_' if len(runs) > 1 else ''
+            stem = out.with_name(f'{out.stem}_{place}{file_name(label)}_samples')
+            limits = Limits(args.images, args.label_maps)
+            sections.append(sample_section(facts[-1], state, cfg, why, stem, limits))
+            sections[-1].source = path.name if path and state is not None else ''
+    text = write.render(facts, sections, figures.curves(facts), time.strftime('%Y-%m-%d %H:%M'))
+    out.write_text(text, encoding='utf-8')
+    print(f'wrote {out} ({len(text) / 1e6:.1f} MB)')
+    for section in sections:
+        for name in section.files:
+            print(f'wrote {out.with_name(name)}')
+        if args.fiftyone and section.files:
+            name = f'infobatch {section.label}'
+            try:
+                count = sample_files.write_fiftyone(out.with_name(section.files[1]), name)
+            except ValueError as error:
+                raise UsageError(f'--fiftyone: {error}') from error
+            print(f'wrote {count:,} samples to the FiftyOne dataset {name!r}')

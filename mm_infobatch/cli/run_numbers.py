@@ -1,0 +1,210 @@
+"""The numbers and curves of a run, as the page of ``inspect`` shows them."""
+
+import datetime
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+from ..page.run_facts import Curve, RunFacts, flat
+from .plot import COLORS, along, smooth
+from .run_logs import Run
+from .sessions import read_session
+from .summarize import duration
+
+LOSS = 'training loss'
+RATE = 'learning rate'
+PRUNED = 'share pruned'
+SCORE = 'threshold and mean score (dotted)'
+
+
+def run_facts(
+    run: Run, label: str, number: int, work_dir: Path, config: Any, metric: Optional[str]
+) -> RunFacts:
+    """What the page shows of a run besides its samples.
+
+    Args:
+        run (Run): The run.
+        label (str): Its name.
+        number (int): Its place among the runs, which gives its color.
+        work_dir (Path): Its work directory.
+        config (Config, optional): Its config.
+        metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
+    """
+    facts = RunFacts(label, COLORS[number] if number < 6 else '#808080')
+    facts.numbers = numbers(run, work_dir, metric)
+    facts.notes = [note for note in run.notes if note != 'not finished']  # which the state says
+    facts.passes = (run.infobatch or {}).get('passes', [])
+    facts.curves = curves(run, metric)
+    facts.settings = {} if config is None else flat(config.to_dict())
+    facts.settings.pop('work_dir', None)
+    return facts
+
+
+def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
+    """The run in numbers: names and texts."""
+    found = {}
+    report = run.infobatch or {}
+    settings, totals = report.get('settings', {}), report.get('totals', {})
+    seconds_left = remaining_seconds(run, work_dir)
+    found['state'] = state_text(work_dir, seconds_left)
+    found['iterations'] = f'{run.iterations:,}'
+    if totals:
+        steps = totals['schedule_iterations']
+        found['iterations'] += f' of a schedule of {steps:,}'
+        full = totals['samples_full']
+        found['samples trained'] = f'{run.samples:,} of {full:,}'
+        found['saving in samples'] = f'{totals["saving"]:.1%}'
+        done = full / max(settings['num_samples'] * steps / settings['pass_length'], 1)
+        if totals['finished']:
+            found['saving in iterations'] = f'{1 - run.iterations / max(steps, 1):.1%}'
+        elif seconds_left is not None:
+            found['schedule done'] = f'{min(done, 1):.1%}'
+    elif run.samples is not None:
+        found['samples trained'] = f'{run.samples:,}'
+    if run.seconds is not None:
+        found['training time'] = duration(run.seconds)
+        if totals and run.samples:
+            saved = (run.seconds - totals['seconds_choosing']) * full / run.samples - run.seconds
+            found['time saved (estimated)'] = duration(max(saved, 0.0))
+    name, steps_of, values = run.metric(metric)
+    if len(values):
+        best = int(values.argmax())
+        found[f'{name}, final'] = f'{values[-1]:.2f}'
+        found[f'{name}, best'] = f'{values[best]:.2f} (at {steps_of[best]:,})'
+    if totals:
+        found['passes'] = f'{totals["passes"]:,}'
+        found['time spent choosing'] = duration(totals['seconds_choosing'])
+        for key in ('policy', 'delta', 'seed', 'num_samples', 'batch_size', 'world_size'):
+            if key in settings:
+                found[key.replace('_', ' ')] = str(settings[key])
+    return found
+
+
+def against(run: Run, first: Run, metric: Optional[str]) -> str:
+    """How a run differs from the first one: samples, iterations, time, and the final metric."""
+    pairs = {
+        'samples': (run.samples, first.samples),
+        'iterations': (run.iterations, first.iterations),
+        'time': (run.seconds, first.seconds),
+    }
+    parts = [
+        f'{name} {ours / theirs - 1:+.1%}'
+        for name, (ours, theirs) in pairs.items()
+        if ours and theirs
+    ]
+    (name, _, ours), (other, _, theirs) = run.metric(metric), first.metric(metric)
+    if name == other and len(ours) and len(theirs):
+        parts.append(f'{name} {ours[-1] - theirs[-1]:+.2f}')
+    return ', '.join(parts)
+
+
+def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
+    """The training time that is left, estimated from the times so far.
+
+    Returns:
+        float, optional: 0 for a finished run; NaN where the logs have no times; None where it is
+        not known how long the run is to be.
+    """
+    if run.infobatch is None:
+        files = sorted(work_dir.glob('*/vis_data/scalars.json'))
+        sessions = [each for each in map(read_session, files) if each.train]
+        planned = sessions[-1].planned
+        if planned is None:
+            return None
+        left = max(planned - run.iterations, 0)
+        return left * per(run.seconds, run.iterations) if left else 0.0
+    settings, totals = run.infobatch['settings'], run.infobatch['totals']
+    if totals['finished']:
+        return 0.0
+    if settings.get('budget') == 'iterations':
+        left = max(totals['schedule_iterations'] - run.iterations, 0)
+        return left * per(run.seconds, run.iterations)
+    passes = totals['schedule_iterations'] / settings['pass_length']
+    samples = remaining_samples(
+        totals['samples_full'] / settings['num_samples'],
+        passes,
+        settings['delta'],
+        settings['num_samples'],
+        pruned_share(run.infobatch['passes']),
+    )
+    return samples * per(run.seconds, run.samples)
+
+
+def per(seconds: Optional[float], count: Optional[int]) -> float:
+    """Seconds for each of what was counted; NaN where either is not known."""
+    return seconds / count if seconds is not None and count else float('nan')
+
+
+def pruned_share(passes: List[Dict[str, Any]]) -> float:
+    """The share that the latest pass with pruning has pruned, 0 if there is none."""
+    shares = [one['pruned_share'] for one in passes if one['pruned']]
+    return shares[-1] if shares else 0.0
+
+
+def remaining_samples(
+    done: float, passes: float, delta: float, num_samples: int, pruned: float
+) -> float:
+    """Samples that are still to be trained.
+
+    Args:
+        done (float): Passes of the schedule that are done.
+        passes (float): Passes of the schedule.
+        delta (float): From this share of the schedule on, nothing is pruned.
+        num_samples (int): N.
+        pruned (float): The share that a pass with pruning prunes.
+    """
+    pruning = max(delta * passes - max(done, 1), 0)  # the first pass prunes nothing
+    return (max(passes - done, 0) - pruned * pruning) * num_samples
+
+
+def state_text(work_dir: Path, seconds_left: Optional[float]) -> str:
+    """Whether a run is finished, and when it will be; times are those of this machine."""
+    if seconds_left is None:
+        return 'its length is not known'
+    if seconds_left == 0:
+        return 'finished'
+    if np.isnan(seconds_left):
+        return 'not finished'
+    newest = max(path.stat().st_mtime for path in work_dir.glob('*/vis_data/scalars.json'))
+    end = datetime.datetime.fromtimestamp(newest + seconds_left)
+    return (
+        f'not finished: {duration(seconds_left)} of training left without validation, expected '
+        f'end {end:%Y-%m-%d %H:%M} if it runs'
+    )
+
+
+def curves(run: Run, metric: Optional[str]) -> List[Curve]:
+    """Loss, metric, learning rate, share pruned, threshold and mean score of a run."""
+    found = []
+
+    def add(panel: str, iterations: Any, values: Any, style: str = 'line') -> None:
+        if len(values):
+            at = np.asarray(iterations, float)
+            positions = {'iterations': at}
+            if run.samples is not None:
+                positions['samples'] = along(run, 'samples', at)
+            if run.seconds is not None:
+                positions['time'] = along(run, 'time', at) / 3600
+            values = np.array([np.nan if each is None else each for each in values], float)
+            found.append(Curve(panel, positions, values, style))
+
+    steps, loss = run.loss()
+    add(LOSS, steps, loss, 'faint')
+    add(LOSS, steps, smooth(loss))
+    name, steps, values = run.metric(metric)
+    add(name, steps, values, 'points' if len(values) <= 40 else 'line')
+    rates = [row for row in run.train if 'lr' in row]
+    add(RATE, [row['iter'] for row in rates], [row['lr'] for row in rates])
+    passes = (run.infobatch or {}).get('passes', [])
+    begins = [one['begin_iter'] for one in passes]
+    if passes:
+        end = begins[-1] + passes[-1]['iterations']
+        shares = [one['pruned_share'] for one in passes]
+        add(PRUNED, [*begins, end], [*shares, shares[-1]], 'steps')
+        thresholds = [one['threshold'] for one in passes]
+        means = [one['mean_score'] for one in passes]
+        add(SCORE, begins, thresholds)
+        if means != thresholds:
+            add(SCORE, begins, means, 'dashed')
+    return found

@@ -1,0 +1,1 @@
+"""The page of ``mm-infobatch inspect``: tables, charts and images of runs, in one file."""

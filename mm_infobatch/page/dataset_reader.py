@@ -1,0 +1,238 @@
+"""Reads annotations, images and label maps of single samples through the dataset of a config."""
+
+import bisect
+import copy
+import warnings
+from typing import Any, Dict, List, Optional, Tuple
+
+import cv2
+import numpy as np
+from mmengine.fileio import get
+from mmengine.registry import DATASETS, DefaultScope
+
+from ..seeding import SeededDataset
+
+Info = Dict[str, Any]
+
+
+def build_dataset(cfg: Any) -> Any:
+    """Build the training dataset of a config, as a Runner would.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        ValueError: If it cannot be built: the config has none, or its data is not there.
+    """
+    config = (cfg.get('train_dataloader') or {}).get('dataset')
+    if config is None:
+        raise ValueError('the config has no train_dataloader.dataset')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
+        try:
+            dataset = DATASETS.build(copy.deepcopy(config))
+            if hasattr(dataset, 'full_init'):
+                dataset.full_init()
+        except Exception as error:  # whatever a user's dataset raises
+            raise ValueError(in_one_line(error)) from error
+    return dataset
+
+
+def in_one_line(error: BaseException) -> str:
+    """The type and the text of an error, on one line and not too long."""
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__}: {text[:300]}' if text else type(error).__name__
+
+
+def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
+    """The dataset inside a wrapper, and the index that a sample has there.
+
+    Known are ``SeededDataset``, the wrappers of MMEngine and both toolboxes, those of PyTorch, and
+    any other with a ``dataset`` of the same length, in which it leaves the order as it is.
+
+    Args:
+        dataset (Dataset): The wrapper.
+        index (int): The index into it.
+
+    Returns:
+        tuple[Dataset, int], optional: None if it wraps no dataset, or it cannot be told which
+        sample is meant.
+    """
+    if hasattr(dataset, 'datasets') and hasattr(dataset, 'cumulative_sizes'):
+        which = bisect.bisect_right(dataset.cumulative_sizes, index)
+        before = dataset.cumulative_sizes[which - 1] if which else 0
+        return dataset.datasets[which], index - before
+    inner: Any = getattr(dataset, 'dataset', None)
+    if isinstance(inner, str) or not (hasattr(inner, '__getitem__') and hasattr(inner, '__len__')):
+        return None
+    if hasattr(dataset, 'indices') and len(dataset.indices) == len(dataset):
+        return inner, int(dataset.indices[index])
+    if isinstance(dataset, SeededDataset) or len(dataset) == len(inner):
+        return inner, index
+    if hasattr(dataset, '_get_ori_dataset_idx'):
+        return inner, int(dataset._get_ori_dataset_idx(index))
+    return None
+
+
+def innermost(dataset: Any, index: int) -> Tuple[Any, int]:
+    """The dataset inside all wrappers that has a sample, and the index of the sample in it."""
+    found = inside(dataset, index)
+    while found is not None:
+        dataset, index = found
+        found = inside(dataset, index)
+    return dataset, index
+
+
+def info_of(dataset: Any, index: int) -> Info:
+    """The annotation of a sample; nothing of it is loaded.
+
+    Raises:
+        ValueError: If no dataset inside the wrappers has ``get_data_info``, or it fails.
+    """
+    if not hasattr(dataset, 'get_data_info'):
+        dataset, index = innermost(dataset, index)
+    if not hasattr(dataset, 'get_data_info'):
+        raise ValueError(f'{type(dataset).__name__} has no get_data_info')
+    try:
+        info = dataset.get_data_info(index)
+        return dict(info)
+    except Exception as error:  # whatever a user's dataset raises
+        raise ValueError(in_one_line(error)) from error
+
+
+def path_of(info: Info) -> str:
+    """The path of the image in an annotation, '' if there is none."""
+    path = info.get('img_path', info.get('filename', ''))
+    return path if isinstance(path, str) else ''
+
+
+def labels_of(info: Info) -> List[int]:
+    """The labels in an annotation for classification; none for a dict of tasks."""
+    label = info.get('gt_label')
+    if label is None or isinstance(label, dict):
+        return []
+    if isinstance(label, int):
+        return [label]
+    return [int(each) for each in np.atleast_1d(np.asarray(label)).ravel()]
+
+
+def class_names(dataset: Any) -> List[str]:
+    """The names of the classes, as the dataset or one inside it has them."""
+    names = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    names = getattr(dataset, 'CLASSES', None) if names is None else names
+    if names is None:
+        within = inside(dataset, 0) if len(dataset) else None
+        return [] if within is None else class_names(within[0])
+    return [names] if isinstance(names, str) else [str(name) for name in names]
+
+
+def palette_of(dataset: Any, num_classes: int) -> np.ndarray:
+    """The colors of the classes in RGB, uint8 [C, 3]; hues in equal steps if it has none."""
+    palette = (getattr(innermost(dataset, 0)[0], 'metainfo', None) or {}).get('palette')
+    if palette is not None and len(palette) >= num_classes and len(palette):
+        return np.array(palette, np.uint8).reshape(-1, 3)
+    steps = np.arange(num_classes)
+    hsv = np.stack([steps * 180 // max(num_classes, 1), 0 * steps + 170, 0 * steps + 230], 1)
+    return cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0]
+
+
+def _loaders(dataset: Any) -> List[Any]:
+    """The transforms that load files, of the pipeline of an innermost dataset."""
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or []
+    return [each for each in transforms if type(each).__name__.startswith('Load')]
+
+
+def _apply(loaders: List[Any], info: Info) -> Info:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        for loader in loaders:
+            loaded = loader(info)
+            info = info if loaded is None else loaded
+    return info
+
+
+def read_label_map(dataset: Any, index: int) -> np.ndarray:
+    """The label map of a sample as it is trained on, before augmentation, int [H, W].
+
+    Raises:
+        ValueError: If the dataset has none, or it cannot be read.
+    """
+    info = info_of(dataset, index)
+    loaders = _loaders(innermost(dataset, index)[0])
+    alone = [each for each in loaders if 'Image' not in type(each).__name__]
+    for chosen in (alone, loaders):  # some need the image
+        try:
+            labels = _apply(chosen, copy.deepcopy(info)).get('gt_seg_map')
+        except Exception as error:  # whatever a user's transform raises
+            if chosen is loaders:
+                raise ValueError(in_one_line(error)) from error
+            continue
+        if labels is not None:
+            return np.asarray(labels)
+    raise ValueError('the pipeline of the dataset loads no label map')
+
+
+def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
+    """The image of a sample before augmentation, RGB uint8 [H, W, 3].
+
+    Args:
+        dataset (Dataset): The outermost dataset.
+        index (int): The index into it.
+        bgr (bool): Whether the model swaps the channels of its input (``to_rgb``): then images
+            that an annotation holds are BGR. Those that a loader reads always are.
+
+    Raises:
+        ValueError: If the dataset gives none.
+    """
+    leaf, inner_index = innermost(dataset, index)
+    try:
+        info = info_of(dataset, index)
+    except ValueError:  # a plain dataset of PyTorch: only whole samples
+        return _image_of_sample(leaf, inner_index, bgr)
+    try:
+        image = info.get('img')
+        if image is None:
+            loaders = [each for each in _loaders(leaf) if 'Annotation' not in type(each).__name__]
+            image, bgr = _apply(loaders, info).get('img'), True
+        if image is None and path_of(info):
+            data = np.frombuffer(get(path_of(info)), np.uint8)
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except Exception as error:  # whatever a user's transform raises
+        raise ValueError(in_one_line(error)) from error
+    if image is None:
+        raise ValueError('the dataset gives no image for this index')
+    return as_rgb(np.asarray(image), bgr)
+
+
+def _image_of_sample(dataset: Any, index: int, bgr: bool) -> np.ndarray:
+    """The image of a sample that the dataset gives whole, after its augmentation."""
+    try:
+        sample = dataset[index]
+        if isinstance(sample, (tuple, list)):
+            sample = {'inputs': sample[0]}
+        image = np.asarray(sample['inputs'])
+    except Exception as error:  # whatever a user's dataset raises
+        raise ValueError(in_one_line(error)) from error
+    return as_rgb(image.transpose(1, 2, 0) if image.ndim == 3 else image, bgr)
+
+
+def as_rgb(image: np.ndarray, bgr: bool = False) -> np.ndarray:
+    """Bring an image to RGB uint8 [H, W, 3].
+
+    Args:
+        image (np.ndarray): [H, W] or [H, W, C]. Values that are not uint8 are stretched from their
+            range to 0..255. Of four channels or more, the first three are taken.
+        bgr (bool): Whether the channels are in the order of OpenCV. Defaults to False.
+
+    Raises:
+        ValueError: If it has another shape.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or 0 in image.shape:
+        raise ValueError(f'an array of shape {image.shape} is no image')
+    image = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
+    if image.dtype != np.uint8:
+        values = np.nan_to_num(image.astype(np.float64))
+        low, high = values.min(), values.max()
+        image = ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    return np.ascontiguousarray(image[..., ::-1] if bgr else image)

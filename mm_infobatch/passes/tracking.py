@@ -1,0 +1,118 @@
+"""How often each sample was trained, and the mean and spread of its losses."""
+
+from typing import Any, Dict, Optional
+
+import torch
+from torch import Tensor
+
+# The largest count: losses beyond it are left out, so that count, mean and spread stay.
+MOST = torch.iinfo(torch.int16).max
+# Samples at a time, so that what is computed of them stays in the cache.
+BLOCK = 1 << 15
+LARGEST = torch.finfo(torch.float32).max
+
+
+class SampleTracker:
+    """What the losses of each sample were like over the passes, in 10 bytes a sample.
+
+    Mean and spread of a sample's losses are the axes of the maps of `dataset cartography
+    <https://arxiv.org/abs/2009.10795>`_, there of the probability of the label. They are updated by
+    Welford's method when the ranks' losses enter the score table, once a pass: a training step does
+    nothing for them, and every rank has the same. They are stored as float32, which after 300
+    losses has cost a few units in the sixth digit.
+
+    Args:
+        num_samples (int): N, the length of the (outermost) dataset.
+
+    Attributes:
+        trained (Tensor): int16 [N] on the CPU, how many finite losses of each sample were taken, at
+            most :data:`MOST`.
+        passes (int): How many passes were trained to their end.
+    """
+
+    def __init__(self, num_samples: int) -> None:
+        self.trained = torch.zeros(num_samples, dtype=torch.int16)
+        self.passes = 0
+        self._mean = torch.zeros(num_samples)  # 0 where unseen
+        self._squares = torch.zeros(num_samples)
+
+    def __len__(self) -> int:
+        return len(self.trained)
+
+    def update(self, indices: Tensor, losses: Tensor) -> None:
+        """Take the losses of some samples. A sample that is named more than once is counted once.
+
+        Args:
+            indices (Tensor): int64 [M], each in [0, N).
+            losses (Tensor): float32 [N], whose values at the indices are their losses, and finite.
+        """
+        # Random accesses to one byte a sample; all else is done in the order of the dataset.
+        taken = torch.zeros(len(self), dtype=torch.uint8)
+        taken.numpy()[indices.numpy()] = 1
+        if int(self.trained.max()) == MOST:
+            taken &= self.trained < MOST
+        everything = (taken, losses, self.trained, self._mean, self._squares)
+        for new, loss, trained, mean, squares in zip(*(one.split(BLOCK) for one in everything)):
+            trained += new
+            difference = loss - mean
+            # 0 where there is no new loss, NaN or not: all bits times 0, without a branch.
+            difference.view(torch.int32).mul_(new)
+            difference.clamp_(-LARGEST, LARGEST)
+            step = difference / trained.clamp(min=1)
+            mean += step
+            squares.addcmul_(difference, difference - step).clamp_(max=LARGEST)
+
+    def end_pass(self) -> None:
+        """Count a pass that was trained to its end."""
+        self.passes += 1
+
+    @property
+    def mean(self) -> Tensor:
+        """Tensor: float32 [N], the mean of each sample's losses; NaN where unseen."""
+        return torch.where(self.trained > 0, self._mean, float('nan'))
+
+    def spread(self) -> Tensor:
+        """The standard deviation of each sample's losses around their mean.
+
+        Returns:
+            Tensor: float32 [N]; 0 after one loss, NaN where unseen.
+        """
+        return (self._squares / self.trained).sqrt_()
+
+    def skipped(self) -> Tensor:
+        """In how many passes each sample had no part.
+
+        A pass in which its loss was not finite, or in which ``drop_last`` left it out, counts too.
+
+        Returns:
+            Tensor: int32 [N].
+        """
+        return (self.passes - self.trained.int()).clamp_(min=0)
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The state, copies.
+
+        Returns:
+            dict: ``trained`` (int16 [N]), ``mean`` (float32 [N], NaN where unseen), ``squares``
+            (float32 [N], the sum of squared differences from the mean) and ``passes`` (int).
+        """
+        return dict(
+            trained=self.trained.clone(),
+            mean=self.mean,
+            squares=self._squares.clone(),
+            passes=self.passes,
+        )
+
+    def load_state_dict(self, state_dict: Optional[Dict[str, Any]]) -> None:
+        """Continue from a checkpoint.
+
+        Args:
+            state_dict (dict, optional): What :meth:`state_dict` returned, of as many samples. None
+                begins anew: an earlier mm_infobatch kept no such state, nor did ``track=False``.
+        """
+        if state_dict is None:
+            state_dict = SampleTracker(len(self)).state_dict()
+        self.trained = state_dict['trained'].cpu().clone()
+        self._mean = state_dict['mean'].cpu().nan_to_num(0.0)
+        self._squares = state_dict['squares'].cpu().clone()
+        self.passes = int(state_dict['passes'])

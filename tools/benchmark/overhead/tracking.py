@@ -1,0 +1,59 @@
+"""What it costs to track the losses of each sample, and the histogram of the scores."""
+
+import io
+import statistics
+import time
+from typing import Any, Callable, Dict, List
+
+import torch
+
+from mm_infobatch.training.score_histogram import histogram
+
+from .clocks import seconds_of
+from .planning import Passes, default_order
+
+
+def bytes_of(state: Any) -> int:
+    """The bytes that a state takes in a file."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.tell()
+
+
+def measure_tracking(num_samples: int, repeats: int) -> Dict[str, Any]:
+    """Times of the training thread, in s, of the parts of a pass's planning, in turns."""
+    passes = {
+        name: Passes(num_samples, track=track) for name, track in (('on', True), ('off', False))
+    }
+    functions: Dict[str, Callable[[], Any]] = dict(default=default_order(num_samples, 1))
+    for name, each in passes.items():
+        functions[f'merge {name}'], functions[f'plan {name}'] = each.merge, each.plan
+    functions['histogram'] = lambda: histogram(passes['on'].sampler.scores.values)
+    times: Dict[str, List[float]] = {name: [] for name in functions}
+    for turn in range(repeats + 1):
+        for name, function in functions.items():
+            seconds = seconds_of(function, time.thread_time)
+            if turn:
+                times[name].append(seconds)
+        for each in passes.values():
+            each.done()
+    found = {name: statistics.median(all_of_it) for name, all_of_it in times.items()}
+    rows: List[Dict[str, Any]] = []
+    for name, each in passes.items():
+        merge, planning = found[f'merge {name}'], found[f'merge {name}'] + found[f'plan {name}']
+        rows.append(
+            dict(
+                track=name,
+                merge=merge,
+                planning=planning,
+                ratio=planning / found['default'],
+                checkpoint_bytes=bytes_of(each.sampler.state_dict()) / num_samples,
+            )
+        )
+    return dict(
+        num_samples=num_samples,
+        rows=rows,
+        default=found['default'],
+        histogram=found['histogram'],
+        ratio_with_histogram=(rows[0]['planning'] + found['histogram']) / found['default'],
+    )

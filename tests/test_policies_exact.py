@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policies import BIASED, LENGTH, NORMALIZED, UNBIASED, all_weights, seeded, skewed
 
 from mm_infobatch.policies import TargetSaving
-from mm_infobatch.policies.target_saving import gradient_norms, keep_probabilities
+from mm_infobatch.policies.importance import gradient_norms, keep_probabilities
 
 NAN = float('nan')
 PLANS = 3000

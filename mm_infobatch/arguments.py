@@ -38,6 +38,21 @@ def require_integer(name: str, value: Any, line: str) -> None:
         raise TypeError(f'{name} has to be an integer, but is {value!r}; write {line}')
 
 
+def require_rank(rank: Any, world_size: Any) -> None:
+    """Check that a sampler's rank is one of its processes.
+
+    Raises:
+        TypeError: If one of the two is not an integer.
+        ValueError: If there is no such rank.
+    """
+    for name, value in (('rank', rank), ('world_size', world_size)):
+        require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
+    if not 0 <= rank < world_size:
+        raise ValueError(
+            f'rank={rank} is none of the {world_size} ranks 0 to {world_size - 1} of world_size'
+        )
+
+
 def require_bool(name: str, value: Any, line: str) -> None:
     """Check that a value is True or False. A string such as 'False' would count as true.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from . import arguments
+from .passes.batch_scores import check_same_kind, require_batch_score
 from .passes.batch_shape import BatchShape
 from .passes.order import PassOrder, as_integers, policy_generator, shuffled, spread_evenly
 from .passes.planner import Planner
@@ -52,6 +53,10 @@ class InfoBatchSampler(Sampler[int]):
             1 are the same for every policy that keeps samples without a score. Defaults to 0.
         score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
             Defaults to 0: the latest loss.
+        batch_score (str, optional): ``'mean'`` for the mean loss of the batch as the score of each
+            of its samples, with ``score_smoothing=0.9`` the Batch Loss Score; ``'excess'`` for the
+            loss minus that mean; see :mod:`~mm_infobatch.passes.batch_scores`. Defaults to None:
+            the loss of the sample, or what the policy needs.
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
             mean evenly over the batches of each rank. Defaults to False.
 
@@ -79,6 +84,7 @@ class InfoBatchSampler(Sampler[int]):
         warmup_passes: int = 0,
         score_smoothing: float = 0.0,
         stratify: bool = False,
+        batch_score: Optional[str] = None,
     ) -> None:
         arguments.require_dataset(dataset)
         delta = arguments.require_share(
@@ -97,14 +103,7 @@ class InfoBatchSampler(Sampler[int]):
         dist_rank, dist_world_size = get_dist_info()
         self.rank = dist_rank if rank is None else rank
         self.world_size = dist_world_size if world_size is None else world_size
-        for name, value in (('rank', self.rank), ('world_size', self.world_size)):
-            line = f"sampler=dict(type='InfoBatchSampler') without {name}"
-            arguments.require_integer(name, value, line)
-        if not 0 <= self.rank < self.world_size:
-            raise ValueError(
-                f'rank={self.rank} is none of the {self.world_size} ranks '
-                f'0 to {self.world_size - 1} of world_size'
-            )
+        arguments.require_rank(self.rank, self.world_size)
         self.dataset = dataset
         self.delta = delta
         self.num_passes = num_passes
@@ -116,6 +115,7 @@ class InfoBatchSampler(Sampler[int]):
         self._planner = Planner(policy, len(dataset), warmup_passes)
         self._planner.shape = BatchShape(world_size=self.world_size)
         self.policy, self.counter = self._planner.policy, self._planner.counter
+        self.batch_score = require_batch_score(batch_score, self.policy)
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer)
         self.epoch = 0
         # Where the run stands; alone, a schedule of one step a pass, if the passes are known.
@@ -247,8 +247,8 @@ class InfoBatchSampler(Sampler[int]):
         Returns:
             dict: ``epoch``, ``seed``, ``consumed``, ``samples_trained`` and ``samples_skipped``
             (in the passes before), ``threshold``, ``scores`` (float32 [N]), ``order`` (int32, or
-            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]), and ``policy`` where
-            the policy has a state.
+            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]); ``batch_score`` where
+            it is set, and ``policy`` where the policy has a state.
         """
         order = self.order
         trained, skipped = self.counter.before(self.epoch)
@@ -263,6 +263,8 @@ class InfoBatchSampler(Sampler[int]):
             order=order.indices.clone(),
             weights=order.weights if order.uniform else order.weights.clone(),
         )
+        if self.batch_score is not None:
+            state['batch_score'] = self.batch_score
         if hasattr(self.policy, 'state_dict'):
             state['policy'] = self.policy.state_dict()
         return state
@@ -274,8 +276,9 @@ class InfoBatchSampler(Sampler[int]):
             state_dict (dict): What :meth:`state_dict` returned.
 
         Raises:
-            ValueError: If it belongs to a dataset of another length.
+            ValueError: If it belongs to a dataset of another length, or has scores of another kind.
         """
+        check_same_kind(state_dict.get('batch_score'), self.batch_score)
         self.scores.load_state_dict(dict(values=state_dict['scores']))
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
         if 'policy' in state_dict and hasattr(self.policy, 'load_state_dict'):
@@ -288,7 +291,7 @@ class InfoBatchSampler(Sampler[int]):
         )
         trained, skipped = (int(state_dict[f'samples_{key}']) for key in ('trained', 'skipped'))
         self.counter.count(self.epoch - 1, trained, trained + skipped)
-        self._planner.count(self.epoch, self._order.kept)
+        self._planner.resume(self.epoch, self._order.kept)
         if self._schedule is not None and not self._in_run:
             self._schedule.skip_to(self.epoch, self.epoch)
         self._planned_from = self.scores.version

@@ -108,13 +108,17 @@ def test_a_saving_out_of_reach_is_refused_when_training_starts(cls_data, tmp_pat
     assert recorder.rows == []
 
 
-@pytest.mark.default_cases('TargetSaving')
+@pytest.mark.default_cases('TargetSaving', 'RePB')
 @pytest.mark.parametrize(
     'policy',
     [
         dict(type='UCB', prune_ratio=0.4),
         dict(type='TargetSaving', saving=0.3),
         dict(type='EpsilonGreedy', prune_ratio=0.4),
+        dict(type='RePB', prune_ratio=0.5),
+        dict(type='SeTa', window_scale=0.6, delta=0.7),
+        dict(type='KAKURENBO', hidden=0.4, confidence=0.51, milestones=[0.4]),
+        dict(type='IES', threshold=10.0, prune_ratio=0.5),
     ],
     ids=lambda policy: policy['type'],
 )

@@ -259,8 +259,9 @@ def test_the_document_names_every_policy_and_every_switch():
         for name, kind in PRUNING_POLICIES.module_dict.items()
         if kind.__module__.startswith('mm_infobatch')
     ]
-    assert len(policies) == 8
-    for word in [*policies, 'warmup_passes', 'score_smoothing', 'stratify', 'delta', 'rescale']:
+    assert len(policies) == 13
+    switches = ['warmup_passes', 'score_smoothing', 'batch_score', 'stratify', 'delta', 'rescale']
+    for word in [*policies, *switches]:
         assert f'`{word}' in document, word
 
 

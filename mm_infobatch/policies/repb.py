@@ -83,7 +83,9 @@ class RePB:
         weights = torch.ones_like(weights)
         if self._skipped is not None:
             passes = self._passes + 1
-            weights = passes / (passes - self._skipped[indices]).float()
+            trained = (passes - self._skipped[indices]).numpy()
+            # PyTorch multiplies by 1/n, and 49 * (1/49) is not 1.
+            weights = torch.from_numpy((passes / trained).astype(np.float32))
         threshold = None if bool(scores.isnan().all()) else 0.0
         return Plan(indices, weigh(weights, self.rescale), len(scores), threshold)
 

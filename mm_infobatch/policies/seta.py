@@ -38,7 +38,8 @@ def group_bounds(values: np.ndarray, num_groups: int) -> np.ndarray:
         # In float32, rounded up: a float64 array would have every value converted in each round.
         edges = (centres[1:] + centres[:-1]) / 2
         limits = edges.astype(np.float32)
-        limits = np.where(limits < edges, np.nextafter(limits, np.float32(np.inf)), limits)
+        low = limits < edges
+        limits[low] = np.nextafter(limits[low], np.float32(np.inf))
         new = np.concatenate([[0], np.searchsorted(values, limits)])
         if starts is not None and np.array_equal(new, starts):
             break

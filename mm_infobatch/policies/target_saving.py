@@ -86,7 +86,8 @@ class TargetSaving:
     @property
     def least_kept(self) -> float:
         """float: The smallest share of the samples that a pass keeps."""
-        return 1 - (1 if self.quantile is None else self.quantile) * (1 - 1 / self.max_weight)
+        share = 1.0 if self.quantile is None else self.quantile
+        return 1 - share + share / self.max_weight
 
     def begin_run(self, run: Run) -> None:
         """Check that the run can save that much.

@@ -24,8 +24,8 @@ from mm_infobatch.policies import (
 class HalfSettled(IES):
     """Every other sample has settled, whatever its losses."""
 
-    def settled(self, num_samples):
-        return torch.arange(num_samples) % 2 == 0
+    def changes(self, num_samples):
+        return (torch.arange(num_samples) % 2).float()
 
 
 class OfOneBatch(RePB):

@@ -300,7 +300,7 @@ def test_ies_finds_what_its_paper_calls_mastered():
             second = [a - 2 * b + c for a, b, c in zip(history, history[1:], history[2:])]
             if len(second) >= 3 and sum(map(abs, second[-3:])) / 3 < 0.02:
                 mastered.add(index)
-        assert set(policy.settled(length).nonzero().squeeze(1).tolist()) == mastered
+        assert set((policy.changes(length) < 0.02).nonzero().squeeze(1).tolist()) == mastered
         plan = policy.plan(torch.rand(length), seeded(step))
         assert set(range(length)) - kept_by(plan) <= mastered
         assert plan.pruned == math.floor(len(mastered) * 0.5)
@@ -315,7 +315,8 @@ def test_ies_by_hand():
     for each in torch.tensor(losses, dtype=torch.float32).t():
         seen = (~each.isnan()).nonzero().squeeze(1)
         policy.observe(seen, each[seen], 4)
-    assert policy.settled(4).tolist() == [True, True, False, False]
+    assert (policy.changes(4) < 0.1).tolist() == [True, True, False, False]
+    assert policy.changes(4).tolist()[2] == pytest.approx(1 / 3)  # differences of 1, 0 and 0
     weights = [all_weights(policy.plan(torch.zeros(4), seeded(seed))) for seed in range(20)]
     assert {tuple(each.tolist()) for each in weights} == {(1, 0, 1, 1), (0, 1, 1, 1)}
     policy.rescale = True

@@ -89,12 +89,11 @@ class IES:
         older = self._losses[indices, :-1]
         self._losses[indices] = torch.cat([losses[:, None], older], dim=1)
 
-    def settled(self, num_samples: int) -> Tensor:
-        """Which samples have settled, bool [N]."""
+    def changes(self, num_samples: int) -> Tensor:
+        """The mean size of the last three second differences, float32 [N]; NaN of fewer losses."""
         if self._losses is None:
-            return torch.zeros(num_samples, dtype=torch.bool)
-        changes = self._losses.diff(n=2, dim=1).abs_()
-        return changes.mean(1) < self.threshold  # not if one of them is NaN
+            return torch.full((num_samples,), math.nan)
+        return self._losses.diff(n=2, dim=1).abs_().mean(1)
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
         """Choose the samples of a pass.
@@ -107,7 +106,7 @@ class IES:
             Plan: The kept samples and their weights.
         """
         require_scores(scores, generator)
-        marked = self.settled(len(scores)) & ~scores.isnan()
+        marked = (self.changes(len(scores)) < self.threshold) & ~scores.isnan()
         indices, weights = prune_at_random(marked, self.prune_ratio, generator)
         return Plan(indices, weigh(weights, self.rescale), len(scores))
 

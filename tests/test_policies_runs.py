@@ -131,7 +131,7 @@ def test_a_run_resumed_in_mid_pass_or_at_its_end_goes_on_bit_for_bit(cls_data, t
     )
     whole = runs.train(runs.checkpoints_every(cfg, 1))
     ends = np.cumsum([len(lrs) for lrs in whole.by_pass('lr')]).tolist()
-    assert ends[2] - ends[1] < ends[0]
+    assert np.diff(ends).min() < ends[0]  # some pass is pruned; IES begins with the sixth
     for done in (ends[1] + 2, ends[2], ends[3] + 1):
         again = runs.resumed(cfg, tmp_path / 'whole' / f'iter_{done}.pth', tmp_path / str(done))
         taken_up = runs.train(again)

@@ -100,6 +100,13 @@ def test_repb_by_hand():
     assert seen == {0: 1, 1: 1, 2: 1.5, 3: 1}  # the third pass; of the three, two trained it
 
 
+def test_repb_never_skips_a_sample_at_the_mean_of_its_batch():
+    scores = torch.tensor([0.0, 0.0, -1.0, -1.0, 0.0])
+    kept = [kept_by(RePB(0.9).plan(scores, seeded(seed))) for seed in range(30)]
+    assert all({0, 1, 4} < each for each in kept)
+    assert set.union(*kept) == set(range(5))  # either of the others, but with 2 * 0.5^30
+
+
 def test_over_the_run_the_weights_of_repb_come_near_the_number_of_passes():
     """Not so in each pass: there, a sample below the mean is worth less, and the others more."""
     policy, scores = RePB(0.5), torch.cat([torch.full((2000,), -1.0), torch.ones(2000)])
@@ -196,9 +203,12 @@ def test_groups_by_hand(values, num_groups, bounds):
 
 
 def test_neighbouring_float32_are_told_apart():
+    """Their middle is no float32: it is rounded to the lower one, or to the higher one."""
     low = np.float32(0.7)
-    values = np.array([low, low, np.nextafter(low, np.float32(1))])
-    assert group_bounds(values, 2).tolist() == values[1:].tolist()
+    for _ in range(2):
+        high = np.nextafter(low, np.float32(1))
+        assert group_bounds(np.array([low, low, high]), 2).tolist() == [low, high]
+        low = high
 
 
 CLUSTERS = torch.tensor([0.0, 0.1, 2.0, 2.1, 4.0, 4.1, 6.0, 6.1, 8.0, 8.1])

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from . import arguments
+from .passes.batch_scores import check_same_kind, require_batch_score
 from .passes.batch_shape import BatchShape
 from .passes.order import PassOrder, as_integers, policy_generator, shuffled, spread_evenly
 from .passes.planner import Planner
@@ -46,17 +47,17 @@ class InfoBatchSampler(Sampler[int]):
         shuffle (bool): Whether to shuffle each pass. Defaults to True.
         seed (int, optional): The seed, one for all ranks. Defaults to None: drawn by rank 0.
         rank (int, optional): This process. Defaults to None: that of ``torch.distributed``.
-        world_size (int, optional): The number of processes. Defaults to None: that of
-            ``torch.distributed``.
+        world_size (int, optional): The number of processes. Defaults to None, likewise.
         warmup_passes (int): The first passes, which prune nothing with any policy. 0 and
             1 are the same for every policy that keeps samples without a score. Defaults to 0.
         score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
             Defaults to 0: the latest loss.
+        batch_score (str, optional): ``'mean'`` or ``'excess'``: scores that depend on the batch, see
+            :mod:`~mm_infobatch.passes.batch_scores`. Defaults to None: what the policy needs.
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
             mean evenly over the batches of each rank. Defaults to False.
         track (bool): Whether to track how often each sample is trained, and the mean and spread of
-            its losses, in 10 bytes a sample: ``scores.tracker``, and ``tracked`` in checkpoints. It
-            changes nothing that is trained. Defaults to True.
+            what enters its score, in 10 bytes a sample: ``scores.tracker``. Defaults to True.
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
@@ -82,6 +83,7 @@ class InfoBatchSampler(Sampler[int]):
         warmup_passes: int = 0,
         score_smoothing: float = 0.0,
         stratify: bool = False,
+        batch_score: Optional[str] = None,
         track: bool = True,
     ) -> None:
         arguments.require_dataset(dataset)
@@ -113,6 +115,7 @@ class InfoBatchSampler(Sampler[int]):
         self._planner = Planner(policy, len(dataset), warmup_passes)
         self._planner.shape = BatchShape(world_size=self.world_size)
         self.policy, self.counter = self._planner.policy, self._planner.counter
+        self.batch_score = require_batch_score(batch_score, self.policy)
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer, track)
         self.epoch = 0
         # Where the run stands; alone, a schedule of one step a pass, if the passes are known.
@@ -244,8 +247,8 @@ class InfoBatchSampler(Sampler[int]):
         Returns:
             dict: ``epoch``, ``seed``, ``consumed``, ``samples_trained`` and ``samples_skipped``
             (in the passes before), ``threshold``, ``scores`` (float32 [N]), ``order`` (int32, or
-            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]), ``tracked`` unless
-            ``track=False``, and ``policy`` where the policy has a state.
+            int64 for 2**31 samples and more, [K]), ``weights`` (float32 [K]); ``tracked``,
+            ``batch_score`` and ``policy`` where there are any.
         """
         order = self.order
         trained, skipped = self.counter.before(self.epoch)
@@ -262,6 +265,8 @@ class InfoBatchSampler(Sampler[int]):
             weights=order.weights if order.uniform else order.weights.clone(),
             **scores,
         )
+        if self.batch_score:
+            state['batch_score'] = self.batch_score
         if hasattr(self.policy, 'state_dict'):
             state['policy'] = self.policy.state_dict()
         return state
@@ -273,8 +278,9 @@ class InfoBatchSampler(Sampler[int]):
             state_dict (dict): What :meth:`state_dict` returned.
 
         Raises:
-            ValueError: If it belongs to a dataset of another length.
+            ValueError: If it belongs to a dataset of another length, or has scores of another kind.
         """
+        check_same_kind(state_dict.get('batch_score'), self.batch_score)
         self.scores.load_state_dict(dict(state_dict, values=state_dict['scores']))
         self.epoch, self.seed = int(state_dict['epoch']), int(state_dict['seed'])
         if 'policy' in state_dict and hasattr(self.policy, 'load_state_dict'):
@@ -287,7 +293,7 @@ class InfoBatchSampler(Sampler[int]):
         )
         trained, skipped = (int(state_dict[f'samples_{key}']) for key in ('trained', 'skipped'))
         self.counter.count(self.epoch - 1, trained, trained + skipped)
-        self._planner.count(self.epoch, self._order.kept)
+        self._planner.resume(self.epoch, self._order.kept)
         if self._schedule is not None and not self._in_run:
             self._schedule.skip_to(self.epoch, self.epoch)
         self._planned_from = self.scores.version

@@ -5,15 +5,42 @@ import torch
 from torch import nn
 
 from mm_infobatch.policies import (
+    IES,
+    KAKURENBO,
     UCB,
     EpsilonGreedy,
     FromFile,
+    OrderDP,
     QuantilePruning,
     RandomPruning,
+    RePB,
+    SeTa,
     SoftPruning,
     StaticRandom,
     TargetSaving,
 )
+
+
+class HalfSettled(IES):
+    """Every other sample has settled, whatever its losses."""
+
+    def changes(self, num_samples):
+        return (torch.arange(num_samples) % 2).float()
+
+
+class OfOneBatch(RePB):
+    """All samples were trained in one batch; a third of them was skipped before."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.begin_pass(None)
+        self.begin_pass(StaticRandom(2 / 3).plan(torch.zeros(LENGTH), seeded()))
+
+    def plan(self, scores, generator):
+        if torch.is_tensor(scores) and scores.dtype == torch.float32:
+            scores = scores - scores.nanmean()
+        return super().plan(scores, generator)
+
 
 UNBIASED = {
     'SoftPruning': lambda: SoftPruning(0.5),
@@ -23,8 +50,10 @@ UNBIASED = {
     'QuantilePruning': lambda: QuantilePruning(),
     'TargetSaving': lambda: TargetSaving(0.5),
     'TargetSaving, small': lambda: TargetSaving(0.2, max_weight=2),
+    'TargetSaving, quantile': lambda: TargetSaving(0.4, quantile=0.8),
     'RandomPruning, rescale': lambda: RandomPruning(0.4, rescale=True),
     'EpsilonGreedy, rescale': lambda: EpsilonGreedy(0.4, epsilon=0.3, rescale=True),
+    'IES, rescale': lambda: HalfSettled(prune_ratio=0.6, rescale=True),
 }
 BIASED = {
     'SoftPruning, no rescale': lambda: SoftPruning(0.5, rescale=False),
@@ -34,6 +63,13 @@ BIASED = {
     'EpsilonGreedy': lambda: EpsilonGreedy(0.4),
     'UCB': lambda: observed(UCB(0.4)),
     'UCB, rescale': lambda: observed(UCB(0.4, rescale=True)),
+    'RePB': lambda: OfOneBatch(0.5),
+    'RePB, no rescale': lambda: OfOneBatch(0.5, rescale=False),
+    'OrderDP': lambda: OrderDP(),
+    'OrderDP, rescale': lambda: OrderDP(0.6, 0.7, rescale=True),
+    'SeTa': lambda: SeTa(0.2),
+    'KAKURENBO': lambda: KAKURENBO(0.4),
+    'IES': lambda: HalfSettled(prune_ratio=0.6),
     'StaticRandom': lambda: StaticRandom(0.6),
     'StaticRandom, rescale': lambda: StaticRandom(0.6, rescale=True),
 }
@@ -41,6 +77,8 @@ NORMALIZED = {
     'SoftPruning': lambda: SoftPruning(0.5, rescale='normalized'),
     'QuantilePruning': lambda: QuantilePruning(rescale='normalized'),
     'TargetSaving': lambda: TargetSaving(0.5, rescale='normalized'),
+    'TargetSaving, quantile': lambda: TargetSaving(0.4, quantile=0.8, rescale='normalized'),
+    'IES': lambda: HalfSettled(prune_ratio=0.6, rescale='normalized'),
 }
 
 

@@ -74,7 +74,7 @@ def running_pass(sampler, **kwargs):
         sampler.rank,
         sampler.shape,
         sampler.start,
-        **kwargs,
+        **{'batch_score': sampler.batch_score, **kwargs},
     )
 
 

@@ -18,7 +18,7 @@ from mm_infobatch.policies import (
     StaticRandom,
 )
 from mm_infobatch.policies.drawing import draw_subset, keep_highest, keep_in_groups
-from mm_infobatch.policies.target_saving import group_levels, levels_of, round_to_sum, value_of
+from mm_infobatch.policies.importance import group_levels, levels_of, round_to_sum, value_of
 from mm_infobatch.policies.thresholds import quantile_scores
 
 # A pass over all data takes 10 steps and trains 100 samples.

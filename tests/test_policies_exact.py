@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from policies import BIASED, LENGTH, NORMALIZED, UNBIASED, all_weights, seeded, skewed
 
 from mm_infobatch.policies import TargetSaving
-from mm_infobatch.policies.target_saving import gradient_norms, keep_probabilities
+from mm_infobatch.policies.importance import gradient_norms, keep_probabilities
 
 NAN = float('nan')
 PLANS = 3000
@@ -101,7 +101,7 @@ def test_a_plan_is_a_function_of_scores_and_generator(name):
     assert torch.equal(first.indices, second.indices)
     assert torch.equal(first.weights, second.weights)
     assert torch.equal(scores, before)
-    fixed = name.startswith(('UCB', 'Static'))
+    fixed = name.startswith(('UCB', 'Static', 'KAKURENBO'))
     assert torch.equal(first.indices, other.indices) is fixed  # control
 
 
@@ -178,7 +178,10 @@ NUMBERS = st.one_of(
 )
 
 
-@pytest.mark.parametrize('name', [*UNBIASED, 'EpsilonGreedy', 'RandomPruning'])
+ANY = [*UNBIASED, 'EpsilonGreedy', 'RandomPruning', 'OrderDP', 'SeTa', 'KAKURENBO']
+
+
+@pytest.mark.parametrize('name', ANY)
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(values=st.lists(NUMBERS, min_size=1, max_size=60), repeat=st.integers(1, 5))
 def test_any_scores_make_a_plan(name, values, repeat):
@@ -190,7 +193,7 @@ def test_any_scores_make_a_plan(name, values, repeat):
     if name in UNBIASED:
         assert float(weights.sum()) == pytest.approx(len(scores), rel=1e-6)
     if name.startswith('TargetSaving') and not scores.isnan().any():
-        saving, largest = (0.5, 5) if name == 'TargetSaving' else (0.2, 2)
+        saving, largest = {'': (0.5, 5), ', small': (0.2, 2), ', quantile': (0.4, 5)}[name[12:]]
         assert float(weights.max()) <= largest * (1 + 1e-6)
         # Exact, but for what rounding up in each of its groups of 4 * max_weight or more costs.
         assert 0 <= plan.kept - round(len(scores) * (1 - saving)) <= len(scores) / 20 + 1

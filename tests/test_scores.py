@@ -190,12 +190,12 @@ def loss_of(indices):
 class Ranks:
     """All ranks of a pass in one process."""
 
-    def __init__(self, monkeypatch, world_size, length=23, state=None):
+    def __init__(self, monkeypatch, world_size, length=23, state=None, **settings):
         self.world_size = world_size
-        self.passes = []
+        self.passes, self.batches = [], []
         monkeypatch.setattr('mm_infobatch.passes.running_pass.gather_in_order', self.gather)
         for rank in range(world_size):
-            kwargs = dict(rank=rank, world_size=world_size, track=True)
+            kwargs = dict(settings, rank=rank, world_size=world_size, track=True)
             if state is None:
                 sampler = scored_sampler(length, halves(length), **kwargs)
                 sampler.set_epoch(1)
@@ -221,6 +221,7 @@ class Ranks:
                 )
                 assert weights.tolist() == [plan[index] for index in indices]
                 one.add(loss_of(torch.tensor(indices)))
+                self.batches.append(indices)
             if len(indices) < batch_size:
                 break
 

@@ -22,7 +22,11 @@ class Planner:
     - ``plan(..., run)``: a third parameter of that name is given a :class:`Run`, or None where the
       length of the run is unknown.
     - ``begin_run(run)`` is called when the training loop is built, and may raise a ValueError.
-    - ``observe(indices, losses, num_samples)`` is given all finite losses, as the ranks merge them.
+    - ``begin_pass(plan)`` is called when a pass begins, with the plan after its fit to whole
+      batches, or None where everything is trained.
+    - ``observe(indices, losses, num_samples)`` is given all finite scores, as the ranks merge them.
+    - ``batch_score``: an attribute that says which scores it needs, see
+      :mod:`~mm_infobatch.passes.batch_scores`.
     - ``state_dict()`` and ``load_state_dict(state)``: tensors and plain numbers, which become a
       part of checkpoints.
 
@@ -61,6 +65,7 @@ class Planner:
                 'of passes at the start that prune nothing'
             )
         self._num_samples, self._warmup = num_samples, warmup_passes
+        self._begun = -1  # the pass that the policy was told of last
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
         self.counter = SampleCounter()
         self.shape = BatchShape()
@@ -122,7 +127,15 @@ class Planner:
         if plan is not None:
             plan = fit_to_batches(plan, scores, self.shape, generator)
         self.count(epoch, self._num_samples if plan is None else plan.kept)
+        if epoch != self._begun and hasattr(self.policy, 'begin_pass'):
+            self.policy.begin_pass(plan)
+        self._begun = epoch
         return plan
+
+    def resume(self, epoch: int, kept: int) -> None:
+        """Count the samples of the pass of a checkpoint, of which the policy knows."""
+        self.count(epoch, kept)
+        self._begun = epoch
 
     def count(self, epoch: int, kept: int) -> None:
         """Count the samples of a pass that keeps so many and runs to its end."""

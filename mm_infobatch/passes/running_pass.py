@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .batch_scores import batch_scores
 from .batch_shape import BatchShape
 from .order import PassOrder
 from .scores import ScoreTable, gather_in_order
@@ -30,6 +31,8 @@ class RunningPass:
         merged (int): How many of them have their losses in the score table. Defaults to 0.
         earlier (Tensor, optional): The losses of the others, float32 [start - merged], from a
             checkpoint. Defaults to None: none.
+        batch_score (str, optional): What a score is, see
+            :func:`~mm_infobatch.passes.batch_scores.batch_scores`. Defaults to None: the loss.
 
     Attributes:
         done (int): How many samples this rank has trained since ``start``.
@@ -49,8 +52,9 @@ class RunningPass:
         start: int = 0,
         merged: int = 0,
         earlier: Optional[Tensor] = None,
+        batch_score: Optional[str] = None,
     ) -> None:
-        self._order, self._scores = order, scores
+        self._order, self._scores, self._batch_score = order, scores, batch_score
         self._shape = shape = shape or BatchShape()
         self._rank, self._world_size, self._start = rank, shape.world_size, start
         indices, weights = order.of_rank(start, rank, shape)
@@ -78,6 +82,7 @@ class RunningPass:
             sampler.rank,
             sampler.shape,
             sampler.start,
+            batch_score=sampler.batch_score,
             **kwargs,
         )
 
@@ -102,7 +107,8 @@ class RunningPass:
 
     def add(self, losses: Tensor) -> None:
         """Take the losses of the batch, float32 [B] on the device."""
-        self._losses[self.done : self.done + len(losses)] = losses
+        scores = batch_scores(self._batch_score, losses)
+        self._losses[self.done : self.done + len(losses)] = scores
         self.done += len(losses)
         self._gathered = None
 

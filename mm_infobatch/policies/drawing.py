@@ -163,7 +163,22 @@ def prune_at_random(
         float32 [K].
     """
     n = int(np.count_nonzero(marked.numpy()))
-    k = count_kept(n, prune_ratio)
+    return keep_of_marked(marked, count_kept(n, prune_ratio), generator)
+
+
+def keep_of_marked(marked: Tensor, count: int, generator: torch.Generator) -> Tuple[Tensor, Tensor]:
+    """Keep a number of the marked samples, weighted to stand for all of them, and all others.
+
+    Args:
+        marked (Tensor): bool [N].
+        count (int): k, how many of the n marked samples are kept, from 1 to n.
+        generator (torch.Generator): The source of randomness.
+
+    Returns:
+        tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
+        float32 [K]: n/k for a marked sample, 1 for another.
+    """
+    n, k = int(np.count_nonzero(marked.numpy())), count
     if k == n:
         return torch.arange(len(marked)), torch.ones(len(marked))
     kept = ~draw_subset(marked, n - k, generator).numpy()

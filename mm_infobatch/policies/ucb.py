@@ -42,6 +42,8 @@ class UCB:
         ValueError: If an argument is out of range.
     """
 
+    bias = 'towards high scores'
+
     def __init__(
         self,
         prune_ratio: float = 0.3,
@@ -116,7 +118,7 @@ class UCB:
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Load the state of a checkpoint."""
         self._mean = self._variance = None
-        if state_dict:
+        if 'mean' in state_dict:  # else it is empty, or that of another policy
             self._mean = state_dict['mean'].cpu().clone()
             self._variance = state_dict['variance'].cpu().clone()
 

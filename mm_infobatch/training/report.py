@@ -76,6 +76,7 @@ class RunReport:
             **schedule.settings(),
         )
         self._counter = sampler.counter
+        self._bias: Optional[str] = getattr(sampler.policy, 'bias', None)
         self.passes: List[Dict[str, Any]] = []
         self.schedule_iterations = schedule.total
         self.finished = False
@@ -159,10 +160,11 @@ class RunReport:
         )
         if record['threshold'] is not None:
             scores = f'threshold {record["threshold"]:.4f}, {scores}'
+        bias = f', biased {self._bias}' if self._bias and record['pruned'] else ''
         return (
             f'InfoBatch pass {record["pass"]}: kept {record["kept"]} of '
             f'{record["kept"] + record["pruned"]} samples, pruned {record["pruned"]} '
-            f'({record["pruned_share"]:.1%}){", annealing" if record["annealing"] else ""}, '
+            f'({record["pruned_share"]:.1%}){", annealing" if record["annealing"] else ""}{bias}, '
             f'saving so far {record["saving"]:.1%}, {scores}, '
             f'chosen in {record["seconds"]:.3f} s'
         )

@@ -1,6 +1,8 @@
 """Compare policies: the time that a plan takes, and how well its gradient is that of all data.
 
-Times are the least of several plans of ``--num-samples`` samples with skewed scores.
+Times are the least of several plans of ``--num-samples`` samples with skewed scores, apart from the
+time in which a policy takes the losses of a pass (``observe``); ``state bytes`` are those that it
+keeps of each sample.
 
 With a config and checkpoints of a classifier, gradients are compared too, at equal saving: for the
 first ``--gradients`` samples of the training set (without random augmentation, the model in
@@ -19,6 +21,7 @@ report`` writes the tables of docs/policies.md from them (``show 'policies: FILE
 
 import argparse
 import json
+import math
 import platform
 import sys
 import tempfile
@@ -35,15 +38,53 @@ from torch import Tensor
 from mm_infobatch.cli import scores as score_samples
 from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.policies import (
+    IES,
+    KAKURENBO,
     UCB,
     EpsilonGreedy,
     FromFile,
+    OrderDP,
     QuantilePruning,
     RandomPruning,
+    RePB,
+    SeTa,
     SoftPruning,
     StaticRandom,
     TargetSaving,
 )
+from mm_infobatch.policies.seta import group_bounds
+
+
+class OfOneBatch(RePB):
+    """As if all samples had been trained in one batch, after a pass that skipped some of them."""
+
+    def __init__(self, prune_ratio: float, scores: Tensor) -> None:
+        super().__init__(prune_ratio)
+        self._mean = scores.mean(dtype=torch.float64).float()
+        self.begin_pass(None)
+        self.begin_pass(self.plan(scores, torch.Generator().manual_seed(3)))
+
+    def plan(self, scores: Tensor, generator: torch.Generator) -> Any:
+        """Plan with the scores relative to their mean."""
+        return super().plan(scores - self._mean, generator)
+
+
+def settled(saving: float, scores: Tensor, rescale: bool) -> IES:
+    """The policy after five passes of losses, so that it skips that share of the samples."""
+    policy = IES(1.0, prune_ratio=min(0.8, saving + 0.1), rescale=rescale)
+    generator = torch.Generator().manual_seed(4)
+    for _ in range(5):
+        losses = scores * (0.8 + 0.4 * torch.rand(len(scores), generator=generator))
+        policy.observe(torch.arange(len(scores)), losses, len(scores))
+    share = np.quantile(policy.changes(len(scores)).numpy(), min(1, saving / policy.prune_ratio))
+    policy.threshold = float(share)
+    return policy
+
+
+def share_above(scores: Tensor, num_groups: int = 5) -> float:
+    """The share of the samples that k-means puts into the group of the highest scores."""
+    bounds = group_bounds(np.sort(scores.numpy()), num_groups)
+    return float((scores >= float(bounds[-1])).double().mean())
 
 
 def policies_at(saving: float, scores: Tensor, folder: Path) -> Dict[str, Any]:
@@ -81,24 +122,59 @@ def policies_at(saving: float, scores: Tensor, folder: Path) -> Dict[str, Any]:
     found['RandomPruning'] = RandomPruning(saving)
     found['EpsilonGreedy'] = EpsilonGreedy(saving)
     found['UCB'] = ucb
+    if saving < 0.75:
+        found['TargetSaving, quantile'] = TargetSaving(saving, quantile=max(0.8, saving / 0.75))
+    found['IES, rescale'] = settled(saving, scores, rescale=True)
+    found['IES'] = settled(saving, scores, rescale=False)
+    if saving < below:
+        found['RePB'] = OfOneBatch(saving / below, scores)
+    found['OrderDP'] = OrderDP(max(0.75, 1 - saving), (1 - saving) / max(0.75, 1 - saving))
+    if saving > share_above(scores):  # about: its groups are those of the random share
+        found['SeTa'] = SeTa(1 - (1 - saving) / (1 - share_above(scores)))
+    if saving < float((scores <= -math.log(0.51)).double().mean()):
+        found['KAKURENBO'] = KAKURENBO(saving, confidence=0.51)
     found['StaticRandom'] = StaticRandom(1 - saving)
     found['FromFile'] = FromFile(str(folder / 'scores.npy'), 1 - saving)
     return found
 
 
 def time_plans(num_samples: int, saving: float, repeats: int, folder: Path) -> List[Dict[str, Any]]:
-    """How long a plan takes, a row a policy."""
+    """How long a plan takes, and what a policy keeps, a row a policy."""
     scores = -torch.rand(num_samples, generator=torch.Generator().manual_seed(0)).log()
     rows = []
     for name, policy in policies_at(saving, scores, folder).items():
-        generator, seconds = torch.Generator().manual_seed(1), []
+        generator, seconds, observing = torch.Generator().manual_seed(1), [], []
         for _ in range(repeats + 1):
             began = time.perf_counter()
             plan = policy.plan(scores, generator)
             seconds.append(time.perf_counter() - began)
-        rows.append(dict(policy=name, skipped=plan.pruned / num_samples, seconds=min(seconds[1:])))
-    first = rows[0]['seconds']
-    return [dict(row, times_soft_pruning=row['seconds'] / first) for row in rows]
+        for _ in range(repeats + 1):  # after all plans, which it may change
+            began = time.perf_counter()
+            observe(policy, plan, scores)
+            observing.append(time.perf_counter() - began)
+        state = policy.state_dict().values() if hasattr(policy, 'state_dict') else ()
+        rows.append(
+            dict(
+                policy=name,
+                skipped=plan.pruned / num_samples,
+                seconds=min(seconds[1:]),
+                times_soft_pruning=0.0,
+                observe_seconds=min(observing[1:]),
+                state_bytes=sum(each.nbytes for each in state if torch.is_tensor(each))
+                / num_samples,
+            )
+        )
+    for row in rows:
+        row['times_soft_pruning'] = row['seconds'] / rows[0]['seconds']
+    return rows
+
+
+def observe(policy: Any, plan: Any, scores: Tensor) -> None:
+    """Tell a policy of a pass and its losses, where it wants to know."""
+    if hasattr(policy, 'begin_pass'):
+        policy.begin_pass(plan)
+    if hasattr(policy, 'observe'):
+        policy.observe(plan.indices, scores[plan.indices], len(scores))
 
 
 def gradients_of(model: Any, dataset: Any, count: int) -> Any:

@@ -52,7 +52,7 @@ class InfoBatchSampler(Sampler[int]):
             1 are the same for every policy that keeps samples without a score. Defaults to 0.
         score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
             Defaults to 0: the latest loss.
-        batch_score (str, optional): ``'mean'`` or ``'excess'``: scores that depend on the batch, see
+        batch_score (str, optional): ``'mean'`` or ``'excess'``, scores that depend on a batch, see
             :mod:`~mm_infobatch.passes.batch_scores`. Defaults to None: what the policy needs.
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
             mean evenly over the batches of each rank. Defaults to False.

@@ -10,6 +10,7 @@ and what stands between the two lines is written anew, by the kind of the place:
 - ``experiment: NAME``: the table of that experiment, see ``tables.text``;
 - ``experiments: planned`` or ``run``: the list of experiments;
 - ``sweep: records/sweep/...``: the tables of ``sweep_configs.py``;
+- ``changed_labels: FILE``: that of ``find_changed_labels.py``;
 - ``faults: records/faults``: those of ``pytest --faults-record``;
 - ``policies: records/policies/...``: those of ``compare_policies.py``;
 - ``overhead: records/overhead/...``: those of ``benchmark_overhead.py``;
@@ -30,8 +31,8 @@ DOCUMENTS = [
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 PLACE = re.compile(
-    r'(<!-- (sweep|faults|policies|overhead|experiments?|modules): ([^\n]+?) -->\n).*?'
-    r'(<!-- end of table -->)',
+    r'(<!-- (sweep|changed_labels|faults|policies|overhead|experiments?|modules): '
+    r'([^\n]+?) -->\n).*?(<!-- end of table -->)',
     re.DOTALL,
 )
 
@@ -53,6 +54,7 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     experiments=tables.overview,
     sweep=_of_file(measurements.sweep),
     policies=_of_file(measurements.policies),
+    changed_labels=_of_file(measurements.changed_labels),
     overhead=_of_file(overhead_tables.text),
     modules=lambda settings, root: modules.module_map(root / settings),
     faults=lambda settings, root: measurements.faults(root / settings),

@@ -115,3 +115,14 @@ def faults(folder: Path) -> str:
             rows.append([case, holds, *(found.get(name, '-') for name in stacks)])
         parts += [f'### {group}', table(rows, aligned=False)]
     return '\n\n'.join(parts)
+
+
+def changed_labels(result: Result) -> str:
+    """The table of ``find_changed_labels.py``."""
+    runs = list(result['found'].values())
+    rows = [['ranked by', *(f'seed {seed}' for seed in result['found']), 'mean']]
+    for name in runs[0]:
+        found = [100 * run[name] for run in runs]
+        mean = sum(found) / len(found)
+        rows.append([name.replace('_', ' '), *(f'{each:.1f} %' for each in (*found, mean))])
+    return table(rows)

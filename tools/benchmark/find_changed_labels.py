@@ -100,7 +100,7 @@ def predictions(cfg: Config, checkpoint: Path) -> Tuple[np.ndarray, np.ndarray]:
 
 def run(args: argparse.Namespace, seed: int) -> Dict[str, float]:
     """Train on changed labels, and rank: the share found by each measure."""
-    from cleanlab.rank import get_label_quality_scores
+    from cleanlab.rank import get_label_quality_scores  # type: ignore
 
     data = args.work_dir / f'data_{seed}'
     changed = write_data(args.data_root, data, args.share, seed)

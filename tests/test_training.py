@@ -18,6 +18,7 @@ from mmseg.models.losses.cross_entropy_loss import cross_entropy
 from PIL import Image
 
 from mm_infobatch import InfoBatchLoss
+from mm_infobatch.training.score_histogram import histogram
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -463,6 +464,7 @@ def test_the_report_tells_what_each_pass_trained(pruned):
         assert record['threshold'] == plan.threshold
         mean = scores.double().nanmean().item()
         assert record['mean_score'] == (None if math.isnan(mean) else pytest.approx(mean))
+        assert record['histogram'] == histogram(scores)
         assert 0 <= record['seconds'] < 5
         begin += len(lrs)
     trained = sum(len(indices) for indices in recorder.column('indices'))
@@ -479,6 +481,7 @@ def test_the_report_tells_what_each_pass_trained(pruned):
         policy='SoftPruning(prune_ratio=0.5)',
         delta=0.875,
         step_length='paper',
+        track=True,
         seed=7,
         num_samples=pruned.num_samples,
         world_size=1,

@@ -116,7 +116,7 @@ class RunningPass:
         """Collect what all ranks have seen since the last merge; a collective."""
         if self._gathered is None:
             seen = gather_in_order(self._losses[self._merged_at : self.done])
-            self._gathered = torch.cat([self._earlier, seen])
+            self._gathered = torch.cat([self._earlier, seen]) if len(self._earlier) else seen
 
     def merge(self) -> None:
         """Put what all ranks have seen since the last merge into the score table; a collective."""

@@ -9,7 +9,9 @@ from torch import Tensor
 MOST = torch.iinfo(torch.int16).max
 # Samples at a time, so that what is computed of them stays in the cache.
 BLOCK = 1 << 15
-LARGEST = torch.finfo(torch.float32).max
+# The largest difference of a loss from the mean before it: MOST of its squares add up to less than
+# the largest float32.
+FARTHEST = 1e16
 
 
 class SampleTracker:
@@ -19,7 +21,8 @@ class SampleTracker:
     <https://arxiv.org/abs/2009.10795>`_, there of the probability of the label. They are updated by
     Welford's method when the ranks' losses enter the score table, once a pass: a training step does
     nothing for them, and every rank has the same. They are stored as float32, which after 300
-    losses has cost a few units in the sixth digit.
+    losses has cost a few units in the sixth digit. A loss that differs from the mean of a sample by
+    more than 1e16 counts as one that differs by that much.
 
     Args:
         num_samples (int): N, the length of the (outermost) dataset.
@@ -35,6 +38,7 @@ class SampleTracker:
         self.passes = 0
         self._mean = torch.zeros(num_samples)  # 0 where unseen
         self._squares = torch.zeros(num_samples)
+        self._largest = 0  # no count is larger
 
     def __len__(self) -> int:
         return len(self.trained)
@@ -47,9 +51,10 @@ class SampleTracker:
             losses (Tensor): float32 [N], whose values at the indices are their losses, and finite.
         """
         # Random accesses to one byte a sample; all else is done in the order of the dataset.
-        taken = torch.zeros(len(self), dtype=torch.uint8)
-        taken.numpy()[indices.numpy()] = 1
-        if int(self.trained.max()) == MOST:
+        taken = torch.zeros(len(self), dtype=torch.uint8).index_fill_(0, indices, 1)
+        if self._largest < MOST:
+            self._largest += 1
+        else:
             taken &= self.trained < MOST
         everything = (taken, losses, self.trained, self._mean, self._squares)
         for new, loss, trained, mean, squares in zip(*(one.split(BLOCK) for one in everything)):
@@ -57,10 +62,10 @@ class SampleTracker:
             difference = loss - mean
             # 0 where there is no new loss, NaN or not: all bits times 0, without a branch.
             difference.view(torch.int32).mul_(new)
-            difference.clamp_(-LARGEST, LARGEST)
+            difference.clamp_(-FARTHEST, FARTHEST)
             step = difference / trained.clamp(min=1)
             mean += step
-            squares.addcmul_(difference, difference - step).clamp_(max=LARGEST)
+            squares.addcmul_(difference, difference - step)
 
     def end_pass(self) -> None:
         """Count a pass that was trained to its end."""
@@ -115,4 +120,4 @@ class SampleTracker:
         self.trained = state_dict['trained'].cpu().clone()
         self._mean = state_dict['mean'].cpu().nan_to_num(0.0)
         self._squares = state_dict['squares'].cpu().clone()
-        self.passes = int(state_dict['passes'])
+        self.passes, self._largest = int(state_dict['passes']), int(self.trained.max())

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from mm_infobatch.cli import parse_args, train
 from mm_infobatch.cli.common import fill_dataloaders, load_config
 from mm_infobatch.cli.launch import find_sync_bn
-from mm_infobatch.cli.scores import build_model
+from mm_infobatch.scoring.classifier import build_model
 
 from . import ROOT
 from .jobs import Job, Places

@@ -8,7 +8,7 @@ from typing import List, Tuple
 ROOMS = (
     ('__main__',),
     ('cli',),
-    ('convert',),
+    ('convert', 'scoring'),
     ('hook', 'loops'),
     ('training',),
     ('sampler',),

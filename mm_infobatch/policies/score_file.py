@@ -60,10 +60,10 @@ def read_score_file(path: str) -> ScoreFile:
     if not Path(path).is_file():
         raise ValueError(f'the file of scores {path!r} does not exist; {WRITE}')
     try:
-        loaded = np.load(path, allow_pickle=False)
-        found: Dict[str, Any] = {'scores': loaded}
-        if not isinstance(loaded, np.ndarray):
-            with loaded:
+        with open(path, 'rb') as file:
+            loaded = np.load(file, allow_pickle=False)
+            found: Dict[str, Any] = {'scores': loaded}
+            if not isinstance(loaded, np.ndarray):
                 found = {key: loaded[key] for key in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path} is not a .npy or .npz file of numbers ({error}); {WRITE}') from (

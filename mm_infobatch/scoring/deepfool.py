@@ -54,13 +54,14 @@ def deepfool(
         stays = logits.detach().argmax(1) == order[active, 0]
         if not bool(stays.any()):
             break
-        move = _to_the_nearest(logits, moved, order[active])
+        # The original also steps a hair beyond the boundary, as a point on it would stay there.
+        move = _to_the_nearest(logits, moved, order[active], 1e-4 if overshoot else 0.0)
         active = active[stays]
         total[active] += move[stays]
     return -total.flatten(1).square().sum(1)
 
 
-def _to_the_nearest(logits: Tensor, moved: Tensor, order: Tensor) -> Tensor:
+def _to_the_nearest(logits: Tensor, moved: Tensor, order: Tensor, beyond: float) -> Tensor:
     """The step to the nearest linearized boundary, [B, ...]; 0 where no gradient leads to one."""
     ranked = logits.gather(1, order)
     gradients = [
@@ -69,12 +70,11 @@ def _to_the_nearest(logits: Tensor, moved: Tensor, order: Tensor) -> Tensor:
     ]
     normals = torch.stack(gradients[1:], 1) - gradients[0][:, None]
     squares = normals.square().sum(2)
-    gaps = (ranked.detach()[:, :1] - ranked.detach()[:, 1:]).abs()
-    # A hair beyond, or a point on the boundary itself would not move (the original adds 1e-4, too).
-    lengths = torch.where(squares > 0, (gaps + 1e-4).square() / squares, torch.inf)
+    gaps = (ranked.detach()[:, :1] - ranked.detach()[:, 1:]).abs() + beyond
+    lengths = torch.where(squares > 0, gaps.square() / squares, torch.inf)
     nearest = lengths.argmin(1)
     rows = torch.arange(len(nearest), device=nearest.device)
-    factor = (gaps + 1e-4)[rows, nearest] / squares[rows, nearest]
+    factor = gaps[rows, nearest] / squares[rows, nearest]
     factor = torch.where(squares[rows, nearest] > 0, factor, torch.zeros_like(factor))
     return (factor[:, None] * normals[rows, nearest]).view_as(moved)
 

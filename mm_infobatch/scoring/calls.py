@@ -174,7 +174,7 @@ def by_glister(sources: List[Source], settings: Settings) -> Scores:
 
 def by_influence(sources: List[Source], settings: Settings) -> Scores:
     """The influence on the last layer."""
-    direction, kind = None, settings.options['kind']
+    direction, kind = None, settings.options['formula']
     if kind == 'validation':
         logits, features, labels = _validation(sources[0], settings)
         direction = gradients.mean(errors(logits, labels), features)

@@ -46,7 +46,8 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f'checkpoint {path} does not fit the model: {error}') from error
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'checkpoint {path} does not fit the model: {reason}') from error
     model.to(get_device()).eval()
 
 

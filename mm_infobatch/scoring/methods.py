@@ -153,7 +153,7 @@ METHODS: Dict[str, Method] = {
         calls.by_influence,
         lambda size, settings: cost.of_hessian(size, MAX_ROWS),
         options=dict(
-            kind=(
+            formula=(
                 'norm',
                 'which number of the influence; the default is a guess of what InfoBatch used',
                 *('norm', 'self', 'validation'),

@@ -223,7 +223,7 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
         found = sources[0].extraction(method.features)
         settings = _settings(args, method, len(found.labels))
         _say(_cost(args.kind, method, found, settings))
-        began, waited = time.perf_counter(), sources[0].waited
+        began, waited, processor = time.perf_counter(), sources[0].waited, time.process_time()
         scores, weights = method.score(sources, settings)
     # Passes over the images that the method asked for count as extraction, like the first.
     spent = time.perf_counter() - began - sum(source.waited for source in sources) + waited
@@ -249,6 +249,7 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
         num_classes=found.logits.shape[1],
         num_features=None if found.features is None else found.features.shape[1],
         seconds=dict(extraction=round(extraction, 3), method=round(spent, 3)),
+        processor_seconds=round(time.process_time() - processor, 3),  # without the first pass
         peak_memory=peak_memory(),
         python=platform.python_version(),
         torch=torch.__version__,

@@ -8,7 +8,6 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 DIMENSIONS = 256  # that influences are projected to
-EVALUATIONS = 30  # gains that a lazy pick computes, as measured on gradients of LeNet-5
 
 
 class Size(NamedTuple):
@@ -32,50 +31,54 @@ class Cost(NamedTuple):
 
     Args:
         memory (float): Bytes at the peak, beside the memory-mapped arrays.
-        operations (float): Multiplications of a product of a matrix and a vector.
+        operations (float): Multiplications of a product of a matrix and a vector, or what takes as
+            long.
     """
 
     memory: float
     operations: float
 
 
-# A product of two matrices makes about so many multiplications in the time of one with a vector.
-BLAS = 8
+# In units of such multiplications, as measured on LeNet-5 and Fashion-MNIST:
+BLAS = 8  # of a product of two matrices, which are done in the time of one
+SOFTMAX = 250  # of the error of one class
+PICK = 20  # of one sample beside the product itself, in a pick
+PAIR = 250  # of one pair: its distance, and about eight looks at it in a lazy selection
 
 
 def of_rows(size: Size) -> Cost:
     """One look at each row."""
-    return Cost(4 * size.n, 10.0 * size.n * (size.c + size.d))
+    return Cost(4 * size.n, float(size.n) * (SOFTMAX * size.c + 10 * size.d))
 
 
 def of_features(size: Size) -> Cost:
     """All features with one vector, for each pick."""
-    return Cost(4 * size.n * (size.d + 4), float(size.k) * size.n * size.d)
+    return Cost(4 * size.n * (size.d + 4), float(size.k) * size.n * (size.d + PICK))
 
 
 def of_probabilities(size: Size) -> Cost:
     """All probabilities and their logarithms with one vector, for each pick."""
-    return Cost(8 * size.n * (size.c + 2), 2.0 * size.k * size.n * size.c)
+    return Cost(8 * size.n * (size.c + 2), float(size.k) * size.n * (2 * size.c + PICK))
 
 
 def of_gradients(size: Size) -> Cost:
     """Both factors of all gradients with one vector, for each pick."""
-    return Cost(12 * size.n * (size.c + size.d), float(size.k) * size.n * (size.c + size.d))
+    width = size.c + size.d
+    return Cost(12 * size.n * width, float(size.k) * size.n * (width + PICK))
 
 
 def of_pairs(size: Size) -> Cost:
     """The similarities of all pairs, and lazy picks."""
     pairs = float(size.n) * size.n
-    picks = 3.0 * EVALUATIONS * size.k * size.n
-    return Cost(12 * pairs, pairs * ((size.c + size.d) / BLAS + 10) + picks)
+    return Cost(12 * pairs, pairs * ((size.c + size.d) / BLAS + PAIR))
 
 
 def of_rounds(rounds: int) -> Callable[[Size], Cost]:
     """The gradients with one matrix, for each round, of training and validation data."""
 
     def cost(size: Size) -> Cost:
-        products = 2.0 * rounds * size.n * size.c * (size.d + 10)
-        return Cost(8 * size.n * (size.c + size.d), products / BLAS)
+        row = 2 * size.c * size.d / BLAS + SOFTMAX * size.c + PICK * size.d
+        return Cost(8 * size.n * (size.c + size.d), float(rounds) * size.n * row)
 
     return cost
 
@@ -85,7 +88,8 @@ def of_hessian(size: Size, most_rows: int) -> Cost:
     rows = size.c * (size.d + 1)
     if rows <= most_rows:
         making = size.n * rows**2 / 2 + rows**3
-        return Cost(24.0 * rows**2 + 4 * size.n * size.c, (making + size.n * rows**2) / BLAS)
+        # The Hessian is made in float64, at half the speed.
+        return Cost(24.0 * rows**2 + 4 * size.n * size.c, (2 * making + size.n * rows**2) / BLAS)
     squares = size.c**2 + size.d**2
     return Cost(24.0 * squares + 4 * size.n * size.c, 2.0 * size.n * squares / BLAS)
 

@@ -77,7 +77,7 @@ def similarities(mistakes: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def facility_location(
-    similar: np.ndarray, count: int, generator: np.random.Generator
+    similar: np.ndarray, count: int, generator: 'np.random.Generator'
 ) -> np.ndarray:
     """Choose samples greedily by the sum over all of the similarity to the nearest chosen one.
 

@@ -18,7 +18,7 @@ def lazy_greedy(
     gain_of: Callable[[int], float],
     take: Callable[[int], None],
     count: int,
-    generator: np.random.Generator,
+    generator: 'np.random.Generator',
 ) -> np.ndarray:
     """Choose the sample of the largest gain, again and again, where gains never grow.
 

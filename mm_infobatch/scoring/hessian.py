@@ -29,7 +29,7 @@ class Influences(NamedTuple):
     norms: Callable[[], np.ndarray]
     selves: Callable[[], np.ndarray]
     along: Callable[[np.ndarray], np.ndarray]
-    sketches: Callable[[int, np.random.Generator], np.ndarray]
+    sketches: Callable[[int, 'np.random.Generator'], np.ndarray]
 
 
 def influences(
@@ -83,7 +83,7 @@ def _exact(
             found.append(function(product.reshape(len(points), -1)))
         return np.concatenate(found)
 
-    def sketches(size: int, generator: np.random.Generator) -> np.ndarray:
+    def sketches(size: int, generator: 'np.random.Generator') -> np.ndarray:
         if size >= len(inverse):
             return of_gradients(lambda g: g @ inverse)
         projected = inverse @ _signs(len(inverse), size, generator)
@@ -121,7 +121,7 @@ def _kronecker(
 
         return by_rows(block, mistakes, features)
 
-    def sketches(size: int, generator: np.random.Generator) -> np.ndarray:
+    def sketches(size: int, generator: 'np.random.Generator') -> np.ndarray:
         first, second = (
             _signs(len(each), size, generator) * np.float32(size**0.25) for each in inverses
         )
@@ -140,7 +140,7 @@ def _with_bias(features: np.ndarray) -> np.ndarray:
     return np.concatenate([features.astype(np.float64), np.ones((len(features), 1))], 1)
 
 
-def _signs(rows: int, size: int, generator: np.random.Generator) -> np.ndarray:
+def _signs(rows: int, size: int, generator: 'np.random.Generator') -> np.ndarray:
     """Random signs over the root of ``size``: products with it keep inner products on average."""
     signs = generator.integers(0, 2, (rows, size)) * 2 - 1
     return (signs / size**0.5).astype(np.float32)

@@ -21,7 +21,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import ROOT, measurements, modules, overhead_tables, tables
+from . import ROOT, measurements, modules, overhead_tables, static_scores, tables
 
 DOCUMENTS = [
     ROOT / 'README.md',
@@ -30,7 +30,7 @@ DOCUMENTS = [
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 PLACE = re.compile(
-    r'(<!-- (sweep|faults|policies|overhead|experiments?|modules): ([^\n]+?) -->\n).*?'
+    r'(<!-- (sweep|faults|policies|overhead|scores|experiments?|modules): ([^\n]+?) -->\n).*?'
     r'(<!-- end of table -->)',
     re.DOTALL,
 )
@@ -53,6 +53,7 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     experiments=tables.overview,
     sweep=_of_file(measurements.sweep),
     policies=_of_file(measurements.policies),
+    scores=_of_file(static_scores.text),
     overhead=_of_file(overhead_tables.text),
     modules=lambda settings, root: modules.module_map(root / settings),
     faults=lambda settings, root: measurements.faults(root / settings),

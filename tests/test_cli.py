@@ -139,7 +139,7 @@ BAD = [
     (['plot', 'no', '--out', 'a.png'], "'no' is not a directory"),
     (['plot', 'killed'], 'the following arguments are required: --out'),
     (['inspect'], 'the following arguments are required: WORK_DIR'),
-    (['scores'], 'the following arguments are required: KIND'),
+    (['scores'], 'the following arguments are required: METHOD'),
     (['scores', 'forgetting', 'no.pth', 'no.pth', '--out', 'x.npy'], 'no.pth does not exist'),
     (['scores', 'forgetting', 'half.pth', 'half.pth', '--out', 'x.npy'], 'half.pth is incomplete'),
     (['scores', 'el2n', 'no.py', 'old.pth', '--out', 'x.npy'], "config 'no.py' does not exist"),

@@ -24,7 +24,7 @@ from PIL import Image
 import experiment
 from experiment_engine import documents, dry_run, figures, losses, records, runner, settings, tables
 from experiment_engine.drawing import mean_curve
-from experiment_engine.jobs import Job, Places, jobs_of, status
+from experiment_engine.jobs import Job, Places, command_of, jobs_of, scores_command, status
 from experiment_engine.spec import EXPERIMENTS, available, load_experiment
 from mm_infobatch import cli
 from mm_infobatch.cli import train
@@ -197,6 +197,12 @@ def experiment_of(tmp_path, arms, name='small', **more):
         ([dict(name='all', samples=0.5)], {}, 'samples and like belong together'),
         ([dict(name='all', config='nowhere.py')], {}, "config 'nowhere.py' does not exist"),
         ([dict(name='all', seeds=3)], {}, 'seeds=3 has the wrong type'),
+        ([dict(name='all', scores=dict(method='el2n'))], {}, 'scores: of is missing'),
+        (
+            [dict(name='all'), dict(name='b', scores=dict(method='el2n', of='all', epochs=[1]))],
+            {},
+            'all has to keep its checkpoints',
+        ),
         ([dict(label='all')], {}, 'an arm is a dict with a name or same_as'),
         ([dict(same_as='small2/all')], {}, "experiment 'small2'"),
         (
@@ -294,6 +300,112 @@ def test_arms_that_go_by_another_one_are_planned_first_and_then_follow_its_recor
     policy = places.settings(Job(random, 0))['infobatch']['policy']
     assert policy['prune_ratio'] == pytest.approx(0.5 * 10 / 9, abs=1e-4)
     assert 'train_cfg.max_epochs' not in options(half), 'half of the samples: as it is'
+
+
+SCORED = [
+    dict(name='all'),
+    dict(
+        name='selection',
+        infobatch=dict(policy=dict(type='SoftPruning', prune_ratio=0)),
+        keep_checkpoints=True,
+        schedule=0.4,
+    ),
+    dict(
+        name='el2n',
+        infobatch=dict(delta=1, policy=dict(type='FromFile', keep=0.5)),
+        scores=dict(method='el2n', of='selection', epochs=[1, 2]),
+    ),
+    dict(
+        name='craig',
+        infobatch=dict(delta=1, policy=dict(type='FromFile')),
+        scores=dict(
+            method='craig', of='selection', epochs=[2], seeds=[1], options=['--keep', '0.5']
+        ),
+    ),
+]
+
+
+def test_an_arm_of_scores_waits_for_the_runs_that_they_are_of_and_then_makes_them(tmp_path):
+    _, selection, el2n, craig = experiment_of(tmp_path, SCORED).arms.values()
+    places = Places(tmp_path / 'work', tmp_path / 'records', cfg_options=['a.b=1'])
+    assert status(Job(el2n, 0), places) == 'waits for small/selection_seed0'
+    assert status(Job(craig, 0), places) == 'waits for small/selection_seed1'
+    write_record(places.records, selection, 0)
+    assert status(Job(el2n, 0), places) == 'missing'
+    assert status(Job(craig, 0), places) == 'waits for small/selection_seed1'
+    made = scores_command(Job(craig, 0), places, 'python')
+    work = tmp_path / 'work' / 'small'
+    assert made[:5] == ['python', '-m', 'mm_infobatch', 'scores', 'craig']
+    assert made[6:9] == [
+        f'{work}/selection_seed1/epoch_2.pth',
+        '--out',
+        f'{work}/craig_seed0/scores.npz',
+    ]
+    assert made[9:] == [
+        '--work-dir', f'{work}/extraction', '--keep', '0.5', '--cfg-options', 'a.b=1',
+    ]  # fmt: skip
+    assert [Path(each).name for each in scores_command(Job(el2n, 1), places)[6:8]] == [
+        'epoch_1.pth',
+        'epoch_2.pth',
+    ]
+    bash, _, line = command_of(Job(el2n, 0), places, False, 'python')
+    assert bash == 'bash' and line.startswith(f'{{ test -e {work}/el2n_seed0/scores.npz || python')
+    assert f'policy.path={work}/el2n_seed0/scores.npz' in line.partition('; } && ')[2]
+    run = places.settings(Job(el2n, 0))
+    assert run['scores']['seeds'] == [0] and 'path' not in run['infobatch']['policy']
+    write_record(places.records, el2n, 0, run)
+    assert status(Job(el2n, 0), places) == 'done'
+    run['scores']['epochs'] = [2]
+    write_record(places.records, el2n, 0, run)
+    assert status(Job(el2n, 0), places).startswith('differs: scores')
+
+
+def test_extra_time_is_choosing_and_scores_and_the_runs_that_they_are_of(tmp_path):
+    arms = experiment_of(tmp_path, SCORED).arms
+
+    def extra(name):
+        found = records.recorded(arms[name], tmp_path)
+        return tables.extra_time(arms[name], found, tmp_path)
+
+    for name, seed, choosing in (('selection', 0, 0.25), ('el2n', 0, 0.5), ('craig', 0, 0)):
+        write_record(tmp_path, arms[name], seed, seconds_choosing=choosing)
+    assert extra('selection') == '0.250 s'
+    assert extra('el2n') == '?', 'its record has no scores'
+    for name in ('el2n', 'selection', 'craig'):
+        path = records.path_of(arms[name], 0, tmp_path)
+        content = json.loads(path.read_text())
+        content.update(seconds=100.0, scores=dict(seconds=dict(extraction=30.0, method=5.0)))
+        path.write_text(json.dumps(content))
+        os.utime(path, ns=(0, 10**9))
+    assert extra('el2n') == '2 min 16 s'  # 0.5 + 100 of the selection + 35
+    assert extra('craig') == '?', 'the selection of seed 1 has no record'
+
+
+@pytest.mark.runs
+def test_scores_are_made_before_the_arm_that_is_trained_on_them(tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data', num_images=24)
+    cfg = runs.classification_config(data, tmp_path / 'run', max_epochs=5, val_interval=1)
+    runs.checkpoints_every(cfg, 1, by_epoch=True).dump(str(tmp_path / 'config.py'))
+    arms = [dict(one, config=str(tmp_path / 'config.py')) for one in SCORED]
+    arms[3] = dict(arms[3], scores=dict(arms[3]['scores'], seeds=[0]))
+    small = experiment_of(tmp_path, arms, seeds=[0])
+    places = Places(tmp_path / 'work', tmp_path / 'records')
+    wanted = jobs_of(small, ['selection', 'el2n', 'craig'])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, 'say', lambda line: None)
+        patch.setattr(signal, 'signal', lambda *_: None)
+        patch.chdir(ROOT)
+        assert runner.run_all(wanted, places) == 0
+    for name in ('el2n', 'craig'):
+        (record,) = records.recorded(small.arms[name], places.records).values()
+        assert record.content['scores']['method'] == name
+        assert record.run.infobatch['totals']['saving'] == 0.5
+        assert str(tmp_path) not in json.dumps(record.content['scores'])
+        assert (places.work_dirs / 'small' / f'{name}_seed0' / 'scores.npz').is_file()
+    found = records.recorded(small.arms['el2n'], places.records)
+    assert tables.extra_time(small.arms['el2n'], found, places.records) != '?'
+    text = tables.text('small, cost', tmp_path, tmp_path)
+    assert '| extra time' in text.splitlines()[0]
 
 
 def test_an_arm_follows_no_record_of_a_run_that_did_not_finish(tmp_path):

@@ -107,7 +107,7 @@ def test_a_file_that_holds_no_scores_is_refused(tmp_path, values, words):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / 'scores.npy').write_text('0.5\n0.6\n')
-    with pytest.raises(ValueError, match='not a .npy file'):
+    with pytest.raises(ValueError, match='not a .npy or .npz file'):
         PRUNING_POLICIES.build(dict(type='FromFile', path=str(tmp_path / 'scores.npy')))
 
 

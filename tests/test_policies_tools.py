@@ -1,7 +1,6 @@
 """The tools around policies, and the document that they write."""
 
 import json
-import math
 import re
 from pathlib import Path
 
@@ -19,8 +18,10 @@ from experiment_engine.settings import settings
 from experiment_engine.spec import available, load_experiment
 from experiment_engine.tables import text
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler, cli
-from mm_infobatch.cli import scores as score_samples
 from mm_infobatch.cli.checkpoints import read_checkpoint
+from mm_infobatch.cli.scores import logged_losses
+from mm_infobatch.scoring import classifier
+from mm_infobatch.scoring.forgetting import forgetting, learned_by_loss
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,30 +82,16 @@ def test_el2n_scores_are_the_errors_of_the_predicted_probabilities(trained, tmp_
     assert set(kept) == set(np.argsort(-scores)[:12])
 
 
-def test_forgetting_counts_what_was_learned_and_then_not():
-    high, low, nan = 1.0, 0.5, float('nan')
-    losses = np.array(
-        [
-            [high, low, low, low, high, nan],
-            [low, high, low, nan, high, nan],
-            [high, low, low, low, high, nan],
-            [low, high, low, low, high, nan],
-        ]
-    )
-    assert low < math.log(2) < high
-    assert score_samples.forgetting(losses).tolist() == [1, 2, 0, 1, 4, 4]
-
-
 def test_forgetting_reads_the_scores_of_a_run_in_the_order_of_training(trained, tmp_path):
     folder, recorder = trained
     paths = [folder / 'run' / f'epoch_{index}.pth' for index in (5, 1, 3, 2, 4)]
-    losses = score_samples.logged_losses(paths)
+    losses = logged_losses(paths)
     assert losses.shape == (5, NUM_IMAGES)
     for index in range(1, 5):
         assert np.array_equal(losses[index - 1], recorder.passes[index][0].numpy())
     out = tmp_path / 'forgetting.npy'
     cli.main(['scores', 'forgetting', *map(str, paths), '--out', str(out)])
-    assert np.array_equal(np.load(out), score_samples.forgetting(losses))
+    assert np.array_equal(np.load(out), forgetting(learned_by_loss(losses)))
 
 
 @pytest.mark.parametrize(
@@ -177,13 +164,13 @@ def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):
 def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):
     folder, recorder = trained
     cfg = Config.fromfile(str(folder / 'config.py'))
-    score_samples.prepare(cfg)
+    classifier.prepare(cfg)
     with compare_policies.DefaultScope.overwrite_default_scope('mmpretrain'):
-        dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
+        dataset, model = classifier.build_train_set(cfg), classifier.build_model(cfg)
         checkpoint = read_checkpoint(folder / 'run' / 'epoch_5.pth')
         model.load_state_dict(checkpoint['state_dict'])
         losses, products = compare_policies.gradients_of(model, dataset, 6)
-        batch = score_samples.collate([dataset[index] for index in range(6)])
+        batch = classifier.collate([dataset[index] for index in range(6)])
         data = model.data_preprocessor(batch, training=False)
         loss = model.loss(data['inputs'], data['data_samples'])['loss']
     loss.backward()

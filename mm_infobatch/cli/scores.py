@@ -1,106 +1,185 @@
 """Write a file of scores for the policy FromFile, from the checkpoints of a training.
 
-el2n CONFIG CHECKPOINT... evaluates a trained classifier on its training set, without random
-augmentation: the score of a sample is the L2 norm of (predicted probabilities - one-hot label), the
-mean over the checkpoints (Paul et al. 2021, https://arxiv.org/abs/2107.07075).
+METHOD CONFIG CHECKPOINT... --out FILE evaluates a classifier of mmpretrain on its training set,
+without random augmentation, and writes a number a sample, of which FromFile keeps the highest
+(where a method keeps the lowest value, the number decreases with it). FILE.npz also has the
+classes, CRAIG's weights, and whether and for how many samples the method selects per class;
+FILE.npy has the numbers alone. A .json file beside it says how it was made, and how many seconds
+that took.
 
-forgetting CHECKPOINT... counts, in the scores that InfoBatch saved in the checkpoints of a run, how
-often a sample was forgotten: learned in one checkpoint and not in the next (Toneva et al. 2018,
-https://arxiv.org/abs/1812.05159). A loss below log 2 is a label probability above 1/2, which always
-is a correct prediction; so this needs a plain cross-entropy, and sees only the losses that the
-checkpoints hold. A sample that was never learned counts as the most forgotten of all. To have every
-sample's loss of every pass, train with prune_ratio=0 and a checkpoint an epoch.
+What is extracted from a checkpoint is kept in --work-dir, where all methods find it and an
+interrupted call goes on; it may be deleted. docs/static_scores.md says which method is for what.
+
+forgetting CHECKPOINT..., without a config, counts in the scores that InfoBatch saved in the
+checkpoints of a run: a loss below log 2 always is a correct prediction. This needs a plain
+cross-entropy. To have every sample's loss of every pass, train with prune_ratio=0 and a checkpoint
+an epoch.
 """
 
 import argparse
-import math
+import json
+import platform
+import sys
+import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
-from torch.utils.data import DataLoader, default_collate
+from mmengine.registry import DefaultScope
 
+from ..policies.budgets import by_class, share_of
+from ..policies.score_file import ScoreFile, write_score_file
+from ..scoring import cost
+from ..scoring.calls import Settings
+from ..scoring.classifier import prepare
+from ..scoring.extraction import Extraction
+from ..scoring.forgetting import forgetting, learned_by_loss
+from ..scoring.methods import METHODS, Method
+from ..scoring.source import Source, make_study
 from .checkpoints import read_checkpoint
 from .common import UsageError, add_config_arguments, check_directory, read_config
 from .resume import check_complete
 
 
-def build_model(cfg: Config) -> Any:
-    """Build the classifier of a config, as a Runner would."""
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    preprocessor = dict({'type': 'ClsDataPreprocessor'}, **preprocessor)
-    return MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
-
-
-def build_train_set(cfg: Config) -> Any:
-    """Build the training dataset of a config, with the pipeline of the validation.
-
-    Raises:
-        ValueError: If the config has no plain training dataset, or no validation.
-    """
-    dataset: Dict[str, Any] = dict(cfg.train_dataloader.dataset)
-    if 'pipeline' not in dataset or cfg.get('val_dataloader') is None:
-        raise ValueError(
-            f'the training dataset {dataset.get("type")} has no pipeline of its own that could be '
-            'replaced with that of val_dataloader.dataset; give a config with a plain dataset'
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the subcommand."""
+    kinds = parser.add_subparsers(dest='kind', metavar='METHOD', required=True)
+    for name, method in METHODS.items():
+        one = kinds.add_parser(name, help=method.summary, description=method.summary)
+        _add_config(one, name)
+        one.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
+        one.add_argument('--out', type=Path, required=True, help='the .npz file to write, or .npy')
+        one.add_argument(
+            '--work-dir',
+            type=Path,
+            help='where extractions are kept (default: the directory "extraction" beside --out)',
         )
-    dataset['pipeline'] = cfg.val_dataloader.dataset.pipeline
-    return DATASETS.build(dataset)
-
-
-def prepare(cfg: Config) -> None:
-    """Register the modules of mmpretrain.
-
-    Raises:
-        ValueError: If the config is of another toolbox.
-    """
-    import mmpretrain.utils
-
-    mmpretrain.utils.register_all_modules(init_default_scope=False)
-    if cfg.get('default_scope') != 'mmpretrain':
-        raise ValueError(
-            f'default_scope is {cfg.get("default_scope")!r}: EL2N is defined for '
-            'classification; give a config of mmpretrain'
+        one.add_argument('--batch-size', type=int, default=256, help='default: 256')
+        one.add_argument(
+            '--num-workers', type=int, default=0, help='processes that load images (default: 0)'
         )
+        one.add_argument('--seed', type=int, default=0, help='of what is random (default: 0)')
+        _add_groups(one, method)
+        one.set_defaults(deepcore=False, keep=None, count=None)
+        if method.selects:
+            _add_count(one, method)
+        if method.deepcore:
+            one.add_argument(
+                '--deepcore',
+                action='store_true',
+                help=f'as the code of DeepCore, which {method.deepcore}',
+            )
+        for option, (default, text, *choices) in (method.options or {}).items():
+            kind: Dict[str, Any] = dict(type=type(default), default=default)
+            kind.update(dict(choices=choices) if choices else {})
+            if isinstance(default, bool):
+                kind = dict(action='store_true')
+            else:
+                text += f' (default: {default})'
+            one.add_argument(f'--{option.replace("_", "-")}', help=text, **kind)
 
 
-@torch.no_grad()
-def el2n(model: Any, dataset: Any, batch_size: int) -> np.ndarray:
-    """The EL2N score of each sample, float32 [N]."""
-    scores: List[float] = []
-    model.eval()
-    loader: Any = DataLoader(dataset, batch_size, collate_fn=collate)
-    for batch in loader:
-        for sample in model.val_step(batch):
-            error = sample.pred_score.clone()
-            error[sample.gt_label.item()] -= 1
-            scores.append(float(error.norm()))
-    return np.array(scores, dtype=np.float32)
+def _add_config(parser: argparse.ArgumentParser, name: str) -> None:
+    if name != 'forgetting':
+        add_config_arguments(parser)
+        return
+    parser.description = (parser.description or '') + (
+        '. The first checkpoint may be a config, by which the others are evaluated; without one '
+        'the scores that InfoBatch saved in them are counted'
+    )
+    parser.set_defaults(config=None, cfg_options=None)
 
 
-def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Put samples into a batch, their annotations in a list."""
-    return dict(
-        inputs=default_collate([sample['inputs'] for sample in samples]),
-        data_samples=[sample['data_samples'] for sample in samples],
+def _add_groups(parser: argparse.ArgumentParser, method: Method) -> None:
+    parser.set_defaults(per_class=bool(method.per_class))
+    if method.per_class is None:
+        return
+    group = parser.add_mutually_exclusive_group()
+    for flag, value in (('--per-class', True), ('--over-all', False)):
+        text = 'select in each class apart' if value else 'select over all classes'
+        text += ' (default)' if value == method.per_class else ''
+        group.add_argument(flag, dest='per_class', action='store_const', const=value, help=text)
+
+
+def _add_count(parser: argparse.ArgumentParser, method: Method) -> None:
+    group = parser.add_mutually_exclusive_group(required=method.needs_count)
+    more = '' if method.needs_count else '; without it the file has an order of all samples'
+    group.add_argument('--keep', type=float, help=f'the share of the samples to choose{more}')
+    group.add_argument('--count', type=int, help='the number of samples, instead of --keep')
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write the file, and the one beside it that says how it was made."""
+    check_directory(str(args.out.parent), '--out')
+    _check_numbers(args)
+    if args.kind == 'forgetting':
+        _take_config(args)
+    for path in args.checkpoints:
+        check_complete(str(path))
+    try:
+        content, note = _from_losses(args) if args.config is None else _from_model(args)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_score_file(args.out, content)
+    args.out.with_suffix('.json').write_text(json.dumps(note, indent=1) + '\n')
+    scores = content.scores
+    print(
+        f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
+        f'mean {scores.mean():.4g}'
     )
 
 
-def forgetting(losses: np.ndarray) -> np.ndarray:
-    """How often each sample was forgotten.
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Check what argparse does not.
 
-    Args:
-        losses (np.ndarray): [P, N], in the order of training, NaN where unseen.
-
-    Returns:
-        np.ndarray: float32 [N]; P for a sample that was never learned.
+    Raises:
+        UsageError: If a number is out of range, or the name of the file has another suffix.
     """
-    learned = losses < math.log(2)
-    forgotten = (learned[:-1] & ~learned[1:]).sum(0).astype(np.float32)
-    return np.where(learned.any(0), forgotten, len(losses)).astype(np.float32)
+    least = dict(batch_size=1, num_workers=0, seed=0, count=1, rounds=1, classes=2, swaps=0)
+    for name, value in least.items():
+        given = getattr(args, name, None)
+        if given is not None and given < value:
+            raise UsageError(
+                f'--{name.replace("_", "-")} {given} has to be at least {value}; change it'
+            )
+    if args.keep is not None and not 0 < args.keep <= 1:
+        raise UsageError(f'--keep {args.keep} lies outside (0, 1]; give a share such as 0.7')
+    for name in ('damping', 'trade_off'):
+        given = getattr(args, name, None)
+        if given is not None and not given > 0:
+            raise UsageError(f'--{name.replace("_", "-")} {given} has to be above 0; change it')
+    if args.out.suffix not in ('.npy', '.npz'):
+        raise UsageError(f'--out {args.out} has to end in .npz or .npy; change its name')
+    whole = args.per_class or METHODS[args.kind].needs_count or args.keep or args.count
+    if args.out.suffix == '.npy' and whole:
+        raise UsageError(
+            f'--out {args.out}: a .npy file has one number a sample, and no room for classes, '
+            'weights and the number of samples; give a name that ends in .npz'
+        )
+
+
+def _take_config(args: argparse.Namespace) -> None:
+    first = str(args.checkpoints[0])
+    if first.endswith('.py') or '::' in first:
+        args.config, args.checkpoints = first, args.checkpoints[1:]
+
+
+def _from_losses(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
+    """Forgetting, from the scores in the checkpoints of a run with InfoBatch."""
+    if args.per_class:
+        raise ValueError('--per-class needs the classes; give the config before the checkpoints')
+    if len(args.checkpoints) < 2:
+        raise ValueError('forgetting needs two checkpoints or more of one run')
+    began = time.perf_counter()
+    learned = learned_by_loss(logged_losses(args.checkpoints))
+    scores = forgetting(learned, 0 if args.deepcore else None)
+    seconds = dict(extraction=0.0, method=round(time.perf_counter() - began, 3))
+    names = [path.name for path in args.checkpoints]
+    return ScoreFile(scores), dict(
+        method='forgetting', checkpoints=names, num_samples=len(scores), seconds=seconds
+    )
 
 
 def logged_losses(paths: List[Path]) -> np.ndarray:
@@ -113,7 +192,10 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     for path in paths:
         state = read_checkpoint(path).get('infobatch')
         if state is None:
-            raise ValueError(f'checkpoint {path} has no scores: it was trained without InfoBatch')
+            raise ValueError(
+                f'checkpoint {path} has no scores: it was trained without InfoBatch; give the '
+                'config before the checkpoints to evaluate them'
+            )
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
     if len({len(scores) for _, scores in rows}) != 1:
         raise ValueError(
@@ -122,54 +204,95 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the subcommand."""
-    kinds = parser.add_subparsers(dest='kind', metavar='KIND', required=True)
-    one = kinds.add_parser('el2n', help='from a trained classifier')
-    add_config_arguments(one)
-    one.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
-    one.add_argument('--batch-size', type=int, default=256, help='default: 256')
-    two = kinds.add_parser('forgetting', help='from the scores in checkpoints of one run')
-    two.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
-    for kind in (one, two):
-        kind.add_argument('--out', type=Path, required=True, help='the .npy file to write')
-
-
-def main(args: argparse.Namespace) -> None:
-    """Write the file."""
-    check_directory(str(args.out.parent), '--out')
-    for path in args.checkpoints:
-        check_complete(str(path))
-    try:
-        scores = _forgetting(args) if args.kind == 'forgetting' else _el2n(args)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with open(args.out, 'wb') as file:
-        np.save(file, scores)
-    print(
-        f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
-        f'mean {scores.mean():.4g}'
-    )
-
-
-def _forgetting(args: argparse.Namespace) -> np.ndarray:
-    if len(args.checkpoints) < 2:
-        raise ValueError('forgetting needs two checkpoints or more of one run')
-    return forgetting(logged_losses(args.checkpoints))
-
-
-def _el2n(args: argparse.Namespace) -> np.ndarray:
+def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
+    """A method, from a classifier on its training set."""
+    method = METHODS[args.kind]
+    least, most = method.checkpoints
+    if not least <= len(args.checkpoints) <= most:
+        wanted = {(1, 1): 'one checkpoint'}.get((least, most), f'{least} checkpoints or more')
+        raise ValueError(f'{args.kind} needs {wanted}, but is given {len(args.checkpoints)}')
     cfg = read_config(args.config, args.cfg_options)
     prepare(cfg)
-    states = [read_checkpoint(path).get('state_dict') for path in args.checkpoints]
+    folder = args.work_dir or args.out.parent / 'extraction'
+    check_directory(str(folder), '--work-dir')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        dataset, model = build_train_set(cfg), build_model(cfg)
-        rows = []
-        for path, state in zip(args.checkpoints, states):
-            try:
-                model.load_state_dict(state)
-            except (RuntimeError, TypeError) as error:
-                raise ValueError(f'checkpoint {path} does not fit the model: {error}') from error
-            rows.append(el2n(model, dataset, args.batch_size))
-    return np.stack(rows).astype(np.float64).mean(0).astype(np.float32)
+        study = make_study(
+            cfg, folder, batch_size=args.batch_size, num_workers=args.num_workers, say=_say
+        )
+        sources = [Source(study, path, read_checkpoint(path)) for path in args.checkpoints]
+        found = sources[0].extraction(method.features)
+        settings = _settings(args, method, len(found.labels))
+        _say(_cost(args.kind, method, found, settings))
+        began, waited, processor = time.perf_counter(), sources[0].waited, time.process_time()
+        scores, weights = method.score(sources, settings)
+    # Passes over the images that the method asked for count as extraction, like the first.
+    spent = time.perf_counter() - began - sum(source.waited for source in sources) + waited
+    extraction = sum(source.seconds for source in sources)
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f'{args.kind} gives NaN or infinite scores, as the features of the checkpoint are out '
+            'of range; give a checkpoint of a training that has not diverged'
+        )
+    note = dict(
+        method=args.kind,
+        settings=dict(settings.__dict__),
+        checkpoints=[
+            dict(
+                name=one.path.name,
+                sha256=one.digest,
+                epoch=one.meta.get('epoch'),
+                iter=one.meta.get('iter'),
+            )
+            for one in sources
+        ],
+        num_samples=len(scores),
+        num_classes=found.logits.shape[1],
+        num_features=None if found.features is None else found.features.shape[1],
+        seconds=dict(extraction=round(extraction, 3), method=round(spent, 3)),
+        processor_seconds=round(time.process_time() - processor, 3),  # without the first pass
+        peak_memory=peak_memory(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+    )
+    count = settings.count if method.selects else None
+    return ScoreFile(scores, found.labels, weights, args.per_class, count), note
+
+
+def _settings(args: argparse.Namespace, method: Method, num_samples: int) -> Settings:
+    count = args.count if args.keep is None else share_of(num_samples, args.keep)
+    if count is not None and count > num_samples:
+        raise ValueError(f'--count {count} is more than the {num_samples} samples; give a smaller')
+    options = {name: getattr(args, name) for name in method.options or {}}
+    return Settings(count, bool(args.per_class), args.seed, args.deepcore, options)
+
+
+def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> str:
+    """What the method will need beside the extraction.
+
+    Raises:
+        ValueError: If that is more memory than is free.
+    """
+    classes = found.logits.shape[1]
+    features = 0 if found.features is None else found.features.shape[1]
+    apart = method.selects and settings.per_class
+    groups = np.unique(found.labels, return_counts=True)[1] if apart else [len(found.labels)]
+    counts = groups = np.array(groups)
+    if settings.count is not None:
+        counts = by_class(groups, settings.count)
+    sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]
+    return cost.state(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
+
+
+def peak_memory() -> Optional[int]:
+    """The most bytes of memory that this process has had; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes if sys.platform == 'darwin' else kilobytes * 1024
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

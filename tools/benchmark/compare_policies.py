@@ -35,7 +35,6 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mm_infobatch.cli import scores as score_samples
 from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.policies import (
     IES,
@@ -53,6 +52,7 @@ from mm_infobatch.policies import (
     TargetSaving,
 )
 from mm_infobatch.policies.seta import group_bounds
+from mm_infobatch.scoring import classifier
 
 
 class OfOneBatch(RePB):
@@ -188,7 +188,7 @@ def gradients_of(model: Any, dataset: Any, count: int) -> Any:
     losses, gradients = [], []
     for index in range(count):
         # Twice the same sample, whose mean loss is its own: mmpretrain's LeNet-5 cannot take one.
-        batch = score_samples.collate([dataset[index]] * 2)
+        batch = classifier.collate([dataset[index]] * 2)
         data = model.data_preprocessor(batch, training=False)
         loss = model.loss(data['inputs'], data['data_samples'])['loss']
         found = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -256,10 +256,10 @@ def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
     if args.config is None:
         return result
     cfg = Config.fromfile(str(args.config))
-    score_samples.prepare(cfg)
+    classifier.prepare(cfg)
     result['config'], result['gradients'] = args.config.name, []
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        dataset, model = score_samples.build_train_set(cfg), score_samples.build_model(cfg)
+        dataset, model = classifier.build_train_set(cfg), classifier.build_model(cfg)
         for path in args.checkpoints:
             checkpoint = read_checkpoint(path)
             model.load_state_dict(checkpoint['state_dict'])

@@ -22,7 +22,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import ROOT, measurements, modules, overhead_tables, tables
+from . import ROOT, measurements, modules, overhead_tables, static_scores, tables
 
 DOCUMENTS = [
     ROOT / 'README.md',
@@ -31,7 +31,7 @@ DOCUMENTS = [
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 PLACE = re.compile(
-    r'(<!-- (sweep|changed_labels|faults|policies|overhead|experiments?|modules): '
+    r'(<!-- (sweep|changed_labels|faults|policies|overhead|scores|experiments?|modules): '
     r'([^\n]+?) -->\n).*?(<!-- end of table -->)',
     re.DOTALL,
 )
@@ -55,6 +55,7 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     sweep=_of_file(measurements.sweep),
     policies=_of_file(measurements.policies),
     changed_labels=_of_file(measurements.changed_labels),
+    scores=_of_file(static_scores.text),
     overhead=_of_file(overhead_tables.text),
     modules=lambda settings, root: modules.module_map(root / settings),
     faults=lambda settings, root: measurements.faults(root / settings),

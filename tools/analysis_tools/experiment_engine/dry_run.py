@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -22,12 +23,13 @@ from mmengine.runner import Runner
 from mm_infobatch.cli import parse_args, train
 from mm_infobatch.cli.common import fill_dataloaders, load_config
 from mm_infobatch.cli.launch import find_sync_bn
-from mm_infobatch.cli.scores import build_model
+from mm_infobatch.policies.score_file import ScoreFile, write_score_file
+from mm_infobatch.scoring.classifier import build_model
 
 from . import ROOT
 from .jobs import Job, Places
 from .settings import arguments
-from .spec import Arm
+from .spec import SCORES_FILE, Arm
 
 # Four batches a pass, of which one can be pruned, and one step of the second pass.
 BATCHES, STEPS = 4, 5
@@ -98,7 +100,15 @@ def make_config(run: Dict[str, Any], extra: Optional[List[str]] = None) -> Confi
     Raises:
         UsageError: If an option does not fit the config.
     """
-    rest = arguments(run, tempfile.gettempdir(), extra=extra)
+    if 'scores' in run:  # which are not there yet, and are read when the config is converted
+        with tempfile.TemporaryDirectory() as folder:
+            write_score_file(Path(folder) / SCORES_FILE, ScoreFile(np.zeros(1, np.float32)))
+            return _make_config(run, folder, extra)
+    return _make_config(run, tempfile.gettempdir(), extra)
+
+
+def _make_config(run: Dict[str, Any], work_dir: str, extra: Optional[List[str]]) -> Config:
+    rest = arguments(run, work_dir, extra=extra)
     if get_device() == 'cpu':  # where mixed precision is refused, which is no fault of the plan
         rest = [each for each in rest if each != '--amp']
     args = parse_args(['train', str(ROOT / run['config']), *rest])

@@ -4,14 +4,14 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import ROOT
 from .records import path_of, recorded, totals_of
 from .settings import arguments, saving_of, settings
-from .spec import Arm, Experiment
+from .spec import SCORES_FILE, Arm, Experiment
 
-COMPARED = ('config', 'infobatch', 'options', 'amp')
+COMPARED = ('config', 'infobatch', 'options', 'amp', 'scores')
 
 
 class Job(NamedTuple):
@@ -87,10 +87,18 @@ def status(job: Job, places: Places) -> str:
         old = json.loads(note.read_text())
         ended = any(one['status'] == 0 for one in old['starts'])
         return _differs(job, places, old, note) or ('finished' if ended else 'interrupted')
-    source = job.arm.source
-    if source is not None and totals_of(source, job.seed, places.records) is None:
-        return f'waits for {source.owner}/{source.name}_seed{job.seed}'
+    for source, seed in _needed(job):
+        if totals_of(source, seed, places.records) is None:
+            return f'waits for {source.owner}/{source.name}_seed{seed}'
     return 'missing'
+
+
+def _needed(job: Job) -> Iterator[Tuple[Arm, int]]:
+    """The runs that have to have a record before this one."""
+    if job.arm.source is not None:
+        yield job.arm.source, job.seed
+    if job.arm.scores is not None:
+        yield from ((job.arm.scores.of, seed) for seed in job.arm.scores.runs(job.seed))
 
 
 def _differs(job: Job, places: Places, old: Optional[Dict[str, Any]], where: Path) -> str:
@@ -98,7 +106,7 @@ def _differs(job: Job, places: Places, old: Optional[Dict[str, Any]], where: Pat
     if old is None or not saving_of(job.arm, job.seed, places.records)[1]:
         return ''
     new = places.settings(job)
-    different = [key for key in COMPARED if old.get(key) != new[key]]
+    different = [key for key in COMPARED if old.get(key) != new.get(key)]
     if not different:
         return ''
     return f'differs: {", ".join(different)} of {where} is not what the experiment file says'
@@ -108,9 +116,38 @@ def command_of(job: Job, places: Places, resume: bool, python: str = sys.executa
     """The command of a run, to be started at the root of the repository."""
     run = places.settings(job)
     rest = arguments(run, str(places.work_dir(job)), resume, places.cfg_options)
+    command = [python, 'tools/train.py', str(run['config']), *rest]
     if run['gpus'] != 1:
-        return ['bash', 'tools/dist_train.sh', str(run['config']), str(run['gpus']), *rest]
-    return [python, 'tools/train.py', str(run['config']), *rest]
+        command = ['bash', 'tools/dist_train.sh', str(run['config']), str(run['gpus']), *rest]
+    if job.arm.scores is None:
+        return command
+    out = places.work_dir(job) / SCORES_FILE
+    first, then = (shlex.join(each) for each in (scores_command(job, places, python), command))
+    return ['bash', '-c', f'{{ test -e {shlex.quote(str(out))} || {first}; }} && {then}']
+
+
+def scores_command(job: Job, places: Places, python: str = sys.executable) -> List[str]:
+    """The command that writes the file of scores of a run.
+
+    Raises:
+        ValueError: If the run has none.
+    """
+    scores = job.arm.scores
+    if scores is None:
+        raise ValueError(f'{job.name} has no scores')
+    checkpoints = [
+        str(places.work_dir(Job(scores.of, seed)) / f'epoch_{epoch}.pth')
+        for seed in scores.runs(job.seed)
+        for epoch in scores.epochs
+    ]
+    where = ['--out', str(places.work_dir(job) / SCORES_FILE)]
+    # One for all arms of the experiment, which extract from the same checkpoints.
+    where += ['--work-dir', str(places.work_dirs / job.arm.owner / 'extraction')]
+    settings = ['--cfg-options', *places.cfg_options] if places.cfg_options else []
+    return [
+        *(python, '-m', 'mm_infobatch', 'scores', scores.method, scores.of.config),
+        *(*checkpoints, *where, *scores.options, *settings),
+    ]
 
 
 def plan(experiment: Experiment, jobs: List[Job], places: Places) -> str:

@@ -9,7 +9,7 @@ ROOMS = (
     ('__main__',),
     ('cli',),
     ('page',),
-    ('convert',),
+    ('convert', 'scoring'),
     ('hook', 'loops'),
     ('training',),
     ('sampler',),

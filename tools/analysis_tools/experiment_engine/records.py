@@ -8,7 +8,8 @@
 - ``iterations``, ``samples``, ``seconds`` and ``notes`` of the whole run, ``sessions`` its starts;
 - ``train`` and ``metrics``: the logged scalars, a list a column, 9 digits each;
 - ``infobatch``: what InfoBatchHook wrote, its passes as columns, too, without the histograms;
-- ``losses``, of runs that keep their checkpoints: see ``losses.py``.
+- ``losses``, of runs that keep their checkpoints: see ``losses.py``;
+- ``scores``, of runs on a file of scores: how it was made, and how many seconds that took.
 
 ``records/NAME/runs.jsonl`` holds runs of which only the ends were kept, one a line.
 """
@@ -31,7 +32,7 @@ from mmengine.runner import Runner
 from mm_infobatch.cli.run_logs import Run, read_run
 
 from .losses import distributions as loss_distributions
-from .spec import Arm
+from .spec import SCORES_FILE, Arm
 
 Row = Dict[str, Any]
 PACKAGES = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmsegmentation', 'mmpretrain')
@@ -127,7 +128,7 @@ def content_of(work_dir: Path, machine: Dict[str, Any]) -> Dict[str, Any]:
         passes = columns(infobatch['passes'])
         passes.pop('histogram', None)  # it would be the largest part of the record
         infobatch = dict(infobatch, passes=passes)
-    return dict(
+    result: Dict[str, Any] = dict(
         settings=settings or None,
         starts=starts,
         environment=machine,
@@ -141,6 +142,10 @@ def content_of(work_dir: Path, machine: Dict[str, Any]) -> Dict[str, Any]:
         metrics=_placed(run, run.metrics),
         infobatch=infobatch,
     )
+    scores = (work_dir / SCORES_FILE).with_suffix('.json')
+    if scores.is_file():
+        result['scores'] = json.loads(scores.read_text())
+    return result
 
 
 def settings_of(config: Path) -> Dict[str, Any]:

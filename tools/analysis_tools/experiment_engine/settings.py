@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from . import ROOT
 from .records import totals_of
-from .spec import Arm
+from .spec import SCORES_FILE, Arm
 
 
 @functools.lru_cache(maxsize=None)
@@ -112,7 +112,7 @@ def settings(arm: Arm, seed: int, records: Path, gpus: Optional[int] = None) -> 
             )
         if arm.batch // gpus != cfg.train_dataloader.batch_size:
             options['train_dataloader.batch_size'] = arm.batch // gpus
-    return dict(
+    result: Dict[str, Any] = dict(
         experiment=arm.owner,
         arm=arm.name,
         seed=seed,
@@ -122,6 +122,15 @@ def settings(arm: Arm, seed: int, records: Path, gpus: Optional[int] = None) -> 
         amp=arm.amp,
         gpus=gpus,
     )
+    if arm.scores is not None:
+        result['scores'] = dict(
+            method=arm.scores.method,
+            of=arm.scores.of.name,
+            epochs=list(arm.scores.epochs),
+            seeds=list(arm.scores.runs(seed)),
+            options=list(arm.scores.options),
+        )
+    return result
 
 
 def arguments(
@@ -144,6 +153,8 @@ def arguments(
         command.append('--infobatch')
         if run['infobatch']:
             command += ['--infobatch-options', *_pairs(run['infobatch'])]
+        if 'scores' in run:
+            command.append(f'policy.path={Path(work_dir) / SCORES_FILE}')
     return [*command, '--cfg-options', *_pairs(run['options']), *(extra or [])]
 
 

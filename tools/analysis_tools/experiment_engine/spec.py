@@ -28,6 +28,12 @@ Some arms depend on what another one of the same seed has recorded:
   of the samples, if it skips as many in each pass as the other one did.
 
 Until that record is there, ``expected_saving`` of the other arm stands in for it in plans.
+
+- ``scores=dict(method='el2n', of='selection', epochs=[10])``: before the arm is trained,
+  ``mm-infobatch scores`` writes the file that its policy ``FromFile`` reads, from the checkpoints
+  that the arm ``selection`` has kept after these epochs, with the same seed or with those in
+  ``seeds``. ``options`` (list[str]) are more arguments of the command. The record tells how long
+  that took.
 """
 
 import re
@@ -43,6 +49,7 @@ EXPERIMENTS = ROOT / 'experiments'
 NAME = re.compile(r'[a-z0-9][a-z0-9_.-]*')
 FIGURES = ('curves', 'time', 'pruned', 'sweep', 'losses')
 NUMBER = (int, float)
+SCORES_FILE = 'scores.npz'  # in the work directory of a run that has scores
 COMMON_KEYS = dict(gpus=int, batch=int, amp=bool, drawn=str)  # the same for all arms
 KEYS: Dict[str, Any] = dict(
     title=str,
@@ -71,10 +78,35 @@ ARM_KEYS: Dict[str, Any] = dict(
     against=str,
     paper=str,
     keep_checkpoints=bool,
+    scores=dict,
     line=str,
     x=NUMBER,
 )
+SCORES_KEYS: Dict[str, Any] = dict(method=str, of=str, epochs=list, seeds=list, options=list)
 SHOWN_KEYS = ('same_as', 'label', 'against', 'paper', 'line', 'x')  # beside same_as
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The file of scores that is written before an arm is trained.
+
+    Attributes:
+        method: Of ``mm-infobatch scores``.
+        of: The arm whose checkpoints it is written from.
+        epochs: The checkpoints of each of its runs.
+        seeds: Its runs; empty for that of the same seed.
+        options: More arguments of the command.
+    """
+
+    method: str
+    of: 'Arm'
+    epochs: Tuple[int, ...]
+    seeds: Tuple[int, ...] = ()
+    options: Tuple[str, ...] = ()
+
+    def runs(self, seed: int) -> Tuple[int, ...]:
+        """The seeds of the runs that a run of this seed needs."""
+        return self.seeds or (seed,)
 
 
 @dataclass(frozen=True)
@@ -105,6 +137,7 @@ class Arm:
     against: Optional['Arm'] = None
     paper: str = ''
     keep_checkpoints: bool = False
+    scores: Optional[Scores] = None
     line: str = ''
     x: Optional[float] = None
     gpus: int = 1
@@ -203,6 +236,8 @@ def _arm(
     for key in ('control_of', 'saving_of', 'like', 'against'):
         if key in one:
             one[key] = _earlier(one[key], arms, f'{where}: {key}')
+    if 'scores' in one:
+        one['scores'] = _scores(one['scores'], arms, f'{where}: scores')
     baseline = content.get('baseline', 'all')
     if name != baseline and 'against' not in one:
         one['against'] = arms.get(baseline)
@@ -227,6 +262,18 @@ def _arm_of_another(one: Dict[str, Any], arms: Dict[str, Arm], folder: Path, whe
     if 'against' in changed:
         changed['against'] = _earlier(changed['against'], arms, f'{where}: against')
     return replace(other.arms[name], **changed)
+
+
+def _scores(one: Dict[str, Any], arms: Dict[str, Arm], where: str) -> Scores:
+    _check(one, SCORES_KEYS, ('method', 'of', 'epochs'), where)
+    of = _earlier(one['of'], arms, f'{where}: of')
+    if not of.keep_checkpoints or not one['epochs']:
+        raise ValueError(
+            f'{where}: {one["of"]} has to keep its checkpoints (keep_checkpoints=True), and epochs '
+            'to name some of them'
+        )
+    lists = {key: tuple(one.get(key, ())) for key in ('epochs', 'seeds', 'options')}
+    return Scores(one['method'], of, **lists)
 
 
 def _earlier(name: str, arms: Dict[str, Arm], where: str) -> Arm:

@@ -30,6 +30,7 @@ STYLES: Dict[str, Sequence[str]] = {
     '': ALL,
     'figures': ALL,
     'short': ('run', 'n', 'result', *ALL[3:4], 'saving', 'iterations', 'training time'),
+    'cost': ('run', 'n', 'result', 'saving', 'training time', 'extra time', 'paper'),
     'worst': ('run', 'n', 'result', 'worst', *ALL[3:4], 'saving', 'iterations'),
     'classes': (),  # see class_tables.py
 }
@@ -40,7 +41,8 @@ def text(settings: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> s
 
     Args:
         settings (str): ``NAME`` is its table, with all columns; ``NAME, figures`` has its figures,
-            too; ``NAME, short``, ``NAME, worst`` and ``NAME, classes`` have other columns.
+            too; ``NAME, short``, ``NAME, cost``, ``NAME, worst`` and ``NAME, classes`` have other
+            columns.
         root (Path): Where ``records/`` is. Defaults to the repository.
         experiments (Path): Where the experiment files are. Defaults to the repository's.
 
@@ -110,11 +112,28 @@ def row(arm: Arm, records: Path) -> Tuple[Dict[str, str], List[str]]:
         'saving': saving(arm, records),
         'iterations': f'{mean(run.iterations for run in runs):,.0f}',
         'training time': time,
+        'extra time': extra_time(arm, found, records),
         'hardware': '; '.join(dict.fromkeys(hardware(one.content) for one in found.values())),
         'log': f'`{records.name}/{arm.owner}/{arm.name}_seed{seeds[0]}.json`',
     }
     notes = [note for run in runs for note in run.notes]
     return cells, [note for note in notes if estimated or not note.startswith('time ')]
+
+
+def extra_time(arm: Arm, found: Dict[int, Record], records: Path) -> str:
+    """The mean time that choosing samples took: scores, the runs that they need, and planning."""
+    times = []
+    for seed, record in found.items():
+        total = (record.run.infobatch or {}).get('totals', {}).get('seconds_choosing', 0.0)
+        if arm.scores is not None:
+            sources = recorded(arm.scores.of, records)
+            needed = [sources.get(each) for each in arm.scores.runs(seed)]
+            seconds = [one.run.seconds for one in needed if one and one.run.seconds is not None]
+            if len(seconds) < len(needed) or 'scores' not in record.content:
+                return '?'
+            total += sum(seconds) + sum(record.content['scores']['seconds'].values())
+        times.append(total)
+    return duration(mean(times)) if max(times) >= 1 else f'{mean(times):.3f} s'
 
 
 def finals(arm: Arm, records: Path) -> List[float]:

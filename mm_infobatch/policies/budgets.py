@@ -1,0 +1,44 @@
+"""How many samples a share of them is, over all or of each class."""
+
+import math
+
+import numpy as np
+
+
+def share_of(num_samples: int, share: float) -> int:
+    """The number of samples in a share of them, rounded up.
+
+    A product that is a whole number but for the rounding of floats is that number: 51/50,000 of
+    50,000 samples are 51.
+
+    Args:
+        num_samples (int): N, at least 1.
+        share (float): In (0, 1].
+
+    Returns:
+        int: From 1 to N.
+    """
+    product = num_samples * share
+    whole = round(product)
+    return max(1, whole if abs(product - whole) < 1e-6 else math.ceil(product))
+
+
+def by_class(sizes: np.ndarray, count: int) -> np.ndarray:
+    """Divide a number of samples among classes, in proportion to their sizes.
+
+    By largest remainders: each class gets its share rounded down, and those with the largest
+    remainders one more; of equal remainders the lower class goes first.
+
+    Args:
+        sizes (np.ndarray): The number of samples in each class, int64 [C].
+        count (int): How many samples, from 0 to the sum of the sizes.
+
+    Returns:
+        np.ndarray: int64 [C], at most the sizes; the sum is ``count``.
+    """
+    exact = sizes.astype(np.int64) * count
+    total = int(sizes.sum())
+    counts, remainders = exact // total, exact % total
+    order = np.argsort(-remainders, kind='stable')
+    counts[order[: count - int(counts.sum())]] += 1
+    return counts

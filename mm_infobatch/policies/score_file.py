@@ -1,0 +1,106 @@
+"""Files of scores: what ``mm-infobatch scores`` writes and the policy ``FromFile`` reads."""
+
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+WRITE = 'write it with mm-infobatch scores, or change policy.path'
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """What a file of scores contains.
+
+    Args:
+        scores (np.ndarray): float32 [N], finite; the highest are kept.
+        labels (np.ndarray, optional): The class of each sample, int64 [N]. Defaults to None.
+        weights (np.ndarray, optional): The weight of each sample that is kept, float32 [N], at
+            least 0. Defaults to None.
+        per_class (bool): Whether the highest of each class are kept, and not those over all
+            classes. Defaults to False.
+        count (int, optional): The number of samples that the file was made to keep. Defaults to
+            None: it serves any number.
+    """
+
+    scores: np.ndarray
+    labels: Optional[np.ndarray] = None
+    weights: Optional[np.ndarray] = None
+    per_class: bool = False
+    count: Optional[int] = None
+
+
+def write_score_file(path: Path, content: ScoreFile) -> None:
+    """Write a file of scores.
+
+    Args:
+        path (Path): With the suffix ``.npy`` the file contains the scores alone.
+        content (ScoreFile): What to write.
+    """
+    with open(path, 'wb') as file:
+        if path.suffix == '.npy':
+            np.save(file, content.scores)
+        else:
+            values = {key: value for key, value in vars(content).items() if value is not None}
+            np.savez(file, **values)
+
+
+def read_score_file(path: str) -> ScoreFile:
+    """Read a file of scores.
+
+    Args:
+        path (str): A ``.npy`` file with one number a sample, or a ``.npz`` file with the arrays
+            that :class:`ScoreFile` names, of which only ``scores`` is needed.
+
+    Raises:
+        ValueError: If the file does not exist, or does not hold a finite number for each sample.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f'the file of scores {path!r} does not exist; {WRITE}')
+    try:
+        with open(path, 'rb') as file:
+            loaded = np.load(file, allow_pickle=False)
+            found: Dict[str, Any] = {'scores': loaded}
+            if not isinstance(loaded, np.ndarray):
+                found = {key: loaded[key] for key in loaded.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is not a .npy or .npz file of numbers ({error}); {WRITE}') from (
+            error
+        )
+    names = [field.name for field in fields(ScoreFile)]
+    unknown = sorted(set(found) - set(names))
+    if 'scores' not in found or unknown:
+        raise ValueError(
+            f'{path} contains the arrays {", ".join(found)}; it needs scores, and may have '
+            f'{", ".join(names[1:])}; {WRITE}'
+        )
+    scores = _numbers(path, 'scores', found['scores'], 'fiu').astype(np.float32)
+    if not np.isfinite(scores).all():
+        raise ValueError(f'{path} contains a NaN or infinite score; {WRITE}')
+    labels, weights = found.get('labels'), found.get('weights')
+    for name, values, kinds in (('labels', labels, 'iu'), ('weights', weights, 'fiu')):
+        if values is not None and len(_numbers(path, name, values, kinds)) != len(scores):
+            raise ValueError(f'{path} has {len(scores)} scores and {len(values)} {name}; {WRITE}')
+    if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f'{path} contains a weight that is not a finite number from 0 on; {WRITE}')
+    count = None if 'count' not in found else int(found['count'])
+    if count is not None and not 1 <= count <= len(scores):
+        raise ValueError(f'{path} is for {count} of {len(scores)} samples; {WRITE}')
+    return ScoreFile(
+        scores,
+        None if labels is None else labels.astype(np.int64),
+        None if weights is None else weights.astype(np.float32),
+        bool(found.get('per_class', False)),
+        count,
+    )
+
+
+def _numbers(path: str, name: str, values: np.ndarray, kinds: str) -> np.ndarray:
+    if values.ndim != 1 or values.dtype.kind not in kinds or not len(values):
+        raise ValueError(
+            f'{path} has to contain an array of numbers of shape [N] as {name}, but contains '
+            f'{values.dtype} of shape {values.shape}; {WRITE}'
+        )
+    return values

@@ -1,0 +1,1 @@
+"""Scores for static pruning: what is extracted from a trained classifier, and a file a method."""

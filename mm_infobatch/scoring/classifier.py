@@ -1,0 +1,107 @@
+"""A trained classifier and its training set, without augmentation, as a config says."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, MODELS
+from torch.utils.data import default_collate
+
+
+def prepare(cfg: Config) -> None:
+    """Register the modules of mmpretrain.
+
+    Raises:
+        ValueError: If the config is of another toolbox.
+    """
+    import mmpretrain.utils
+
+    mmpretrain.utils.register_all_modules(init_default_scope=False)
+    if cfg.get('default_scope') != 'mmpretrain':
+        raise ValueError(
+            f'default_scope is {cfg.get("default_scope")!r}: these scores are defined for '
+            'classification; give a config of mmpretrain'
+        )
+
+
+def build_model(cfg: Config) -> Any:
+    """Build the classifier of a config, as a Runner would."""
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    preprocessor = dict({'type': 'ClsDataPreprocessor'}, **preprocessor)
+    return MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+
+
+def load_weights(model: Any, state: Any, path: Path) -> None:
+    """Load the weights of a checkpoint into a classifier, and move it to the device.
+
+    Args:
+        model (BaseModel): The classifier, changed in place.
+        state (dict): The ``state_dict`` of the checkpoint.
+        path (Path): The checkpoint, for the message.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = ' '.join(str(error).split())
+        raise ValueError(f'checkpoint {path} does not fit the model: {reason}') from error
+    model.to(get_device()).eval()
+
+
+def train_set_config(cfg: Config) -> Dict[str, Any]:
+    """The training dataset of a config, with the pipeline of the validation.
+
+    Raises:
+        ValueError: If the config has no plain training dataset, or no validation.
+    """
+    dataset: Dict[str, Any] = dict(cfg.train_dataloader.dataset)
+    if 'pipeline' not in dataset or cfg.get('val_dataloader') is None:
+        raise ValueError(
+            f'the training dataset {dataset.get("type")} has no pipeline of its own that could be '
+            'replaced with that of val_dataloader.dataset; give a config with a plain dataset'
+        )
+    dataset['pipeline'] = cfg.val_dataloader.dataset.pipeline
+    return dataset
+
+
+def build_train_set(cfg: Config) -> Any:
+    """Build the training dataset of a config, with the pipeline of the validation.
+
+    Raises:
+        ValueError: If the config has no plain training dataset, or no validation.
+    """
+    return DATASETS.build(train_set_config(cfg))
+
+
+def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """Put samples into a batch, their annotations in a list.
+
+    One sample becomes two of the same: mmpretrain's LeNet-5 cannot take one.
+    """
+    samples = samples * 2 if len(samples) == 1 else samples
+    return dict(
+        inputs=default_collate([sample['inputs'] for sample in samples]),
+        data_samples=[sample['data_samples'] for sample in samples],
+    )
+
+
+def label_of(sample: Any) -> int:
+    """The class of a sample.
+
+    Args:
+        sample (DataSample): Its annotations.
+
+    Raises:
+        ValueError: If it has none, or several.
+    """
+    label = getattr(sample, 'gt_label', None)
+    if label is None or label.numel() != 1 or 'gt_score' in sample:
+        count = 0 if label is None else label.numel()
+        raise ValueError(
+            f'a sample of the training dataset has {count} labels: these scores are defined for '
+            'one class a sample; give the config of a dataset with single labels'
+        )
+    return int(label)

@@ -1,0 +1,157 @@
+"""What a selection needs in memory and time, said before it begins, and refused where too much."""
+
+import re
+import time
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+DIMENSIONS = 256  # that influences are projected to
+
+
+class Size(NamedTuple):
+    """The size of a selection in one group of samples.
+
+    Args:
+        n (int): Samples.
+        k (int): How many are chosen.
+        c (int): Classes.
+        d (int): Features.
+    """
+
+    n: int
+    k: int
+    c: int
+    d: int
+
+
+class Cost(NamedTuple):
+    """What it takes, by arithmetic.
+
+    Args:
+        memory (float): Bytes at the peak, beside the memory-mapped arrays.
+        operations (float): Multiplications of a product of a matrix and a vector, or what takes as
+            long.
+    """
+
+    memory: float
+    operations: float
+
+
+# In units of such multiplications, as measured on LeNet-5 and Fashion-MNIST:
+BLAS = 8  # of a product of two matrices, which are done in the time of one
+SOFTMAX = 250  # of the error of one class
+PICK = 20  # of one sample beside the product itself, in a pick
+PAIR = 250  # of one pair: its distance, and about eight looks at it in a lazy selection
+
+
+def of_rows(size: Size) -> Cost:
+    """One look at each row."""
+    return Cost(4 * size.n, float(size.n) * (SOFTMAX * size.c + 10 * size.d))
+
+
+def of_features(size: Size) -> Cost:
+    """All features with one vector, for each pick."""
+    return Cost(4 * size.n * (size.d + 4), float(size.k) * size.n * (size.d + PICK))
+
+
+def of_probabilities(size: Size) -> Cost:
+    """All probabilities and their logarithms with one vector, for each pick."""
+    return Cost(8 * size.n * (size.c + 2), float(size.k) * size.n * (2 * size.c + PICK))
+
+
+def of_gradients(size: Size) -> Cost:
+    """Both factors of all gradients with one vector, for each pick."""
+    width = size.c + size.d
+    return Cost(12 * size.n * width, float(size.k) * size.n * (width + PICK))
+
+
+def of_pairs(size: Size) -> Cost:
+    """The similarities of all pairs, and lazy picks."""
+    pairs = float(size.n) * size.n
+    return Cost(12 * pairs, pairs * ((size.c + size.d) / BLAS + PAIR))
+
+
+def of_rounds(rounds: int) -> Callable[[Size], Cost]:
+    """The gradients with one matrix, for each round, of training and validation data."""
+
+    def cost(size: Size) -> Cost:
+        row = 2 * size.c * size.d / BLAS + SOFTMAX * size.c + PICK * size.d
+        return Cost(8 * size.n * (size.c + size.d), float(rounds) * size.n * row)
+
+    return cost
+
+
+def of_hessian(size: Size, most_rows: int) -> Cost:
+    """The Hessian, exact up to that many rows or of two factors, and its product with gradients."""
+    rows = size.c * (size.d + 1)
+    if rows <= most_rows:
+        making = size.n * rows**2 / 2 + rows**3
+        # The Hessian is made in float64, at half the speed.
+        return Cost(24.0 * rows**2 + 4 * size.n * size.c, (2 * making + size.n * rows**2) / BLAS)
+    squares = size.c**2 + size.d**2
+    return Cost(24.0 * squares + 4 * size.n * size.c, 2.0 * size.n * squares / BLAS)
+
+
+def of_skipping(size: Size, most_rows: int) -> Cost:
+    """The projected influences with one vector, for each sample that is skipped."""
+    hessian = of_hessian(size, most_rows)
+    skips = float(size.n - size.k) * size.n * DIMENSIONS
+    return Cost(hessian.memory + 8 * size.n * DIMENSIONS, hessian.operations + skips)
+
+
+def rate() -> float:
+    """Multiplications a second of a product of a matrix and a vector, measured here."""
+    matrix, vector = np.ones((2**14, 2**9), np.float32), np.ones(2**9, np.float32)
+    seconds: List[float] = []
+    for _ in range(4):
+        began = time.perf_counter()
+        matrix @ vector
+        seconds.append(time.perf_counter() - began)
+    return float(matrix.size) / min(seconds[1:])
+
+
+def free_memory() -> Optional[int]:
+    """Bytes that are free; None where the system does not say."""
+    info = Path('/proc/meminfo')
+    found = re.search(r'MemAvailable:\s+(\d+) kB', info.read_text()) if info.is_file() else None
+    return int(found.group(1)) * 1024 if found else None
+
+
+def state(
+    name: str, sizes: Sequence[Size], cost: Callable[[Size], Cost], free: Optional[int]
+) -> str:
+    """What a method will need, in words.
+
+    Args:
+        name (str): The method.
+        sizes (list[Size]): Its groups, which are selected from one after the other.
+        cost (callable): The cost of one group.
+        free (int, optional): Bytes of memory that are free.
+
+    Raises:
+        ValueError: If it needs more memory than is free.
+    """
+    costs = [cost(size) for size in sizes]
+    memory = max(each.memory for each in costs)
+    largest = max(size.n for size in sizes)
+    if free is not None and memory > free:
+        raise ValueError(
+            f'{name} needs about {memory / 1e9:,.1f} GB of memory for a group of {largest:,} '
+            f'samples, but {free / 1e9:,.1f} GB are free; choose per class (--per-class), or on a '
+            'machine with more memory'
+        )
+    seconds = sum(each.operations for each in costs) / rate()
+    return (
+        f'{name}: {len(sizes)} group{"s" * (len(sizes) > 1)} of up to {largest:,} samples, about '
+        f'{memory / 1e6:,.0f} MB of memory and {duration(seconds)} after the extraction'
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    for unit, size in (('h', 3600.0), ('min', 60.0)):
+        if seconds >= 2 * size:
+            return f'{seconds / size:,.0f} {unit}'
+    return f'{seconds:,.0f} s' if seconds >= 1 else 'less than 1 s'

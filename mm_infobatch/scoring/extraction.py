@@ -1,0 +1,241 @@
+"""One pass over the training data: what methods need of each sample, kept in files."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from .classifier import collate, label_of
+
+FLUSH = 2.0  # seconds of work that a kill can lose
+SHOW = 10.0  # seconds between two lines on the progress
+STATE = 'extraction.json'
+Arrays = Dict[str, np.ndarray]
+Say = Callable[[str], None]
+
+
+class Extraction(NamedTuple):
+    """What one pass over the training data has extracted from a classifier.
+
+    Args:
+        logits (np.ndarray): Z, float32 [N, C].
+        labels (np.ndarray): y, int64 [N].
+        features (np.ndarray, optional): H, what the last linear layer gets, float32 [N, D]. None
+            where the classifier has no such layer.
+        weight (np.ndarray, optional): W, that of the last linear layer, float32 [C, D].
+        seconds (float): How long the pass took, over all calls that it was made in.
+    """
+
+    logits: np.ndarray
+    labels: np.ndarray
+    features: Optional[np.ndarray] = None
+    weight: Optional[np.ndarray] = None
+    seconds: float = 0.0
+
+
+class LastLayer:
+    """Watches a classifier for the logits behind its predictions, and the layer that makes them.
+
+    Of all linear layers it is the one whose outputs have the softmax that the classifier predicts,
+    wherever in the model it is.
+
+    Args:
+        model (nn.Module): The classifier.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._calls: List[Any] = []
+        self._handles = [
+            module.register_forward_hook(self._note)
+            for module in model.modules()
+            if isinstance(module, nn.Linear) or module is getattr(model, 'head', None)
+        ]
+
+    def _note(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 2:
+            self._calls.append((module, inputs[0], output))
+
+    def take(self, predictions: Tensor) -> Any:
+        """What the last batch was predicted from.
+
+        Args:
+            predictions (Tensor): Probabilities, float32 [B, C].
+
+        Returns:
+            tuple[Tensor, nn.Linear | None, Tensor | None]: The logits, float32 [B, C], the last
+            layer and what it got, float32 [B, D]; both None where there is no such layer.
+        """
+        calls, self._calls = self._calls, []
+        fitting = [
+            call
+            for call in calls
+            if call[2].shape == predictions.shape
+            and torch.allclose(call[2].softmax(1), predictions, atol=1e-5)
+        ]
+        for module, inputs, output in reversed(fitting):
+            if isinstance(module, nn.Linear) and inputs.ndim == 2:
+                return output, module, inputs
+        # The logarithm of a softmax is its logits but for a constant, where none of them is 0.
+        tiny = torch.finfo(predictions.dtype).tiny
+        return (
+            fitting[-1][2] if fitting else predictions.clamp_min(tiny).log(),
+            None,
+            None,
+        )
+
+    def close(self) -> None:
+        """Stop watching."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) -> Extraction:
+    """Extract what methods share, or read what an earlier call has extracted.
+
+    Args:
+        model (BaseModel): The classifier.
+        dataset (Dataset): The training data, without augmentation.
+        folder (Path): Where the arrays are kept.
+        key (str): What it is of, see :func:`walk`.
+        **walking: More arguments of :func:`walk`.
+
+    Raises:
+        ValueError: If a sample has no label or several, a logit is not finite, or as :func:`walk`.
+    """
+    watch = LastLayer(model)
+    saved: List[nn.Module] = []
+
+    @torch.no_grad()
+    def compute(batch: Dict[str, Any]) -> Arrays:
+        labels = np.array([label_of(sample) for sample in batch['data_samples']], np.int64)
+        predicted = torch.stack([sample.pred_score for sample in model.val_step(batch)])
+        logits, layer, features = watch.take(predicted)
+        found = dict(logits=logits.float().cpu().numpy(), labels=labels)
+        if not np.isfinite(found['logits']).all():
+            raise ValueError(
+                'the classifier predicts NaN or infinite logits, so its samples have no scores; '
+                'give a checkpoint of a training that has not diverged'
+            )
+        if layer is not None:
+            found['features'] = features.float().cpu().numpy()
+            if not saved:
+                saved.append(layer)
+                np.save(folder / 'weight.npy', layer.weight.detach().float().cpu().numpy())
+        return found
+
+    try:
+        found, seconds = walk(compute, dataset, folder, key, **walking)
+    finally:
+        watch.close()
+    weight = np.load(folder / 'weight.npy') if 'features' in found else None
+    return Extraction(found['logits'], found['labels'], found.get('features'), weight, seconds)
+
+
+def walk(
+    compute: Callable[[Dict[str, Any]], Arrays],
+    dataset: Any,
+    folder: Path,
+    key: str,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    say: Say = lambda line: None,
+) -> Any:
+    """Compute something of each sample, in memory-mapped arrays that a later call goes on with.
+
+    Args:
+        compute (callable): From a batch to arrays of its samples, [B, ...] by name.
+        dataset (Dataset): N samples.
+        folder (Path): Where ``NAME.npy`` and ``extraction.json`` are kept.
+        key (str): What decides the values, such as a digest of config and checkpoint.
+        batch_size (int): Samples of a batch. Defaults to 256.
+        num_workers (int): Processes that load them. Defaults to 0: this one.
+        say (callable): Gets lines on size and progress.
+
+    Returns:
+        tuple[dict, float]: The arrays, [N, ...], and the seconds of work over all calls.
+
+    Raises:
+        ValueError: If the folder has arrays of something else, or of another number of samples.
+    """
+    total = len(dataset)
+    if not total:
+        raise ValueError('the training dataset has no samples; check data_root and its filters')
+    folder.mkdir(parents=True, exist_ok=True)
+    state = _read_state(folder, key, total)
+    done, before = state['done'], state['seconds']
+    mode: Any = 'r' if done == total else 'r+'
+    arrays: Dict[str, Any] = {
+        name: np.load(folder / f'{name}.npy', mmap_mode=mode) for name in state['names']
+    }
+    if done:
+        say(f'{folder} has {done:,} of {total:,} samples')
+    loader: Any = DataLoader(
+        Subset(dataset, range(done, total)),
+        batch_size,
+        num_workers=num_workers,
+        collate_fn=collate,
+    )
+    began = flushed = shown = time.monotonic()
+    first = done
+    for batch in loader if done < total else ():
+        count = min(batch_size, total - done)
+        found = compute(batch)
+        if not arrays:
+            arrays = _create(folder, found, total)
+            size = sum(array.nbytes for array in arrays.values())
+            shapes = ', '.join(f'{name} {array.shape}' for name, array in arrays.items())
+            say(f'{total:,} samples: {shapes} take {size / 1e6:,.1f} MB in {folder}')
+        for name, array in arrays.items():
+            array[done : done + count] = found[name][:count]
+        done += count
+        now = time.monotonic()
+        if now - flushed > FLUSH or done == total:
+            for array in arrays.values():
+                array.flush()
+            flushed = now
+            state.update(done=done, names=sorted(arrays), seconds=before + now - began)
+            _write_state(folder, state)
+        if now - shown > SHOW or done == total:
+            shown = now
+            left = (now - began) / (done - first) * (total - done)
+            say(f'{done:,} of {total:,} samples, {now - began:.0f} s, {left:.0f} s left')
+    return arrays, state['seconds']
+
+
+def _create(folder: Path, found: Arrays, total: int) -> Dict[str, Any]:
+    return {
+        name: open_memmap(folder / f'{name}.npy', 'w+', values.dtype, (total, *values.shape[1:]))
+        for name, values in found.items()
+    }
+
+
+def _read_state(folder: Path, key: str, total: int) -> Dict[str, Any]:
+    path = folder / STATE
+    fresh = dict(key=key, num_samples=total, done=0, names=[], seconds=0.0)
+    if not path.is_file():
+        return fresh
+    try:
+        state = json.loads(path.read_text())
+        same = state.keys() == fresh.keys()
+    except ValueError:
+        same = False
+    if not same or state['key'] != key or state['num_samples'] != total:
+        what = f'{state["num_samples"]} samples' if same else 'something else'
+        raise ValueError(
+            f'{folder} has been extracted from {what}, another checkpoint, config or dataset than '
+            f'this one of {total} samples; remove it, or give another directory with --work-dir'
+        )
+    return state
+
+
+def _write_state(folder: Path, state: Dict[str, Any]) -> None:
+    part = folder / f'{STATE}.part'
+    part.write_text(json.dumps(state))
+    os.replace(part, folder / STATE)

@@ -1,0 +1,177 @@
+"""The methods by name: what each needs, and its own settings."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from . import calls, cost
+from .calls import Scores, Settings
+from .cost import Cost, Size
+from .hessian import MAX_ROWS
+from .source import Source
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method.
+
+    Args:
+        summary (str): For the help.
+        score (callable): From checkpoints and settings to scores and weights.
+        cost (callable): From the size of a group and the settings to what it takes.
+        checkpoints (tuple[int, int]): The least and the largest number of them.
+        features (bool): Whether it needs what the last layer gets.
+        selects (bool): Whether it makes an order or a subset, and not a score of each sample alone.
+        needs_count (bool): Whether the result depends on K.
+        per_class (bool, optional): Whether it selects in each class apart by default; None where
+            it cannot.
+        deepcore (str): What ``--deepcore`` changes; '' where the codes agree.
+        options (dict): Its own settings: the default, which has the type, the help, and what may be
+            chosen.
+    """
+
+    summary: str
+    score: Callable[[List[Source], Settings], Scores]
+    cost: Callable[[Size, Settings], Cost] = lambda size, settings: cost.of_rows(size)
+    checkpoints: Tuple[int, int] = (1, 1)
+    features: bool = True
+    selects: bool = False
+    needs_count: bool = False
+    per_class: Optional[bool] = False
+    deepcore: str = ''
+    options: Any = None
+
+
+VALIDATION = (
+    False,
+    'validate on val_dataloader.dataset, and not on the training data; in configs of benchmarks '
+    'that is the test set, which must not choose samples',
+)
+ANY = (1, 10**9)
+METHODS: Dict[str, Method] = {
+    'least_confidence': Method(
+        'the smallest largest probability',
+        calls.averaged(calls.by_least_confidence),
+        checkpoints=ANY,
+        features=False,
+        deepcore='takes the largest logit instead of the largest probability',
+    ),
+    'margin': Method(
+        'the smallest difference of the two largest probabilities',
+        calls.averaged(calls.by_margin),
+        checkpoints=ANY,
+        features=False,
+    ),
+    'entropy': Method(
+        'the largest entropy of the probabilities',
+        calls.averaged(calls.by_entropy),
+        checkpoints=ANY,
+        features=False,
+    ),
+    'el2n': Method(
+        'the largest error of the probabilities, the mean over checkpoints',
+        calls.averaged(calls.by_el2n),
+        checkpoints=ANY,
+        features=False,
+    ),
+    'grand': Method(
+        'the largest gradient of the last layer, the mean over checkpoints',
+        calls.averaged(calls.by_grand),
+        checkpoints=ANY,
+        options=dict(all_parameters=(False, 'take the gradient of all parameters, image by image')),
+    ),
+    'forgetting': Method(
+        'most often learned in one checkpoint and not in the next',
+        calls.by_forgetting,
+        checkpoints=(2, 10**9),
+        features=False,
+        deepcore='gives 0 to samples that were never learned',
+    ),
+    'herding': Method(
+        'samples whose mean follows that of all features',
+        calls.by_herding,
+        lambda size, settings: cost.of_features(size),
+        selects=True,
+        per_class=True,
+        deepcore='takes the farthest sample instead of the nearest',
+        options=dict(normalize=(False, 'divide the features of each sample by their norm')),
+    ),
+    'k_center': Method(
+        'the sample farthest from those chosen, again and again, by features',
+        calls.by_k_center,
+        lambda size, settings: cost.of_features(size),
+        selects=True,
+    ),
+    'contextual_diversity': Method(
+        'the same by the divergence of probabilities',
+        calls.by_contextual_diversity,
+        lambda size, settings: cost.of_probabilities(size),
+        features=False,
+        selects=True,
+    ),
+    'deepfool': Method(
+        'the smallest perturbation of the image that changes its class',
+        calls.by_deepfool,
+        features=False,
+        deepcore='does not overshoot the boundary',
+        options=dict(
+            classes=(10, 'the most likely classes, whose boundaries are looked at'),
+            proxy=(False, 'a stand-in: the distance of the features to the nearest boundary'),
+        ),
+    ),
+    'craig': Method(
+        'samples to whose gradients all others are near, with weights',
+        calls.by_craig,
+        lambda size, settings: cost.of_pairs(size),
+        selects=True,
+        needs_count=True,
+        per_class=True,
+        deepcore='adds 1 to each weight',
+    ),
+    'glister': Method(
+        'samples whose gradients reduce the loss on validation data',
+        calls.by_glister,
+        lambda size, settings: cost.of_rounds(settings.options['rounds'])(size),
+        selects=True,
+        needs_count=True,
+        deepcore='chooses all samples in one round',
+        options=dict(
+            rounds=(15, 'how often the validation gradient is computed'),
+            step=(0.1, 'the length of the step of the last layer'),
+            validation_set=VALIDATION,
+        ),
+    ),
+    'graph_cut': Method(
+        'samples whose gradients are like all others and unlike each other',
+        calls.by_graph_cut,
+        lambda size, settings: cost.of_gradients(size),
+        selects=True,
+        per_class=True,
+        options=dict(trade_off=(1.0, 'lambda, what similarity to all others counts')),
+    ),
+    'influence': Method(
+        'samples that moved the last layer the most, by its Hessian',
+        calls.by_influence,
+        lambda size, settings: cost.of_hessian(size, MAX_ROWS),
+        options=dict(
+            formula=(
+                'norm',
+                'which number of the influence; the default is a guess of what InfoBatch used',
+                *('norm', 'self', 'validation'),
+            ),
+            damping=(1e-3, 'lambda, added to the Hessian'),
+            validation_set=VALIDATION,
+        ),
+    ),
+    'dp': Method(
+        'all but the samples whose influences cancel out',
+        calls.by_dp,
+        lambda size, settings: cost.of_skipping(size, MAX_ROWS),
+        selects=True,
+        needs_count=True,
+        per_class=None,
+        options=dict(
+            damping=(1e-3, 'lambda, added to the Hessian'),
+            swaps=(20000, 'pairs of a kept and a skipped sample to try'),
+        ),
+    ),
+}

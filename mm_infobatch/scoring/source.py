@@ -1,0 +1,138 @@
+"""A checkpoint as a source of scores: its extraction, and passes over the images themselves."""
+
+import hashlib
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from .classifier import build_model, build_train_set, load_weights, train_set_config
+from .extraction import Arrays, Extraction, extract, walk
+
+
+class Study(NamedTuple):
+    """What the checkpoints of one call have in common.
+
+    Args:
+        cfg (Config): Of the classifier.
+        model (BaseModel): The classifier, whose weights change from checkpoint to checkpoint.
+        dataset (Dataset): The training data, without augmentation.
+        folder (Path): Where extractions are kept.
+        walking (dict): ``batch_size``, ``num_workers`` and ``say`` of :func:`.extraction.walk`.
+    """
+
+    cfg: Config
+    model: Any
+    dataset: Any
+    folder: Path
+    walking: Dict[str, Any]
+
+
+def make_study(cfg: Config, folder: Path, **walking: Any) -> Study:
+    """Build the model and the dataset of a config."""
+    return Study(cfg, build_model(cfg), build_train_set(cfg), folder, walking)
+
+
+class Source:
+    """One checkpoint of a study.
+
+    Args:
+        study (Study): What it shares with others.
+        path (Path): The checkpoint.
+        checkpoint (dict): What it contains.
+
+    Attributes:
+        seconds (float): How long the passes took that were asked for, whenever they were made.
+        waited (float): How long they took now.
+    """
+
+    def __init__(self, study: Study, path: Path, checkpoint: Dict[str, Any]) -> None:
+        self.path, self.meta = path, checkpoint.get('meta') or {}
+        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.seconds = self.waited = 0.0
+        self._study, self._state = study, checkpoint.get('state_dict')
+        self._found: Optional[Extraction] = None
+
+    def extraction(self, features: bool = True) -> Extraction:
+        """Logits, labels and features of the training data.
+
+        Args:
+            features (bool): Whether features are needed. Defaults to True.
+
+        Raises:
+            ValueError: If they are needed and the classifier has no linear last layer.
+        """
+        if self._found is None:
+            self._found = self._extract(self._study.dataset, 'train')
+        if features and self._found.features is None:
+            raise ValueError(
+                f'{type(self._study.model).__name__} has no linear layer whose outputs are its '
+                'logits, and this method needs what the last layer gets; take another method, such '
+                'as el2n, or a model with a linear head'
+            )
+        return self._found
+
+    def validation(self) -> Extraction:
+        """The same of ``val_dataloader.dataset``."""
+        dataset = DATASETS.build(dict(self._study.cfg.val_dataloader.dataset))
+        return self._extract(dataset, 'val')
+
+    def _extract(self, dataset: Any, split: str) -> Extraction:
+        with self._passing():
+            found = extract(
+                self._study.model,
+                dataset,
+                self._folder(split),
+                self._key(split),
+                **self._study.walking,
+            )
+        self.seconds += found.seconds
+        return found
+
+    def walk(self, name: str, compute: Callable[[Any, Dict[str, Any]], Arrays]) -> np.ndarray:
+        """Compute one number of each image of the training data.
+
+        Args:
+            name (str): What it is, with the settings that decide it.
+            compute (callable): From the model and a batch to the numbers, [B], by a name.
+
+        Returns:
+            np.ndarray: float32 [N].
+        """
+        model = self._study.model
+        with self._passing():
+            arrays, seconds = walk(
+                lambda batch: compute(model, batch),
+                self._study.dataset,
+                self._folder(name),
+                self._key(name),
+                **self._study.walking,
+            )
+        self.seconds += seconds
+        (found,) = arrays.values()
+        return np.array(found)
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """Load the weights for a pass, and measure it."""
+        began = time.perf_counter()
+        load_weights(self._study.model, self._state, self.path)
+        yield
+        self.waited += time.perf_counter() - began
+
+    def _key(self, what: str) -> str:
+        cfg = self._study.cfg
+        parts: List[Any] = [cfg.model, cfg.get('data_preprocessor'), train_set_config(cfg)]
+        if what == 'val':
+            parts.append(cfg.val_dataloader.dataset)
+        text = json.dumps(Config(dict(parts=parts)).to_dict(), sort_keys=True, default=str)
+        return hashlib.sha256(f'{what} {self.digest} {text}'.encode()).hexdigest()
+
+    def _folder(self, what: str) -> Path:
+        name = f'{self.path.parent.name}-{self.path.stem}-{what}-{self._key(what)[:8]}'
+        return self._study.folder / name

@@ -1,0 +1,392 @@
+"""``mm-infobatch scores`` with every method, from a real training to a training on its file."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import toolbox_runs as runs
+import torch
+from mmengine.registry import MODELS, DefaultScope
+
+from mm_infobatch import cli
+from mm_infobatch.cli.checkpoints import read_checkpoint
+from mm_infobatch.policies.score_file import read_score_file
+from mm_infobatch.scoring import classifier, cost
+from mm_infobatch.scoring.el2n import el2n
+from mm_infobatch.scoring.extraction import extract, walk
+from mm_infobatch.scoring.methods import METHODS
+from mm_infobatch.scoring.rows import errors
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+NUM_IMAGES = 25  # the last batch of 4 has one
+# What a method needs on the command line, and which number of samples its file is for.
+CALLS = {
+    **{name: [] for name in METHODS},
+    'forgetting': ['--per-class'],
+    'grand': ['--all-parameters'],
+    'craig': ['--keep', '0.5'],
+    'glister': ['--count', '13', '--rounds', '4'],
+    'graph_cut': ['--count', '13', '--trade-off', '2'],
+    'influence': ['--formula', 'validation', '--validation-set'],
+    'dp': ['--keep', '0.5', '--swaps', '100'],
+}
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A run of 3 epochs with a checkpoint of each, and its config as a file."""
+    folder = tmp_path_factory.mktemp('trained')
+    data = runs.write_classification_data(folder / 'data', num_images=NUM_IMAGES)
+    cfg = runs.classification_config(
+        data, str(folder / 'run'), flip=True, max_epochs=3, val_interval=3
+    )
+    cfg = runs.checkpoints_every(cfg, 1, by_epoch=True)
+    cfg.dump(folder / 'config.py')
+    runs.train(cfg)
+    return folder
+
+
+def call(folder, out, method, *more, checkpoints=(3,), config='config.py'):
+    """Run the command, and return what it wrote about itself."""
+    paths = [str(folder / 'run' / f'epoch_{index}.pth') for index in checkpoints]
+    arguments = ['scores', method, str(folder / config), *paths, '--out', str(out)]
+    cli.main([*arguments, '--batch-size', '4', '--work-dir', str(folder / 'extraction'), *more])
+    return json.loads(out.with_suffix('.json').read_text())
+
+
+def build(folder, epoch=3):
+    """The model of a checkpoint, and the training data."""
+    cfg = runs.Config.fromfile(str(folder / 'config.py'))
+    classifier.prepare(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model, dataset = classifier.build_model(cfg), classifier.build_train_set(cfg)
+    path = folder / 'run' / f'epoch_{epoch}.pth'
+    classifier.load_weights(model, read_checkpoint(path)['state_dict'], path)
+    return model, dataset
+
+
+@pytest.mark.default_cases('craig', 'herding')
+@pytest.mark.parametrize('method', METHODS)
+def test_a_file_of_every_method_is_trained_on(trained, tmp_path, capsys, method):
+    out = tmp_path / f'{method}.npz'
+    checkpoints = (3, 1, 2) if METHODS[method].checkpoints[1] > 1 else (3,)
+    note = call(trained, out, method, *CALLS[method], checkpoints=checkpoints)
+    printed = capsys.readouterr().out
+    assert f'{NUM_IMAGES} scores' in printed and re.search(r'about \d+ MB of memory', printed)
+    assert note['method'] == method and note['num_samples'] == NUM_IMAGES
+    assert note['seconds']['extraction'] > 0 <= note['seconds']['method']
+    assert [one['epoch'] for one in note['checkpoints']] == list(checkpoints)
+    found = read_score_file(str(out))
+    assert (found.count is not None) == ('--keep' in CALLS[method] or '--count' in CALLS[method])
+    assert (found.weights is not None) == (method == 'craig')
+    assert np.bincount(found.labels).tolist() == [9, 8, 8]
+    assert len(np.unique(found.scores)) > (1 if method in ('dp', 'forgetting') else 5)
+
+    policy = dict(type='FromFile', path=str(out))
+    policy.update({} if found.count else dict(keep=0.5))
+    cfg = runs.switch_on(
+        runs.classification_config(str(trained / 'data'), str(tmp_path / 'run'), max_epochs=2),
+        delta=1,
+    )
+    cfg.train_dataloader.sampler.policy = policy
+    recorder = runs.train(cfg)
+    first, second = recorder.by_pass('indices')
+    assert sorted(first) == sorted(second) and len(set(first)) == 13
+    weights = torch.tensor(recorder.by_pass('weights')[0])
+    assert weights.mean() == pytest.approx(1) and (weights.std() > 0) == (method == 'craig')
+    if found.per_class:
+        assert sorted(np.bincount(found.labels[first]).tolist()) == [4, 4, 5]
+    if found.count is None and not found.per_class:  # the highest of the file
+        assert min(found.scores[first]) >= np.sort(found.scores)[-13]
+
+
+@pytest.mark.parametrize('method', ['least_confidence', 'herding', 'glister'])
+@pytest.mark.default_cases('herding')
+def test_deepcores_rule_is_another_one(trained, tmp_path, method):
+    more = ['--count', '9'] if method == 'glister' else []
+    files = []
+    for flag in ([], ['--deepcore']):
+        note = call(trained, tmp_path / 'a.npz', method, *more, *flag)
+        assert note['settings']['deepcore'] == bool(flag)
+        files.append(read_score_file(str(tmp_path / 'a.npz')).scores)
+    if method != 'glister':  # whose rounds rarely matter
+        assert not np.array_equal(*files)
+
+
+def test_scores_are_the_mean_over_checkpoints_of_what_each_predicts(trained, tmp_path):
+    call(trained, tmp_path / 'a.npy', 'el2n', checkpoints=(1, 3))
+    expected = np.zeros(NUM_IMAGES)
+    for epoch in (1, 3):
+        model, dataset = build(trained, epoch)
+        for index in range(NUM_IMAGES):
+            batch = classifier.collate([dataset[index]])
+            with torch.no_grad():
+                sample, _ = model.val_step(batch)
+            error = sample.pred_score.numpy() - np.eye(3)[int(sample.gt_label)]
+            expected[index] += np.linalg.norm(error) / 2
+    assert np.allclose(np.load(tmp_path / 'a.npy'), expected, atol=1e-5)
+
+
+def test_what_is_extracted_makes_the_logits_and_the_labels(trained, tmp_path):
+    model, dataset = build(trained)
+    with torch.no_grad():
+        found = extract(model, dataset, tmp_path, 'key', batch_size=4)
+    assert found.features.shape == (NUM_IMAGES, 32) and found.weight.shape == (3, 32)
+    bias = model.head.fc.bias.detach().numpy()
+    assert np.allclose(found.features @ found.weight.T + bias, found.logits, atol=1e-5)
+    assert found.labels.tolist() == [int(dataset.get_data_info(i)['gt_label']) for i in range(25)]
+    again = extract(model, dataset, tmp_path, 'key', batch_size=7)
+    assert np.array_equal(again.logits, found.logits) and again.seconds == found.seconds
+    assert not [each for each in model.modules() if each._forward_hooks]
+
+
+class Interrupted:
+    """A dataset of numbers that ends in an error before sample ``stop``."""
+
+    def __init__(self, stop=None):
+        self.stop, self.seen = stop, []
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        if index == self.stop:
+            raise KeyboardInterrupt
+        self.seen.append(index)
+        return dict(inputs=torch.tensor(float(index)), data_samples=index)
+
+
+def squares(batch):
+    return dict(square=batch['inputs'].numpy() ** 2, index=np.array(batch['data_samples']))
+
+
+def test_an_interrupted_extraction_goes_on_where_it_stood(tmp_path, monkeypatch):
+    monkeypatch.setattr('mm_infobatch.scoring.extraction.FLUSH', 0)
+    lines = []
+    with pytest.raises(KeyboardInterrupt):
+        walk(squares, Interrupted(7), tmp_path, 'key', batch_size=2)
+    dataset = Interrupted()
+    found, seconds = walk(squares, dataset, tmp_path, 'key', batch_size=3, say=lines.append)
+    assert dataset.seen == [6, 7, 8, 9] and lines[0].endswith('has 6 of 10 samples')
+    assert found['square'].tolist() == [each**2 for each in range(10)]
+    assert found['index'].tolist() == list(range(10)) and seconds > 0
+    dataset = Interrupted()
+    again, stored = walk(squares, dataset, tmp_path, 'key')
+    assert dataset.seen == [] and stored == seconds
+    assert np.array_equal(again['square'], found['square'])
+
+
+def test_an_extraction_of_something_else_is_refused(tmp_path):
+    walk(squares, Interrupted(), tmp_path, 'key')
+    with pytest.raises(ValueError, match='another checkpoint, config or dataset'):
+        walk(squares, Interrupted(), tmp_path, 'other')
+    with pytest.raises(ValueError, match='has been extracted from 10 samples'):
+        walk(squares, range(9), tmp_path, 'key')
+    (tmp_path / 'extraction.json').write_text('{"done": 3')
+    with pytest.raises(ValueError, match='something else'):
+        walk(squares, Interrupted(), tmp_path, 'key')
+
+
+def test_another_checkpoint_or_config_is_extracted_anew(trained, tmp_path, capsys):
+    for checkpoint in (1, 2, 1):
+        call(trained, tmp_path / f'{checkpoint}.npy', 'margin', checkpoints=(checkpoint,))
+    assert not np.array_equal(np.load(tmp_path / '1.npy'), np.load(tmp_path / '2.npy'))
+    option = ['--cfg-options', 'data_preprocessor.mean=[90,90,90]']
+    call(trained, tmp_path / 'a.npy', 'margin', *option, checkpoints=(1,))
+    assert not np.array_equal(np.load(tmp_path / '1.npy'), np.load(tmp_path / 'a.npy'))
+    capsys.readouterr()
+    call(trained, tmp_path / 'b.npy', 'margin', checkpoints=(1,))
+    assert 'has 25 of 25 samples' in capsys.readouterr().out
+    assert np.array_equal(np.load(tmp_path / '1.npy'), np.load(tmp_path / 'b.npy'))
+
+
+def head_of(kind, **kwargs):
+    return dict(type=kind, num_classes=3, in_channels=32, **kwargs)
+
+
+@pytest.mark.parametrize(
+    'backbone, head, layer',
+    [
+        (dict(type='LeNet5', num_classes=3), dict(type='ClsHead'), 'backbone.classifier.2'),
+        (None, head_of('StackedLinearClsHead', mid_channels=[8]), 'head.layers.1.fc'),
+        (None, head_of('ArcFaceClsHead'), None),
+    ],
+    ids=['in the backbone', 'behind another one', 'none'],
+)
+def test_the_last_layer_is_found_wherever_it_is(trained, tmp_path, backbone, head, layer):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head = head
+    if backbone is not None:
+        cfg.model.backbone, cfg.model.neck = backbone, None
+        cfg.data_preprocessor = dict(num_classes=3, mean=[100.0], std=[80.0])
+        pipeline = cfg.val_dataloader.dataset.pipeline
+        pipeline[0].color_type = 'grayscale'
+        pipeline.insert(1, dict(type='Resize', scale=32))
+    classifier.prepare(cfg)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model, dataset = classifier.build_model(cfg), classifier.build_train_set(cfg)
+    found = extract(model.eval(), dataset, tmp_path, 'key', batch_size=4)
+    assert len(found.logits) == NUM_IMAGES and np.isfinite(found.logits).all()
+    if layer is None:
+        assert found.features is None and found.weight is None
+        assert np.isfinite(el2n(found.logits, found.labels)).all()
+    else:
+        module = dict(model.named_modules())[layer]
+        expected = found.features @ module.weight.detach().numpy().T + module.bias.detach().numpy()
+        assert np.allclose(expected, found.logits, atol=1e-5)
+
+
+def test_gradients_of_all_parameters_are_those_of_autograd(trained, tmp_path):
+    call(trained, tmp_path / 'a.npy', 'grand', '--all-parameters')
+    found = np.load(tmp_path / 'a.npy')
+    model, dataset = build(trained)
+    for index in (0, 11, 24):
+        data = model.data_preprocessor(classifier.collate([dataset[index]]), False)
+        model.zero_grad()
+        model.loss(data['inputs'], data['data_samples'])['loss'].backward()
+        norm = sum(float(each.grad.square().sum()) for each in model.parameters()) ** 0.5
+        assert found[index] == pytest.approx(norm, rel=1e-4)
+    call(trained, tmp_path / 'b.npy', 'grand')
+    last = np.load(tmp_path / 'b.npy')
+    layer = sum(float(each.grad.square().sum()) for each in model.head.parameters()) ** 0.5
+    assert last[24] == pytest.approx(layer, rel=1e-4) and (last < found).all()
+
+
+def test_perturbed_images_of_deepfool_are_of_another_class(trained, tmp_path):
+    call(trained, tmp_path / 'a.npy', 'deepfool', '--classes', '3')
+    images = np.load(tmp_path / 'a.npy')
+    call(trained, tmp_path / 'b.npy', 'deepfool', '--proxy')
+    proxy = np.load(tmp_path / 'b.npy')
+    assert (images < 0).all() and (proxy <= 0).all()
+    model, dataset = build(trained)
+    found = extract(model, dataset, tmp_path / 'x', 'key')
+    margins = np.sort(found.logits, 1)
+    gap = margins[:, -1] - margins[:, -2]
+    # Nearer to the boundary where the two largest logits are closer.
+    ranks = [np.argsort(np.argsort(each)) for each in (gap, -images, -proxy)]
+    for one in ranks[1:]:
+        assert np.corrcoef(ranks[0], one)[0, 1] > 0.5
+
+
+def test_errors_of_a_file_are_those_of_its_labels(trained, tmp_path):
+    call(trained, tmp_path / 'a.npz', 'el2n')
+    found = read_score_file(str(tmp_path / 'a.npz'))
+    model, dataset = build(trained)
+    extraction = extract(model, dataset, tmp_path / 'x', 'key')
+    mistakes = errors(extraction.logits, found.labels)
+    assert np.allclose(found.scores, np.linalg.norm(mistakes, axis=1), atol=1e-6)
+
+
+# ------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    'method, more, words',
+    [
+        ('herding', ['{last}'], 'herding needs one checkpoint, but is given 2'),
+        ('forgetting', [], 'forgetting needs 2 checkpoints or more, but is given 1'),
+        ('k_center', ['--count', '26'], '--count 26 is more than the 25 samples'),
+        ('k_center', ['--count', '0'], '--count 0 has to be at least 1'),
+        ('k_center', ['--keep', '1.5'], '--keep 1.5 lies outside (0, 1]'),
+        ('el2n', ['--batch-size', '0'], '--batch-size 0 has to be at least 1'),
+        ('influence', ['--damping', '0'], '--damping 0.0 has to be above 0'),
+        ('craig', [], 'one of the arguments --keep --count is required'),
+        ('margin', ['--deepcore'], 'unrecognized arguments: --deepcore'),
+        ('dp', ['--keep', '0.5', '--per-class'], 'unrecognized arguments: --per-class'),
+        ('influence', ['--formula', 'all'], "invalid choice: 'all'"),
+        ('nearest', [], "invalid choice: 'nearest'"),
+    ],
+)
+def test_a_call_that_cannot_work_is_refused(trained, tmp_path, capsys, method, more, words):
+    more = [each.format(last=trained / 'run' / 'epoch_3.pth') for each in more]
+    paths = [str(trained / 'config.py'), str(trained / 'run' / 'epoch_1.pth')]
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['scores', method, *paths, *more, '--out', str(tmp_path / 'a.npz')])
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['scores', *map(str, arguments)])
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_a_name_that_has_no_room_for_the_result_is_refused(trained, tmp_path, capsys):
+    files = trained / 'config.py', trained / 'run' / 'epoch_1.pth'
+    for method, *more in (['craig', '--keep', '0.5'], ['herding'], ['margin', '--per-class']):
+        line = refused(capsys, method, *files, *more, '--out', tmp_path / 'a.npy')
+        assert 'give a name that ends in .npz' in line
+    assert 'end in .npz or .npy' in refused(capsys, 'margin', *files, '--out', tmp_path / 'a.txt')
+
+
+def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path, capsys):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head = head_of('ArcFaceClsHead')
+    cfg.dump(tmp_path / 'arc.py')
+    epoch = trained / 'run' / 'epoch_1.pth'
+    line = refused(capsys, 'el2n', tmp_path / 'arc.py', epoch, '--out', tmp_path / 'a.npz')
+    assert 'epoch_1.pth does not fit the model' in line
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        state = dict(state_dict=MODELS.build(cfg.model).state_dict())
+    torch.save(state, tmp_path / 'arc.pth')
+    files = tmp_path / 'arc.py', tmp_path / 'arc.pth', '--out', tmp_path / 'a.npz'
+    assert 'no linear layer whose outputs are its logits' in refused(capsys, 'k_center', *files)
+    torch.save(dict(meta={}), tmp_path / 'none.pth')
+    line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'none.pth', *files[2:])
+    assert 'none.pth does not fit the model' in line
+
+
+def test_samples_with_several_labels_or_none_are_refused(trained):
+    _, dataset = build(trained)
+    sample = dataset[0]['data_samples']
+    assert classifier.label_of(sample) == int(sample.gt_label)
+    several = sample.clone()
+    several.set_gt_label([0, 2])
+    with pytest.raises(ValueError, match='has 2 labels'):
+        classifier.label_of(several)
+    with pytest.raises(ValueError, match='has 0 labels'):
+        classifier.label_of(type(sample)())
+
+
+def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
+    state = torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)['state_dict']
+    state['head.fc.weight'][0, 0] = float('nan')
+    torch.save(dict(state_dict=state), tmp_path / 'nan.pth')
+    files = trained / 'config.py', tmp_path / 'nan.pth', '--out', tmp_path / 'a.npz'
+    assert 'NaN or infinite logits' in refused(capsys, 'el2n', *files)
+
+
+def test_a_dataset_without_a_pipeline_of_its_own_is_refused(trained, tmp_path, capsys):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=dict(cfg.train_dataloader.dataset)
+    )
+    cfg.dump(tmp_path / 'repeat.py')
+    epoch = trained / 'run' / 'epoch_1.pth'
+    line = refused(capsys, 'el2n', tmp_path / 'repeat.py', epoch, '--out', tmp_path / 'a.npz')
+    assert 'RepeatDataset has no pipeline of its own' in line
+
+
+def test_what_needs_more_memory_than_there_is_is_refused_with_the_number(
+    trained, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(cost, 'free_memory', lambda: 1000)
+    files = trained / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, 'craig', '--keep', '0.5', '--over-all', *files)
+    assert 'needs about 0.0 GB of memory for a group of 25 samples' in line
+    assert '--per-class' in line
+
+
+def test_a_cost_is_stated_from_sizes():
+    size = cost.Size(60_000, 42_000, 10, 84)
+    with pytest.raises(ValueError, match='needs about 43.2 GB .* 60,000 samples, but 20.0 GB'):
+        cost.state('craig', [size], cost.of_pairs, 20 * 10**9)
+    text = cost.state('craig', [cost.Size(6000, 4200, 10, 84)] * 10, cost.of_pairs, 10**9)
+    assert text.startswith('craig: 10 groups of up to 6,000 samples, about 432 MB')
+    assert [cost.duration(each) for each in (0.4, 30, 119, 130, 3 * 3600)] == [
+        'less than 1 s', '30 s', '119 s', '2 min', '3 h',
+    ]  # fmt: skip
+    assert cost.rate() > 1e6

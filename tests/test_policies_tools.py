@@ -19,7 +19,7 @@ from experiment_engine.spec import available, load_experiment
 from experiment_engine.tables import text
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler, cli
 from mm_infobatch.cli.checkpoints import read_checkpoint
-from mm_infobatch.cli.scores import logged_losses
+from mm_infobatch.cli.logged_losses import logged_losses
 from mm_infobatch.scoring import classifier
 from mm_infobatch.scoring.forgetting import forgetting, learned_by_loss
 
@@ -92,6 +92,15 @@ def test_forgetting_reads_the_scores_of_a_run_in_the_order_of_training(trained, 
     out = tmp_path / 'forgetting.npy'
     cli.main(['scores', 'forgetting', *map(str, paths), '--out', str(out)])
     assert np.array_equal(np.load(out), forgetting(learned_by_loss(losses)))
+
+
+def test_scores_that_depend_on_the_batch_are_no_losses(tmp_path):
+    paths = [tmp_path / 'epoch_1.pth', tmp_path / 'epoch_2.pth']
+    for iters, path in enumerate(paths):
+        sampler = dict(scores=torch.ones(3), batch_score='excess')
+        torch.save(dict(infobatch=dict(schedule=dict(iters=iters), sampler=sampler)), path)
+    with pytest.raises(ValueError, match="depend on the batch .batch_score='excess'"):
+        logged_losses(paths)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from ..scoring.methods import METHODS, Method
 from ..scoring.source import Source, make_study
 from .checkpoints import read_checkpoint
 from .common import UsageError, add_config_arguments, check_directory, read_config
+from .logged_losses import logged_losses
 from .resume import check_complete
 
 
@@ -180,28 +181,6 @@ def _from_losses(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
     return ScoreFile(scores), dict(
         method='forgetting', checkpoints=names, num_samples=len(scores), seconds=seconds
     )
-
-
-def logged_losses(paths: List[Path]) -> np.ndarray:
-    """The scores that InfoBatch saved in checkpoints, [P, N], in the order of training.
-
-    Raises:
-        ValueError: If a checkpoint has none, or their datasets have different lengths.
-    """
-    rows = []
-    for path in paths:
-        state = read_checkpoint(path).get('infobatch')
-        if state is None:
-            raise ValueError(
-                f'checkpoint {path} has no scores: it was trained without InfoBatch; give the '
-                'config before the checkpoints to evaluate them'
-            )
-        rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
-    if len({len(scores) for _, scores in rows}) != 1:
-        raise ValueError(
-            'the checkpoints are of datasets of different lengths; give those of one run'
-        )
-    return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
 
 
 def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:

@@ -1,0 +1,36 @@
+"""The losses of all samples in the checkpoints of a run with InfoBatch."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+
+from .checkpoints import read_checkpoint
+
+
+def logged_losses(paths: List[Path]) -> np.ndarray:
+    """The scores that InfoBatch saved in checkpoints, [P, N], in the order of training.
+
+    Raises:
+        ValueError: If a checkpoint has none, or their datasets have different lengths.
+    """
+    rows = []
+    for path in paths:
+        state = read_checkpoint(path).get('infobatch')
+        why = 'it was trained without InfoBatch' if state is None else _no_losses(state['sampler'])
+        if state is None or why:
+            raise ValueError(
+                f'checkpoint {path} has no losses: {why}; give the config before the checkpoints '
+                'to evaluate them'
+            )
+        rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
+    if len({len(scores) for _, scores in rows}) != 1:
+        raise ValueError(
+            'the checkpoints are of datasets of different lengths; give those of one run'
+        )
+    return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
+
+
+def _no_losses(state: Dict[str, Any]) -> str:
+    kind = state.get('batch_score')
+    return f'its scores depend on the batch (batch_score={kind!r})' if kind else ''

@@ -538,4 +538,4 @@ def test_the_command_imports_no_more_than_the_package_and_its_configs(tmp_path):
         capture_output=True,
         check=True,
     )
-    assert set(done.stdout.split()) <= {'mm_infobatch', 'argparse', 'difflib', 'mmengine'}
+    assert set(done.stdout.split()) <= {'mm_infobatch', 'argparse', 'difflib', 'html', 'mmengine'}

@@ -134,7 +134,7 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         found, seconds = walk(compute, dataset, folder, key, **walking)
     finally:
         watch.close()
-    weight = np.load(folder / 'weight.npy') if 'features' in found else None
+    weight = np.load(folder / 'weight.npy', allow_pickle=False) if 'features' in found else None
     return Extraction(found['logits'], found['labels'], found.get('features'), weight, seconds)
 
 
@@ -172,7 +172,7 @@ def walk(
     done, before = state['done'], state['seconds']
     mode: Any = 'r' if done == total else 'r+'
     arrays: Dict[str, Any] = {
-        name: np.load(folder / f'{name}.npy', mmap_mode=mode) for name in state['names']
+        name: np.load(folder / f'{name}.npy', mode, allow_pickle=False) for name in state['names']
     }
     if done:
         say(f'{folder} has {done:,} of {total:,} samples')

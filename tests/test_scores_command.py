@@ -66,7 +66,7 @@ def build(folder, epoch=3):
     return model, dataset
 
 
-@pytest.mark.default_cases('craig', 'herding')
+@pytest.mark.default_cases('craig')
 @pytest.mark.parametrize('method', METHODS)
 def test_a_file_of_every_method_is_trained_on(trained, tmp_path, capsys, method):
     out = tmp_path / f'{method}.npz'

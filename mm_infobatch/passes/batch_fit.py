@@ -24,7 +24,8 @@ def fit_to_batches(
     A plan of weights of 1 (``rescale=False``) keeps them, and one whose weights have a mean of 1
     (``rescale='normalized'``) keeps that mean. Unseen samples stay, unless the plan itself skips
     some of them, as static policies do. Where too few samples could be left out, some of those that
-    the plan skips are kept instead, if all of them belong to the samples of one weight.
+    the plan skips are kept instead, if all of them belong to the samples of one weight. Where the
+    weights differ from sample to sample, one sample of a pair is kept and stands for both.
 
     Args:
         plan (Plan): The plan.
@@ -46,7 +47,19 @@ def fit_to_batches(
         weights[group] = _total(float(weights[group[0]]), len(group)) / (len(group) - count)
         surplus -= count
     if surplus or not fitting:
-        return _extended(plan, shape, bits)
+        if _of_one_weight(plan):
+            return _extended(plan, shape, bits)
+        return _paired(plan, scores, plan.kept - fitting, bits)
+    return _without(plan, skipped, weights)
+
+
+def skips_unseen(plan: Plan, scores: Tensor) -> bool:
+    """Whether a plan skips samples that have no score, as static policies do."""
+    return int(scores.isnan().sum()) > int(scores[plan.indices].isnan().sum())
+
+
+def _without(plan: Plan, skipped: np.ndarray, weights: np.ndarray) -> Plan:
+    """The plan without the samples at some places, and with other weights for the rest."""
     weights = np.delete(weights, skipped)
     total = float(plan.weights.sum(dtype=torch.float64))
     if bool((plan.weights == 1).all()):
@@ -61,21 +74,52 @@ def fit_to_batches(
     )
 
 
+def _paired(plan: Plan, scores: Tensor, surplus: int, bits: Any) -> Optional[Plan]:
+    """Skip one sample of each of as many pairs, those of the greatest weights.
+
+    Of two samples of weights v and w the first is kept with the probability v / (v + w), at the
+    weight v + w: each one's expected weight and the sum stay what they were.
+
+    Returns:
+        Plan, optional: None where there are too few pairs.
+    """
+    weights = plan.weights.numpy().copy()
+    places = np.argsort(-weights, kind='stable')
+    if not skips_unseen(plan, scores):
+        places = places[~scores[plan.indices].isnan().numpy()[places]]
+    if 2 * surplus > len(places):
+        return None
+    first, second = places[: 2 * surplus].reshape(-1, 2).T
+    both = weights[first] + weights[second]
+    goes_first = bits.random_raw(surplus) / 2.0**64 < weights[first] / both
+    kept, skipped = np.where(goes_first, (first, second), (second, first))
+    weights[kept] = both
+    return _without(plan, skipped, weights)
+
+
+def _of_one_weight(plan: Plan) -> bool:
+    """Whether there are two weights, and the skipped samples are of the greater one: of n
+    well-learned samples k were kept, at n/k times the weight of the others."""
+    weights = plan.weights.numpy()
+    least, heavy = float(weights.min()), float(weights.max())
+    size = int(np.count_nonzero(weights == np.float32(heavy)))
+    others = int(np.count_nonzero(weights == np.float32(least)))
+    total = size + plan.pruned
+    return size + others == plan.kept and abs(heavy / least * size - total) <= 1e-3 * total
+
+
 def _extended(plan: Plan, shape: BatchShape, bits: Any) -> Optional[Plan]:
     """Keep more of the samples that a plan skips, up to the next number that fits.
 
     Of n well-learned samples k were kept, at the weight n/k; now k + e are, at n/(k + e).
 
     Returns:
-        Plan, optional: None where the skipped samples are not those of one weight, or none fits.
+        Plan, optional: None where only the whole dataset fits.
     """
     length, weights = plan.num_samples, plan.weights.numpy()
-    least, heavy = float(weights.min()), float(weights.max())
-    group = np.flatnonzero(weights == np.float32(heavy))
+    least = float(weights.min())
+    group = np.flatnonzero(weights == weights.max())
     total = len(group) + plan.pruned
-    one_weight = len(group) + int(np.count_nonzero(weights == np.float32(least))) == plan.kept
-    if not one_weight or abs(heavy / least * len(group) - total) > 1e-3 * total:
-        return None
     goals = range(plan.kept + 1, length)
     goal = next((kept for kept in goals if shape.fitting(kept, length) == kept), length)
     if goal == length:
@@ -107,10 +151,8 @@ def _surplus_by_weight(
     """
     weights = plan.weights.numpy()
     unseen = None
-    if bool(scores.max().isnan()):
+    if bool(scores.max().isnan()) and not skips_unseen(plan, scores):
         unseen = scores[plan.indices].isnan().numpy()
-        if int(scores.isnan().sum()) > int(unseen.sum()):
-            unseen = None  # the plan skips unseen samples itself
     least, level = float(weights.min()), float(weights.max())
     only = least == level
     while surplus and (only or level > least):

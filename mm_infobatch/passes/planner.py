@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..policies import Plan, build_policy
 from ..policies.run import Run
-from .batch_fit import fit_to_batches
+from .batch_fit import fit_to_batches, skips_unseen
 from .batch_shape import BatchShape
 from .sample_counter import SampleCounter
 from .schedule import PassSchedule
@@ -120,17 +120,27 @@ class Planner:
 
         Raises:
             TypeError: If the policy returns no plan.
-            ValueError: If it plans for another number of samples.
+            ValueError: If it plans for another number of samples, or a static policy keeps too few.
         """
         everything = epoch < self._warmup or (schedule is not None and schedule.anneals)
         plan = None if everything else self._ask(scores, schedule, epoch, generator)
         if plan is not None:
-            plan = fit_to_batches(plan, scores, self.shape, generator)
+            plan = self._fit(plan, scores, generator)
         self.count(epoch, self._num_samples if plan is None else plan.kept)
         if epoch != self._begun and hasattr(self.policy, 'begin_pass'):
             self.policy.begin_pass(plan)
         self._begun = epoch
         return plan
+
+    def _fit(self, plan: Plan, scores: Tensor, generator: torch.Generator) -> Optional[Plan]:
+        fitted = fit_to_batches(plan, scores, self.shape, generator)
+        if fitted is None and skips_unseen(plan, scores):  # a subset never becomes the whole
+            raise ValueError(
+                f'{self.policy!r} keeps {plan.kept} of {plan.num_samples} samples, which make no '
+                f'whole batch of {self.shape.batch_size} on {self.shape.world_size} processes; '
+                'lower train_dataloader.batch_size, or have the policy keep more'
+            )
+        return fitted
 
     def resume(self, epoch: int, kept: int) -> None:
         """Count the samples of the pass of a checkpoint, of which the policy knows."""

@@ -4,10 +4,4 @@ title = 'How long steps are: slim ResNet-14 on Fashion-MNIST, half the learning 
 about = """
 As steps_fashion_mnist_r14, at half the tuned learning rate.
 """
-_KEY = 'param_scheduler.0.eta_max'
-_FACTOR = 0.5
-options = {_KEY: _FACTOR * _base_.options[_KEY]}
-arms = [
-    dict(_arm, options={_KEY: _FACTOR * _arm['options'][_KEY]}) if 'options' in _arm else _arm
-    for _arm in _base_.arms
-]
+factors = {'param_scheduler.0.eta_max': 0.5}

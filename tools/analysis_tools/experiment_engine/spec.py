@@ -11,6 +11,7 @@ An experiment file is plain Python that sets
 - ``gpus`` and ``batch`` (int, optional): processes of a run, and the batch size over all of them;
 - ``schedule`` (float, optional): the share of the configs' schedules that is trained;
 - ``options`` (dict, optional): ``--cfg-options`` of all arms;
+- ``factors`` (dict, optional): what options that are numbers are multiplied by, in all arms;
 - ``amp`` (bool, optional): mixed precision, where there is an accelerator;
 - ``drawn`` (str, optional): the layout of the drawn data that ``plan`` takes steps on.
 
@@ -61,6 +62,7 @@ KEYS: Dict[str, Any] = dict(
     figures=list,
     schedule=NUMBER,
     options=dict,
+    factors=dict,
     **COMMON_KEYS,
 )
 ARM_KEYS: Dict[str, Any] = dict(
@@ -242,6 +244,10 @@ def _arm(
     if name != baseline and 'against' not in one:
         one['against'] = arms.get(baseline)
     one['options'] = {**content.get('options', {}), **one.get('options', {})}
+    for key, factor in content.get('factors', {}).items():
+        if key not in one['options']:
+            raise ValueError(f'{where}: factors: there is no option {key!r} to multiply')
+        one['options'][key] *= factor
     one['seeds'] = tuple(one['seeds'])
     one.setdefault('label', name)
     return Arm(owner, name, **one, **{key: content[key] for key in COMMON_KEYS if key in content})

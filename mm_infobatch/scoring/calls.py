@@ -67,6 +67,16 @@ def by_least_confidence(source: Source, settings: Settings) -> np.ndarray:
     return least_confidence(source.extraction(False).logits, settings.deepcore)
 
 
+def by_margin(source: Source, settings: Settings) -> np.ndarray:
+    """One minus the difference of the two largest probabilities."""
+    return margin(source.extraction(False).logits)
+
+
+def by_entropy(source: Source, settings: Settings) -> np.ndarray:
+    """The entropy of the probabilities."""
+    return entropy(source.extraction(False).logits)
+
+
 def by_el2n(source: Source, settings: Settings) -> np.ndarray:
     """The norm of the error."""
     found = source.extraction(False)
@@ -202,13 +212,3 @@ def _validation(source: Source, settings: Settings) -> Split:
     if not settings.options['validation_set']:
         return arrays(source.extraction())
     return arrays(source.validation())
-
-
-def by_margin(source: Source, settings: Settings) -> np.ndarray:
-    """One minus the difference of the two largest probabilities."""
-    return margin(source.extraction(False).logits)
-
-
-def by_entropy(source: Source, settings: Settings) -> np.ndarray:
-    """The entropy of the probabilities."""
-    return entropy(source.extraction(False).logits)

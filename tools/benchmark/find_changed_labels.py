@@ -16,14 +16,17 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Dict, Tuple
 
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
-from mmengine.runner import load_checkpoint
-from torch.utils.data import DataLoader
+from mmengine.registry import DefaultScope
+
+from mm_infobatch.cli.checkpoints import read_checkpoint
+from mm_infobatch.passes.tracking import SampleTracker
+from mm_infobatch.scoring.classifier import prepare
+from mm_infobatch.scoring.rows import log_probabilities
+from mm_infobatch.scoring.source import Source, make_study
 
 CONFIG = 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
 LABELS = 'train-labels-idx1-ubyte'
@@ -76,26 +79,13 @@ def write_data(source: Path, target: Path, share: float, seed: int) -> np.ndarra
     return chosen
 
 
-@torch.no_grad()
-def predictions(cfg: Config, checkpoint: Path) -> Tuple[np.ndarray, np.ndarray]:
+def predictions(cfg: Config, checkpoint: Path, folder: Path) -> Tuple[np.ndarray, np.ndarray]:
     """The labels of the training set, [N], and the network's probabilities, [N, C]."""
-    import mmpretrain.utils
-
-    mmpretrain.utils.register_all_modules(init_default_scope=False)
+    prepare(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        pipeline = cfg.val_dataloader.dataset.pipeline
-        dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=pipeline))
-        preprocessor = dict(cfg.data_preprocessor, type='ClsDataPreprocessor')
-        model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor)).eval()
-    load_checkpoint(model, str(checkpoint), map_location='cpu')
-    loader: Any = DataLoader(dataset, 500, collate_fn=lambda samples: samples)
-    labels, rows = [], []
-    for samples in loader:
-        batch = {key: [sample[key] for sample in samples] for key in samples[0]}
-        for sample in model.test_step(batch):
-            labels.append(int(sample.gt_label))
-            rows.append(sample.pred_score.numpy())
-    return np.array(labels), np.stack(rows)
+        study = make_study(cfg, folder, batch_size=500, num_workers=0, say=print)
+        found = Source(study, checkpoint, read_checkpoint(checkpoint)).extraction(features=False)
+    return found.labels, np.exp(log_probabilities(found.logits))
 
 
 def run(args: argparse.Namespace, seed: int) -> Dict[str, float]:
@@ -111,15 +101,15 @@ def run(args: argparse.Namespace, seed: int) -> Dict[str, float]:
     command += ['--work-dir', str(work_dir), '--cfg-options', *options]
     subprocess.run(command, check=True)
     path = Path((work_dir / 'last_checkpoint').read_text())
-    state = torch.load(path, map_location='cpu', weights_only=False)['infobatch']['sampler']
-    tracked = state['tracked']
-    spread = (tracked['squares'] / tracked['trained']).sqrt()
+    state = read_checkpoint(path)['infobatch']['sampler']
+    tracker = SampleTracker(len(state['scores']))
+    tracker.load_state_dict(state['tracked'])
     cfg = Config.fromfile(work_dir / Path(args.config).name)
-    labels, probabilities = predictions(cfg, path)
+    labels, probabilities = predictions(cfg, path, args.work_dir / 'extraction')
     measures = dict(
         latest_loss=state['scores'].numpy(),
-        mean_loss=tracked['mean'].numpy(),
-        spread=spread.numpy(),
+        mean_loss=tracker.mean.numpy(),
+        spread=tracker.spread().numpy(),
     )
     for method in ('self_confidence', 'normalized_margin'):
         quality = get_label_quality_scores(labels, probabilities, method=method)

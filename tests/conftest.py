@@ -17,6 +17,10 @@ def pytest_configure(config):
     if not config.getoption('--gpu'):
         # Also for the processes that tests start. Nothing has asked CUDA for its devices yet.
         os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    if not hasattr(config, 'workerinput'):
+        # It writes its grammars to a cache when it is first imported; of processes that do so at
+        # once, some read a half. So before pytest-xdist starts them.
+        import yapf  # noqa: F401
 
 
 @pytest.hookimpl(tryfirst=True)

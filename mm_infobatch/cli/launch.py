@@ -64,6 +64,9 @@ def start_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
         SystemExit: If a process fails, with its exit status.
     """
     args.apply_args(load_config(args), args)
+    # MMEngine's formatter of configs writes its grammars to a cache when it is first imported; of
+    # processes that do so at once, some read a half and fail.
+    import yapf  # type: ignore # noqa: F401
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 

@@ -22,7 +22,17 @@ from mmengine.config import Config
 from PIL import Image
 
 import experiment
-from experiment_engine import documents, dry_run, figures, losses, records, runner, settings, tables
+from experiment_engine import (
+    documents,
+    dry_run,
+    figures,
+    losses,
+    records,
+    runner,
+    settings,
+    settings_table,
+    tables,
+)
 from experiment_engine.drawing import mean_curve
 from experiment_engine.jobs import Job, Places, command_of, jobs_of, scores_command, status
 from experiment_engine.spec import EXPERIMENTS, available, load_experiment
@@ -651,6 +661,31 @@ def test_the_table_has_the_numbers_of_the_records(tiny, arms):
     assert '\n\nInfoBatch minus control: ' in text and 'figures/tiny_losses.png' in text
     worst = tables.text('tiny, worst', root, root).splitlines()
     assert worst[0].count('|') == 8 and ' | worst  | ' in worst[0] and 'hardware' not in worst[0]
+
+
+def test_the_table_of_settings_has_the_arms_that_prune_and_their_bars(tiny, arms):
+    root = tiny[0]
+    (line,) = [
+        line
+        for line in settings_table.text('tiny', root, root).splitlines()
+        if '| InfoBatch ' in line
+    ]
+    cells = [cell.strip() for cell in line.strip('|').split('|')]
+    pruned, full, control = (
+        arms[name].run.metric()[2][-1] for name in ('infobatch', 'all', 'control')
+    )
+    assert cells[3] == f'{pruned - full:+.2f} (too few runs)'
+    assert cells[5] == f'{pruned - control:+.2f} (too few runs)' and cells[6] == '-'
+    arm = load_experiment('tiny', root).arms['infobatch']
+
+    def bar(values, saving):
+        return settings_table.verdict(arm, saving, values, [90.0, 90.1, 90.2], root / 'records')
+
+    assert bar([90.0, 90.1, 90.2], 0.25) == 'met'
+    assert bar([89.8, 89.9, 90.0], 0.25) == '**missed**', 'the interval, not the mean'
+    assert bar([90.0, 90.1, 90.2], 0.2) == bar([90.0], 0.3) == bar([90.0, 90.1], None) == '-'
+    with pytest.raises(ValueError, match='no record of an arm that prunes'):
+        settings_table.text('tiny', root / 'nowhere', root)
 
 
 def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, tmp_path):

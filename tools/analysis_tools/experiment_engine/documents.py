@@ -8,6 +8,7 @@ A document has places like::
 and what stands between the two lines is written anew, by the kind of the place:
 
 - ``experiment: NAME``: the table of that experiment, see ``tables.text``;
+- ``settings: NAME, NAME, ...``: what pruned arms of experiments lose, see ``settings_table.py``;
 - ``experiments: planned`` or ``run``: the list of experiments;
 - ``sweep: records/sweep/...``: the tables of ``sweep_configs.py``;
 - ``changed_labels: FILE``: that of ``find_changed_labels.py``;
@@ -22,7 +23,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import ROOT, measurements, modules, overhead_tables, static_scores, tables
+from . import ROOT, measurements, modules, overhead_tables, settings_table, static_scores, tables
 
 DOCUMENTS = [
     ROOT / 'README.md',
@@ -31,7 +32,7 @@ DOCUMENTS = [
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 PLACE = re.compile(
-    r'(<!-- (sweep|changed_labels|faults|policies|overhead|scores|experiments?|modules): '
+    r'(<!-- (sweep|changed_labels|faults|policies|overhead|scores|settings|experiments?|modules): '
     r'([^\n]+?) -->\n).*?(<!-- end of table -->)',
     re.DOTALL,
 )
@@ -52,6 +53,7 @@ def _of_file(write: Callable[[Any], str]) -> Callable[[str, Path], str]:
 KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     experiment=tables.text,
     experiments=tables.overview,
+    settings=settings_table.text,
     sweep=_of_file(measurements.sweep),
     policies=_of_file(measurements.policies),
     changed_labels=_of_file(measurements.changed_labels),

@@ -102,6 +102,7 @@ def row(arm: Arm, records: Path) -> Tuple[Dict[str, str], List[str]]:
     others = finals(arm.against, records) if arm.against is not None else []
     time, estimated = training_time(list(found.values()))
     seeds = [*found] if len(found) == 1 else ['*']
+    share = saved(arm, records)
     cells = {
         'run': arm.label,
         'n': f'{len(runs)} of {len(arm.seeds)}',
@@ -109,7 +110,7 @@ def row(arm: Arm, records: Path) -> Tuple[Dict[str, str], List[str]]:
         'worst': f'{min(values):.2f}' if values else '-',
         'difference [95 %]': interval(values, others) if values and others else '-',
         'paper': arm.paper or '-',
-        'saving': saving(arm, records),
+        'saving': '-' if share is None else f'{100 * share:.1f} %',
         'iterations': f'{mean(run.iterations for run in runs):,.0f}',
         'training time': time,
         'extra time': extra_time(arm, found, records),
@@ -142,7 +143,7 @@ def finals(arm: Arm, records: Path) -> List[float]:
     return [float(each[-1]) for each in values if len(each)]
 
 
-def saving(arm: Arm, records: Path) -> str:
+def saved(arm: Arm, records: Path) -> Optional[float]:
     """The share of the samples that an arm did not train on, beside what it is compared with."""
     runs = [one.run for one in recorded(arm, records).values()]
     savings = [run.infobatch['totals']['saving'] for run in runs if run.infobatch]
@@ -151,9 +152,9 @@ def saving(arm: Arm, records: Path) -> str:
         samples = [run.samples for run in runs if run.samples is not None]
         whole = [one.run.samples for one in full if one.run.samples is not None]
         if not samples or not whole:
-            return '-'
+            return None
         savings = [1 - each / mean(whole) for each in samples]
-    return f'{100 * mean(savings):.1f} %'
+    return mean(savings)
 
 
 def training_time(found: List[Record]) -> Tuple[str, bool]:

@@ -1,0 +1,80 @@
+"""The table of settings by tasks: what each loses, beside all data and the better control."""
+
+from pathlib import Path
+from statistics import mean
+from typing import Dict, List, Optional
+
+from . import ROOT, markdown
+from .records import recorded
+from .spec import EXPERIMENTS, Arm, Experiment, load_experiment
+from .tables import difference, finals, interval, saved
+
+# A setting passes on a task if the interval of its difference to all data ends above this, where it
+# saves so much.
+LIMITS: Dict[str, float] = {'accuracy/top1': -0.3, 'mIoU': -1.0}
+LEAST_SAVING = 0.25
+HEADER = ['task', 'setting', 'n', 'difference [95 %]', 'saving', 'minus the better control', 'bar']
+
+
+def text(names: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
+    """The table of some experiments, a row for each of their arms that prune.
+
+    Args:
+        names (str): The experiments, separated by commas.
+        root (Path): Where ``records/`` is. Defaults to the repository.
+        experiments (Path): Where the experiment files are. Defaults to the repository's.
+
+    Raises:
+        ValueError: If there is no such experiment, or no arm of it that prunes has a record.
+    """
+    rows = [HEADER]
+    for name in names.split(', '):
+        experiment = load_experiment(name, experiments)
+        found = [row(experiment, arm, root / 'records') for arm in pruned(experiment)]
+        if not any(found):
+            raise ValueError(f'settings: {names}: {name} has no record of an arm that prunes')
+        rows += [cells for cells in found if cells]
+    return markdown.table(rows)
+
+
+def pruned(experiment: Experiment) -> List[Arm]:
+    """The arms that are neither all data nor a control."""
+    arms = experiment.arms.values()
+    return [arm for arm in arms if arm.against is not None and arm.control_of is None]
+
+
+def better_control(experiment: Experiment, records: Path) -> Optional[Arm]:
+    """The control whose runs end highest; None where none has run."""
+    controls = [arm for arm in experiment.arms.values() if arm.control_of is not None]
+    run = [arm for arm in controls if finals(arm, records)]
+    return max(run, key=lambda arm: mean(finals(arm, records)), default=None)
+
+
+def row(experiment: Experiment, arm: Arm, records: Path) -> Optional[List[str]]:
+    """The cells of an arm; None where there is nothing to compare."""
+    assert arm.against is not None
+    values, whole = finals(arm, records), finals(arm.against, records)
+    if not values or not whole:
+        return None
+    control, share = better_control(experiment, records), saved(arm, records)
+    return [
+        experiment.title.rpartition(': ')[2],
+        arm.label,
+        str(len(values)),
+        interval(values, whole),
+        '-' if share is None else f'{100 * share:.1f} %',
+        '-' if control is None else interval(values, finals(control, records)),
+        verdict(arm, share, values, whole, records),
+    ]
+
+
+def verdict(
+    arm: Arm, share: Optional[float], values: List[float], whole: List[float], records: Path
+) -> str:
+    """Whether an arm meets the bar; '-' for one that saves less, or has too few runs."""
+    metrics = {one.run.metric()[0] for one in recorded(arm, records).values()}
+    limit = LIMITS.get(metrics.pop()) if len(metrics) == 1 else None
+    found, half = difference(values, whole)
+    if limit is None or half is None or share is None or share < LEAST_SAVING:
+        return '-'
+    return 'met' if found - half > limit else '**missed**'

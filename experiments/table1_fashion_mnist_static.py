@@ -7,7 +7,7 @@ steps_fashion_mnist, and 2 epochs to select by.
 """
 config = 'configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
 schedule = 2.0
-options = {'param_scheduler.eta_max': 0.2, 'train_cfg.val_interval': 100}  # and at the end
+options = {'param_scheduler.eta_max': 0.1, 'train_cfg.val_interval': 100}  # and at the end
 _BASELINE = 'steps_fashion_mnist/all'
 
 arms = [dict(same_as=_BASELINE, label='all data')]
@@ -19,3 +19,11 @@ for _arm in _base_.arms[1:]:
         _epochs = [1, 2] if _arm['scores']['method'] == 'forgetting' else [2]
         _arm['scores'] = dict(_arm['scores'], epochs=_epochs)
     arms.append(_arm)
+arms += [
+    dict(
+        same_as=f'table1_fashion_mnist/control_{_share}',
+        label=f'as many iterations on all data, {_share} %',
+        against=_BASELINE,
+    )
+    for _share in (30, 50, 70)
+]

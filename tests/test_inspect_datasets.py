@@ -310,6 +310,11 @@ def test_a_dataset_that_fails_for_one_index_has_a_card_for_the_others(cls):
     assert second.images == [] and second.problem == 'RuntimeError: no such sample'
 
 
+def test_a_card_of_a_dataset_without_annotations_shows_the_sample_itself():
+    (card,) = cards(SeededDataset(Pairs()), 1, bgr=False)
+    assert len(card.images) == 1 and not card.problem and card.values == {'score': 1.0}
+
+
 def test_without_a_dataset_a_card_has_the_numbers():
     (card,) = cards(None, 2)
     assert card.values == {'score': 2.0} and card.images == [] and card.path == ''

@@ -99,6 +99,20 @@ def info_of(dataset: Any, index: int) -> Info:
         raise ValueError(in_one_line(error)) from error
 
 
+def info_if_any(dataset: Any, index: int) -> Optional[Info]:
+    """The annotation of a sample; None for a plain dataset of PyTorch, which has none.
+
+    Raises:
+        ValueError: If ``get_data_info`` fails.
+    """
+    try:
+        return info_of(dataset, index)
+    except ValueError:
+        if hasattr(innermost(dataset, index)[0], 'get_data_info'):
+            raise
+        return None
+
+
 def path_of(info: Info) -> str:
     """The path of the image in an annotation, '' if there is none."""
     path = info.get('img_path', info.get('filename', ''))
@@ -184,9 +198,8 @@ def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
         ValueError: If the dataset gives none.
     """
     leaf, inner_index = innermost(dataset, index)
-    try:
-        info = info_of(dataset, index)
-    except ValueError:  # a plain dataset of PyTorch: only whole samples
+    info = info_if_any(dataset, index)
+    if info is None:  # only whole samples
         return _image_of_sample(leaf, inner_index, bgr)
     try:
         image = info.get('img')

@@ -222,6 +222,23 @@ def test_a_run_that_still_trains_has_an_expected_end(libraries, tmp_path):
     assert 'schedule done 50.0%' in text and re.search(r'expected end 1970-01-1\d \d\d:\d\d', text)
 
 
+def test_the_times_of_a_pass_that_still_runs_do_not_count_as_those_of_the_passes_before(tmp_path):
+    work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, finished=False)
+    before = run_logs.read_run(work_dir)
+    scalars = work_dir / '20260101_000000' / 'vis_data' / 'scalars.json'
+    rows = [dict(loss=1.0, time=0.5, iter=step, step=step) for step in range(61, 69)]
+    with scalars.open('a') as file:
+        file.writelines(json.dumps(row) + '\n' for row in rows)
+    run = run_logs.read_run(work_dir)
+    assert run.iterations == before.iterations == 60 and run.seconds == before.seconds
+    left = run_numbers.remaining_seconds(before, work_dir)
+    assert run_numbers.remaining_seconds(run, work_dir) == pytest.approx(left - 8 * 0.5)
+    rows[-1]['time'] = 1000.0
+    scalars.write_text(scalars.read_text() + json.dumps(dict(rows[-1], iter=69)) + '\n')
+    run = run_logs.read_run(work_dir)
+    assert 0 < run_numbers.remaining_seconds(run, work_dir) < 1, 'never finished before it says so'
+
+
 @pytest.mark.parametrize('finished, left', [(True, 0.0), (False, 30.0)])
 def test_a_run_without_infobatch_ends_at_its_planned_iterations(tmp_path, finished, left):
     work_dir = inspect_runs.write_run(

@@ -256,6 +256,15 @@ def test_the_samples_that_are_left_follow_the_schedule():
     assert left(4) == 600 - 0.5 * 400 and left(9) == 100 and left(10) == 0
 
 
+def test_the_config_is_that_of_the_training_and_not_of_a_test_after_it(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    tested = run / '20260102_000000' / 'vis_data'
+    tested.mkdir(parents=True)
+    (tested / 'config.py').write_text('test_dataloader = dict(batch_size=1)\n')
+    page = page_of(run, out=tmp_path / 'p.html')
+    assert 'missing:' not in page.text and 'train_cfg.max_epochs' in page.text
+
+
 # -------------------------------------------------------------------- the checkpoint
 
 

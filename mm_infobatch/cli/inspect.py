@@ -22,6 +22,7 @@ from .checkpoints import read_checkpoint
 from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
 from .resume import check_complete, latest_checkpoint
 from .run_numbers import against, run_facts
+from .sessions import read_session
 
 
 def require_libraries(fiftyone: bool) -> None:
@@ -135,6 +136,8 @@ def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Conf
     if args.config is not None:
         return read_config(args.config, args.cfg_options), ''
     sessions = sorted(work_dir.glob('*/vis_data/config.py'))
+    trained = [path for path in sessions if _has_trained(path)]  # a test writes its config too
+    sessions = trained or sessions
     dumped = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     if not sessions and not dumped:
         return None, f'{str(work_dir)!r} has no config. Give the config of the training: --config'
@@ -142,6 +145,11 @@ def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Conf
         return read_config(str((sessions or dumped)[-1]), args.cfg_options), ''
     except UsageError as error:
         return None, f'{error}. Give the config of the training: --config'
+
+
+def _has_trained(config: Path) -> bool:
+    scalars = config.with_name('scalars.json')
+    return scalars.is_file() and bool(read_session(scalars).train)
 
 
 def read_state(path: Path) -> Optional[Dict[str, Any]]:

@@ -285,6 +285,15 @@ def test_a_work_directory_that_was_moved_has_its_checkpoint(libraries, tmp_path)
     assert 'from epoch_6.pth' in page_of(tmp_path / 'moved', out=tmp_path / 'p.html').text
 
 
+def test_a_copy_of_a_work_directory_has_its_own_checkpoint(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    shutil.copytree(run, tmp_path / 'copy')
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    content['infobatch']['sampler']['scores'][7] = 1234.0
+    torch.save(content, run / 'epoch_6.pth')
+    assert 'score 1.23e+03' not in page_of(tmp_path / 'copy', out=tmp_path / 'p.html').text
+
+
 def test_an_incomplete_checkpoint_is_passed_over(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
     shutil.copy(run / 'epoch_6.pth', run / 'epoch_5.pth')

@@ -20,7 +20,7 @@ from ..page.section import Limits, sample_section
 from . import run_logs
 from .checkpoints import read_checkpoint
 from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
-from .resume import check_complete, latest_checkpoint
+from .resume import check_complete, latest_checkpoint, why_not_complete
 from .run_numbers import against, run_facts
 from .sessions import read_session
 
@@ -113,7 +113,12 @@ def checkpoint_for(work_dir: Path, args: argparse.Namespace, cfg: Config) -> Opt
         raise UsageError(
             f'{len(given)} checkpoints are given for {str(work_dir)!r}: give one a run'
         )
-    return given[0] if given else latest_checkpoint(cfg)
+    if given:
+        return given[0]
+    latest = latest_checkpoint(cfg)
+    own = None if latest is None else work_dir / latest.name
+    # In a copy of a work directory, last_checkpoint still names the file in the original.
+    return latest if own is None or why_not_complete(own) is not None else own
 
 
 def check_owners(args: argparse.Namespace) -> None:

@@ -294,6 +294,17 @@ def test_a_copy_of_a_work_directory_has_its_own_checkpoint(libraries, tmp_path):
     assert 'score 1.23e+03' not in page_of(tmp_path / 'copy', out=tmp_path / 'p.html').text
 
 
+@pytest.mark.parametrize('done, earlier', [(60, False), (61, True)])
+def test_a_checkpoint_of_an_earlier_run_in_the_work_directory_is_told(
+    libraries, tmp_path, done, earlier
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    torch.save(dict(content, meta=dict(iter=done)), run / 'epoch_6.pth')
+    text = page_of(run, out=tmp_path / 'p.html').text
+    assert ('epoch_6.pth is of iteration 61, but the logs end at 60' in text) == earlier
+
+
 def test_an_incomplete_checkpoint_is_passed_over(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
     shutil.copy(run / 'epoch_6.pth', run / 'epoch_5.pth')

@@ -157,8 +157,10 @@ def _has_trained(config: Path) -> bool:
     return scalars.is_file() and bool(read_session(scalars).train)
 
 
-def read_state(path: Path) -> Optional[Dict[str, Any]]:
+def read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], int]:
     """The state of the sampler in a checkpoint; None for a run without InfoBatch.
+
+    Also the iterations that were done then, 0 where it does not say.
 
     Raises:
         UsageError: If it is not a checkpoint.
@@ -168,8 +170,8 @@ def read_state(path: Path) -> Optional[Dict[str, Any]]:
             content = read_checkpoint(path, mmap=True)
         except RuntimeError:  # of the format before torch 1.6
             content = read_checkpoint(path)
-        state = content.get('infobatch')
-        return None if state is None else state['sampler']
+        state, meta = content.get('infobatch'), content.get('meta') or {}
+        return None if state is None else state['sampler'], int(meta.get('iter', 0))
     except Exception as error:  # of the many ways to be none
         text = ' '.join(str(error).split())[:300]
         raise UsageError(f'checkpoint {str(path)!r} cannot be read: {text}') from error
@@ -203,12 +205,18 @@ def main(args: argparse.Namespace) -> None:
         if number:
             facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
-        state = None if path is None else read_state(path)
+        state, done = (None, 0) if path is None else read_state(path)
         if state is None:
             why_none = (
                 f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
             )
             facts[-1].notes.append(f'images and scores of samples are missing, as {why_none}')
+        logged = max(run.iterations, run.train[-1]['iter'])
+        if path is not None and state is not None and done > logged:
+            facts[-1].notes.append(
+                f'{path.name} is of iteration {done:,}, but the logs end at {logged:,}: it is of '
+                'an earlier run in this work directory, and so are the samples below'
+            )
         if state is not None or run.infobatch is not None:
             place = f'{number + 1}_' if len(runs) > 1 else ''
             stem = out.with_name(f'{out.stem}_{place}{file_name(label)}_samples')

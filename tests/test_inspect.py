@@ -335,6 +335,27 @@ def test_nothing_in_a_checkpoint_is_executed(libraries, tmp_path):
     assert not (tmp_path / 'hacked').exists()
 
 
+@pytest.mark.parametrize(
+    'changes, reason',
+    [
+        (dict(scores=None), "AttributeError: 'NoneType'"),
+        (dict(scores=torch.zeros(6, 10)), 'ValueError: .* not of one length'),
+        (dict(tracked=dict(passes=3, trained=torch.zeros(5))), 'ValueError: .* not of one length'),
+        (dict(tracked=dict(passes=3)), "KeyError: 'trained'"),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_state_is_named_with_the_reason(
+    libraries, tmp_path, changes, reason
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    content['infobatch']['sampler'].update(changes)
+    torch.save(content, run / 'epoch_6.pth')
+    args = cli.parse_args(['inspect', str(run)])
+    with pytest.raises(UsageError, match=rf'epoch_6.pth. cannot be read \({reason}.*give another'):
+        args.main(args)
+
+
 # ------------------------------------------------------------------------------ errors
 
 

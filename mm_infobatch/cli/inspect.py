@@ -11,11 +11,13 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Optional, Tuple
 
 from mmengine.config import Config
 
 from ..page import figures, sample_files, write
+from ..page.dataset_reader import in_one_line
+from ..page.sample_table import SampleTable, read_samples
 from ..page.section import Limits, sample_section
 from . import run_logs
 from .checkpoints import read_checkpoint
@@ -157,8 +159,8 @@ def _has_trained(config: Path) -> bool:
     return scalars.is_file() and bool(read_session(scalars).train)
 
 
-def read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], int]:
-    """The state of the sampler in a checkpoint; None for a run without InfoBatch.
+def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
+    """What a checkpoint knows of each sample; None for a run without InfoBatch.
 
     Also the iterations that were done then, 0 where it does not say.
 
@@ -171,10 +173,12 @@ def read_state(path: Path) -> Tuple[Optional[Dict[str, Any]], int]:
         except RuntimeError:  # of the format before torch 1.6
             content = read_checkpoint(path)
         state, meta = content.get('infobatch'), content.get('meta') or {}
-        return None if state is None else state['sampler'], int(meta.get('iter', 0))
+        table = None if state is None else read_samples(state['sampler'])
+        return table, int(meta.get('iter', 0))
     except Exception as error:  # of the many ways to be none
-        text = ' '.join(str(error).split())[:300]
-        raise UsageError(f'checkpoint {str(path)!r} cannot be read: {text}') from error
+        raise UsageError(
+            f'checkpoint {str(path)!r} cannot be read ({in_one_line(error)}): give another one'
+        ) from error
 
 
 def file_name(label: str) -> str:
@@ -205,24 +209,24 @@ def main(args: argparse.Namespace) -> None:
         if number:
             facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
-        state, done = (None, 0) if path is None else read_state(path)
-        if state is None:
+        table, done = (None, 0) if path is None else read_table(path)
+        if table is None:
             why_none = (
                 f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
             )
             facts[-1].notes.append(f'images and scores of samples are missing, as {why_none}')
         logged = max(run.iterations, run.train[-1]['iter'])
-        if path is not None and state is not None and done > logged:
+        if path is not None and table is not None and done > logged:
             facts[-1].notes.append(
                 f'{path.name} is of iteration {done:,}, but the logs end at {logged:,}: it is of '
                 'an earlier run in this work directory, and so are the samples below'
             )
-        if state is not None or run.infobatch is not None:
+        if table is not None or run.infobatch is not None:
             place = f'{number + 1}_' if len(runs) > 1 else ''
             stem = out.with_name(f'{out.stem}_{place}{file_name(label)}_samples')
             limits = Limits(args.images, args.label_maps)
-            sections.append(sample_section(facts[-1], state, cfg, why, stem, limits))
-            sections[-1].source = path.name if path and state is not None else ''
+            sections.append(sample_section(facts[-1], table, cfg, why, stem, limits))
+            sections[-1].source = path.name if path and table is not None else ''
     text = write.render(facts, sections, figures.curves(facts), time.strftime('%Y-%m-%d %H:%M'))
     out.write_text(text, encoding='utf-8')
     print(f'wrote {out} ({len(text) / 1e6:.1f} MB)')

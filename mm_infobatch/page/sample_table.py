@@ -56,8 +56,15 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
     Args:
         state (dict): ``checkpoint['infobatch']['sampler']``, with ``scores`` float32 [N], and
             ``tracked``, the state of a :class:`SampleTracker`, unless the run was not tracked.
+
+    Raises:
+        ValueError: If they are not of one shape [N].
     """
     table = SampleTable(state['scores'].numpy().copy())
+    tensors = {'scores': state['scores'], **(state.get('tracked') or {})}
+    shapes = {name: list(each.shape) for name, each in tensors.items() if name != 'passes'}
+    if any(shape != [len(table)] for shape in shapes.values()):
+        raise ValueError(f'its state of InfoBatch is not of one length: {shapes}')
     if state.get('tracked') is not None:
         tracker = SampleTracker(len(table))
         tracker.load_state_dict(state['tracked'])

@@ -11,7 +11,7 @@ from .gallery import CardMaker, make_galleries
 from .lists import choose_lists
 from .run_facts import RunFacts
 from .sample_files import SampleFiles, rows_of
-from .sample_table import Occurrences, SampleTable, class_table, read_samples
+from .sample_table import Occurrences, SampleTable, class_table
 from .scan import Annotations, joined, occurrences_in_maps, occurrences_of_labels, read_annotations
 from .write import SampleSection
 
@@ -33,7 +33,7 @@ class Limits:
 
 def sample_section(
     run: RunFacts,
-    state: Optional[Dict[str, Any]],
+    table: Optional[SampleTable],
     cfg: Any,
     why_no_config: Optional[str],
     stem: Path,
@@ -43,7 +43,8 @@ def sample_section(
 
     Args:
         run (RunFacts): The run.
-        state (dict, optional): ``checkpoint['infobatch']['sampler']``; None if there is none.
+        table (SampleTable, optional): What the checkpoint knows of each sample; None if there is
+            none.
         cfg (Config, optional): The config, whose training dataset is read.
         why_no_config (str, optional): Why there is none.
         stem (Path): The path of the files of all samples, without a suffix.
@@ -55,9 +56,8 @@ def sample_section(
             'The distribution of the scores over the passes is missing: infobatch.json has no '
             'histograms yet, or is of an older mm_infobatch, which wrote none'
         )
-    if state is None:
+    if table is None:
         return section
-    table = read_samples(state)
     section.num_samples, section.passes = len(table), table.passes
     if table.mean is None or table.spread is None or table.trained is None:
         section.notes.append(

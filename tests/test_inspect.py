@@ -146,8 +146,18 @@ def test_runs_are_shown_side_by_side_with_the_settings_that_differ(libraries, tm
 
 def test_runs_of_the_same_name_have_files_of_their_own(libraries, tmp_path):
     runs = [inspect_runs.write_run(tmp_path / name / 'run', DATASET, 60) for name in 'ab']
-    page_of(*runs, out=tmp_path / 'p.html')
+    page_of(*runs, '--labels', 'run', 'run', out=tmp_path / 'p.html')
     assert len(list(tmp_path.glob('p_*_run_samples.parquet'))) == 2
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_paths(libraries, tmp_path):
+    folders = [tmp_path / name for name in ('a/run', 'b/run', 'b/other')]
+    runs = [inspect_runs.write_run(folder, DATASET, 60) for folder in folders]
+    page = page_of(*runs, '--images', 1, out=tmp_path / 'p.html')
+    traces = page.figures['figure-curves']['data']
+    shown = [trace['name'] for trace in traces if trace.get('showlegend')]
+    assert shown == ['a/run', 'b/run', 'other']
+    assert 'against a/run' in page.text and 'Samples of b/run' in page.text
 
 
 def test_names_are_text_and_never_markup(libraries, tmp_path):

@@ -11,7 +11,7 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
@@ -181,6 +181,20 @@ def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
         ) from error
 
 
+def distinct(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
+    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
+    folders = [path.resolve().parts for path in work_dirs]
+    names = list(labels)
+    for depth in range(2, max(map(len, folders), default=0) + 1):
+        if len(set(names)) == len(names):
+            break
+        names = [
+            name if names.count(name) == 1 else '/'.join(parts[-depth:])
+            for name, parts in zip(names, folders)
+        ]
+    return names
+
+
 def file_name(label: str) -> str:
     """A label as a part of a file name."""
     return re.sub(r'[^\w.-]+', '_', label).strip('._') or 'run'
@@ -201,6 +215,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
     check_directory(str(out.parent), '--out')
     runs, labels = run_logs.read_runs(args)
+    labels = labels if args.labels else distinct(labels, args.work_dirs)
     facts, sections = [], []
     out.parent.mkdir(parents=True, exist_ok=True)
     for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):

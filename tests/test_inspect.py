@@ -174,6 +174,13 @@ def test_names_are_text_and_never_markup(libraries, tmp_path):
     assert len(list(tmp_path.glob('p_script*_samples.csv'))) == 1
 
 
+def test_names_that_are_not_utf_8_are_shown_with_their_bytes(libraries, tmp_path):
+    names = [os.fsdecode(b'caf\xe9'), 'b', 'c']
+    run = inspect_runs.write_run(tmp_path / 'run', dict(DATASET, names=names), 60)
+    assert 'caf\\xe9' in page_of(run, out=tmp_path / 'p.html').text
+    assert 'caf\\xe9' in (tmp_path / 'p_run_samples.csv').read_text()
+
+
 # ------------------------------------------------------------- where something is missing
 
 

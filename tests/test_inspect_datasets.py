@@ -1,7 +1,9 @@
 """``inspect`` finds image, label and path of a sample in any dataset, or says why not."""
 
 import base64
+import os
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -205,6 +207,16 @@ def test_labels_are_read_in_every_form():
     assert labels(3) == labels(np.int64(3)) == labels(np.array(3)) == labels([3]) == [3]
     assert labels([1, 2]) == labels(np.array([1, 2])) == labels(torch.tensor([1, 2])) == [1, 2]
     assert labels(None) == labels(dict(task=1)) == labels([]) == []
+    assert labels('cat') == labels(['cat', 'dog']) == labels(NAN) == []
+
+
+def test_a_path_is_text_in_every_form():
+    def path(path):
+        return dataset_reader.path_of(dict(img_path=path))
+
+    assert path('é.png') == path(Path('é.png')) == 'é.png'
+    assert path(os.fsdecode(b'caf\xe9.png')) == 'caf\\xe9.png', 'a name that is not UTF-8'
+    assert path(None) == path(3) == dataset_reader.path_of({}) == ''
 
 
 # --------------------------------------------------------------------- label maps

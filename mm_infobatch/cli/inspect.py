@@ -243,7 +243,7 @@ def main(args: argparse.Namespace) -> None:
             sections.append(sample_section(facts[-1], table, cfg, why, stem, limits))
             sections[-1].source = path.name if path and table is not None else ''
     text = write.render(facts, sections, figures.curves(facts), time.strftime('%Y-%m-%d %H:%M'))
-    out.write_text(text, encoding='utf-8')
+    out.write_text(text, encoding='utf-8', errors='backslashreplace')
     print(f'wrote {out} ({len(text) / 1e6:.1f} MB)')
     for section in sections:
         for name in section.files:

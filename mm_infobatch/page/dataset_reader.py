@@ -2,6 +2,7 @@
 
 import bisect
 import copy
+import os
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -115,18 +116,26 @@ def info_if_any(dataset: Any, index: int) -> Optional[Info]:
 
 def path_of(info: Info) -> str:
     """The path of the image in an annotation, '' if there is none."""
-    path = info.get('img_path', info.get('filename', ''))
-    return path if isinstance(path, str) else ''
+    return as_text(info.get('img_path', info.get('filename')))
+
+
+def as_text(path: Any) -> str:
+    """A path or a name as text, '' if it is none; bytes that are not UTF-8 are written out."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ''
+    return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
 
 
 def labels_of(info: Info) -> List[int]:
-    """The labels in an annotation for classification; none for a dict of tasks."""
+    """The labels in an annotation for classification; none for tasks, texts and NaN."""
     label = info.get('gt_label')
-    if label is None or isinstance(label, dict):
-        return []
     if isinstance(label, int):
         return [label]
-    return [int(each) for each in np.atleast_1d(np.asarray(label)).ravel()]
+    if label is None or isinstance(label, dict):
+        return []
+    labels = np.asarray(label).ravel()
+    if labels.dtype.kind not in 'biuf' or not np.isfinite(labels).all():
+        return []
+    return [int(each) for each in labels]
 
 
 def class_names(dataset: Any) -> List[str]:
@@ -136,7 +145,7 @@ def class_names(dataset: Any) -> List[str]:
     if names is None:
         within = inside(dataset, 0) if len(dataset) else None
         return [] if within is None else class_names(within[0])
-    return [names] if isinstance(names, str) else [str(name) for name in names]
+    return [as_text(names)] if isinstance(names, str) else [as_text(str(name)) for name in names]
 
 
 def palette_of(dataset: Any, num_classes: int) -> np.ndarray:
@@ -207,7 +216,7 @@ def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
             loaders = [each for each in _loaders(leaf) if 'Annotation' not in type(each).__name__]
             image, bgr = _apply(loaders, info).get('img'), True
         if image is None and path_of(info):
-            data = np.frombuffer(get(path_of(info)), np.uint8)
+            data = np.frombuffer(get(info.get('img_path', info.get('filename'))), np.uint8)
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except Exception as error:  # whatever a user's transform raises
         raise ValueError(in_one_line(error)) from error

@@ -5,7 +5,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .dataset_reader import info_of, labels_of, path_of, read_label_map
+from .dataset_reader import as_text, info_of, labels_of, path_of, read_label_map
 from .sample_table import Occurrences
 
 CHUNK = 50_000
@@ -40,9 +40,8 @@ def read_annotations(dataset: Any, num_samples: int, chunk: int = CHUNK) -> Iter
             except ValueError:
                 info = {}
                 read.failed += 1
-            mask = info.get('seg_map_path')
             read.paths.append(path_of(info))
-            read.masks.append(mask if isinstance(mask, str) else '')
+            read.masks.append(as_text(info.get('seg_map_path')))
             read.labels.append(labels_of(info))
         yield read
 

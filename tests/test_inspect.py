@@ -414,6 +414,7 @@ ERRORS = [
     (['run', '--label-maps', '-1'], '--label-maps -1: has to be 0 or more'),
     (['run', '--out', 'plain'], "--out 'plain' is a directory"),
     (['run', '--out', 'half.pth/p.html'], 'is not a directory'),
+    (['run', '--out', 'n' * 300], 'File name too long'),
     (['run', '--config', 'no.py'], "config 'no.py' does not exist"),
     (['run', '--metric', 'mIoU'], "metric 'mIoU' is not in the logs"),
     (['run', '--labels', 'a', 'b'], '--labels has 2 names for 1 work directories'),
@@ -440,6 +441,19 @@ def test_what_cannot_work_is_one_line(libraries, folder, arguments, message, mon
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert sorted(folder.rglob('*')) == before
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='there is no /dev/full')
+def test_a_full_disk_is_one_line_with_the_reason(libraries, folder, tmp_path):
+    (tmp_path / 'p.html').symlink_to('/dev/full')
+    args = cli.parse_args(['inspect', str(folder / 'run'), '--out', str(tmp_path / 'p.html')])
+    with pytest.raises(UsageError, match='No space left on device.*: give another --out'):
+        args.main(args)
+
+
+def test_a_long_name_of_a_run_is_cut_in_the_names_of_files(libraries, folder, tmp_path):
+    page_of(folder / 'run', '--labels', 'é' * 300, out=tmp_path / 'p.html')
+    assert (tmp_path / f'p_{"é" * 50}_samples.csv').is_file()
 
 
 # ---------------------------------------------------------------------------- FiftyOne

@@ -196,12 +196,29 @@ def distinct(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
 
 
 def file_name(label: str) -> str:
-    """A label as a part of a file name."""
-    return re.sub(r'[^\w.-]+', '_', label).strip('._') or 'run'
+    """A label as a part of a file name, which has at most 255 bytes."""
+    name = re.sub(r'[^\w.-]+', '_', label).encode()[:100].decode(errors='ignore')
+    return name.strip('._') or 'run'
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the page, and the tables of all samples beside it."""
+    try:
+        write_page(args)
+    except OSError as error:  # a full disk, a read-only file
+        reason = ' '.join(str(error).split())
+        raise UsageError(
+            f'the page or its tables cannot be written ({reason}): give another --out'
+        ) from error
+
+
+def write_page(args: argparse.Namespace) -> None:
+    """Write the page, and the tables of all samples beside it.
+
+    Raises:
+        UsageError: If an argument is wrong, or a run cannot be read.
+        OSError: If a file cannot be written.
+    """
     require_libraries(args.fiftyone)
     for option in ('images', 'label_maps'):
         if getattr(args, option) < 0:

@@ -229,6 +229,19 @@ def test_a_label_map_is_the_one_that_is_trained(folders, seg):
     np.testing.assert_array_equal(labels, stored)
 
 
+def test_a_label_map_is_brought_to_two_axes_and_integers():
+    labels = np.array([[0, 1, 2], [2, 255, 0]])
+    for form in (labels[None], labels[..., None], labels.astype(float), labels.astype(np.uint16)):
+        found = dataset_reader.as_label_map(form)
+        assert found.dtype.kind in 'iu' and found.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize('form', [np.zeros((2, 2, 3)), np.zeros((0, 2)), np.array([['a']])])
+def test_an_array_that_is_no_label_map_is_refused_with_its_shape(form):
+    with pytest.raises(ValueError, match='an array of shape .* is no label map'):
+        dataset_reader.as_label_map(form)
+
+
 def test_classes_of_some_label_maps_are_those_of_the_drawn_ones(seg):
     dataset = built(seg, 'mmseg')
     every, reason = scan.occurrences_in_maps(dataset, 6, 4, limit=6)

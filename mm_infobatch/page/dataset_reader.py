@@ -190,8 +190,22 @@ def read_label_map(dataset: Any, index: int) -> np.ndarray:
                 raise ValueError(in_one_line(error)) from error
             continue
         if labels is not None:
-            return np.asarray(labels)
+            return as_label_map(np.asarray(labels))
     raise ValueError('the pipeline of the dataset loads no label map')
+
+
+def as_label_map(labels: np.ndarray) -> np.ndarray:
+    """Bring a label map to int [H, W]; one more axis of length 1 is left out.
+
+    Raises:
+        ValueError: If it has another shape, or holds no numbers.
+    """
+    shape = labels.shape
+    if labels.ndim == 3 and 1 in (shape[0], shape[2]):
+        labels = labels[0] if shape[0] == 1 else labels[..., 0]
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in 'biuf':
+        raise ValueError(f'an array of shape {shape} and type {labels.dtype} is no label map')
+    return labels if labels.dtype.kind in 'iu' else np.nan_to_num(labels, nan=-1).astype(np.int64)
 
 
 def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:

@@ -256,6 +256,13 @@ def test_the_times_of_a_pass_that_still_runs_do_not_count_as_those_of_the_passes
     assert 0 < run_numbers.remaining_seconds(run, work_dir) < 1, 'never finished before it says so'
 
 
+def test_a_metric_that_was_nan_is_not_the_best(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    scalars = run / '20260101_000000' / 'vis_data' / 'scalars.json'
+    scalars.write_text(scalars.read_text().replace('"accuracy/top1": 52.0', '"accuracy/top1": NaN'))
+    assert 'best 56.00 (at 60)' in page_of(run, out=tmp_path / 'p.html').text
+
+
 @pytest.mark.parametrize('finished, left', [(True, 0.0), (False, 30.0)])
 def test_a_run_without_infobatch_ends_at_its_planned_iterations(tmp_path, finished, left):
     work_dir = inspect_runs.write_run(

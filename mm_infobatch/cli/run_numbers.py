@@ -69,7 +69,7 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
             found['time saved (estimated)'] = duration(max(saved, 0.0))
     name, steps_of, values = run.metric(metric)
     if len(values):
-        best = int(values.argmax())
+        best = int(np.where(np.isnan(values), -np.inf, values).argmax())
         found[f'{name}, final'] = f'{values[-1]:.2f}'
         found[f'{name}, best'] = f'{values[best]:.2f} (at {steps_of[best]:,})'
     if totals:

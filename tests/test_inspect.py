@@ -193,6 +193,20 @@ def test_a_run_that_was_not_tracked_says_so_and_shows_the_rest(libraries, tmp_pa
     assert 'Hardest by latest loss' in page.text and 'Most ambiguous' not in page.text
 
 
+# The number of the pass, and how many of its ten samples it has trained.
+@pytest.mark.parametrize('epoch, consumed, late', [(5, 10, 0), (6, 4, 0), (6, 10, 1), (7, 4, 1)])
+def test_a_run_that_was_tracked_from_some_pass_on_says_so(
+    libraries, tmp_path, epoch, consumed, late
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    state = dict(epoch=epoch, consumed=consumed, order=torch.arange(10))
+    content['infobatch']['sampler'].update(state)
+    torch.save(content, run / 'epoch_6.pth')
+    text = page_of(run, out=tmp_path / 'p.html').text
+    assert ('are those of the latest 6 passes: before, the run was not tracked' in text) == late
+
+
 def test_without_a_checkpoint_the_scores_over_the_passes_are_shown(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
     (run / 'epoch_6.pth').unlink()

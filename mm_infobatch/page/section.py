@@ -68,6 +68,12 @@ def sample_section(
         section.hard_easy = figures.hard_easy_map(table.mean, table.spread, table.trained)
         if section.hard_easy is None:
             section.notes.append('No sample was trained twice yet, so there is no spread')
+    if table.late:
+        section.notes.append(
+            'Mean, spread and how often samples were skipped are those of the latest '
+            f'{table.passes:,} passes: before, the run was not tracked (sampler track=False, or an '
+            'older mm_infobatch)'
+        )
     dataset = _dataset_for(table, cfg, why_no_config, section)
     section.names = [] if dataset is None else class_names(dataset)
     found = _scan(table, dataset, section, stem)

@@ -213,3 +213,17 @@ def test_hostile_names_are_shown_as_text(browser, tmp_path):
     assert browser.execute_script(legend) == hostile
     cell = 'return document.querySelector(".sortable tbody td").textContent'
     assert browser.execute_script(cell) == hostile
+
+
+def test_long_names_widen_neither_the_page_nor_the_column_of_classes(browser, tmp_path):
+    import inspect_runs
+
+    dataset = dict(type='MadeUpDataset', length=60, num_classes=2, names=['x' * 1000, 'y'])
+    run = inspect_runs.write_run(tmp_path / 'run', dataset, 60)
+    label = 'a long name ' * 9 + 'n' * 99
+    cli.main(['inspect', str(run), '--labels', label, '--out', str(tmp_path / 'p.html')])
+    opened(browser, tmp_path / 'p.html', 400)
+    assert browser.execute_script('return document.documentElement.scrollWidth') <= 400
+    opened(browser, tmp_path / 'p.html', 1280)
+    width = 'return document.querySelector(".sortable td").getBoundingClientRect().width'
+    assert browser.execute_script(width) <= 600

@@ -52,6 +52,22 @@ def test_the_page_of_segmentation_shows_images_label_maps_and_classes(pages):
     assert cards >= 12 and len(pictures_of(page)) == 2 * cards and 'mIoU, best' in page.text
 
 
+def test_a_page_of_segmentation_without_classes_says_why(pages, tmp_path):
+    run = pages['segmentation'].with_name('seg')
+    cfg = runs.segmentation_config(str(run.with_name('seg_data')), 'unused')
+    cfg.dump(tmp_path / 'named.py')
+    cfg.train_dataloader.dataset.metainfo = {}
+    cfg.dump(tmp_path / 'nameless.py')
+    for config, number, reason in (
+        ('named.py', '0', '--label-maps 0 reads no label map'),
+        ('nameless.py', '9', 'no names of classes for label maps (metainfo=dict(classes=...))'),
+    ):
+        options = ['--config', str(tmp_path / config), '--label-maps', number, '--images', '0']
+        cli.main(['inspect', str(run), '--out', str(tmp_path / 'p.html'), *options])
+        text = Page(tmp_path / 'p.html').text
+        assert 'The table of classes is missing: ' in text and reason in text
+
+
 def test_the_page_of_classification_shows_images_labels_and_both_runs(pages):
     page = Page(pages['classification'])
     assert set(page.figures) == {'figure-curves', 'figure-scores-1', 'figure-map-1'}

@@ -163,7 +163,13 @@ def _scan_maps(
 ) -> Optional[Occurrences]:
     """The classes in label maps; None, and a note, where there are none."""
     if not section.names:
-        section.notes.append('The table of classes is missing: the dataset has no labels')
+        section.notes.append(
+            'The table of classes is missing: the annotations have no labels, and the dataset has '
+            'no names of classes for label maps (metainfo=dict(classes=...))'
+        )
+        return None
+    if not limits.label_maps:
+        section.notes.append('The table of classes is missing: --label-maps 0 reads no label map')
         return None
     found, reason = occurrences_in_maps(dataset, len(table), len(section.names), limits.label_maps)
     if found is None:

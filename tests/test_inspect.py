@@ -233,6 +233,13 @@ def test_a_dataset_that_does_not_fit_is_named_and_the_scores_are_shown(
     assert 'filepath' not in (tmp_path / 'p_run_samples.csv').read_text()
 
 
+def test_without_images_there_are_neither_lists_nor_filters(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    page = page_of(run, '--images', 0, out=tmp_path / 'p.html')
+    assert page.count('select') == page.count('li') == 0 and 'Hardest' not in page.text
+    assert 'class 1' in page.text and 'figure-map-1' in page.figures
+
+
 def test_without_a_config_the_one_that_is_given_is_read(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, config=False)
     assert 'has no config. Give the config' in page_of(run, out=tmp_path / 'p.html').text

@@ -84,7 +84,8 @@ def sample_section(
     preprocessor = _preprocessor(cfg)
     swaps = preprocessor.get('to_rgb', preprocessor.get('bgr_to_rgb', False))
     make = CardMaker(dataset, table, bool(swaps))
-    section.galleries = make_galleries(choose_lists(table, found, limits.images), make)
+    if limits.images:
+        section.galleries = make_galleries(choose_lists(table, found, limits.images), make)
     return section
 
 

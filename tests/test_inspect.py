@@ -146,8 +146,18 @@ def test_runs_are_shown_side_by_side_with_the_settings_that_differ(libraries, tm
 
 def test_runs_of_the_same_name_have_files_of_their_own(libraries, tmp_path):
     runs = [inspect_runs.write_run(tmp_path / name / 'run', DATASET, 60) for name in 'ab']
-    page_of(*runs, out=tmp_path / 'p.html')
+    page_of(*runs, '--labels', 'run', 'run', out=tmp_path / 'p.html')
     assert len(list(tmp_path.glob('p_*_run_samples.parquet'))) == 2
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_paths(libraries, tmp_path):
+    folders = [tmp_path / name for name in ('a/run', 'b/run', 'b/other')]
+    runs = [inspect_runs.write_run(folder, DATASET, 60) for folder in folders]
+    page = page_of(*runs, '--images', 1, out=tmp_path / 'p.html')
+    traces = page.figures['figure-curves']['data']
+    shown = [trace['name'] for trace in traces if trace.get('showlegend')]
+    assert shown == ['a/run', 'b/run', 'other']
+    assert 'against a/run' in page.text and 'Samples of b/run' in page.text
 
 
 def test_names_are_text_and_never_markup(libraries, tmp_path):
@@ -164,6 +174,13 @@ def test_names_are_text_and_never_markup(libraries, tmp_path):
     assert len(list(tmp_path.glob('p_script*_samples.csv'))) == 1
 
 
+def test_names_that_are_not_utf_8_are_shown_with_their_bytes(libraries, tmp_path):
+    names = [os.fsdecode(b'caf\xe9'), 'b', 'c']
+    run = inspect_runs.write_run(tmp_path / 'run', dict(DATASET, names=names), 60)
+    assert 'caf\\xe9' in page_of(run, out=tmp_path / 'p.html').text
+    assert 'caf\\xe9' in (tmp_path / 'p_run_samples.csv').read_text()
+
+
 # ------------------------------------------------------------- where something is missing
 
 
@@ -174,6 +191,20 @@ def test_a_run_that_was_not_tracked_says_so_and_shows_the_rest(libraries, tmp_pa
     assert 'Mean, spread and how often samples were skipped are missing' in page.text
     assert 'The distribution of the scores over the passes is missing' in page.text
     assert 'Hardest by latest loss' in page.text and 'Most ambiguous' not in page.text
+
+
+# The number of the pass, and how many of its ten samples it has trained.
+@pytest.mark.parametrize('epoch, consumed, late', [(5, 10, 0), (6, 4, 0), (6, 10, 1), (7, 4, 1)])
+def test_a_run_that_was_tracked_from_some_pass_on_says_so(
+    libraries, tmp_path, epoch, consumed, late
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    state = dict(epoch=epoch, consumed=consumed, order=torch.arange(10))
+    content['infobatch']['sampler'].update(state)
+    torch.save(content, run / 'epoch_6.pth')
+    text = page_of(run, out=tmp_path / 'p.html').text
+    assert ('are those of the latest 6 passes: before, the run was not tracked' in text) == late
 
 
 def test_without_a_checkpoint_the_scores_over_the_passes_are_shown(libraries, tmp_path):
@@ -202,6 +233,13 @@ def test_a_dataset_that_does_not_fit_is_named_and_the_scores_are_shown(
     assert 'filepath' not in (tmp_path / 'p_run_samples.csv').read_text()
 
 
+def test_without_images_there_are_neither_lists_nor_filters(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    page = page_of(run, '--images', 0, out=tmp_path / 'p.html')
+    assert page.count('select') == page.count('li') == 0 and 'Hardest' not in page.text
+    assert 'class 1' in page.text and 'figure-map-1' in page.figures
+
+
 def test_without_a_config_the_one_that_is_given_is_read(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, config=False)
     assert 'has no config. Give the config' in page_of(run, out=tmp_path / 'p.html').text
@@ -222,6 +260,30 @@ def test_a_run_that_still_trains_has_an_expected_end(libraries, tmp_path):
     assert 'schedule done 50.0%' in text and re.search(r'expected end 1970-01-1\d \d\d:\d\d', text)
 
 
+def test_the_times_of_a_pass_that_still_runs_do_not_count_as_those_of_the_passes_before(tmp_path):
+    work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, finished=False)
+    before = run_logs.read_run(work_dir)
+    scalars = work_dir / '20260101_000000' / 'vis_data' / 'scalars.json'
+    rows = [dict(loss=1.0, time=0.5, iter=step, step=step) for step in range(61, 69)]
+    with scalars.open('a') as file:
+        file.writelines(json.dumps(row) + '\n' for row in rows)
+    run = run_logs.read_run(work_dir)
+    assert run.iterations == before.iterations == 60 and run.seconds == before.seconds
+    left = run_numbers.remaining_seconds(before, work_dir)
+    assert run_numbers.remaining_seconds(run, work_dir) == pytest.approx(left - 8 * 0.5)
+    rows[-1]['time'] = 1000.0
+    scalars.write_text(scalars.read_text() + json.dumps(dict(rows[-1], iter=69)) + '\n')
+    run = run_logs.read_run(work_dir)
+    assert 0 < run_numbers.remaining_seconds(run, work_dir) < 1, 'never finished before it says so'
+
+
+def test_a_metric_that_was_nan_is_not_the_best(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    scalars = run / '20260101_000000' / 'vis_data' / 'scalars.json'
+    scalars.write_text(scalars.read_text().replace('"accuracy/top1": 52.0', '"accuracy/top1": NaN'))
+    assert 'best 56.00 (at 60)' in page_of(run, out=tmp_path / 'p.html').text
+
+
 @pytest.mark.parametrize('finished, left', [(True, 0.0), (False, 30.0)])
 def test_a_run_without_infobatch_ends_at_its_planned_iterations(tmp_path, finished, left):
     work_dir = inspect_runs.write_run(
@@ -237,6 +299,15 @@ def test_the_samples_that_are_left_follow_the_schedule():
 
     assert left(0) == 1000 - 0.5 * 700, 'seven passes after the first prune'
     assert left(4) == 600 - 0.5 * 400 and left(9) == 100 and left(10) == 0
+
+
+def test_the_config_is_that_of_the_training_and_not_of_a_test_after_it(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    tested = run / '20260102_000000' / 'vis_data'
+    tested.mkdir(parents=True)
+    (tested / 'config.py').write_text('test_dataloader = dict(batch_size=1)\n')
+    page = page_of(run, out=tmp_path / 'p.html')
+    assert 'missing:' not in page.text and 'train_cfg.max_epochs' in page.text
 
 
 # -------------------------------------------------------------------- the checkpoint
@@ -257,6 +328,26 @@ def test_a_work_directory_that_was_moved_has_its_checkpoint(libraries, tmp_path)
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
     shutil.move(run, tmp_path / 'moved')
     assert 'from epoch_6.pth' in page_of(tmp_path / 'moved', out=tmp_path / 'p.html').text
+
+
+def test_a_copy_of_a_work_directory_has_its_own_checkpoint(libraries, tmp_path):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    shutil.copytree(run, tmp_path / 'copy')
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    content['infobatch']['sampler']['scores'][7] = 1234.0
+    torch.save(content, run / 'epoch_6.pth')
+    assert 'score 1.23e+03' not in page_of(tmp_path / 'copy', out=tmp_path / 'p.html').text
+
+
+@pytest.mark.parametrize('done, earlier', [(60, False), (61, True)])
+def test_a_checkpoint_of_an_earlier_run_in_the_work_directory_is_told(
+    libraries, tmp_path, done, earlier
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    torch.save(dict(content, meta=dict(iter=done)), run / 'epoch_6.pth')
+    text = page_of(run, out=tmp_path / 'p.html').text
+    assert ('epoch_6.pth is of iteration 61, but the logs end at 60' in text) == earlier
 
 
 def test_an_incomplete_checkpoint_is_passed_over(libraries, tmp_path):
@@ -287,6 +378,27 @@ def test_nothing_in_a_checkpoint_is_executed(libraries, tmp_path):
     with pytest.raises(UsageError, match='epoch_6.pth.* cannot be read'):
         args.main(args)
     assert not (tmp_path / 'hacked').exists()
+
+
+@pytest.mark.parametrize(
+    'changes, reason',
+    [
+        (dict(scores=None), "AttributeError: 'NoneType'"),
+        (dict(scores=torch.zeros(6, 10)), 'ValueError: .* not of one length'),
+        (dict(tracked=dict(passes=3, trained=torch.zeros(5))), 'ValueError: .* not of one length'),
+        (dict(tracked=dict(passes=3)), "KeyError: 'trained'"),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_state_is_named_with_the_reason(
+    libraries, tmp_path, changes, reason
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    content = torch.load(run / 'epoch_6.pth', weights_only=True)
+    content['infobatch']['sampler'].update(changes)
+    torch.save(content, run / 'epoch_6.pth')
+    args = cli.parse_args(['inspect', str(run)])
+    with pytest.raises(UsageError, match=rf'epoch_6.pth. cannot be read \({reason}.*give another'):
+        args.main(args)
 
 
 # ------------------------------------------------------------------------------ errors
@@ -330,6 +442,7 @@ ERRORS = [
     (['run', '--label-maps', '-1'], '--label-maps -1: has to be 0 or more'),
     (['run', '--out', 'plain'], "--out 'plain' is a directory"),
     (['run', '--out', 'half.pth/p.html'], 'is not a directory'),
+    (['run', '--out', 'n' * 300], 'File name too long'),
     (['run', '--config', 'no.py'], "config 'no.py' does not exist"),
     (['run', '--metric', 'mIoU'], "metric 'mIoU' is not in the logs"),
     (['run', '--labels', 'a', 'b'], '--labels has 2 names for 1 work directories'),
@@ -356,6 +469,19 @@ def test_what_cannot_work_is_one_line(libraries, folder, arguments, message, mon
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert sorted(folder.rglob('*')) == before
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='there is no /dev/full')
+def test_a_full_disk_is_one_line_with_the_reason(libraries, folder, tmp_path):
+    (tmp_path / 'p.html').symlink_to('/dev/full')
+    args = cli.parse_args(['inspect', str(folder / 'run'), '--out', str(tmp_path / 'p.html')])
+    with pytest.raises(UsageError, match='No space left on device.*: give another --out'):
+        args.main(args)
+
+
+def test_a_long_name_of_a_run_is_cut_in_the_names_of_files(libraries, folder, tmp_path):
+    page_of(folder / 'run', '--labels', 'é' * 300, out=tmp_path / 'p.html')
+    assert (tmp_path / f'p_{"é" * 50}_samples.csv').is_file()
 
 
 # ---------------------------------------------------------------------------- FiftyOne

@@ -1,7 +1,9 @@
 """``inspect`` finds image, label and path of a sample in any dataset, or says why not."""
 
 import base64
+import os
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -205,6 +207,16 @@ def test_labels_are_read_in_every_form():
     assert labels(3) == labels(np.int64(3)) == labels(np.array(3)) == labels([3]) == [3]
     assert labels([1, 2]) == labels(np.array([1, 2])) == labels(torch.tensor([1, 2])) == [1, 2]
     assert labels(None) == labels(dict(task=1)) == labels([]) == []
+    assert labels('cat') == labels(['cat', 'dog']) == labels(NAN) == []
+
+
+def test_a_path_is_text_in_every_form():
+    def path(path):
+        return dataset_reader.path_of(dict(img_path=path))
+
+    assert path('é.png') == path(Path('é.png')) == 'é.png'
+    assert path(os.fsdecode(b'caf\xe9.png')) == 'caf\\xe9.png', 'a name that is not UTF-8'
+    assert path(None) == path(3) == dataset_reader.path_of({}) == ''
 
 
 # --------------------------------------------------------------------- label maps
@@ -215,6 +227,19 @@ def test_a_label_map_is_the_one_that_is_trained(folders, seg):
     labels = dataset_reader.read_label_map(dataset, 8)
     stored = cv2.imread(f'{folders[0]}/ann_dir/train/002.png', cv2.IMREAD_GRAYSCALE)
     np.testing.assert_array_equal(labels, stored)
+
+
+def test_a_label_map_is_brought_to_two_axes_and_integers():
+    labels = np.array([[0, 1, 2], [2, 255, 0]])
+    for form in (labels[None], labels[..., None], labels.astype(float), labels.astype(np.uint16)):
+        found = dataset_reader.as_label_map(form)
+        assert found.dtype.kind in 'iu' and found.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize('form', [np.zeros((2, 2, 3)), np.zeros((0, 2)), np.array([['a']])])
+def test_an_array_that_is_no_label_map_is_refused_with_its_shape(form):
+    with pytest.raises(ValueError, match='an array of shape .* is no label map'):
+        dataset_reader.as_label_map(form)
 
 
 def test_classes_of_some_label_maps_are_those_of_the_drawn_ones(seg):
@@ -230,8 +255,9 @@ def test_classes_of_some_label_maps_are_those_of_the_drawn_ones(seg):
 
 def test_the_ignored_label_is_no_class(seg):
     dataset = built(dict(seg, ignore_index=3), 'mmseg')
-    found, _ = scan.occurrences_in_maps(dataset, 6, 4, limit=6)
-    assert set(found.classes) == {0, 1, 2}
+    for outer in (dataset, RepeatDataset(dataset, times=1)):
+        found, _ = scan.occurrences_in_maps(outer, 6, 4, limit=6)
+        assert set(found.classes) == {0, 1, 2}
 
 
 def test_without_a_label_map_the_first_reason_is_told(cls):
@@ -308,6 +334,11 @@ def test_a_dataset_that_fails_for_one_index_has_a_card_for_the_others(cls):
     first, second = cards(Broken(np.zeros((4, 4), np.uint8)), 0, 1)
     assert first.images and not first.problem
     assert second.images == [] and second.problem == 'RuntimeError: no such sample'
+
+
+def test_a_card_of_a_dataset_without_annotations_shows_the_sample_itself():
+    (card,) = cards(SeededDataset(Pairs()), 1, bgr=False)
+    assert len(card.images) == 1 and not card.problem and card.values == {'score': 1.0}
 
 
 def test_without_a_dataset_a_card_has_the_numbers():

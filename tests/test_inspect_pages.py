@@ -52,6 +52,22 @@ def test_the_page_of_segmentation_shows_images_label_maps_and_classes(pages):
     assert cards >= 12 and len(pictures_of(page)) == 2 * cards and 'mIoU, best' in page.text
 
 
+def test_a_page_of_segmentation_without_classes_says_why(pages, tmp_path):
+    run = pages['segmentation'].with_name('seg')
+    cfg = runs.segmentation_config(str(run.with_name('seg_data')), 'unused')
+    cfg.dump(tmp_path / 'named.py')
+    cfg.train_dataloader.dataset.metainfo = {}
+    cfg.dump(tmp_path / 'nameless.py')
+    for config, number, reason in (
+        ('named.py', '0', '--label-maps 0 reads no label map'),
+        ('nameless.py', '9', 'no names of classes for label maps (metainfo=dict(classes=...))'),
+    ):
+        options = ['--config', str(tmp_path / config), '--label-maps', number, '--images', '0']
+        cli.main(['inspect', str(run), '--out', str(tmp_path / 'p.html'), *options])
+        text = Page(tmp_path / 'p.html').text
+        assert 'The table of classes is missing: ' in text and reason in text
+
+
 def test_the_page_of_classification_shows_images_labels_and_both_runs(pages):
     page = Page(pages['classification'])
     assert set(page.figures) == {'figure-curves', 'figure-scores-1', 'figure-map-1'}
@@ -213,3 +229,17 @@ def test_hostile_names_are_shown_as_text(browser, tmp_path):
     assert browser.execute_script(legend) == hostile
     cell = 'return document.querySelector(".sortable tbody td").textContent'
     assert browser.execute_script(cell) == hostile
+
+
+def test_long_names_widen_neither_the_page_nor_the_column_of_classes(browser, tmp_path):
+    import inspect_runs
+
+    dataset = dict(type='MadeUpDataset', length=60, num_classes=2, names=['x' * 1000, 'y'])
+    run = inspect_runs.write_run(tmp_path / 'run', dataset, 60)
+    label = 'a long name ' * 9 + 'n' * 99
+    cli.main(['inspect', str(run), '--labels', label, '--out', str(tmp_path / 'p.html')])
+    opened(browser, tmp_path / 'p.html', 400)
+    assert browser.execute_script('return document.documentElement.scrollWidth') <= 400
+    opened(browser, tmp_path / 'p.html', 1280)
+    width = 'return document.querySelector(".sortable td").getBoundingClientRect().width'
+    assert browser.execute_script(width) <= 600

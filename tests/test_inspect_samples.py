@@ -288,6 +288,15 @@ def test_settings_side_by_side_tell_whether_they_differ():
     ]
 
 
+def test_the_filter_by_class_names_a_label_that_is_no_class_by_its_number():
+    from mm_infobatch.page.gallery import Card, Gallery
+    from mm_infobatch.page.write import SampleSection, gallery_classes
+
+    cards = [Card(0, classes=[1]), Card(1, classes=[-1]), Card(2, classes=[5])]
+    section = SampleSection('run', names=['a', 'b'], galleries=[Gallery('t', 'a', cards, [])])
+    assert gallery_classes(section) == [(-1, '-1'), (1, 'b'), (5, '5')]
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_ends():
     steps = np.arange(10_000.0)
     curve = run_facts.Curve('loss', {'iterations': steps}, -steps).thinned(100)

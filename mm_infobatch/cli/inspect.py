@@ -11,17 +11,20 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
 from ..page import figures, sample_files, write
+from ..page.dataset_reader import in_one_line
+from ..page.sample_table import SampleTable, read_samples
 from ..page.section import Limits, sample_section
 from . import run_logs
 from .checkpoints import read_checkpoint
 from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
-from .resume import check_complete, latest_checkpoint
+from .resume import check_complete, latest_checkpoint, why_not_complete
 from .run_numbers import against, run_facts
+from .sessions import read_session
 
 
 def require_libraries(fiftyone: bool) -> None:
@@ -112,7 +115,12 @@ def checkpoint_for(work_dir: Path, args: argparse.Namespace, cfg: Config) -> Opt
         raise UsageError(
             f'{len(given)} checkpoints are given for {str(work_dir)!r}: give one a run'
         )
-    return given[0] if given else latest_checkpoint(cfg)
+    if given:
+        return given[0]
+    latest = latest_checkpoint(cfg)
+    own = None if latest is None else work_dir / latest.name
+    # In a copy of a work directory, last_checkpoint still names the file in the original.
+    return latest if own is None or why_not_complete(own) is not None else own
 
 
 def check_owners(args: argparse.Namespace) -> None:
@@ -135,6 +143,8 @@ def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Conf
     if args.config is not None:
         return read_config(args.config, args.cfg_options), ''
     sessions = sorted(work_dir.glob('*/vis_data/config.py'))
+    trained = [path for path in sessions if _has_trained(path)]  # a test writes its config too
+    sessions = trained or sessions
     dumped = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     if not sessions and not dumped:
         return None, f'{str(work_dir)!r} has no config. Give the config of the training: --config'
@@ -144,8 +154,15 @@ def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Conf
         return None, f'{error}. Give the config of the training: --config'
 
 
-def read_state(path: Path) -> Optional[Dict[str, Any]]:
-    """The state of the sampler in a checkpoint; None for a run without InfoBatch.
+def _has_trained(config: Path) -> bool:
+    scalars = config.with_name('scalars.json')
+    return scalars.is_file() and bool(read_session(scalars).train)
+
+
+def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
+    """What a checkpoint knows of each sample; None for a run without InfoBatch.
+
+    Also the iterations that were done then, 0 where it does not say.
 
     Raises:
         UsageError: If it is not a checkpoint.
@@ -155,20 +172,53 @@ def read_state(path: Path) -> Optional[Dict[str, Any]]:
             content = read_checkpoint(path, mmap=True)
         except RuntimeError:  # of the format before torch 1.6
             content = read_checkpoint(path)
-        state = content.get('infobatch')
-        return None if state is None else state['sampler']
+        state, meta = content.get('infobatch'), content.get('meta') or {}
+        table = None if state is None else read_samples(state['sampler'])
+        return table, int(meta.get('iter', 0))
     except Exception as error:  # of the many ways to be none
-        text = ' '.join(str(error).split())[:300]
-        raise UsageError(f'checkpoint {str(path)!r} cannot be read: {text}') from error
+        raise UsageError(
+            f'checkpoint {str(path)!r} cannot be read ({in_one_line(error)}): give another one'
+        ) from error
+
+
+def distinct(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
+    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
+    folders = [path.resolve().parts for path in work_dirs]
+    names = list(labels)
+    for depth in range(2, max(map(len, folders), default=0) + 1):
+        if len(set(names)) == len(names):
+            break
+        names = [
+            name if names.count(name) == 1 else '/'.join(parts[-depth:])
+            for name, parts in zip(names, folders)
+        ]
+    return names
 
 
 def file_name(label: str) -> str:
-    """A label as a part of a file name."""
-    return re.sub(r'[^\w.-]+', '_', label).strip('._') or 'run'
+    """A label as a part of a file name, which has at most 255 bytes."""
+    name = re.sub(r'[^\w.-]+', '_', label).encode()[:100].decode(errors='ignore')
+    return name.strip('._') or 'run'
 
 
 def main(args: argparse.Namespace) -> None:
     """Write the page, and the tables of all samples beside it."""
+    try:
+        write_page(args)
+    except OSError as error:  # a full disk, a read-only file
+        reason = ' '.join(str(error).split())
+        raise UsageError(
+            f'the page or its tables cannot be written ({reason}): give another --out'
+        ) from error
+
+
+def write_page(args: argparse.Namespace) -> None:
+    """Write the page, and the tables of all samples beside it.
+
+    Raises:
+        UsageError: If an argument is wrong, or a run cannot be read.
+        OSError: If a file cannot be written.
+    """
     require_libraries(args.fiftyone)
     for option in ('images', 'label_maps'):
         if getattr(args, option) < 0:
@@ -182,6 +232,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
     check_directory(str(out.parent), '--out')
     runs, labels = run_logs.read_runs(args)
+    labels = labels if args.labels else distinct(labels, args.work_dirs)
     facts, sections = [], []
     out.parent.mkdir(parents=True, exist_ok=True)
     for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):
@@ -190,20 +241,26 @@ def main(args: argparse.Namespace) -> None:
         if number:
             facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
-        state = None if path is None else read_state(path)
-        if state is None:
+        table, done = (None, 0) if path is None else read_table(path)
+        if table is None:
             why_none = (
                 f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
             )
             facts[-1].notes.append(f'images and scores of samples are missing, as {why_none}')
-        if state is not None or run.infobatch is not None:
+        logged = max(run.iterations, run.train[-1]['iter'])
+        if path is not None and table is not None and done > logged:
+            facts[-1].notes.append(
+                f'{path.name} is of iteration {done:,}, but the logs end at {logged:,}: it is of '
+                'an earlier run in this work directory, and so are the samples below'
+            )
+        if table is not None or run.infobatch is not None:
             place = f'{number + 1}_' if len(runs) > 1 else ''
             stem = out.with_name(f'{out.stem}_{place}{file_name(label)}_samples')
             limits = Limits(args.images, args.label_maps)
-            sections.append(sample_section(facts[-1], state, cfg, why, stem, limits))
-            sections[-1].source = path.name if path and state is not None else ''
+            sections.append(sample_section(facts[-1], table, cfg, why, stem, limits))
+            sections[-1].source = path.name if path and table is not None else ''
     text = write.render(facts, sections, figures.curves(facts), time.strftime('%Y-%m-%d %H:%M'))
-    out.write_text(text, encoding='utf-8')
+    out.write_text(text, encoding='utf-8', errors='backslashreplace')
     print(f'wrote {out} ({len(text) / 1e6:.1f} MB)')
     for section in sections:
         for name in section.files:

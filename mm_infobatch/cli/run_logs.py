@@ -208,7 +208,7 @@ def read_run(work_dir: Path) -> Run:
         if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
             full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
     if any('time' in row for row in train):
-        seconds = float(second_steps[1][-1])
+        seconds = float(np.interp(iterations, *second_steps))
         if any(owner.log_interval > owner.log_window for owner in owners):
             notes.append(
                 f'time estimated: the log has the mean of the last {last.log_window} of every '

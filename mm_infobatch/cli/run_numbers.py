@@ -69,7 +69,7 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
             found['time saved (estimated)'] = duration(max(saved, 0.0))
     name, steps_of, values = run.metric(metric)
     if len(values):
-        best = int(values.argmax())
+        best = int(np.where(np.isnan(values), -np.inf, values).argmax())
         found[f'{name}, final'] = f'{values[-1]:.2f}'
         found[f'{name}, best'] = f'{values[best]:.2f} (at {steps_of[best]:,})'
     if totals:
@@ -117,9 +117,11 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
     settings, totals = run.infobatch['settings'], run.infobatch['totals']
     if totals['finished']:
         return 0.0
+    # infobatch.json is written at the end of a pass and with a checkpoint; the logs go on.
+    since = float(run.seconds_at(np.array(np.inf))) - (run.seconds or 0.0)
     if settings.get('budget') == 'iterations':
         left = max(totals['schedule_iterations'] - run.iterations, 0)
-        return left * per(run.seconds, run.iterations)
+        return still(left * per(run.seconds, run.iterations) - since)
     passes = totals['schedule_iterations'] / settings['pass_length']
     samples = remaining_samples(
         totals['samples_full'] / settings['num_samples'],
@@ -128,7 +130,12 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
         settings['num_samples'],
         pruned_share(run.infobatch['passes']),
     )
-    return samples * per(run.seconds, run.samples)
+    return still(samples * per(run.seconds, run.samples) - since)
+
+
+def still(seconds: float) -> float:
+    """The seconds left of a run that is not finished: never 0, which says that one is."""
+    return float(np.maximum(seconds, 0.1))
 
 
 def per(seconds: Optional[float], count: Optional[int]) -> float:

@@ -2,6 +2,7 @@
 
 import bisect
 import copy
+import os
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -99,20 +100,42 @@ def info_of(dataset: Any, index: int) -> Info:
         raise ValueError(in_one_line(error)) from error
 
 
+def info_if_any(dataset: Any, index: int) -> Optional[Info]:
+    """The annotation of a sample; None for a plain dataset of PyTorch, which has none.
+
+    Raises:
+        ValueError: If ``get_data_info`` fails.
+    """
+    try:
+        return info_of(dataset, index)
+    except ValueError:
+        if hasattr(innermost(dataset, index)[0], 'get_data_info'):
+            raise
+        return None
+
+
 def path_of(info: Info) -> str:
     """The path of the image in an annotation, '' if there is none."""
-    path = info.get('img_path', info.get('filename', ''))
-    return path if isinstance(path, str) else ''
+    return as_text(info.get('img_path', info.get('filename')))
+
+
+def as_text(path: Any) -> str:
+    """A path or a name as text, '' if it is none; bytes that are not UTF-8 are written out."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ''
+    return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
 
 
 def labels_of(info: Info) -> List[int]:
-    """The labels in an annotation for classification; none for a dict of tasks."""
+    """The labels in an annotation for classification; none for tasks, texts and NaN."""
     label = info.get('gt_label')
-    if label is None or isinstance(label, dict):
-        return []
     if isinstance(label, int):
         return [label]
-    return [int(each) for each in np.atleast_1d(np.asarray(label)).ravel()]
+    if label is None or isinstance(label, dict):
+        return []
+    labels = np.asarray(label).ravel()
+    if labels.dtype.kind not in 'biuf' or not np.isfinite(labels).all():
+        return []
+    return [int(each) for each in labels]
 
 
 def class_names(dataset: Any) -> List[str]:
@@ -122,7 +145,7 @@ def class_names(dataset: Any) -> List[str]:
     if names is None:
         within = inside(dataset, 0) if len(dataset) else None
         return [] if within is None else class_names(within[0])
-    return [names] if isinstance(names, str) else [str(name) for name in names]
+    return [as_text(names)] if isinstance(names, str) else [as_text(str(name)) for name in names]
 
 
 def palette_of(dataset: Any, num_classes: int) -> np.ndarray:
@@ -167,8 +190,22 @@ def read_label_map(dataset: Any, index: int) -> np.ndarray:
                 raise ValueError(in_one_line(error)) from error
             continue
         if labels is not None:
-            return np.asarray(labels)
+            return as_label_map(np.asarray(labels))
     raise ValueError('the pipeline of the dataset loads no label map')
+
+
+def as_label_map(labels: np.ndarray) -> np.ndarray:
+    """Bring a label map to int [H, W]; one more axis of length 1 is left out.
+
+    Raises:
+        ValueError: If it has another shape, or holds no numbers.
+    """
+    shape = labels.shape
+    if labels.ndim == 3 and 1 in (shape[0], shape[2]):
+        labels = labels[0] if shape[0] == 1 else labels[..., 0]
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in 'biuf':
+        raise ValueError(f'an array of shape {shape} and type {labels.dtype} is no label map')
+    return labels if labels.dtype.kind in 'iu' else np.nan_to_num(labels, nan=-1).astype(np.int64)
 
 
 def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
@@ -184,9 +221,8 @@ def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
         ValueError: If the dataset gives none.
     """
     leaf, inner_index = innermost(dataset, index)
-    try:
-        info = info_of(dataset, index)
-    except ValueError:  # a plain dataset of PyTorch: only whole samples
+    info = info_if_any(dataset, index)
+    if info is None:  # only whole samples
         return _image_of_sample(leaf, inner_index, bgr)
     try:
         image = info.get('img')
@@ -194,7 +230,7 @@ def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
             loaders = [each for each in _loaders(leaf) if 'Annotation' not in type(each).__name__]
             image, bgr = _apply(loaders, info).get('img'), True
         if image is None and path_of(info):
-            data = np.frombuffer(get(path_of(info)), np.uint8)
+            data = np.frombuffer(get(info.get('img_path', info.get('filename'))), np.uint8)
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except Exception as error:  # whatever a user's transform raises
         raise ValueError(in_one_line(error)) from error

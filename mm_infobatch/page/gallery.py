@@ -7,7 +7,7 @@ import numpy as np
 
 from .dataset_reader import (
     class_names,
-    info_of,
+    info_if_any,
     innermost,
     labels_of,
     palette_of,
@@ -102,7 +102,7 @@ class CardMaker:
     def _fill(self, card: Card) -> None:
         segmentation = False
         try:
-            info = info_of(self._dataset, card.index)
+            info = info_if_any(self._dataset, card.index) or {}
             segmentation = 'seg_map_path' in info and 'gt_label' not in info
             card.path = path_of(info)
             card.classes = labels_of(info)

@@ -20,6 +20,7 @@ class SampleTable:
         trained: int16 [N], how many losses were taken; None if not tracked.
         skipped: int32 [N], in how many passes the sample was skipped; None if not tracked.
         passes: Completed passes; None if not tracked.
+        late: Whether there were passes before them that were not tracked.
     """
 
     scores: np.ndarray
@@ -28,6 +29,7 @@ class SampleTable:
     trained: Optional[np.ndarray] = None
     skipped: Optional[np.ndarray] = None
     passes: Optional[int] = None
+    late: bool = False
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -54,10 +56,18 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
     """Make the table from the state of a sampler in a checkpoint.
 
     Args:
-        state (dict): ``checkpoint['infobatch']['sampler']``, with ``scores`` float32 [N], and
+        state (dict): ``checkpoint['infobatch']['sampler']``, with ``scores`` float32 [N], the
             ``tracked``, the state of a :class:`SampleTracker`, unless the run was not tracked.
+            ``epoch`` (the number of the pass), ``consumed`` and ``order`` say how far it was.
+
+    Raises:
+        ValueError: If they are not of one shape [N].
     """
     table = SampleTable(state['scores'].numpy().copy())
+    tensors = {'scores': state['scores'], **(state.get('tracked') or {})}
+    shapes = {name: list(each.shape) for name, each in tensors.items() if name != 'passes'}
+    if any(shape != [len(table)] for shape in shapes.values()):
+        raise ValueError(f'its state of InfoBatch is not of one length: {shapes}')
     if state.get('tracked') is not None:
         tracker = SampleTracker(len(table))
         tracker.load_state_dict(state['tracked'])
@@ -66,6 +76,8 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
         table.trained = tracker.trained.numpy()
         table.skipped = tracker.skipped().numpy()
         table.passes = tracker.passes
+        done = 'order' in state and state['consumed'] >= len(state['order'])
+        table.late = state.get('epoch', 0) + done > tracker.passes
     return table
 
 

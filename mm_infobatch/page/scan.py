@@ -5,7 +5,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .dataset_reader import info_of, labels_of, path_of, read_label_map
+from .dataset_reader import as_text, info_of, innermost, labels_of, path_of, read_label_map
 from .sample_table import Occurrences
 
 CHUNK = 50_000
@@ -40,9 +40,8 @@ def read_annotations(dataset: Any, num_samples: int, chunk: int = CHUNK) -> Iter
             except ValueError:
                 info = {}
                 read.failed += 1
-            mask = info.get('seg_map_path')
             read.paths.append(path_of(info))
-            read.masks.append(mask if isinstance(mask, str) else '')
+            read.masks.append(as_text(info.get('seg_map_path')))
             read.labels.append(labels_of(info))
         yield read
 
@@ -98,7 +97,6 @@ def occurrences_in_maps(
     if num_samples > limit:
         drawn = np.random.default_rng(seed).choice(num_samples, limit, replace=False)
         chosen = np.sort(drawn)
-    ignored = getattr(dataset, 'ignore_index', None)
     samples, classes, pixels, looked_at, reason = [], [], [], 0, None
     for index in chosen:
         try:
@@ -111,6 +109,7 @@ def occurrences_in_maps(
         looked_at += 1
         found, counts = np.unique(labels, return_counts=True)
         valid = (found >= 0) & (found < num_classes)
+        ignored = getattr(innermost(dataset, int(index))[0], 'ignore_index', None)
         if isinstance(ignored, int):
             valid &= found != ignored
         samples.append(np.full(int(valid.sum()), index, np.int64))

@@ -11,7 +11,7 @@ from .gallery import CardMaker, make_galleries
 from .lists import choose_lists
 from .run_facts import RunFacts
 from .sample_files import SampleFiles, rows_of
-from .sample_table import Occurrences, SampleTable, class_table, read_samples
+from .sample_table import Occurrences, SampleTable, class_table
 from .scan import Annotations, joined, occurrences_in_maps, occurrences_of_labels, read_annotations
 from .write import SampleSection
 
@@ -33,7 +33,7 @@ class Limits:
 
 def sample_section(
     run: RunFacts,
-    state: Optional[Dict[str, Any]],
+    table: Optional[SampleTable],
     cfg: Any,
     why_no_config: Optional[str],
     stem: Path,
@@ -43,7 +43,8 @@ def sample_section(
 
     Args:
         run (RunFacts): The run.
-        state (dict, optional): ``checkpoint['infobatch']['sampler']``; None if there is none.
+        table (SampleTable, optional): What the checkpoint knows of each sample; None if there is
+            none.
         cfg (Config, optional): The config, whose training dataset is read.
         why_no_config (str, optional): Why there is none.
         stem (Path): The path of the files of all samples, without a suffix.
@@ -55,9 +56,8 @@ def sample_section(
             'The distribution of the scores over the passes is missing: infobatch.json has no '
             'histograms yet, or is of an older mm_infobatch, which wrote none'
         )
-    if state is None:
+    if table is None:
         return section
-    table = read_samples(state)
     section.num_samples, section.passes = len(table), table.passes
     if table.mean is None or table.spread is None or table.trained is None:
         section.notes.append(
@@ -68,6 +68,12 @@ def sample_section(
         section.hard_easy = figures.hard_easy_map(table.mean, table.spread, table.trained)
         if section.hard_easy is None:
             section.notes.append('No sample was trained twice yet, so there is no spread')
+    if table.late:
+        section.notes.append(
+            'Mean, spread and how often samples were skipped are those of the latest '
+            f'{table.passes:,} passes: before, the run was not tracked (sampler track=False, or an '
+            'older mm_infobatch)'
+        )
     dataset = _dataset_for(table, cfg, why_no_config, section)
     section.names = [] if dataset is None else class_names(dataset)
     found = _scan(table, dataset, section, stem)
@@ -78,7 +84,8 @@ def sample_section(
     preprocessor = _preprocessor(cfg)
     swaps = preprocessor.get('to_rgb', preprocessor.get('bgr_to_rgb', False))
     make = CardMaker(dataset, table, bool(swaps))
-    section.galleries = make_galleries(choose_lists(table, found, limits.images), make)
+    if limits.images:
+        section.galleries = make_galleries(choose_lists(table, found, limits.images), make)
     return section
 
 
@@ -157,7 +164,13 @@ def _scan_maps(
 ) -> Optional[Occurrences]:
     """The classes in label maps; None, and a note, where there are none."""
     if not section.names:
-        section.notes.append('The table of classes is missing: the dataset has no labels')
+        section.notes.append(
+            'The table of classes is missing: the annotations have no labels, and the dataset has '
+            'no names of classes for label maps (metainfo=dict(classes=...))'
+        )
+        return None
+    if not limits.label_maps:
+        section.notes.append('The table of classes is missing: --label-maps 0 reads no label map')
         return None
     found, reason = occurrences_in_maps(dataset, len(table), len(section.names), limits.label_maps)
     if found is None:

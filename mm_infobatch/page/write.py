@@ -7,6 +7,7 @@ from typing import List, Optional, Sequence, Tuple
 from .gallery import Gallery
 from .run_facts import RunFacts, beside
 from .sample_table import ClassRow
+from .scan import name_of
 
 FOLDER = Path(__file__).parent
 
@@ -64,8 +65,7 @@ def gallery_classes(section: SampleSection) -> List[Tuple[int, str]]:
         for card in [*gallery.top, *gallery.by_class]
         for each in card.classes
     }
-    names = section.names
-    return [(each, names[each] if each < len(names) else str(each)) for each in sorted(found)]
+    return [(each, name_of(each, section.names)) for each in sorted(found)]
 
 
 def render(

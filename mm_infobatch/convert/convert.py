@@ -14,7 +14,7 @@ from ..losses.search import is_named
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
 from .check import check_config, describe, hooks_of
-from .config_losses import Found, Path, replace_losses
+from .config_losses import Found, Path, rename_keys, replace_losses
 from .loss_trial import place_of, problem_with
 from .options import Options, check_options
 from .refusals import (
@@ -204,6 +204,7 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
         if isinstance(wrapper.get('loss'), dict) and not wrapper.get('per_image', False):
             if _needs_per_image(cfg, wrapper['loss'], inner, path, options.per_image):
                 wrapper['per_image'] = True
+    rename_keys(cfg.get('optim_wrapper'), [path for path, _ in found])
     if options.score is not None:
         _set_score(cfg, found, in_hooks, options.score)
 

@@ -170,10 +170,12 @@ class Trained(Classifier):
         return losses
 
 
-def warnings_of(tmp_path, model, epochs=3):
+def warnings_of(tmp_path, model, epochs=3, **sampler):
     found = []
     runner = small_runner(
-        tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=epochs), sampler=dict(delta=1)
+        tmp_path,
+        dict(type='InfoBatchEpochLoop', max_epochs=epochs),
+        sampler=dict(delta=1, **sampler),
     )
     runner.model = model
     handler = logging.Handler()
@@ -201,6 +203,13 @@ def test_a_part_whose_factor_grows_from_zero_is_told_of_in_a_later_pass(tmp_path
     assert len(warnings_of(tmp_path, growing)) == 1
     never = Trained(factor=lambda index: 0.0)
     assert warnings_of(tmp_path, never) == []
+
+
+def test_a_part_that_is_trained_in_every_other_iteration_is_told_of(tmp_path):
+    # each pass of six iterations begins with one without it
+    sometimes = Trained(factor=lambda index: float(index % 2))
+    whole = dict(type='SoftPruning', prune_ratio=0)
+    assert len(warnings_of(tmp_path, sometimes, policy=whole)) == 1
 
 
 def watch(model, forward, outputs=None):

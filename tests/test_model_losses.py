@@ -281,6 +281,32 @@ def test_losses_within_a_thousandth_are_the_same(total, ours, told):
     assert (unweighted(total, ours) is not None) == told
 
 
+# ---------------------------------------------- heads that are not as others
+
+
+def scored(tmp_path, model):
+    """Which samples have a score after a pass."""
+    runner = small_runner(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=1), model=model)
+    runner.train()
+    return runner.train_loop.sampler.scores.values.isfinite()
+
+
+def test_a_head_that_stays_in_evaluation_mode_is_weighted(tmp_path):
+    class Frozen(Classifier):
+        def train(self, mode=True):
+            return super().train(False)
+
+    assert scored(tmp_path, Frozen()).all()
+    loss = wrapped().eval()
+    pred = torch.randn(4, 3, requires_grad=True)
+    loss.begin_batch(torch.tensor([1.0, 2.0, 1.0, 1.0]))
+    loss(pred, torch.tensor([0, 1, 2, 1])).backward()
+    own = pred.grad.clone()
+    pred.grad = None
+    plain()(pred, torch.tensor([0, 1, 2, 1])).backward()
+    assert torch.allclose(own, pred.grad * torch.tensor([[1.0], [2.0], [1.0], [1.0]]))
+
+
 # ------------------------------------------------------------ unknown losses
 
 

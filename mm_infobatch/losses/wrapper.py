@@ -230,7 +230,9 @@ class InfoBatchLoss(nn.Module):
                 loss turns out to be no mean over samples.
         """
         call = Call(self._signature, self._names, args, kwargs, self._constants)
-        if self._weights is None or not self.training or call.get('reduction_override') == 'none':
+        # A head that stays in evaluation mode, as a frozen one, trains what is before it.
+        trains = self.training or torch.is_grad_enabled()
+        if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform)
         parts = self._take_apart(call, weights)

@@ -291,6 +291,19 @@ def scored(tmp_path, model):
     return runner.train_loop.sampler.scores.values.isfinite()
 
 
+def test_a_batch_without_a_loss_gives_no_scores(tmp_path):
+    class Guarded(Classifier):
+        def forward(self, inputs, labels, index, mode):
+            if len(self.seen) != 8:
+                return super().forward(inputs, labels, index, mode)
+            self.seen += index.tolist()  # as where no pixel is valid
+            return dict(loss=self.head(inputs).sum() * 0)
+
+    model = Guarded()
+    found = scored(tmp_path, model)
+    assert sorted(model.seen[8:12]) == (~found).nonzero().flatten().tolist()
+
+
 def test_a_head_that_stays_in_evaluation_mode_is_weighted(tmp_path):
     class Frozen(Classifier):
         def train(self, mode=True):

@@ -198,7 +198,7 @@ class ModelLosses:
             of the weights.
 
         Raises:
-            ValueError: If the model called no loss that gives scores.
+            ValueError: If the model has never called a loss that gives scores.
         """
         if self._watch is not None and not self._before:
             self._stop_watching()
@@ -212,10 +212,14 @@ class ModelLosses:
                 total = scores if total is None else total + scores
         if self._tasks:
             return self._without_unseen(total)
+        if total is None and any(loss.called for loss in self.losses):
+            # A head may have no loss of a batch, as of one without a valid pixel.
+            return torch.full_like(self._weights, float('nan'))
         if total is None:
             raise ValueError(
                 'the model never called an InfoBatchLoss that gives scores in this iteration, '
-                f'though it has {len(self.losses)}; wrap a loss that the model uses in training: '
+                f'though it has {len(self.losses)}, or only with reduction_override="none", which '
+                'no weight reaches; wrap a loss that the model uses in training: '
                 f'{LOSS_LINE}'
             )
         return total

@@ -124,6 +124,7 @@ class InfoBatchLoss(nn.Module):
         self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
+        self.__dict__['called'] = False  # in any batch so far, where it gives scores
         self.begin_pass()
 
     def __getattr__(self, name: str) -> Any:
@@ -197,6 +198,7 @@ class InfoBatchLoss(nn.Module):
         """
         scores: Optional[Tensor] = None
         if self.score:
+            self.__dict__['called'] = self.called or bool(self._calls)
             for call in first_evaluations(self._calls):
                 scores = call.scores if scores is None else scores + call.scores
         self.__dict__.update(_weights=None, _calls=[])

@@ -272,6 +272,29 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     assert len(recorder.rows) < 2  # the pass has two batches
 
 
+@DATASETS.register_module()
+class RareTwice(DATASETS.get('mmpretrain.CustomDataset')):
+    """Every third sample twice, so that an index is not that of the sample."""
+
+    @property
+    def places(self):
+        return [i for i in range(super().__len__()) for _ in range(1 + (i % 3 == 0))]
+
+    def __len__(self):
+        return len(self.places)
+
+    def __getitem__(self, index):
+        return super().__getitem__(self.places[index])
+
+
+def test_a_data_set_with_indices_of_its_own_trains(cls):
+    cls.train_dataloader.dataset.type = 'RareTwice'
+    recorder = runs.train(cls)
+    assert sorted(recorder.by_pass('indices')[0]) == RareTwice.places.fget(
+        recorder.runner.train_loop.dataloader.dataset
+    )
+
+
 @FUNCTIONS.register_module()
 def reversed_collate(data_batch):
     """A collate function that changes the order."""

@@ -128,8 +128,12 @@ def check_hook_order(runner: Any, hook: Any) -> None:
 
 
 def names_its_samples(dataset: Any) -> bool:
-    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out."""
-    return isinstance(unwrap_seeded(dataset), BaseDataset)
+    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out.
+
+    A dataset with a length of its own has indices of its own, as one that repeats rare samples.
+    """
+    dataset = unwrap_seeded(dataset)
+    return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
 
 
 def check_samples(data_batch: Any, expected: Sequence[int]) -> None:

@@ -26,9 +26,10 @@ from .refusals import (
     check_model,
     dotted,
     loop_class,
+    nodes,
     sampler_class,
 )
-from .registered import name_of, short_name
+from .registered import name_of, registered, short_name
 
 PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
@@ -190,6 +191,12 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
     found = replace_losses(cfg.model, scope, wrap, ('model',))
     if not found:
+        for path, node, inner in nodes(cfg.model, scope, ('model',)):
+            is_loss = any(str(key).startswith('loss') for key in path)
+            if is_loss and 'type' in node and registered(node['type'], inner) is None:
+                raise CannotConvert(
+                    BROKEN, f'{dotted(path)}.type={name_of(node["type"])!r} is not registered'
+                )
         raise CannotConvert(
             NO_LOSS,
             f'model.type={name_of(cfg.model.get("type"))!r}; register '

@@ -12,6 +12,7 @@ from torch.nn import Module
 from torch.utils.data import DataLoader
 
 from .arguments import require_count, require_validation
+from .losses.custom_keys import check_custom_keys
 from .passes.batch_shape import BatchShape
 from .passes.schedule import PassSchedule
 from .training import checks
@@ -65,9 +66,11 @@ class _Passes:
 
         Raises:
             ValueError: If our hook is not one of them, or names hooks that cannot be called by
-                steps.
+                steps, or the optimizer's config names parameters that are called otherwise.
         """
         hook = checks.check_has_hook(self.runner)
+        check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
+        checks.check_recipes(self.runner, hook._unweighted)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
 

@@ -257,6 +257,11 @@ def test_a_loss_that_cannot_be_built_is_named_by_its_path(loss, part):
 # -------------------------------------------------- a config that has InfoBatch on
 
 
+def test_a_misspelt_loss_is_named_and_not_taken_for_none():
+    with pytest.raises(CannotConvert, match="model.head.loss.type='CrossEntropLoss' is not regis"):
+        convert(classification(dict(type='CrossEntropLoss')))
+
+
 def test_score_is_set_in_losses_that_are_wrapped_already():
     dice = dict(type='DiceLoss')
     once = convert(segmentation([CE, dice]))

@@ -6,16 +6,18 @@ import logging
 import warnings
 
 import pytest
+import torch
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS
 from small_runner import Classifier, Points, small_runner
 from torch import nn
 
 from mm_infobatch.training.by_steps import BY_STEPS, is_any
-from mm_infobatch.training.iteration_settings import _functions
+from mm_infobatch.training.reads import functions
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
@@ -432,6 +434,18 @@ class OwnCounter(nn.Module):
         return loss * (self.calls > self.begin_iter)
 
 
+class OwnRamp(nn.Module):
+    """As the mean teachers of domain adaptation."""
+
+    def __init__(self, max_iters):
+        super().__init__()
+        self.max_iters, self.local_iter = max_iters, 0
+
+    def forward(self, loss):
+        self.local_iter += 1
+        return loss * self.local_iter / self.max_iters
+
+
 class Iterates(nn.Module):
     """It has iterations of its own, within one of the run."""
 
@@ -448,9 +462,11 @@ class Iterates(nn.Module):
         (FromHub(50), 'model.part (FromHub).warmup_iters=50'),
         (FromDict(50), 'model.part (FromDict).burn_in_steps=50'),
         (OwnCounter(50), 'model.part (OwnCounter).begin_iter=50'),
+        (OwnRamp(64), 'model.part (OwnRamp).max_iters=64'),
         (CosineEMA(nn.Linear(2, 2)), 'model.part (CosineEMA).forward (which reads the iteration)'),
         (MomentumAnnealingEMA(nn.Linear(2, 2), gamma=70), 'gamma=70 (of updates)'),
         (Iterates(), None),
+        (OwnRamp(4), None),
         (FromHub(8), None),
         (FromDict(8), None),
         (ExponentialMovingAverage(nn.Linear(2, 2)), None),
@@ -464,6 +480,23 @@ def test_a_part_of_the_model_that_counts_iterations_is_named(tmp_path, part, nam
     assert len(named) == (name is not None)
     assert all(name in text for text in named)
     assert not any('by_steps' in text for text in named)
+
+
+class WarmedUp(torch.optim.SGD):
+    """As optimizers without a schedule."""
+
+    def __init__(self, params, lr, warmup_steps):
+        super().__init__(params, lr)
+        self.defaults['warmup_steps'] = warmup_steps
+
+
+@pytest.mark.parametrize('steps, count', [(50, 1), (8, 0)])
+def test_an_optimizer_that_counts_its_steps_is_named(tmp_path, steps, count):
+    model = Validated()
+    wrapper = OptimWrapper(WarmedUp(model.parameters(), 0.1, steps))
+    _, _, named = train(tmp_path, ITERS, model=model, optim_wrapper=wrapper)
+    assert len(named) == count
+    assert all('WarmedUp.warmup_steps=50' in text for text in named)
 
 
 # ---------------------------------------------------------------------------- the numbers
@@ -579,6 +612,6 @@ def test_of_the_models_of_the_toolboxes_only_an_average_reads_the_iteration():
     found = set()
     for registry in (MODELS, *MODELS.children.values()):
         for cls in registry.module_dict.values():
-            if isinstance(cls, type) and any(reads.hub for _, reads in _functions(cls)):
+            if isinstance(cls, type) and any(reads.hub for _, reads in functions(cls)):
                 found.add(cls.__name__)
     assert found == {'CosineEMA'}

@@ -170,10 +170,12 @@ class Trained(Classifier):
         return losses
 
 
-def warnings_of(tmp_path, model, epochs=3):
+def warnings_of(tmp_path, model, epochs=3, **sampler):
     found = []
     runner = small_runner(
-        tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=epochs), sampler=dict(delta=1)
+        tmp_path,
+        dict(type='InfoBatchEpochLoop', max_epochs=epochs),
+        sampler=dict(delta=1, **sampler),
     )
     runner.model = model
     handler = logging.Handler()
@@ -201,6 +203,13 @@ def test_a_part_whose_factor_grows_from_zero_is_told_of_in_a_later_pass(tmp_path
     assert len(warnings_of(tmp_path, growing)) == 1
     never = Trained(factor=lambda index: 0.0)
     assert warnings_of(tmp_path, never) == []
+
+
+def test_a_part_that_is_trained_in_every_other_iteration_is_told_of(tmp_path):
+    # each pass of six iterations begins with one without it
+    sometimes = Trained(factor=lambda index: float(index % 2))
+    whole = dict(type='SoftPruning', prune_ratio=0)
+    assert len(warnings_of(tmp_path, sometimes, policy=whole)) == 1
 
 
 def watch(model, forward, outputs=None):
@@ -270,6 +279,45 @@ def test_nothing_stays_on_the_model_after_the_first_batch():
 )
 def test_losses_within_a_thousandth_are_the_same(total, ours, told):
     assert (unweighted(total, ours) is not None) == told
+
+
+# ---------------------------------------------- heads that are not as others
+
+
+def scored(tmp_path, model):
+    """Which samples have a score after a pass."""
+    runner = small_runner(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=1), model=model)
+    runner.train()
+    return runner.train_loop.sampler.scores.values.isfinite()
+
+
+def test_a_batch_without_a_loss_gives_no_scores(tmp_path):
+    class Guarded(Classifier):
+        def forward(self, inputs, labels, index, mode):
+            if len(self.seen) != 8:
+                return super().forward(inputs, labels, index, mode)
+            self.seen += index.tolist()  # as where no pixel is valid
+            return dict(loss=self.head(inputs).sum() * 0)
+
+    model = Guarded()
+    found = scored(tmp_path, model)
+    assert sorted(model.seen[8:12]) == (~found).nonzero().flatten().tolist()
+
+
+def test_a_head_that_stays_in_evaluation_mode_is_weighted(tmp_path):
+    class Frozen(Classifier):
+        def train(self, mode=True):
+            return super().train(False)
+
+    assert scored(tmp_path, Frozen()).all()
+    loss = wrapped().eval()
+    pred = torch.randn(4, 3, requires_grad=True)
+    loss.begin_batch(torch.tensor([1.0, 2.0, 1.0, 1.0]))
+    loss(pred, torch.tensor([0, 1, 2, 1])).backward()
+    own = pred.grad.clone()
+    pred.grad = None
+    plain()(pred, torch.tensor([0, 1, 2, 1])).backward()
+    assert torch.allclose(own, pred.grad * torch.tensor([[1.0], [2.0], [1.0], [1.0]]))
 
 
 # ------------------------------------------------------------ unknown losses

@@ -147,6 +147,18 @@ def test_losses_of_which_none_gives_scores_are_refused(seg):
     assert_refused(seg, 'score=False', 'no sample would get a score', 'remove it')
 
 
+def test_a_plain_loss_that_a_hook_puts_in_later_is_refused_at_the_start(cls):
+    recipe = dict(action_epoch=3, loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1))
+    cls.custom_hooks += [dict(type='SwitchRecipeHook', schedule=[recipe])]
+    assert_refused(cls, 'LabelSmoothLoss', 'at epoch 3', "loss=dict(type='InfoBatchLoss'")
+    recipe['loss'] = dict(type='InfoBatchLoss', loss=recipe['loss'])
+    cls.custom_hooks[-1] = dict(type='SwitchRecipeHook', schedule=[recipe])
+    runner, recorder = runs.build(cls)
+    runner.hooks.remove(recorder)  # which knows one loss
+    runner.train()
+    assert type(runner.model.head.loss_module.loss).__name__ == 'LabelSmoothLoss'
+
+
 def test_a_loss_that_the_model_never_calls_is_refused(cls):
     cls.model.head.loss = cls.model.head.loss.loss
     cls.custom_hooks[0].unweighted = ['model.head.loss']
@@ -270,6 +282,29 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     ):
         runner.train()
     assert len(recorder.rows) < 2  # the pass has two batches
+
+
+@DATASETS.register_module()
+class RareTwice(DATASETS.get('mmpretrain.CustomDataset')):
+    """Every third sample twice, so that an index is not that of the sample."""
+
+    @property
+    def places(self):
+        return [i for i in range(super().__len__()) for _ in range(1 + (i % 3 == 0))]
+
+    def __len__(self):
+        return len(self.places)
+
+    def __getitem__(self, index):
+        return super().__getitem__(self.places[index])
+
+
+def test_a_data_set_with_indices_of_its_own_trains(cls):
+    cls.train_dataloader.dataset.type = 'RareTwice'
+    recorder = runs.train(cls)
+    assert sorted(recorder.by_pass('indices')[0]) == RareTwice.places.fget(
+        recorder.runner.train_loop.dataloader.dataset
+    )
 
 
 @FUNCTIONS.register_module()

@@ -2,13 +2,15 @@
 
 import copy
 import inspect
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+import re
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..losses import InfoBatchLoss
+from ..losses.custom_keys import custom_keys
 from ..losses.is_loss import follows_convention, is_loss
 from .registered import resolve
 
@@ -137,3 +139,22 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         else:
             found += replace_losses(value, scope, wrap, here)
     return found
+
+
+def rename_keys(optim_wrapper: Any, paths: Sequence[Path]) -> None:
+    """Add the new names of wrapped losses to the settings of the optimizer for single parameters.
+
+    A parameter ``head.loss_module.centers`` becomes ``head.loss_module.loss.centers``.
+
+    Args:
+        optim_wrapper (Any): The config of the optimizer wrapper, which is changed in place.
+        paths (Sequence[tuple]): Where the wrapped losses are in the config.
+    """
+    names = {next(key for key in reversed(path) if isinstance(key, str)) for path in paths}
+    if 'loss' in names:  # mmpretrain's heads keep it as loss_module
+        names.add('loss_module')
+    named = re.compile(rf'(?<![^.])((?:{"|".join(map(re.escape, names))})(?:\.\d+)?\.)(loss\.)?')
+    for keys in custom_keys(optim_wrapper):
+        for key, value in list(keys.items()):
+            if not any(already for _, already in named.findall(key)):
+                keys.setdefault(named.sub(r'\1loss.', key), value)

@@ -14,7 +14,7 @@ from ..losses.search import is_named
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
 from .check import check_config, describe, hooks_of
-from .config_losses import Found, Path, replace_losses
+from .config_losses import Found, Path, rename_keys, replace_losses
 from .loss_trial import place_of, problem_with
 from .options import Options, check_options
 from .refusals import (
@@ -26,9 +26,10 @@ from .refusals import (
     check_model,
     dotted,
     loop_class,
+    nodes,
     sampler_class,
 )
-from .registered import name_of, short_name
+from .registered import name_of, registered, short_name
 
 PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
@@ -190,6 +191,12 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
     found = replace_losses(cfg.model, scope, wrap, ('model',))
     if not found:
+        for path, node, inner in nodes(cfg.model, scope, ('model',)):
+            is_loss = any(str(key).startswith('loss') for key in path)
+            if is_loss and 'type' in node and registered(node['type'], inner) is None:
+                raise CannotConvert(
+                    BROKEN, f'{dotted(path)}.type={name_of(node["type"])!r} is not registered'
+                )
         raise CannotConvert(
             NO_LOSS,
             f'model.type={name_of(cfg.model.get("type"))!r}; register '
@@ -204,6 +211,7 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
         if isinstance(wrapper.get('loss'), dict) and not wrapper.get('per_image', False):
             if _needs_per_image(cfg, wrapper['loss'], inner, path, options.per_image):
                 wrapper['per_image'] = True
+    rename_keys(cfg.get('optim_wrapper'), [path for path, _ in found])
     if options.score is not None:
         _set_score(cfg, found, in_hooks, options.score)
 

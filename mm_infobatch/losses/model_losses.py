@@ -65,20 +65,22 @@ class ModelLosses:
     """The :class:`~mm_infobatch.InfoBatchLoss` modules of a model, during one pass.
 
     It also replaces the data preprocessor's ``batch_augments``, if there are any, until
-    :meth:`release`. In the first batch of the pass it compares the loss that the model trains with
-    the sum of the wrapped losses; :meth:`end_pass` says whether they differ.
+    :meth:`release`. In one batch of the pass it compares the loss that the model trains with the
+    sum of the wrapped losses; :meth:`end_pass` says whether they differ.
 
     Args:
         model (nn.Module): The model, or its wrapper of a distributed run.
         unweighted (Sequence[str]): The losses that are meant to carry no weights, see
             :func:`~mm_infobatch.losses.search.check_plain_losses`. Defaults to (): none.
+        compared (int): The batch in which it compares, another one in each pass, as some losses
+            are trained in some iterations only. Defaults to 0: the first.
 
     Raises:
         ValueError: If it has no wrapped loss, none that gives scores, or one that carries no
             weights and is not named.
     """
 
-    def __init__(self, model: nn.Module, unweighted: Sequence[str] = ()) -> None:
+    def __init__(self, model: nn.Module, unweighted: Sequence[str] = (), compared: int = 0) -> None:
         self.losses = find_losses(model)
         check_plain_losses(model, unweighted)
         for loss in self.losses:
@@ -99,7 +101,8 @@ class ModelLosses:
         self._kept_share = self._scale = 1.0
         self._weights: Tensor
         self._watch: Any = self._model.register_forward_hook(self._keep_total)
-        self._total: Any = None  # the loss that the model trained in the first batch
+        self._before = compared  # the batches before the one that is compared
+        self._total: Any = None  # the loss that the model trained in it
         self._ours: Any = None  # and what the wrapped losses gave of it
 
     def release(self) -> None:
@@ -119,7 +122,7 @@ class ModelLosses:
 
         The log variables do not always have it: a head's own key ``loss`` overwrites it there.
         """
-        if isinstance(output, dict) and isinstance(model, BaseModel):
+        if not self._before and isinstance(output, dict) and isinstance(model, BaseModel):
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
             self._total = total if self._total is None else self._total + total
@@ -195,11 +198,12 @@ class ModelLosses:
             of the weights.
 
         Raises:
-            ValueError: If the model called no loss that gives scores.
+            ValueError: If the model has never called a loss that gives scores.
         """
-        if self._watch is not None:
+        if self._watch is not None and not self._before:
             self._stop_watching()
             self._compare(outputs)
+        self._before -= self._before > 0
         total: Optional[Tensor] = None
         for loss in self.losses:
             scores = loss.end_batch()
@@ -208,10 +212,14 @@ class ModelLosses:
                 total = scores if total is None else total + scores
         if self._tasks:
             return self._without_unseen(total)
+        if total is None and any(loss.called for loss in self.losses):
+            # A head may have no loss of a batch, as of one without a valid pixel.
+            return torch.full_like(self._weights, float('nan'))
         if total is None:
             raise ValueError(
                 'the model never called an InfoBatchLoss that gives scores in this iteration, '
-                f'though it has {len(self.losses)}; wrap a loss that the model uses in training: '
+                f'though it has {len(self.losses)}, or only with reduction_override="none", which '
+                'no weight reaches; wrap a loss that the model uses in training: '
                 f'{LOSS_LINE}'
             )
         return total
@@ -229,14 +237,15 @@ class ModelLosses:
         """Read what was kept on the device during the pass; waits for it.
 
         Returns:
-            str, optional: A warning, if a part of the loss that the model trained in the first
-            batch of the pass carried no weights.
+            str, optional: A warning, if a part of the loss that the model trained in the batch
+            that was compared carried no weights.
 
         Raises:
             ValueError: If an unknown loss was not what its values of the samples make, with its
                 place in the model.
         """
         self.check()
+        self._stop_watching()  # of a pass that ended before
         total, self._total = self._total, None
         return None if total is None else unweighted(float(total), float(self._ours))
 

@@ -116,25 +116,47 @@ class InfoBatchLoss(nn.Module):
         line = "dict(type='InfoBatchLoss', loss=dict(...), score=True, per_image=False)"
         require_bool('score', score, line)
         require_bool('per_image', per_image, line)
-        self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
         self.score = score
         self.per_image = per_image
+        self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
         self._weights: Optional[Tensor] = None
         self._uniform = False
         self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
+        self.__dict__['called'] = False  # in any batch so far, where it gives scores
         self.begin_pass()
 
-    @property
-    def loss_name(self) -> str:
-        """str: The wrapped loss's ``loss_name``, which mmseg's heads log it under."""
-        return self.loss.loss_name
+    def __getattr__(self, name: str) -> Any:
+        """The wrapped loss's attribute, where this module has none of that name: its
+        ``loss_name``, under which mmseg's heads log it, its ``init_weights``, and what a head or a
+        hook reads."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            inner = self.__dict__.get('_modules', {}).get('loss')
+            if inner is None or name.startswith('_'):
+                raise
+        return getattr(inner, name)
 
-    @property
-    def loss_weight(self) -> float:
-        """float: The wrapped loss's ``loss_weight``."""
-        return self.loss.loss_weight
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the wrapped loss, where this module has none of that name: a hook
+        that changes the loss of a model (its ``class_weight``, its ``loss_weight``) means that one.
+
+        What a subclass sets stays with the subclass.
+        """
+        inner = self.__dict__.get('_modules', {}).get('loss')
+        if (
+            inner is None
+            or name.startswith('_')
+            or type(self) is not InfoBatchLoss
+            or name in self.__dict__
+            or name in self._modules
+            or hasattr(InfoBatchLoss, name)
+        ):
+            super().__setattr__(name, value)
+        else:
+            setattr(inner, name, value)
 
     @property
     def trained(self) -> Optional[Tensor]:
@@ -176,6 +198,7 @@ class InfoBatchLoss(nn.Module):
         """
         scores: Optional[Tensor] = None
         if self.score:
+            self.__dict__['called'] = self.called or bool(self._calls)
             for call in first_evaluations(self._calls):
                 scores = call.scores if scores is None else scores + call.scores
         self.__dict__.update(_weights=None, _calls=[])
@@ -209,7 +232,9 @@ class InfoBatchLoss(nn.Module):
                 loss turns out to be no mean over samples.
         """
         call = Call(self._signature, self._names, args, kwargs, self._constants)
-        if self._weights is None or not self.training or call.get('reduction_override') == 'none':
+        # A head that stays in evaluation mode, as a frozen one, trains what is before it.
+        trains = self.training or torch.is_grad_enabled()
+        if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform)
         parts = self._take_apart(call, weights)

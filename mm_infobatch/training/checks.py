@@ -5,11 +5,15 @@ from typing import Any, Sequence
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
+from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
+from ..losses.search import is_named
+from ..losses.wrapper import InfoBatchLoss
 from ..passes.batch_shape import BatchShape
 from ..sampler import InfoBatchSampler
 from ..seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
+from .by_steps import is_any
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
@@ -96,6 +100,27 @@ def check_has_hook(runner: Any) -> Any:
     return hooks[0]
 
 
+def check_recipes(runner: Any, unweighted: Sequence[str]) -> None:
+    """Refuse a loss that mmpretrain's ``SwitchRecipeHook`` puts into the model later, unwrapped.
+
+    Raises:
+        ValueError: If there is one, which would stop the run when it is put there.
+    """
+    named = isinstance(unweighted, (list, tuple)) and is_named('model.head.loss', unweighted)
+    for hook in runner.hooks:
+        if not is_any(hook, ['SwitchRecipeHook']):
+            continue
+        for epoch, recipe in hook.schedule.items():
+            loss = recipe.get('loss')
+            if isinstance(loss, Module) and not isinstance(loss, InfoBatchLoss) and not named:
+                name = type(loss).__name__
+                raise ValueError(
+                    f'{type(hook).__name__} puts a {name} into the model at epoch {epoch}, which '
+                    'would carry no weights; write in its schedule '
+                    f"loss=dict(type='InfoBatchLoss', loss=dict(type={name!r}, ...))"
+                )
+
+
 def check_loop(loop: Any) -> None:
     """Refuse to train with our hook and a stock loop.
 
@@ -128,8 +153,12 @@ def check_hook_order(runner: Any, hook: Any) -> None:
 
 
 def names_its_samples(dataset: Any) -> bool:
-    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out."""
-    return isinstance(unwrap_seeded(dataset), BaseDataset)
+    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out.
+
+    A dataset with a length of its own has indices of its own, as one that repeats rare samples.
+    """
+    dataset = unwrap_seeded(dataset)
+    return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
 
 
 def check_samples(data_batch: Any, expected: Sequence[int]) -> None:

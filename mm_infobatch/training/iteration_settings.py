@@ -6,30 +6,28 @@ mean what they meant, and intervals count iterations, as the log does. The rest 
 named in a warning. A setting that lies in the first pass is left out: that pass trains all samples.
 """
 
-import dis
-import inspect
 import re
 import reprlib
 from dataclasses import dataclass
-from types import CodeType
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.model import MomentumAnnealingEMA, is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.optim.scheduler.param_scheduler import ReduceOnPlateauParamScheduler
 from mmengine.runner import IterBasedTrainLoop
 
 from ..arguments import whole_number
 from ..passes.schedule import PassSchedule
 from .by_steps import BY_ITERATIONS, StepwiseHook, is_any
+from .reads import TOOLBOXES, functions, own_classes
 
-TOOLBOXES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mm_infobatch', 'torch')
 # Names of settings: when, in what is counted, how often, and those that are none of iterations.
 TIME = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
 COUNTED = re.compile('iter|step')
 HOW_OFTEN = re.compile('interval|every|freq|period')
+RUN = re.compile('^_?(max|total)_(train_)?(iter|step)')
 OTHER = re.compile('epoch|seed|priority|size|worker|class')
-POSITION = {'iter', '_iter', 'max_iters', '_max_iters', 'every_n_train_iters'}
 LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
 TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
 
@@ -71,6 +69,7 @@ class IterationSettings:
         self.settings: List[Setting] = []
         if schedule.budget == 'passes' and schedule.delta > 0:
             found = [*_of_hooks(runner, schedule), *_of_model(runner.model, schedule)]
+            found += _of_optimizers(runner.optim_wrapper, schedule)
             self.settings = list(dict.fromkeys(found))
 
     def warning(self) -> Optional[str]:
@@ -147,8 +146,8 @@ def _of_code(
     by_steps = not isinstance(hook, BY_ITERATIONS)
     by_iteration = False
     beside: Set[str] = set()
-    for cls in _own_classes(hook):
-        for function, reads in _functions(cls):
+    for cls in own_classes(hook):
+        for function, reads in functions(cls):
             by_iteration |= function in ('before_train_iter', 'after_train_iter')
             if not reads.position:
                 continue
@@ -206,17 +205,32 @@ def _of_model(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
     for path, module in model.named_modules(prefix='model'):
         cls = type(module)
         if cls not in known:
-            classes = _own_classes(module, TOOLBOXES[:2] + ('torch',))
-            known[cls] = any(reads.hub for each in classes for _, reads in _functions(each))
+            classes = own_classes(module, TOOLBOXES[:2] + ('torch',))
+            known[cls] = any(reads.hub for each in classes for _, reads in functions(each))
         owner = f'{path} ({cls.__name__})'
         if known[cls]:
             yield from _of_reader(module, owner, schedule)
-        elif _own_classes(module):  # it may count its calls
-            for name, value in vars(module).items():
-                if TIME.search(name) and COUNTED.search(name):
-                    yield from _numbers(owner, name, value, schedule)
+        elif own_classes(module):  # it may count its calls
+            yield from _timed(owner, vars(module), schedule)
         if isinstance(module, MomentumAnnealingEMA):
             yield Setting(owner, f'gamma={module.gamma} (of updates)')
+
+
+def _of_optimizers(wrapper: Any, schedule: PassSchedule) -> Iterator[Setting]:
+    """What an optimizer that is none of a toolbox does by its steps, such as a warm-up."""
+    for each in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+        optimizer = getattr(each, 'optimizer', None)
+        if own_classes(optimizer):
+            yield from _timed(
+                type(optimizer).__name__, getattr(optimizer, 'defaults', {}), schedule
+            )
+
+
+def _timed(owner: str, values: Dict[str, Any], schedule: PassSchedule) -> Iterator[Setting]:
+    """The values whose names say that they count iterations: to a moment, or to the end."""
+    for name, value in values.items():
+        if TIME.search(name) and COUNTED.search(name) or RUN.search(name):
+            yield from _numbers(owner, name, value, schedule)
 
 
 def _of_reader(module: Any, owner: str, schedule: PassSchedule) -> Iterator[Setting]:
@@ -233,58 +247,3 @@ def _of_reader(module: Any, owner: str, schedule: PassSchedule) -> Iterator[Sett
         yield from _numbers(owner, name, value, schedule)
     if not timed:
         yield Setting(owner, 'forward (which reads the iteration)')
-
-
-# ---------------------------------------------------------------------------------- code
-
-
-@dataclass(frozen=True)
-class _Reads:
-    """What the code of a function reads.
-
-    Args:
-        names (set[str]): Attributes.
-        hub (bool): Whether it reads the iteration, or the last one, from a message hub.
-        stores (bool): Whether it sets an attribute or an item.
-    """
-
-    names: Set[str]
-    hub: bool
-    stores: bool
-
-    @property
-    def position(self) -> bool:
-        """bool: Whether it reads how far the run is."""
-        return self.hub or bool(self.names & POSITION)
-
-
-def _own_classes(instance: Any, others: Sequence[str] = TOOLBOXES) -> List[type]:
-    """The classes of an object that are defined in none of these packages."""
-    classes = type(instance).__mro__[:-1]
-    return [cls for cls in classes if cls.__module__.split('.')[0] not in others]
-
-
-def _functions(cls: type) -> Iterator[Tuple[str, _Reads]]:
-    """The functions that a class defines, and what each reads."""
-    for name, function in vars(cls).items():
-        function = getattr(function, 'fget', None) or getattr(function, '__func__', function)
-        code = getattr(inspect.unwrap(function), '__code__', None)
-        if isinstance(code, CodeType):
-            yield name, _read(code)
-
-
-def _read(code: CodeType) -> _Reads:
-    names: Set[str] = set()
-    strings: Set[str] = set()
-    stores = False
-    codes = [code]
-    while codes:
-        code = codes.pop()
-        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
-        strings |= {each for each in code.co_consts if isinstance(each, str)}
-        for instruction in dis.get_instructions(code):
-            if instruction.opname in ('LOAD_ATTR', 'LOAD_METHOD'):
-                names.add(instruction.argval)
-            stores |= instruction.opname in ('STORE_ATTR', 'STORE_SUBSCR')
-            stores |= instruction.argval == 'setattr'
-    return _Reads(names, 'get_info' in names and bool(strings & POSITION), stores)

@@ -1,0 +1,62 @@
+"""What the code of a class reads: whether it knows how far the run is."""
+
+import dis
+import inspect
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any, Iterator, List, Sequence, Set, Tuple
+
+TOOLBOXES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mm_infobatch', 'torch')
+POSITION = {'iter', '_iter', 'max_iters', '_max_iters', 'every_n_train_iters'}
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the code of a function reads.
+
+    Args:
+        names (set[str]): Attributes.
+        hub (bool): Whether it reads the iteration, or the last one, from a message hub.
+        stores (bool): Whether it sets an attribute or an item.
+    """
+
+    names: Set[str]
+    hub: bool
+    stores: bool
+
+    @property
+    def position(self) -> bool:
+        """bool: Whether it reads how far the run is."""
+        return self.hub or bool(self.names & POSITION)
+
+
+def own_classes(instance: Any, others: Sequence[str] = TOOLBOXES) -> List[type]:
+    """The classes of an object that are defined in none of these packages."""
+    classes = type(instance).__mro__[:-1]
+    return [cls for cls in classes if cls.__module__.split('.')[0] not in others]
+
+
+def functions(cls: type) -> Iterator[Tuple[str, Reads]]:
+    """The functions that a class defines, and what each reads."""
+    for name, function in vars(cls).items():
+        function = getattr(function, 'fget', None) or getattr(function, '__func__', function)
+        code = getattr(inspect.unwrap(function), '__code__', None)
+        if isinstance(code, CodeType):
+            yield name, _read(code)
+
+
+def _read(code: CodeType) -> Reads:
+    names: Set[str] = set()
+    strings: Set[str] = set()
+    stores = False
+    codes = [code]
+    while codes:
+        code = codes.pop()
+        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
+        strings |= {each for each in code.co_consts if isinstance(each, str)}
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in ('LOAD_ATTR', 'LOAD_METHOD'):
+                names.add(instruction.argval)
+            stores |= instruction.opname in ('STORE_ATTR', 'STORE_SUBSCR')
+            stores |= instruction.argval == 'setattr'
+    return Reads(names, 'get_info' in names and bool(strings & POSITION), stores)

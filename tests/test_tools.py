@@ -244,6 +244,7 @@ def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
         metric_row(1, **{'accuracy/top1': 50.0}),
         train_row(22, epoch=2),
         metric_row(2, **{'accuracy/top1': 60.0}),
+        {'my_hook/norm': 1.5, 'step': 24},  # what a hook of the user's logs by iterations
     ]
     log = 'Epoch(train)   [1][10/12]  lr: 1\nEpoch(train)   [2][10/12]  lr: 1\n'
     write_session(

@@ -1,6 +1,7 @@
 """What one start of a training left in its ``<work dir>/<timestamp>/``."""
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,10 +99,15 @@ def _without_prefix(row: Row, prefix: str) -> Row:
 
 
 def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None:
-    """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end."""
+    """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end.
+
+    A step beyond the last epoch is none: a hook of the user's has logged there by iterations.
+    """
+    passes = len((infobatch or {}).get('passes', []))  # one may be too short for a row of its own
+    last_epoch = max([passes, *(row.get('epoch', 0) for row in session.train)]) or math.inf
     for row in session.metrics:
         row['iter'] = row['step']
-        if session.metrics_by_epoch:
+        if session.metrics_by_epoch and row['step'] <= last_epoch:
             row['iter'] = epoch_end(row['step'], session, infobatch)
 
 

@@ -135,6 +135,15 @@ class ComparesSamples(Own):
 
 
 @MODELS.register_module()
+class ComparesWithoutGradient(Own):
+    """Depends on the other samples, but no gradient of theirs shows it."""
+
+    def values(self, pred, target):
+        values = super().values(pred, target)
+        return values * values.detach() / values.detach().mean()
+
+
+@MODELS.register_module()
 class OneNumberLoss(Own):
     """Has one number, and no convention."""
 
@@ -177,7 +186,9 @@ def test_a_loss_is_tried_with_what_its_head_gives_it():
 
 
 @BOTH
-@pytest.mark.parametrize('kind', ['Ignores', 'ComparesSamples', 'OneNumberLoss'])
+@pytest.mark.parametrize(
+    'kind', ['Ignores', 'ComparesSamples', 'ComparesWithoutGradient', 'OneNumberLoss']
+)
 def test_a_loss_that_is_no_mean_over_samples_needs_per_image(toolbox, kind):
     cfg = head_of(toolbox, kind)
     where = 'model.decode_head.loss_decode' if toolbox == 'mmseg' else 'model.head.loss'

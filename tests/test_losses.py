@@ -936,6 +936,11 @@ def test_what_is_no_loss_is_refused(loss):
         InfoBatchLoss(loss)
 
 
+def test_a_wrapped_loss_is_not_wrapped_again():
+    with pytest.raises(TypeError, match='weigh each sample twice'):
+        InfoBatchLoss(dict(type='InfoBatchLoss', loss=cls()))
+
+
 @pytest.mark.parametrize('score', [None, 'no', 0.5])
 def test_a_score_that_is_no_flag_is_refused(score):
     with pytest.raises(TypeError, match=f'score has to be True or False, but is {score!r}'):

@@ -79,6 +79,12 @@ def test_an_augmentation_that_changes_the_rows_is_refused():
         twice(torch.randn(4, 3, 8, 8), torch.eye(4))
 
 
+def test_an_augmentation_of_data_samples_is_refused():
+    paste = MixingRecorder(lambda x, samples: (x, samples), print)
+    with pytest.raises(ValueError, match='gets list for its targets, not a tensor'):
+        paste(torch.randn(4, 3, 8, 8), [object()] * 4)
+
+
 # ----------------------------------------------------------------- the weights
 
 

@@ -1,5 +1,6 @@
 """Tries a user's loss on small batches, so that an error comes before the run."""
 
+import copy
 import inspect
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -156,25 +157,38 @@ def accepts(loss: nn.Module, batch: Batch) -> bool:
     return True
 
 
+def copied(loss: nn.Module) -> nn.Module:
+    """A copy of a loss, which may count its calls; itself where it holds what cannot be copied."""
+    try:
+        return copy.deepcopy(loss)
+    except Exception:
+        return loss
+
+
 def problem_on(batch: Batch, loss: nn.Module, per_image: bool) -> Optional[str]:
     """Why a loss cannot be wrapped on a batch that it accepts; None if it can be."""
     name = type(loss).__name__
     own = call(loss, batch, batch.pred)
     if not isinstance(own, Tensor):
         return f'{name} returns a {type(own).__name__}, but InfoBatchLoss needs a tensor'
-    pred = batch.pred.clone().requires_grad_()
+    pred, other = batch.pred.clone().requires_grad_(), batch.pred.clone()
+    other[-1] = 3 - 2 * other[-1]
     try:
         wrapped = InfoBatchLoss(loss, per_image=per_image).train()
         wrapped.begin_batch(torch.ones(BATCH_SIZE))
         value = call(wrapped, batch, pred)
         wrapped.begin_batch(torch.tensor([1.0] * (BATCH_SIZE - 1) + [0.0]))
+        first, second = (
+            call(copied(wrapped), batch, each).detach() for each in (batch.pred, other)
+        )
         without_last = call(wrapped, batch, pred)
         (grad,) = torch.autograd.grad(without_last.sum(), pred, allow_unused=True)
     except (TypeError, ValueError) as error:
         return str(error)
     except Exception as error:
         return f'{name} cannot be evaluated sample by sample ({type(error).__name__}: {error})'
-    if grad is not None and grad[-1].count_nonzero():
+    same = torch.allclose(first, second, rtol=1e-3, atol=1e-5, equal_nan=True)
+    if not same or (grad is not None and grad[-1].count_nonzero()):
         return f'the value that {name} gives for a sample depends on the other samples of the batch'
     value, own = value.detach().mean(), own.detach().mean()
     if not per_image and not torch.allclose(value, own, rtol=1e-3, atol=1e-5, equal_nan=True):

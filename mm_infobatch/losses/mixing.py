@@ -51,8 +51,15 @@ class MixingRecorder:
         """Mix a batch.
 
         Raises:
-            ValueError: If the augmentation changes the number of rows or of columns.
+            ValueError: If the targets are no tensor [B, C], or the augmentation changes the number
+                of rows or of columns.
         """
+        if not isinstance(targets, Tensor) or targets.ndim != 2:
+            raise ValueError(
+                f'the batch augmentation {self.augment!r} gets {type(targets).__name__} for its '
+                'targets, not a tensor [B, C], so InfoBatch cannot know which samples it mixes; '
+                'remove it from model.data_preprocessor.batch_augments'
+            )
         count, columns = targets.shape
         identity = torch.eye(count, device=targets.device)
         inputs, both = self.augment(inputs, torch.cat([targets.float(), identity], dim=1))

@@ -119,6 +119,11 @@ class InfoBatchLoss(nn.Module):
         self.score = score
         self.per_image = per_image
         self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
+        if isinstance(self.loss, InfoBatchLoss):
+            raise TypeError(
+                'InfoBatchLoss cannot wrap an InfoBatchLoss, which would weigh each sample twice; '
+                'write one of them only'
+            )
         self._weights: Optional[Tensor] = None
         self._uniform = False
         self._calls: List[Evaluation] = []

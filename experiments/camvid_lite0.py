@@ -58,6 +58,32 @@ arms = [
         infobatch=dict(policy=dict(type='RampedPruning', prune_ratio=0.69, ramp=0.5)),
     ),
 ]
+# Scores that say more of rare classes; see projects/efficientnet_lite/class_scores.py.
+_LOSS = 'model.decode_head.loss_decode'
+_BY_CLASS = {
+    f'{_LOSS}.type': 'ClassScoreLoss',
+    # the share of the pixels of each class in the training set
+    f'{_LOSS}.frequencies': [
+        *(0.1754, 0.2422, 0.0102, 0.3296, 0.0467, 0.1013, 0.0122, 0.0117, 0.0611, 0.0067, 0.003)
+    ],
+    'model.auxiliary_head.loss_decode.score': False,
+}
+arms += [
+    _pruned(_kind, _label, options={**_BY_CLASS, f'{_LOSS}.kind': _kind}, infobatch=_infobatch)
+    for _kind, _label, _infobatch in (
+        ('balanced', 'class-balanced mean', {}),
+        (
+            'worst',
+            'every class below its own mean',
+            dict(policy=dict(type='OwnThreshold', fixed=1.0, prune_ratio=0.75)),
+        ),
+        (
+            'rare_apart',
+            'images of rare classes never skipped',
+            dict(policy=dict(type='OwnThreshold', limit=1000.0, prune_ratio=0.75)),
+        ),
+    )
+]
 figures = [
     dict(kind='curves', arms=['all', 'infobatch', 'control', 'smooth', 'capped']),
     dict(kind='pruned', arm='infobatch'),

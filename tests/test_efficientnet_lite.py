@@ -142,6 +142,93 @@ def test_the_ramp_skips_more_from_pass_to_pass(walked, skipped):
     assert len(policy.plan(scores, torch.Generator().manual_seed(0), None).indices) == 3
 
 
+# ------------------------------------------------------------ scores by class
+
+FREQUENCIES = [0.5, 0.3, 0.15, 0.01, 0.04]
+
+
+def label_maps():
+    """Losses and labels of four images with 5 classes; the last has no valid pixel."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 5, (4, 6, 7), generator=generator)
+    labels[0][labels[0] == 3] = 255
+    labels[1, :, :4], labels[3] = 1, 255
+    return torch.rand(4, 6, 7, generator=generator), labels
+
+
+def by_hand(values, labels):
+    """The losses of each class in each image, as lists."""
+    return [
+        {c: image[where == c].tolist() for c in range(5) if (where == c).any()}
+        for image, where in zip(values, labels)
+    ]
+
+
+def mean(values):
+    return sum(values) / len(values) if values else float('nan')
+
+
+def test_scores_by_class_are_those_that_loops_make():
+    values, labels = label_maps()
+    sums = project.class_scores.class_sums(values, labels, 5)
+    images, means = by_hand(values, labels), torch.tensor([0.5, 0.4, 0.6, 0.3, 0.5])
+    found = project.class_scores.balanced(*sums, torch.tensor(FREQUENCIES))
+    right = [
+        sum(mean(losses) / FREQUENCIES[c] for c, losses in image.items())
+        / (sum(1 / FREQUENCIES[c] for c in image) or float('nan'))
+        for image in images
+    ]
+    assert found.tolist() == pytest.approx(right, nan_ok=True, rel=1e-5)
+    found = project.class_scores.worst(*sums, means)
+    right = [
+        max((mean(losses) / means[c].item() for c, losses in image.items()), default=float('nan'))
+        for image in images
+    ]
+    assert found.tolist() == pytest.approx(right, nan_ok=True, rel=1e-5)
+    rare = torch.tensor([False, False, False, True, False])
+    found = project.class_scores.rare_apart(*sums, rare, 0.1)
+    right = []
+    for image in images:
+        pixels = [loss for losses in image.values() for loss in losses]
+        right.append(mean(pixels) + 1000 * (len(image.get(3, [])) >= 0.1 * len(pixels)))
+    assert found.tolist() == pytest.approx(right, nan_ok=True, rel=1e-5)
+    assert {each > 1000 for each in right[:3]} == {True, False}
+
+
+@pytest.mark.parametrize(
+    'kind, policy',
+    [
+        ('balanced', dict(type='SoftPruning')),
+        ('worst', dict(type='OwnThreshold', fixed=3.0)),
+        ('rare_apart', dict(type='OwnThreshold', limit=1000.0)),
+    ],
+)
+def test_a_run_prunes_by_the_scores_of_a_class_score_loss(kind, policy, tmp_path):
+    data = write_segmentation_data(tmp_path / 'data', num_images=12)
+    cfg = convert(segmentation_config(data, tmp_path / 'run', max_iters=18), delta=1.0)
+    classes = cfg.model.decode_head.num_classes
+    frequencies = [0.5, *[0.5 / (classes - 1)] * (classes - 1)]
+    cfg.model.decode_head.loss_decode.update(
+        type='ClassScoreLoss', kind=kind, frequencies=frequencies, rare_below=0.3, rare_share=0.7
+    )
+    cfg.train_dataloader.sampler.policy = policy
+    recorder = train(cfg)
+    sampler = recorder.runner.train_loop.sampler
+    assert sampler.policy.__class__.__name__ == policy['type']
+    assert sampler.scores.values.isfinite().all() and sampler.counter.saving > 0
+    if kind == 'worst':
+        loss = recorder.runner.model.decode_head.loss_decode
+        assert loss.class_means.isfinite().any()
+
+
+def test_a_threshold_of_its_own_skips_nothing_at_or_above_the_limit():
+    policy = PRUNING_POLICIES.build(dict(type='OwnThreshold', limit=10.0, prune_ratio=0.9))
+    scores = torch.cat([torch.arange(8.0), torch.full((4,), 1000.0), torch.full((1,), torch.nan)])
+    plan = policy.plan(scores, torch.Generator().manual_seed(0))
+    assert plan.threshold == 3.5 and set(range(4, 13)) <= set(plan.indices.tolist())
+    assert len(plan.indices) == 9 + 1
+
+
 def test_the_config_with_infobatch_is_what_the_flag_makes():
     converted = convert(Config.fromfile(CONFIG)).to_dict()
     written = Config.fromfile(str(CONFIG).replace('1xb8-', '1xb8-infobatch-')).to_dict()

@@ -81,11 +81,7 @@ def test_the_documents_show_each_experiment_that_has_run_and_list_the_others():
                 shown.add(match.group(3).partition(', ')[0])
             elif match.group(2) == 'experiments':
                 listed[match.group(3)] = match.group(0)
-    run = {
-        name
-        for name in NAMES
-        if any(records.recorded(arm, RECORDS) for arm in load_experiment(name).arms.values())
-    }
+    run = {name for name in NAMES if tables.has_run(load_experiment(name), RECORDS)}
     assert shown == run and run != set(NAMES)
     for name in NAMES:
         assert f'| [{name}]({name}.py) |' in listed['run' if name in run else 'planned']

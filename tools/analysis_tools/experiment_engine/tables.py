@@ -85,11 +85,14 @@ def table(experiment: Experiment, records: Path, header: Sequence[str] = ALL) ->
     result = metrics.pop() if len(metrics) == 1 else 'result'
     result_head = [result if column == 'result' else column for column in header]
     parts = [markdown.table([result_head, *rows])]
-    for arm in arms:
-        if arm.control_of is not None:
-            values, others = (finals(each, records) for each in (arm.control_of, arm))
-            if values and others:
-                parts.append(f'{arm.control_of.label} minus control: {interval(values, others)}.')
+    controls = [arm for arm in arms if arm.control_of is not None]
+    for arm in controls:
+        assert arm.control_of is not None
+        values, others = (finals(each, records) for each in (arm.control_of, arm))
+        if values and others:
+            several = [each.control_of for each in controls].count(arm.control_of) > 1
+            name = f'"{arm.label}"' if several else 'control'
+            parts.append(f'{arm.control_of.label} minus {name}: {interval(values, others)}.')
     parts += [f'{", ".join(labels)}: {note}.' for note, labels in notes.items()]
     return '\n\n'.join(parts)
 
@@ -147,7 +150,7 @@ def saved(arm: Arm, records: Path) -> Optional[float]:
     """The share of the samples that an arm did not train on, beside what it is compared with."""
     runs = [one.run for one in recorded(arm, records).values()]
     savings = [run.infobatch['totals']['saving'] for run in runs if run.infobatch]
-    if len(savings) < len(runs) or arm.like is not None:
+    if len(savings) < len(runs) or arm.like is not None or arm.control_of is not None:
         full = recorded(arm.against, records).values() if arm.against is not None else []
         samples = [run.samples for run in runs if run.samples is not None]
         whole = [one.run.samples for one in full if one.run.samples is not None]
@@ -227,6 +230,13 @@ def difference(
 # --------------------------------------------------------- list of experiments
 
 
+def has_run(experiment: Experiment, records: Path) -> bool:
+    """Whether an arm of an experiment has a record: one of its own, where it has any."""
+    arms = [*experiment.arms.values()]
+    own = [arm for arm in arms if arm.owner == experiment.name]
+    return any(recorded(arm, records) for arm in own or arms)
+
+
 def overview(settings: str, root: Path = ROOT) -> str:
     """The experiments that have a record (``run``), or those that have none (``planned``)."""
     if settings not in ('run', 'planned'):
@@ -237,6 +247,6 @@ def overview(settings: str, root: Path = ROOT) -> str:
         arms = experiment.arms.values()
         wanted = sum(len(arm.seeds) for arm in arms)
         done = sum(len(recorded(arm, root / 'records')) for arm in arms)
-        if settings == ('run' if done else 'planned'):
+        if settings == ('run' if has_run(experiment, root / 'records') else 'planned'):
             rows.append([f'[{name}]({name}.py)', experiment.title, f'{done} of {wanted}'])
     return markdown.table(rows, aligned=False)

@@ -62,17 +62,26 @@ def test_a_loss_that_overflows_float32_never_enters():
         torch.bfloat16,
         torch.float32,
         torch.float64,
-        torch.int32,
         torch.int16,
         torch.uint8,
         torch.bool,
     ],
 )
-def test_indices_that_are_not_int64_are_refused(dtype):
+def test_indices_that_cannot_name_every_sample_are_refused(dtype):
     scores = ScoreTable(4)
-    with pytest.raises(TypeError, match=f'int64, but are {dtype}'):
+    with pytest.raises(TypeError, match=f'int64 or int32, but are {dtype}'):
         scores.update(torch.tensor([0, 1]).to(dtype), torch.ones(2))
     assert scores.values.isnan().all()
+
+
+@pytest.mark.parametrize('dtype', [torch.int32, torch.int64])
+def test_indices_of_32_and_of_64_bits_name_the_same_samples(dtype):
+    scores = ScoreTable(4, track=True)
+    scores.update(torch.tensor([3, 1], dtype=dtype), torch.tensor([0.5, 2.0]))
+    assert scores.values[[1, 3]].tolist() == [2.0, 0.5]
+    assert scores.tracker.trained.tolist() == [0, 1, 0, 1]
+    with pytest.raises(ValueError, match='do not fit a dataset of 4'):
+        scores.update(torch.tensor([4], dtype=dtype), torch.ones(1))
 
 
 def test_float16_could_not_have_told_two_samples_apart():

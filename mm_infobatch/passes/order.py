@@ -81,7 +81,7 @@ class PassOrder:
         by_index.index_copy_(0, plan.indices, plan.weights)
         # Random accesses take most of the time: to the mask, which is small enough for the cache,
         # and then to the weights of the kept samples alone.
-        kept = (by_index > 0).index_select(0, order)
+        kept = torch.from_numpy(by_index.numpy() > 0).index_select(0, order)
         # PyTorch takes several times as long as NumPy to select by a mask.
         indices = torch.from_numpy(np.compress(kept.numpy(), order.numpy()))
         return cls(indices, by_index.index_select(0, indices), num_samples, plan.threshold)

@@ -125,7 +125,7 @@ class RunningPass:
         self.gather()
         assert self._gathered is not None
         # A sample that is repeated at the end has been seen before, so it is left out.
-        indices = self._order.indices[self._merged : self.consumed].long()
+        indices = self._order.indices[self._merged : self.consumed]
         self._scores.update(indices, self._gathered[: len(indices)])
         over = not self._shape.rank_iters(len(self._weights) - self.done)
         if over and self._scores.tracker is not None:

@@ -64,20 +64,20 @@ class ScoreTable:
         A NaN or infinite loss is left out: the sample keeps the score that it had.
 
         Args:
-            indices (Tensor): int64 [M], each in [0, N). Where a sample is named more than once,
-                it is undefined which finite value it keeps, so name it once.
+            indices (Tensor): int64 or int32 [M], each in [0, N). Where a sample is named more than
+                once, it is undefined which finite value it keeps, so name it once.
             values (Tensor): float32 [M], the loss of each.
 
         Raises:
-            TypeError: If the indices are not int64 (float16 for one cannot tell 20208 from 20209),
-                or the values no floating-point numbers.
+            TypeError: If the indices are of another type (float16 for one cannot tell 20208 from
+                20209), or the values no floating-point numbers.
             ValueError: If the shapes differ or an index lies outside the dataset.
         """
         indices, values = torch.as_tensor(indices), torch.as_tensor(values)
-        if indices.dtype != torch.int64:
+        if indices.dtype not in (torch.int64, torch.int32):
             raise TypeError(
-                f'the indices of scores have to be int64, but are {indices.dtype}: smaller types '
-                'cannot name every sample'
+                f'the indices of scores have to be int64 or int32, but are {indices.dtype}: other '
+                'types cannot name every sample'
             )
         if not values.is_floating_point():
             raise TypeError(f'scores have to be floating-point numbers, but are {values.dtype}')
@@ -95,6 +95,7 @@ class ScoreTable:
                     f'indices from {least} to {greatest} do not fit a dataset of '
                     f'{len(self)} samples'
                 )
+        indices = indices.long()
         if not all_finite(values):
             finite = torch.isfinite(values)
             indices, values = indices[finite], values[finite]

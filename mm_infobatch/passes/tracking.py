@@ -57,15 +57,18 @@ class SampleTracker:
         else:
             taken &= self.trained < MOST
         everything = (taken, losses, self.trained, self._mean, self._squares)
+        # New memory for each block would take as long as the arithmetic.
+        differences, steps = torch.empty(2, min(BLOCK, len(self)))
         for new, loss, trained, mean, squares in zip(*(one.split(BLOCK) for one in everything)):
+            difference, step = differences[: len(new)], steps[: len(new)]
             trained += new
-            difference = loss - mean
+            torch.sub(loss, mean, out=difference)
             # 0 where there is no new loss, NaN or not: all bits times 0, without a branch.
             difference.view(torch.int32).mul_(new)
             difference.clamp_(-FARTHEST, FARTHEST)
-            step = difference / trained.clamp(min=1)
+            torch.div(difference, step.copy_(trained).clamp_(min=1), out=step)
             mean += step
-            squares.addcmul_(difference, difference - step)
+            squares.addcmul_(difference, torch.sub(difference, step, out=step))
 
     def end_pass(self) -> None:
         """Count a pass that was trained to its end."""

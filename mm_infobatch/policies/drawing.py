@@ -183,9 +183,10 @@ def keep_of_marked(marked: Tensor, count: int, generator: torch.Generator) -> Tu
         return torch.arange(len(marked)), torch.ones(len(marked))
     kept = ~draw_subset(marked, n - k, generator).numpy()
     indices = torch.from_numpy(np.flatnonzero(kept))
-    # By a table of both weights: masks and ``where`` take several times as long.
-    weights = torch.tensor([1, n / k], dtype=torch.float32)
-    return indices, weights.index_select(0, marked.index_select(0, indices).int())
+    # Arithmetic, as masks and ``where`` take several times as long; 1 + (n/k - 1) is exact.
+    one = np.float32(1)
+    weights = marked.numpy().take(indices.numpy()) * (np.float32(n / k) - one) + one
+    return indices, torch.from_numpy(weights)
 
 
 def weigh(weights: Tensor, rescale: Union[bool, str]) -> Tensor:

@@ -195,6 +195,7 @@ def test_scores_by_class_are_those_that_loops_make():
     assert {each > 1000 for each in right[:3]} == {True, False}
 
 
+@pytest.mark.default_cases('worst-policy1')
 @pytest.mark.parametrize(
     'kind, policy',
     [

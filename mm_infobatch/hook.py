@@ -131,7 +131,7 @@ class InfoBatchHook(Hook):
         if self._loop.pass_is_over:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
-        self._losses = ModelLosses(runner.model, self._unweighted, self._schedule.pass_index % 8)
+        self._losses = ModelLosses(runner.model, self._unweighted, self._schedule.compared_iter)
         call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
         self._settings = self._settings or IterationSettings(runner, self._schedule)
         warning = self._settings.warning()

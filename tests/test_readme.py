@@ -186,16 +186,15 @@ def test_a_block_of_the_readme_trains_as_it_is_pasted(
     assert Config.fromfile(str(dumped)).to_dict()['model'] == cfg.to_dict()['model']
 
 
-def test_the_block_wraps_each_loss_of_each_head_and_the_one_that_a_head_has_by_default(tmp_path):
+def test_the_block_wraps_each_loss_that_a_head_names_and_no_head(tmp_path):
     heads = dict(
-        decode_head=dict(type='FCNHead', num_classes=3),
+        decode_head=dict(type='VPDDepthHead', max_depth=10),  # whose default is no cross entropy
         auxiliary_head=[dict(type='FCNHead', loss_decode=[dict(type='DiceLoss')])],
     )
     base = tmp_path / 'base.py'
     base.write_text(f'model = {heads!r}\ntrain_cfg = dict(max_iters=10)\n')
     model = over('mmseg', base, tmp_path).model
-    ours = dict(type='InfoBatchLoss', loss=dict(type='CrossEntropyLoss'))
-    assert model.decode_head == dict(heads['decode_head'], loss_decode=ours)
+    assert model.decode_head == heads['decode_head']
     dice = [dict(type='InfoBatchLoss', loss=dict(type='DiceLoss'))]
     assert model.auxiliary_head == [dict(type='FCNHead', loss_decode=dice)]
 

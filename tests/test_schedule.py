@@ -110,6 +110,18 @@ def test_the_expected_end_is_exact_in_the_last_pass(total, length):
         assert in_last and set(in_last) == {schedule.iters}
 
 
+@pytest.mark.parametrize('pass_iters', [1, 3, 8, 20])
+def test_every_pass_has_an_iteration_that_is_compared(pass_iters):
+    schedule = PassSchedule(total=20 * pass_iters, pass_length=pass_iters, delta=1.0)
+    compared = []
+    for _ in range(16):
+        schedule.begin_pass(pass_iters)
+        compared.append(schedule.compared_iter)
+        for _ in range(pass_iters):
+            schedule.advance()
+    assert compared == [number % min(8, pass_iters) for number in range(16)]
+
+
 def test_without_pruning_a_step_is_an_iteration():
     for total, length in SCHEDULES:
         schedule = PassSchedule(total, length)

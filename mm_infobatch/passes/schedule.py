@@ -93,6 +93,12 @@ class PassSchedule:
         return self.pass_done or self.done
 
     @property
+    def compared_iter(self) -> int:
+        """int: The iteration of the current pass, from 0, in which the trained loss is compared:
+        one of the first eight, another one from pass to pass."""
+        return max(self.pass_index, 0) % max(1, min(8, self.pass_iters))
+
+    @property
     def is_last_pass(self) -> bool:
         """bool: Whether the schedule ends with the current pass."""
         return self._to >= self.total

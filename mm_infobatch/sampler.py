@@ -159,11 +159,7 @@ class InfoBatchSampler(Sampler[int]):
         self._planner.begin_run(schedule, shape)
 
     def begin_pass(self) -> PassOrder:
-        """Plan the pass that follows the current one of the schedule.
-
-        Returns:
-            PassOrder: What it trains, over all ranks.
-        """
+        """Plan the pass that follows the current one of the schedule: what all ranks train."""
         assert self._schedule is not None
         self.epoch, self.start = self._schedule.pass_index + 1, 0
         self._order = self._planned_order()
@@ -188,9 +184,10 @@ class InfoBatchSampler(Sampler[int]):
 
     def _planned_order(self) -> PassOrder:
         generator = policy_generator(self.seed, self.epoch)
-        plan = self._planner.plan(self.scores.values, self._schedule, self.epoch, generator)
-        self._planned_from = self.scores.version
-        return self._order_of(plan)
+        with self.scores.catching_up():
+            plan = self._planner.plan(self.scores.values, self._schedule, self.epoch, generator)
+            self._planned_from = self.scores.version
+            return self._order_of(plan)
 
     def _order_of(self, plan: Optional[Plan]) -> PassOrder:
         """The order of the current pass, of the whole dataset where there is no plan."""

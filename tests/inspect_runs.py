@@ -45,7 +45,7 @@ def losses_of(length, passes=6, skipped=0.3, seed=0):
         kept = ((draw >= skipped) | (hardness > 0.5) | (number == 0)).nonzero()[:, 0]
         noise = torch.rand(length, generator=generator)
         scores[kept] = (3 * hardness**4 + noise / (1 + number))[kept]
-        tracker.update(kept, scores)
+        tracker.update(kept, scores[kept])
         tracker.end_pass()
     return scores, tracker, histograms
 

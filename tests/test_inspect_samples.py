@@ -41,7 +41,7 @@ def test_the_table_is_what_the_tracker_says():
     tracker = SampleTracker(3)
     losses = torch.tensor([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0]])
     for number, indices in enumerate(([0, 1], [0])):
-        tracker.update(torch.tensor(indices), losses[number])
+        tracker.update(torch.tensor(indices), losses[number, indices])
         tracker.end_pass()
     state = dict(scores=torch.tensor([3.0, 2.0, NAN]), tracked=tracker.state_dict())
     table = read_samples(state)

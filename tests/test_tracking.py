@@ -2,6 +2,7 @@
 
 import io
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from small_runner import Numbered, begin, running_pass, small_runner
 from mm_infobatch import InfoBatchSampler
 from mm_infobatch.passes.scores import ScoreTable
 from mm_infobatch.passes.tracking import FARTHEST, MOST, SampleTracker
+from mm_infobatch.policies import Plan
 
 NAN = float('nan')
 
@@ -127,6 +129,56 @@ def test_smoothed_scores_leave_the_losses_that_are_tracked_as_they_are():
     smoothed, latest = tracked(3, *passes, smoothing=0.5), tracked(3, *passes)
     assert smoothed.values[0] == 5 and latest.values[0] == 9
     assert_same(smoothed.tracker.state_dict(), latest.tracker.state_dict())
+
+
+# --------------------------------------------------------------- beside the planning
+
+
+class Watched:
+    """A policy that looks at the tracker and the threads while it plans."""
+
+    def __init__(self, fails=False):
+        self.tracker, self.threads, self.fails = None, [], fails
+
+    def plan(self, scores, generator):
+        self.threads += [
+            each for each in threading.enumerate() if 'mm_infobatch.tracking' in each.name
+        ]
+        if self.fails:
+            raise ValueError('no plan')
+        scores.fill_(7)  # what is kept is a copy
+        return Plan(torch.arange(len(scores)), torch.ones(len(scores)), len(scores))
+
+
+def test_losses_are_taken_in_a_thread_that_ends_with_the_planning():
+    sampler = InfoBatchSampler(Numbered(4), policy=Watched(), seed=0)
+    train(begin(sampler, 0))
+    indices, losses = torch.arange(4), torch.ones(4)
+    sampler.scores.update(indices, losses)
+    indices.fill_(0)
+    losses.fill_(9)  # nor do the caller's tensors matter any more
+    begin(sampler, 1)
+    tracker = sampler.scores.tracker
+    assert tracker._kept is None and tracker._trained.tolist() == [2] * 4
+    assert tracker.mean.tolist() == [0.5, 1, 1.5, 2]
+    assert sampler.policy.threads and not any(each.is_alive() for each in sampler.policy.threads)
+
+
+def test_the_thread_ends_where_the_policy_fails():
+    sampler = InfoBatchSampler(Numbered(4), policy=Watched(fails=True), seed=0)
+    sampler.scores.update(torch.arange(4), torch.ones(4))
+    with pytest.raises(ValueError, match='no plan'):
+        begin(sampler, 1)
+    assert sampler.policy.threads and not any(each.is_alive() for each in sampler.policy.threads)
+    assert sampler.scores.tracker.trained.tolist() == [1] * 4
+
+
+def test_what_fails_in_the_thread_is_raised(monkeypatch):
+    sampler = InfoBatchSampler(Numbered(4), seed=0)
+    sampler.scores.update(torch.arange(4), torch.ones(4))
+    monkeypatch.setattr('mm_infobatch.passes.tracking.BLOCK', 0)
+    with pytest.raises(RuntimeError, match='split'):
+        begin(sampler, 1)
 
 
 # -------------------------------------------------------------------------- passes

@@ -1,7 +1,8 @@
 """The score table: the latest loss of every sample, and how the ranks' losses reach it."""
 
+import contextlib
 import math
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, ContextManager, Dict, Optional
 
 import torch
 from mmengine.dist import all_gather, get_world_size
@@ -86,8 +87,9 @@ class ScoreTable:
                 'indices and values have to be of one shape [M], but are of shapes '
                 f'{tuple(indices.shape)} and {tuple(values.shape)}'
             )
-        values = values.detach().to(device='cpu', dtype=torch.float32)
-        indices = indices.cpu()
+        # Copies, which the tracker may keep.
+        values = values.detach().to(device='cpu', dtype=torch.float32, copy=True)
+        indices = indices.to(device='cpu', dtype=torch.int64, copy=True)
         if len(indices):
             least, greatest = (int(end) for end in torch.aminmax(indices))
             if not 0 <= least <= greatest < len(self):
@@ -95,24 +97,23 @@ class ScoreTable:
                     f'indices from {least} to {greatest} do not fit a dataset of '
                     f'{len(self)} samples'
                 )
-        indices = indices.long()
         if not all_finite(values):
             finite = torch.isfinite(values)
             indices, values = indices[finite], values[finite]
         if self._observer is not None:
             self._observer(indices, values, len(self))
-        losses = values
+        if self.tracker is not None:
+            self.tracker.update(indices, values)
         if self.smoothing:
             old = self.values[indices]
             mixed = self.smoothing * old + (1 - self.smoothing) * values
             values = torch.where(old.isnan(), values, mixed)
         self.values.numpy()[indices.numpy()] = values.numpy()
-        if self.tracker is not None:
-            latest = self.values
-            if self.smoothing:
-                latest = torch.zeros(len(self)).index_copy_(0, indices, losses)
-            self.tracker.update(indices, latest)
         self.version += 1
+
+    def catching_up(self) -> ContextManager[None]:
+        """Have the tracker do its arithmetic beside the ``with`` block, in a thread."""
+        return contextlib.nullcontext() if self.tracker is None else self.tracker.catching_up()
 
     def state_dict(self) -> Dict[str, Any]:
         """The state, copies: ``values``, and ``tracked`` where there is a tracker."""

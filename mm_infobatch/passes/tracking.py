@@ -1,7 +1,10 @@
 """How often each sample was trained, and the mean and spread of its losses."""
 
-from typing import Any, Dict, Optional
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, Iterator, Optional, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,44 +22,67 @@ class SampleTracker:
 
     Mean and spread of a sample's losses are the axes of the maps of `dataset cartography
     <https://arxiv.org/abs/2009.10795>`_, there of the probability of the label. They are updated by
-    Welford's method when the ranks' losses enter the score table, once a pass: a training step does
-    nothing for them, and every rank has the same. They are stored as float32, which after 300
-    losses has cost a few units in the sixth digit. A loss that differs from the mean of a sample by
-    more than 1e16 counts as one that differs by that much.
+    Welford's method after the ranks' losses have entered the score table, once a pass: a training
+    step does nothing for them, and every rank has the same. They are stored as float32, which after
+    300 losses has cost a few units in the sixth digit. A loss that differs from the mean of a
+    sample by more than 1e16 counts as one that differs by that much.
+
+    :meth:`update` only keeps what it is given: the arithmetic follows in a thread of its own while
+    the next pass is planned (:meth:`catching_up`), or when somebody asks for a result.
 
     Args:
         num_samples (int): N, the length of the (outermost) dataset.
 
     Attributes:
-        trained (Tensor): int16 [N] on the CPU, how many finite losses of each sample were taken, at
-            most :data:`MOST`.
         passes (int): How many passes were trained to their end.
     """
 
     def __init__(self, num_samples: int) -> None:
-        self.trained = torch.zeros(num_samples, dtype=torch.int16)
         self.passes = 0
+        self._trained = torch.zeros(num_samples, dtype=torch.int16)
         self._mean = torch.zeros(num_samples)  # 0 where unseen
         self._squares = torch.zeros(num_samples)
         self._largest = 0  # no count is larger
+        self._kept: Optional[Tuple[Tensor, Tensor]] = None  # what update() was given last
 
     def __len__(self) -> int:
-        return len(self.trained)
+        return len(self._trained)
 
     def update(self, indices: Tensor, losses: Tensor) -> None:
-        """Take the losses of some samples. A sample that is named more than once is counted once.
+        """Keep the losses of some samples. A sample that is named more than once is counted once.
 
         Args:
             indices (Tensor): int64 [M], each in [0, N).
-            losses (Tensor): float32 [N], whose values at the indices are their losses, and finite.
+            losses (Tensor): float32 [M], their losses, finite. Both are the tracker's from here on:
+                it makes no copy.
         """
-        # Random accesses to one byte a sample; all else is done in the order of the dataset.
-        taken = torch.zeros(len(self), dtype=torch.uint8).index_fill_(0, indices, 1)
+        self.catch_up()
+        self._kept = indices, losses
+
+    @contextlib.contextmanager
+    def catching_up(self) -> Iterator[None]:
+        """Do the arithmetic in a thread, which ends with the ``with`` block: no process is forked
+        beside it. Nothing else of the tracker may be used in the block."""
+        with ThreadPoolExecutor(1, 'mm_infobatch.tracking') as executor:
+            done = executor.submit(self.catch_up)
+            yield
+        done.result()
+
+    def catch_up(self) -> None:
+        """Do the arithmetic for the losses that were kept."""
+        if self._kept is None:
+            return
+        (indices, losses), self._kept = self._kept, None
+        # Random accesses to five bytes a sample; all else is done in the order of the dataset.
+        taken, latest = np.zeros(len(self), np.uint8), np.empty(len(self), np.float32)
+        taken[indices.numpy()], latest[indices.numpy()] = 1, losses.numpy()
+        del indices, losses  # the largest part of the memory
         if self._largest < MOST:
             self._largest += 1
         else:
-            taken &= self.trained < MOST
-        everything = (taken, losses, self.trained, self._mean, self._squares)
+            taken &= self._trained.numpy() < MOST
+        given = torch.from_numpy(taken), torch.from_numpy(latest)
+        everything = (*given, self._trained, self._mean, self._squares)
         # New memory for each block would take as long as the arithmetic.
         differences, steps = torch.empty(2, min(BLOCK, len(self)))
         for new, loss, trained, mean, squares in zip(*(one.split(BLOCK) for one in everything)):
@@ -73,6 +99,13 @@ class SampleTracker:
     def end_pass(self) -> None:
         """Count a pass that was trained to its end."""
         self.passes += 1
+
+    @property
+    def trained(self) -> Tensor:
+        """Tensor: int16 [N] on the CPU, how many finite losses of each sample were taken, at most
+        :data:`MOST`."""
+        self.catch_up()
+        return self._trained
 
     @property
     def mean(self) -> Tensor:
@@ -120,7 +153,8 @@ class SampleTracker:
         """
         if state_dict is None:
             state_dict = SampleTracker(len(self)).state_dict()
-        self.trained = state_dict['trained'].cpu().clone()
+        self._kept = None
+        self._trained = state_dict['trained'].cpu().clone()
         self._mean = state_dict['mean'].cpu().nan_to_num(0.0)
         self._squares = state_dict['squares'].cpu().clone()
-        self.passes, self._largest = int(state_dict['passes']), int(self.trained.max())
+        self.passes, self._largest = int(state_dict['passes']), int(self._trained.max())

@@ -61,8 +61,8 @@ def tracking(found: Found) -> Parts:
         '{checkpoint_bytes:.1f} B a sample'
     )
     return [
-        f'With and without `track`, for {found["num_samples"]:,} samples on one rank, in processor '
-        'time of the thread:',
+        f'With and without `track`, for {found["num_samples"]:,} samples on one rank; the merge '
+        f'with it takes {found["merge_ratio"]:.2f} times that without:',
         written(
             'track|merge|planning with it|ratio to DefaultSampler|bar||sampler in checkpoints',
             *((row, each) for each in found['rows']),

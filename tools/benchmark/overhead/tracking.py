@@ -2,7 +2,6 @@
 
 import io
 import statistics
-import time
 from typing import Any, Callable, Dict, List
 
 import torch
@@ -21,7 +20,7 @@ def bytes_of(state: Any) -> int:
 
 
 def measure_tracking(num_samples: int, repeats: int) -> Dict[str, Any]:
-    """Times of the training thread, in s, of the parts of a pass's planning, in turns."""
+    """Times in s of the parts of a pass's planning, in turns: the tracker's thread wants a core."""
     passes = {
         name: Passes(num_samples, track=track) for name, track in (('on', True), ('off', False))
     }
@@ -32,7 +31,7 @@ def measure_tracking(num_samples: int, repeats: int) -> Dict[str, Any]:
     times: Dict[str, List[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
-            seconds = seconds_of(function, time.thread_time)
+            seconds = seconds_of(function)
             if turn:
                 times[name].append(seconds)
         for each in passes.values():
@@ -53,6 +52,7 @@ def measure_tracking(num_samples: int, repeats: int) -> Dict[str, Any]:
     return dict(
         num_samples=num_samples,
         rows=rows,
+        merge_ratio=found['merge on'] / found['merge off'],
         default=found['default'],
         histogram=found['histogram'],
         ratio_with_histogram=(rows[0]['planning'] + found['histogram']) / found['default'],

@@ -12,3 +12,11 @@ arms = [
     dict(_arm, options={'param_scheduler.eta_max': _arm['options']['param_scheduler.0.eta_max']})
     for _arm in _base_.arms
 ]
+arms.append(
+    dict(
+        arms[0],
+        name='lr0.025',
+        label='peak learning rate 0.025',
+        options={'param_scheduler.eta_max': 0.025},
+    )
+)

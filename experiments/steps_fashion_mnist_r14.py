@@ -6,7 +6,7 @@ steps_fashion_mnist_r14_tune.
 """
 config = 'configs/resnet/resnet14-slim_1xb128-infobatch_fashion-mnist.py'
 seeds = [0, 1, 2, 3, 4]
-_RATE = 0.2
+_RATE = 0.4
 options = {'param_scheduler.0.eta_max': _RATE, 'train_cfg.val_interval': 100}  # and at the end
 _NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))
 _RANDOM = dict(policy=dict(type='RandomPruning', prune_ratio=0.3), delta=1)

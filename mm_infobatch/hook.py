@@ -150,6 +150,7 @@ class InfoBatchHook(Hook):
         self._report.note_step_length(self._pass.mean_weight, self._steps.length)
         runner.logger.info(self._report.pass_line())
         show_pass(runner.visualizer, self._report, self._schedule.iters)
+        self._record(runner)
 
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None and self._losses is not None
@@ -165,10 +166,8 @@ class InfoBatchHook(Hook):
         if self._pass is None:
             return
         share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.order.kept
-        full = self._shape.samples(len(self._sampler.scores))
-        self._sampler.counter.count(
-            self._schedule.pass_index, self._pass.trained, round(full * share)
-        )
+        full = round(share * self._shape.samples(len(self._sampler.scores)))
+        self._sampler.counter.count(self._schedule.pass_index, self._pass.trained, full)
         self._report.update_pass(self._schedule.iters - self._report.passes[-1]['begin_iter'])
         self._report.finished = self._schedule.done
         if is_main_process():

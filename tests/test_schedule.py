@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runner import small_runner
 
-from mm_infobatch import InfoBatchSampler
+from mm_infobatch import InfoBatchHook, InfoBatchSampler
 from mm_infobatch.passes.schedule import PassSchedule
 
 with warnings.catch_warnings():
@@ -461,6 +461,20 @@ def test_losses_of_a_pass_that_has_no_batch_left_on_the_new_ranks_are_scores_non
     second.train()
     assert unseen == {1: 4, 2: 0}
     assert second.train_loop.schedule.progress == 1
+
+
+def test_the_report_is_there_from_the_first_step(tmp_path, monkeypatch):
+    (tmp_path / 'infobatch.json').write_text('of an earlier run')
+    totals, after = [], InfoBatchHook.after_train_iter
+
+    def read(hook, runner, *args, **kwargs):
+        totals.append(json.loads((tmp_path / 'infobatch.json').read_text())['totals'])
+        after(hook, runner, *args, **kwargs)
+
+    monkeypatch.setattr(InfoBatchHook, 'after_train_iter', read)
+    small_runner(tmp_path, dict(type='InfoBatchIterLoop', max_iters=12)).train()
+    assert totals[0]['passes'] == 1 and totals[0]['samples_trained'] == totals[0]['saving'] == 0
+    assert totals[6]['passes'] == 2 and totals[6]['samples_trained'] == 24
 
 
 @pytest.mark.parametrize('max_iters', [15, 13, 20])

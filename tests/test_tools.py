@@ -317,6 +317,13 @@ def test_the_table_takes_a_metric_and_labels(baseline, capsys):
 
 
 @pytest.mark.parametrize(
+    'name, best', [('mIoU', 1), ('accuracy/top1', 1), ('val_loss', 0), ('rmse', 0), ('abs_rel', 0)]
+)
+def test_the_best_value_is_the_lowest_of_a_loss_or_an_error(name, best):
+    assert summarize.best_of(name, np.array([1.0, 3.0, np.nan, 2.0])) == best
+
+
+@pytest.mark.parametrize(
     'seconds, text',
     [(41.96, '42.0 s'), (185.2, '3 min 05 s'), (3599.7, '1 h 00 min'), (7621, '2 h 07 min')],
 )

@@ -10,7 +10,7 @@ from ..page.run_facts import Curve, RunFacts, flat
 from .plot import COLORS, along, smooth
 from .run_logs import Run
 from .sessions import read_session
-from .summarize import duration
+from .summarize import best_of, duration
 
 LOSS = 'training loss'
 RATE = 'learning rate'
@@ -69,7 +69,7 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
             found['time saved (estimated)'] = duration(max(saved, 0.0))
     name, steps_of, values = run.metric(metric)
     if len(values):
-        best = int(np.where(np.isnan(values), -np.inf, values).argmax())
+        best = best_of(name, values)
         found[f'{name}, final'] = f'{values[-1]:.2f}'
         found[f'{name}, best'] = f'{values[best]:.2f} (at {steps_of[best]:,})'
     if totals:

@@ -7,9 +7,12 @@ Saving is 1 - samples trained / samples that the schedule without pruning would 
 import argparse
 from typing import List, Optional
 
+import numpy as np
+
 from . import run_logs
 from .run_logs import Run
 
+LOWER = ('loss', 'error', 'abs_rel', 'sq_rel', 'rmse', 'silog', 'log10')
 HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'saving')
 
 
@@ -39,7 +42,8 @@ def cells(run: Run, metric: Optional[str]) -> List[str]:
     final = best = '-'
     if len(values):
         final = f'{values[-1]:.2f}'
-        best = f'{values.max():.2f} (at {steps[values.argmax()]})'
+        index = best_of(name, values)
+        best = f'{values[index]:.2f} (at {steps[index]})'
     return [
         f'{run.iterations:,}',
         f'{run.samples:,}' if run.samples is not None else '?',
@@ -49,6 +53,24 @@ def cells(run: Run, metric: Optional[str]) -> List[str]:
         best,
         f'{100 * run.infobatch["totals"]["saving"]:.1f} %' if run.infobatch is not None else '-',
     ]
+
+
+def best_of(name: str, values: np.ndarray) -> int:
+    """Where the best value of a metric is.
+
+    As in mmengine's ``CheckpointHook``, a metric with "loss" in its name is better when lower; so
+    are the errors of mmseg's ``DepthMetric``.
+
+    Args:
+        name (str): The metric, as it is logged.
+        values (ndarray): [V], V > 0; NaN is never the best of several.
+
+    Returns:
+        int: An index in [0, V).
+    """
+    lower = any(each in name.lower() for each in LOWER)
+    kept = np.where(np.isnan(values), -np.inf, -values if lower else values)
+    return int(kept.argmax())
 
 
 def duration(seconds: float) -> str:

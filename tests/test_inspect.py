@@ -249,6 +249,18 @@ def test_without_a_config_the_one_that_is_given_is_read(libraries, tmp_path):
     assert 'missing:' not in page_of(run, *options, out=tmp_path / 'p.html').text
 
 
+def test_the_settings_are_those_of_the_training_whatever_config_the_images_come_from(
+    libraries, tmp_path
+):
+    run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
+    other = inspect_runs.write_run(tmp_path / 'other', DATASET, 60, passes=3)
+    config = other / '20260101_000000' / 'vis_data' / 'config.py'
+    options = ['--config', config, '--cfg-options', 'train_dataloader.batch_size=9']
+    text = page_of(run, *options, out=tmp_path / 'p.html').text
+    settings = ' '.join(text[text.index('All settings') :].split())
+    assert 'train_cfg.max_epochs 6' in settings and 'train_dataloader.batch_size 6' in settings
+
+
 def test_a_run_that_still_trains_has_an_expected_end(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, finished=False)
     scalars = run / '20260101_000000' / 'vis_data' / 'scalars.json'

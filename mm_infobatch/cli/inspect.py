@@ -11,7 +11,7 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
@@ -138,10 +138,17 @@ def check_owners(args: argparse.Namespace) -> None:
             )
 
 
-def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Config], str]:
-    """The config of a run, and why there is none."""
+def dataset_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Config], str]:
+    """The config with the dataset of a run, and why there is none."""
     if args.config is not None:
         return read_config(args.config, args.cfg_options), ''
+    return own_config(work_dir, args.cfg_options)
+
+
+def own_config(
+    work_dir: Path, options: Optional[Dict[str, Any]] = None
+) -> Tuple[Optional[Config], str]:
+    """The config that a run was trained with, and why there is none."""
     sessions = sorted(work_dir.glob('*/vis_data/config.py'))
     trained = [path for path in sessions if _has_trained(path)]  # a test writes its config too
     sessions = trained or sessions
@@ -149,7 +156,7 @@ def find_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Conf
     if not sessions and not dumped:
         return None, f'{str(work_dir)!r} has no config. Give the config of the training: --config'
     try:
-        return read_config(str((sessions or dumped)[-1]), args.cfg_options), ''
+        return read_config(str((sessions or dumped)[-1]), options), ''
     except UsageError as error:
         return None, f'{error}. Give the config of the training: --config'
 
@@ -236,8 +243,9 @@ def write_page(args: argparse.Namespace) -> None:
     facts, sections = [], []
     out.parent.mkdir(parents=True, exist_ok=True)
     for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):
-        cfg, why = find_config(work_dir, args)
-        facts.append(run_facts(run, label, number, work_dir, cfg, args.metric))
+        cfg, why = dataset_config(work_dir, args)
+        trained_with = own_config(work_dir)[0] or cfg
+        facts.append(run_facts(run, label, number, work_dir, trained_with, args.metric))
         if number:
             facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))

@@ -670,8 +670,9 @@ def test_the_table_of_settings_has_the_arms_that_prune_and_their_bars(tiny, arms
     pruned, full, control = (
         arms[name].run.metric()[2][-1] for name in ('infobatch', 'all', 'control')
     )
-    assert cells[3] == f'{pruned - full:+.2f} (too few runs)'
-    assert cells[5] == f'{pruned - control:+.2f} (too few runs)' and cells[6] == '-'
+    assert cells[1] == f'{arms["all"].run.train[-1]["loss"]:.2f}'
+    assert cells[4] == f'{pruned - full:+.2f} (too few runs)'
+    assert cells[6] == f'{pruned - control:+.2f} (too few runs)' and cells[7] == '-'
     arm = load_experiment('tiny', root).arms['infobatch']
 
     def bar(values, saving):
@@ -680,8 +681,10 @@ def test_the_table_of_settings_has_the_arms_that_prune_and_their_bars(tiny, arms
     assert bar([90.0, 90.1, 90.2], 0.25) == 'met'
     assert bar([89.8, 89.9, 90.0], 0.25) == '**missed**', 'the interval, not the mean'
     assert bar([90.0, 90.1, 90.2], 0.2) == bar([90.0], 0.3) == bar([90.0, 90.1], None) == '-'
-    with pytest.raises(ValueError, match='no record of an arm that prunes'):
-        settings_table.text('tiny', root / 'nowhere', root)
+    assert line in settings_table.text('tiny; infobatch', root, root)
+    for names, folder in (('tiny', root / 'nowhere'), ('tiny; all', root)):
+        with pytest.raises(ValueError, match='no record of an arm that prunes'):
+            settings_table.text(names, folder, root)
 
 
 def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, tmp_path):

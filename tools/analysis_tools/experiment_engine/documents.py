@@ -8,7 +8,8 @@ A document has places like::
 and what stands between the two lines is written anew, by the kind of the place:
 
 - ``experiment: NAME``: the table of that experiment, see ``tables.text``;
-- ``settings: NAME, NAME, ...``: what pruned arms of experiments lose, see ``settings_table.py``;
+- ``settings: NAME, NAME, ...; ARM, ...``: what pruned arms of experiments lose (all of them, or
+  those named after the semicolon), see ``settings_table.py``;
 - ``experiments: planned`` or ``run``: the list of experiments;
 - ``sweep: records/sweep/...``: the tables of ``sweep_configs.py``;
 - ``changed_labels: FILE``: that of ``find_changed_labels.py``;

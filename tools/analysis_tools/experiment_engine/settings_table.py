@@ -13,14 +13,24 @@ from .tables import difference, finals, interval, saved
 # saves so much.
 LIMITS: Dict[str, float] = {'accuracy/top1': -0.3, 'mIoU': -1.0}
 LEAST_SAVING = 0.25
-HEADER = ['task', 'setting', 'n', 'difference [95 %]', 'saving', 'minus the better control', 'bar']
+HEADER = [
+    'task',
+    'training loss',
+    'setting',
+    'n',
+    'difference [95 %]',
+    'saving',
+    'minus the better control',
+    'bar',
+]
 
 
 def text(names: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
     """The table of some experiments, a row for each of their arms that prune.
 
     Args:
-        names (str): The experiments, separated by commas.
+        names (str): The experiments, separated by commas; after a semicolon, which of their arms,
+            if not all of them.
         root (Path): Where ``records/`` is. Defaults to the repository.
         experiments (Path): Where the experiment files are. Defaults to the repository's.
 
@@ -28,9 +38,11 @@ def text(names: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
         ValueError: If there is no such experiment, or no arm of it that prunes has a record.
     """
     rows = [HEADER]
-    for name in names.split(', '):
+    experiment_names, _, arms = names.partition('; ')
+    for name in experiment_names.split(', '):
         experiment = load_experiment(name, experiments)
-        found = [row(experiment, arm, root / 'records') for arm in pruned(experiment)]
+        shown = [arm for arm in pruned(experiment) if not arms or arm.name in arms.split(', ')]
+        found = [row(experiment, arm, root / 'records') for arm in shown]
         if not any(found):
             raise ValueError(f'settings: {names}: {name} has no record of an arm that prunes')
         rows += [cells for cells in found if cells]
@@ -50,6 +62,11 @@ def better_control(experiment: Experiment, records: Path) -> Optional[Arm]:
     return max(run, key=lambda arm: mean(finals(arm, records)), default=None)
 
 
+def last_loss(arm: Arm, records: Path) -> float:
+    """The training loss that the runs of an arm logged last, the mean over seeds."""
+    return mean(one.run.train[-1]['loss'] for one in recorded(arm, records).values())
+
+
 def row(experiment: Experiment, arm: Arm, records: Path) -> Optional[List[str]]:
     """The cells of an arm; None where there is nothing to compare."""
     assert arm.against is not None
@@ -59,6 +76,7 @@ def row(experiment: Experiment, arm: Arm, records: Path) -> Optional[List[str]]:
     control, share = better_control(experiment, records), saved(arm, records)
     return [
         experiment.title.rpartition(': ')[2],
+        f'{last_loss(arm.against, records):.2f}',
         arm.label,
         str(len(values)),
         interval(values, whole),

@@ -150,7 +150,8 @@ class InfoBatchHook(Hook):
         self._report.note_step_length(self._pass.mean_weight, self._steps.length)
         runner.logger.info(self._report.pass_line())
         show_pass(runner.visualizer, self._report, self._schedule.iters)
-        self._record(runner)
+        if self._schedule.pass_index == 0:  # later ones follow the end of a pass, which writes it
+            self._record(runner)
 
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None and self._losses is not None

@@ -159,7 +159,7 @@ class InfoBatchSampler(Sampler[int]):
         self._planner.begin_run(schedule, shape)
 
     def begin_pass(self) -> PassOrder:
-        """Plan the pass that follows the current one of the schedule: what all ranks train."""
+        """Plan the pass that follows the current one, and return what all ranks train in it."""
         assert self._schedule is not None
         self.epoch, self.start = self._schedule.pass_index + 1, 0
         self._order = self._planned_order()

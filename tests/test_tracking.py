@@ -138,7 +138,7 @@ class Watched:
     """A policy that looks at the tracker and the threads while it plans."""
 
     def __init__(self, fails=False):
-        self.tracker, self.threads, self.fails = None, [], fails
+        self.threads, self.fails = [], fails
 
     def plan(self, scores, generator):
         self.threads += [

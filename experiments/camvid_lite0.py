@@ -1,11 +1,11 @@
 title = 'UperNet-EfficientNet-Lite0 on CamVid, from ImageNet weights'
 about = """
-60 passes of 8 crops of 128x160, at the learning rate that is best for all data on the validation
+40 passes of 8 crops of 128x160, at the learning rate that is best for all data on the validation
 split (camvid_lite0_rates), scored on the test split. The arms differ in the length of steps, and in
 what the score of an image is made of; all of them skip about as many images.
 """
 config = 'projects/efficientnet_lite/configs/upernet_efficientnet-lite0_1xb8-4.5k_camvid-128x160.py'
-schedule = 0.6
+schedule = 0.4
 seeds = [0, 1, 2, 3, 4]
 _INFOBATCH = (
     'projects/efficientnet_lite/configs/'

@@ -165,9 +165,24 @@ def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):
         # The bias of an unbiased policy is what 300 plans leave of its variance: on average a
         # 300th of it, and ten times that is far out.
         by_name = {row['policy']: row for row in each['rows']}
+        assert each['batch_size'] == 4
+        # Skipping at random leaves the gradients as noisy as they are.
+        assert by_name['RandomPruning, rescale']['best_mean_weight'] == pytest.approx(1, abs=0.05)
+        for name in ('RandomPruning', 'KAKURENBO'):
+            assert name not in by_name or by_name[name]['best_mean_weight'] is None
         for name in ('TargetSaving', 'RandomPruning, rescale'):
             assert by_name[name]['bias'] < by_name[name]['variance'] / 30
         assert by_name['RandomPruning']['bias'] == pytest.approx(0.3**2, rel=0.5)
+
+
+def test_the_best_mean_weight_by_hand():
+    # Two gradients of (1, 1), two of 0: |g|^2 is 1 on average, |E g|^2 1/3, so that a batch of 3
+    # has as much noise as signal. One of the zeros is skipped, the other stands for it. A kept
+    # gradient has 8/6 of the second moment, at steps 4/3 as long: 3/4 at normalized weights.
+    gradients = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]).double()
+    weights = torch.tensor([[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 2.0]]).double()
+    best = compare_policies.best_mean_weight(gradients @ gradients.t(), weights, 3)
+    assert best == pytest.approx((1 + 1) / (1 + 3 / 4))
 
 
 def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):

@@ -13,7 +13,13 @@ and the plans' weighted gradients e it tells, in units of |g|^2 and in means ove
 
 - error: |e - g|^2, which is variance + bias;
 - variance: |e - mean e|^2, and bias: |mean e - g|^2, as far as so many plans tell them apart;
-- cosine: of e and g.
+- cosine: of e and g;
+- mean weight: of the samples that are kept. It is how much longer a step is in a pruned pass, and
+  the best mean weight is the length at which a step lowers the loss most, by the noise of a batch
+  alone: (1 + b) / (1 + b v). b is the noise-to-signal ratio of a batch of all data; v the second
+  moment of a kept gradient, at weights divided by their mean, in units of that of all samples.
+  This is the gain of AdaScale (https://arxiv.org/abs/2007.05105) for pruned batches.
+  Curvature, which limits steps too, is not in it. Only for policies without a bias.
 
 The numbers are printed as JSON; ``--json`` keeps them, and ``tools/analysis_tools/experiment.py
 report`` writes the tables of docs/policies.md from them (``show 'policies: FILE'`` prints them).
@@ -198,8 +204,24 @@ def gradients_of(model: Any, dataset: Any, count: int) -> Any:
     return torch.tensor(losses), (matrix @ matrix.t()).double()
 
 
+def best_mean_weight(products: Tensor, weights: Tensor, batch_size: int) -> float:
+    """The mean weight at which a step lowers the loss most, by the noise of a batch alone.
+
+    Args:
+        products (Tensor): The inner products of the samples' gradients, float64 [n, n].
+        weights (Tensor): Of the samples in plans, 0 where skipped, float64 [plans, n].
+        batch_size (int): The samples of a step.
+    """
+    count, squares = len(products), products.diagonal()
+    signal = (products.sum() - squares.sum()) / (count * (count - 1))  # |E g|^2, unbiased
+    noise = float(squares.mean() / batch_size / signal)
+    mean_weight = weights.sum() / (weights != 0).sum()
+    second = (weights**2 @ squares).sum() / (weights != 0).sum() / squares.mean()
+    return (1 + noise) / (1 + noise * float(second / mean_weight**2))
+
+
 def compare_gradients(
-    products: Tensor, scores: Tensor, saving: float, plans: int, folder: Path
+    products: Tensor, scores: Tensor, saving: float, plans: int, folder: Path, batch_size: int
 ) -> List[Dict[str, Any]]:
     """How well plans' gradients are that of all samples, a row a policy.
 
@@ -209,6 +231,7 @@ def compare_gradients(
         saving (float): The share that each of them skips.
         plans (int): How many plans of each.
         folder (Path): Where a file of scores may be written.
+        batch_size (int): The samples of a step.
     """
     rows, count = [], len(scores)
     whole = float(products.sum())
@@ -223,6 +246,8 @@ def compare_gradients(
         off = errors.mean(0)
         with_whole = (weights @ products).sum(1)
         own = ((weights @ products) * weights).sum(1)
+        bias = float(off @ products @ off) / whole
+        unbiased = bias < 0.01 and abs(float(off.mean())) < 0.01
         rows.append(
             dict(
                 policy=name,
@@ -231,9 +256,13 @@ def compare_gradients(
                 variance=float(((around @ products) * around).sum(1).sum())
                 / max(plans - 1, 1)
                 / whole,
-                bias=float(off @ products @ off) / whole,
+                bias=bias,
                 cosine=float((with_whole / (own * whole).sqrt()).mean()),
                 largest_weight=float(weights.max()),
+                mean_weight=float(weights.sum() / (weights != 0).sum()),
+                best_mean_weight=(
+                    best_mean_weight(products, weights, batch_size) if unbiased else None
+                ),
             )
         )
     return rows
@@ -257,6 +286,7 @@ def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
         return result
     cfg = Config.fromfile(str(args.config))
     classifier.prepare(cfg)
+    batch_size = cfg.train_dataloader.batch_size
     result['config'], result['gradients'] = args.config.name, []
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         dataset, model = classifier.build_train_set(cfg), classifier.build_model(cfg)
@@ -276,7 +306,10 @@ def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
                     mean_loss=float(losses.mean()),
                     num_samples=len(losses),
                     plans=args.plans,
-                    rows=compare_gradients(products, scores, args.saving, args.plans, folder),
+                    batch_size=batch_size,
+                    rows=compare_gradients(
+                        products, scores, args.saving, args.plans, folder, batch_size
+                    ),
                 )
             )
     return result

@@ -63,17 +63,17 @@ def policies(result: Result) -> str:
         parts += [
             f'{each["checkpoint"]}: {each["num_samples"]:,} samples, mean loss '
             f'{each["mean_loss"]:.4f}, scores {each["scores"]}, {each["plans"]:,} plans a '
-            'policy; error, variance and bias in units of |g|^2:',
+            f'policy, batches of {each["batch_size"]}; error, variance and bias in units of |g|^2:',
             _of_policies(each['rows']),
         ]
     return '\n\n'.join(parts)
 
 
 def _of_policies(rows: List[Result]) -> str:
-    cells = [
-        [value if isinstance(value, str) else f'{value:.4g}' for value in row.values()]
-        for row in rows
-    ]
+    def text(value: Any) -> str:
+        return '-' if value is None else value if isinstance(value, str) else f'{value:.4g}'
+
+    cells = [[text(value) for value in row.values()] for row in rows]
     return table([[name.replace('_', ' ') for name in rows[0]], *cells])
 
 

@@ -1,7 +1,7 @@
 """The arguments of a call of a loss."""
 
 import inspect
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 from torch import Tensor
 
@@ -34,40 +34,37 @@ class Call:
         """All arguments by parameter; takes 10 us."""
         return self._signature.bind(*self._args, **self._kwargs)
 
-    def get(self, name: str, place: Optional[int] = None) -> Any:
-        """An argument by its name; None if it was not given.
-
-        Args:
-            name (str): The name of a parameter, or of what ``**kwargs`` holds.
-            place (int, optional): The position of the parameter, for one that has another name in
-                each loss.
-        """
-        if place is not None:
-            if place < len(self._args):
-                return self._args[place]
-            return self._kwargs.get(self._names[place]) if place < len(self._names) else None
+    def get(self, name: str) -> Any:
+        """An argument by its name, also one of ``**kwargs``; None if it was not given."""
         if name in self._kwargs:
             return self._kwargs[name]
         if name not in self._names[: len(self._args)]:
             return None
         return self._args[self._names.index(name)]
 
+    def at(self, position: int) -> Any:
+        """The argument of the parameter at a position, whatever its name; None if it was not given.
+
+        For a parameter that has another name in each loss.
+        """
+        if position < len(self._args):
+            return self._args[position]
+        return self._kwargs.get(self._names[position]) if position < len(self._names) else None
+
     def pred(self) -> Any:
         """The first argument, the prediction."""
-        return self.get('', 0)
+        return self.at(0)
 
     def target(self) -> Any:
         """The second argument, the target; None if there is none."""
-        return self.get('', 1)
+        return self.at(1)
 
     def default(self, name: str) -> Any:
         """The default of a parameter; None if it has none, or is no parameter."""
         parameter = self._signature.parameters.get(name)
-        return (
-            None
-            if parameter is None or parameter.default is parameter.empty
-            else (parameter.default)
-        )
+        if parameter is None or parameter.default is parameter.empty:
+            return None
+        return parameter.default
 
     def of(self, loss: Any) -> Any:
         """Call a loss with the arguments."""

@@ -124,7 +124,7 @@ def pixel_reconstruction(loss: Any, call: Call, weights: Weights) -> Summands:
     values = loss.penalty(call.pred(), call.target())
     if values.ndim == 3:
         values = values.mean(dim=-1)
-    return masked_mean(weights, values, call.get('mask', 2), loss.channel)
+    return masked_mean(weights, values, call.get('mask'), loss.channel)
 
 
 def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
@@ -134,7 +134,7 @@ def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
     """
     similarity = (F.normalize(call.pred(), dim=-1) * F.normalize(call.target(), dim=-1)).sum(dim=-1)
     values = loss.shift_factor - loss.scale_factor * similarity
-    return masked_mean(weights, values, call.get('mask', 2), 1)
+    return masked_mean(weights, values, call.get('mask'), 1)
 
 
 Formula = Callable[[Any, Call, Weights], Summands]

@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
-from .losses.model_losses import ModelLosses, find_losses
-from .losses.search import check_names, check_plain_losses
+from .losses.model_losses import ModelLosses
+from .losses.search import check_names, check_plain_losses, find_losses
 from .passes.running_pass import RunningPass
 from .training import checkpointing, checks, state
 from .training.accumulation import Accumulation

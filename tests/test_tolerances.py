@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mm_infobatch import InfoBatchLoss
-from mm_infobatch.losses.model_losses import unweighted
+from mm_infobatch.losses.model_losses import unweighted_warning
 
 LOSSES = (1e-2, 0.7, 12.0, -3.0, 1e4)
 
@@ -55,17 +55,17 @@ def test_a_loss_of_zero_agrees_with_its_values_to_rounding():
 @pytest.mark.parametrize('loss', LOSSES)
 @pytest.mark.parametrize('sign', [-1, 1])
 def test_a_model_that_trains_a_thousandth_beside_the_wrapped_losses_is_told(loss, sign):
-    assert unweighted(loss, loss) is None
-    assert unweighted(loss * (1 + sign * 9e-4), loss) is None
-    warning = unweighted(loss * (1 + sign * 3e-3), loss)
+    assert unweighted_warning(loss, loss) is None
+    assert unweighted_warning(loss * (1 + sign * 9e-4), loss) is None
+    warning = unweighted_warning(loss * (1 + sign * 3e-3), loss)
     assert f'{loss * (1 + sign * 3e-3):.6g}' in warning and f'{loss:.6g}' in warning
 
 
 def test_a_model_whose_wrapped_losses_are_zero_is_told_of_what_it_trains_beside_them():
-    assert unweighted(9e-7, 0.0) is None
-    assert unweighted(3e-6, 0.0) is not None
+    assert unweighted_warning(9e-7, 0.0) is None
+    assert unweighted_warning(3e-6, 0.0) is not None
 
 
 @pytest.mark.parametrize('loss', [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_not_compared(loss):
-    assert unweighted(loss, 1.0) is None
+    assert unweighted_warning(loss, 1.0) is None

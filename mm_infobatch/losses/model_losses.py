@@ -11,8 +11,6 @@ from .mixing import MixingRecorder, mixed_weights
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
 from .wrapper import InfoBatchLoss
 
-__all__ = ['LOSS_LINE', 'ModelLosses', 'find_losses', 'unweighted', 'unwrap']
-
 
 def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
     """The tasks whose samples a loss gets, outermost first, for the losses below a head like
@@ -41,20 +39,20 @@ def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
     return having
 
 
-def unweighted(total: float, ours: float) -> Optional[str]:
-    """Compare the loss that a model trained with what the wrapped losses gave of it.
+def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
+    """Compare the loss that a model trained with the part that the wrapped losses gave.
 
     Args:
         total (float): The loss that the model trained.
-        ours (float): The sum of the wrapped losses.
+        wrapped (float): The sum of the wrapped losses.
 
     Returns:
         str, optional: A warning, if they differ.
     """
-    if not math.isfinite(total) or math.isclose(total, ours, rel_tol=1e-3, abs_tol=1e-6):
+    if not math.isfinite(total) or math.isclose(total, wrapped, rel_tol=1e-3, abs_tol=1e-6):
         return None
     return (
-        f'the model trains a loss of {total:.6g}, of which {ours:.6g} comes from '
+        f'the model trains a loss of {total:.6g}, of which {wrapped:.6g} comes from '
         'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
         f'every loss that the model trains ({LOSS_LINE}); if a head scales its '
         'losses after it has evaluated them, this is of no concern'
@@ -101,9 +99,9 @@ class ModelLosses:
         self._kept_share = self._scale = 1.0
         self._weights: Tensor
         self._watch: Any = self._model.register_forward_hook(self._keep_total)
-        self._before = compared  # the batches before the one that is compared
+        self._batches_before = compared  # the one that is compared
         self._total: Any = None  # the loss that the model trained in it
-        self._ours: Any = None  # and what the wrapped losses gave of it
+        self._wrapped: Any = None  # and what the wrapped losses gave of it
 
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""
@@ -122,7 +120,7 @@ class ModelLosses:
 
         The log variables do not always have it: a head's own key ``loss`` overwrites it there.
         """
-        if not self._before and isinstance(output, dict) and isinstance(model, BaseModel):
+        if not self._batches_before and isinstance(output, dict) and isinstance(model, BaseModel):
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
             self._total = total if self._total is None else self._total + total
@@ -168,9 +166,8 @@ class ModelLosses:
             weights = weights * self._scale
         for loss in self.losses:
             rows = self._rows.get(loss)
-            if rows is not None:
-                weights_of_task = self._of_task(weights, rows)
-            loss.begin_batch(weights if rows is None else weights_of_task, self._uniform)
+            own = weights if rows is None else self._of_task(weights, rows)
+            loss.begin_batch(own, self._uniform)
 
     def _of_task(self, weights: Tensor, rows: Tensor) -> Tensor:
         """The weights of the samples of a task.
@@ -200,10 +197,10 @@ class ModelLosses:
         Raises:
             ValueError: If the model has never called a loss that gives scores.
         """
-        if self._watch is not None and not self._before:
+        if self._watch is not None and not self._batches_before:
             self._stop_watching()
             self._compare(outputs)
-        self._before -= self._before > 0
+        self._batches_before = max(0, self._batches_before - 1)
         total: Optional[Tensor] = None
         for loss in self.losses:
             scores = loss.end_batch()
@@ -231,7 +228,7 @@ class ModelLosses:
         if isinstance(self._total, Tensor):
             self._total = self._total.detach().clone()
         given = [loss.trained for loss in self.losses]
-        self._ours = sum(one.to(self._weights.device) for one in given if one is not None)
+        self._wrapped = sum(one.to(self._weights.device) for one in given if one is not None)
 
     def end_pass(self) -> Optional[str]:
         """Read what was kept on the device during the pass; waits for it.
@@ -247,7 +244,7 @@ class ModelLosses:
         self.check()
         self._stop_watching()  # of a pass that ended before
         total, self._total = self._total, None
-        return None if total is None else unweighted(float(total), float(self._ours))
+        return None if total is None else unweighted_warning(float(total), float(self._wrapped))
 
     def check(self) -> None:
         """Read whether the unknown losses were what their values of the samples make; waits for the
@@ -271,10 +268,10 @@ class ModelLosses:
 
     def _without_unseen(self, total: Optional[Tensor]) -> Tensor:
         """Set the scores of samples without a task to NaN."""
+        total = torch.zeros_like(self._weights) if total is None else total
         if any(loss not in self._rows for loss in self.losses):  # which gets all samples
-            return torch.zeros_like(self._weights) if total is None else total
+            return total
         seen = torch.zeros_like(self._weights, dtype=torch.bool)
         for rows in self._rows.values():
             seen.index_fill_(0, rows, True)
-        total = torch.zeros_like(self._weights) if total is None else total
         return total.masked_fill(~seen, float('nan'))

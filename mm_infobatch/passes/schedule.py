@@ -17,7 +17,7 @@ class PassSchedule:
 
     Args:
         total (int, optional): The length of the schedule in steps. None where it is written in
-            passes.
+            passes; one of the two is given.
         pass_length (int): The iterations of a pass over all data, on each rank.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
         delta (float): The share of the schedule in which passes may prune. Defaults to 0.875.
@@ -51,12 +51,12 @@ class PassSchedule:
             )
         self._total, self._passes = total, passes
         self.pass_length, self.budget, self.delta = pass_length, budget, delta
-        # The same on this number of ranks, where ``pass_length`` is that of the run's begin.
+        # The same on this number of ranks; ``pass_length`` stays as it was when the run began.
         self._full_iters = pass_length
         self.pass_index, self.iters, self.walked = -1, 0, 0
         self.pass_iter = self.pass_iters = 0
         # The steps at which this process began, or resumed, the pass, and at which the pass ends.
-        self._from = self._to = 0
+        self._pass_from = self._pass_to = 0
         self._expected = self.total
 
     @property
@@ -97,11 +97,6 @@ class PassSchedule:
         """int: The iteration of the current pass, from 0, in which the trained loss is compared:
         one of the first eight, another one from pass to pass."""
         return max(self.pass_index, 0) % max(1, min(8, self.pass_iters))
-
-    @property
-    def is_last_pass(self) -> bool:
-        """bool: Whether the schedule ends with the current pass."""
-        return self._to >= self.total
 
     @property
     def expected_iters(self) -> int:
@@ -166,9 +161,9 @@ class PassSchedule:
     def _continue_pass(self, pass_iters: int, length: int) -> None:
         """Have ``pass_iters`` iterations walk ``length`` steps from here on."""
         self.pass_iter, self.pass_iters = 0, pass_iters
-        self._from, self._to = self.walked, self.walked + length
+        self._pass_from, self._pass_to = self.walked, self.walked + length
         if not pass_iters:  # the samples due make no batch, so the pass is over
-            self.walked = min(self._to, self.total)
+            self.walked = min(self._pass_to, self.total)
         self._expected = self._estimate()
 
     def advance(self) -> int:
@@ -179,29 +174,32 @@ class PassSchedule:
         """
         self.pass_iter += 1
         self.iters += 1
-        length = self._to - self._from
-        walked = min(self.total, self._from + length * self.pass_iter // self.pass_iters)
+        length = self._pass_to - self._pass_from
+        walked = min(self.total, self._pass_from + length * self.pass_iter // self.pass_iters)
         moved, self.walked = walked - self.walked, walked
         return moved
 
     def _estimate(self) -> int:
+        """Iterations of the whole run, if later passes are pruned as the current one is."""
         if self.budget == 'iterations':
             return self.iters + self.total - self.walked
-        goal, length = min(self._to, self.total), self._to - self._from
-        if not self.pass_iters or not length:
-            goal, expected = self.walked, self.iters
-            share = self._full_iters / self.pass_length
-        else:
-            # the least k with length * k // pass_iters >= goal - _from
-            last = -(-(goal - self._from) * self.pass_iters // length)
-            expected, share = self.iters + last - self.pass_iter, self.pass_iters / length
-        while goal < self.total:
-            length = min(self.pass_length, self.total - goal)
-            if self._anneals(goal):
-                expected += -(-length * self._full_iters // self.pass_length)
+        pass_steps = self._pass_to - self._pass_from
+        if self.pass_iters and pass_steps:
+            end = min(self._pass_to, self.total)
+            # The least k with pass_steps * k // pass_iters >= end - _pass_from.
+            last = -(-(end - self._pass_from) * self.pass_iters // pass_steps)
+            expected = self.iters + last - self.pass_iter
+            iters_per_step = self.pass_iters / pass_steps
+        else:  # the next pass is the first here, or what is left of the current one makes no batch
+            end, expected = self.walked, self.iters
+            iters_per_step = self._full_iters / self.pass_length
+        while end < self.total:
+            steps = min(self.pass_length, self.total - end)
+            if self._anneals(end):
+                expected += -(-steps * self._full_iters // self.pass_length)
             else:
-                expected += max(1, math.ceil(length * share))
-            goal += length
+                expected += max(1, math.ceil(steps * iters_per_step))
+            end += steps
         return expected
 
     def state_dict(self) -> Dict[str, Any]:
@@ -214,8 +212,8 @@ class PassSchedule:
             walked=self.walked,
             pass_iter=self.pass_iter,
             pass_iters=self.pass_iters,
-            pass_from=self._from,
-            pass_to=self._to,
+            pass_from=self._pass_from,
+            pass_to=self._pass_to,
         )
 
     def load_state_dict(self, state_dict: Dict[str, Any], iters_left: int) -> int:
@@ -236,16 +234,16 @@ class PassSchedule:
         self.pass_index = int(state_dict['pass_index'])
         self.iters, self.walked = int(state_dict['iters']), int(state_dict['walked'])
         self.pass_iter, self.pass_iters = state_dict['pass_iter'], state_dict['pass_iters']
-        self._from, self._to = int(state_dict['pass_from']), int(state_dict['pass_to'])
-        walked = self.walked
+        self._pass_from, self._pass_to = int(state_dict['pass_from']), int(state_dict['pass_to'])
+        walked_before = self.walked
         same_budget = state_dict.get('budget', self.budget) == self.budget
         if same_budget and self.pass_iters - self.pass_iter == iters_left:
             self._expected = self._estimate()
         elif self.budget == 'iterations':
             self._continue_pass(iters_left, iters_left)
         else:
-            self._continue_pass(iters_left, self._to - self.walked)
-        return self.walked - walked
+            self._continue_pass(iters_left, self._pass_to - self.walked)
+        return self.walked - walked_before
 
     def skip_to(self, iters: int, passes: int) -> None:
         """Continue a run without InfoBatch, which walked one step an iteration.

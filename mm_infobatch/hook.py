@@ -77,7 +77,7 @@ class InfoBatchHook(Hook):
         step_length: Union[str, float] = 'paper',
     ) -> None:
         self.by_steps = require_by_steps(by_steps)
-        self._unweighted = unweighted
+        self.unweighted = unweighted
         self._steps = StepLength(require_step_length(step_length))
         self._pass: Optional[RunningPass] = None
         self._loaded = checkpointing.LoadedState()
@@ -97,8 +97,8 @@ class InfoBatchHook(Hook):
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
         find_losses(runner.model)
-        check_names(runner.model, self._unweighted)
-        check_plain_losses(runner.model, self._unweighted)
+        check_names(runner.model, self.unweighted)
+        check_plain_losses(runner.model, self.unweighted)
         self._device = torch.device(get_device())
         self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
@@ -131,7 +131,7 @@ class InfoBatchHook(Hook):
         if self._loop.pass_is_over:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
-        self._losses = ModelLosses(runner.model, self._unweighted, self._schedule.compared_iter)
+        self._losses = ModelLosses(runner.model, self.unweighted, self._schedule.compared_iter)
         call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
         self._settings = self._settings or IterationSettings(runner, self._schedule)
         warning = self._settings.warning()

@@ -70,7 +70,7 @@ class _Passes:
         """
         hook = checks.check_has_hook(self.runner)
         check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
-        checks.check_recipes(self.runner, hook._unweighted)
+        checks.check_recipes(self.runner, hook.unweighted)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
 

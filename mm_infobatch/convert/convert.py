@@ -220,7 +220,7 @@ def _unweighted(cfg: Config) -> List[str]:
     """The losses that the hook of a config leaves without weights, by their paths."""
     names: List[str] = []
     for hook in hooks_of(cfg):
-        names += hook.get('unweighted', ()) if isinstance(hook, dict) else hook._unweighted
+        names += hook.get('unweighted', ()) if isinstance(hook, dict) else hook.unweighted
     return [name.replace('.loss_module', '.loss') for name in names if isinstance(name, str)]
 
 

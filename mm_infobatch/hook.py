@@ -2,12 +2,13 @@
 
 import os.path as osp
 import time
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -25,7 +26,10 @@ from .training.report import RunReport, log_loss_of_all_data
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
 
-DATA_BATCH = Optional[Union[Dict[str, Any], Tuple[Any, ...], List[Any]]]
+
+def _warn(runner: Any, warning: Optional[str]) -> None:
+    if warning is not None:
+        runner.logger.warning(f'InfoBatch: {warning}')
 
 
 @HOOKS.register_module()
@@ -115,12 +119,9 @@ class InfoBatchHook(Hook):
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
             runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=state.VERSION))
-        for warning in (
-            self._schedule.warning(),
-            self._shape.warning(len(self._sampler.scores)) if self._sampler.delta > 0 else None,
-        ):
-            if warning is not None:
-                runner.logger.warning(f'InfoBatch: {warning}')
+        _warn(runner, self._schedule.warning())
+        if self._sampler.delta > 0:
+            _warn(runner, self._shape.warning(len(self._sampler.scores)))
 
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or continue the one of the checkpoint."""
@@ -134,9 +135,7 @@ class InfoBatchHook(Hook):
         self._losses = ModelLosses(runner.model, self.unweighted, self._schedule.compared_iter)
         call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
         self._settings = self._settings or IterationSettings(runner, self._schedule)
-        warning = self._settings.warning()
-        if warning is not None:
-            runner.logger.warning(f'InfoBatch: {warning}')
+        _warn(runner, self._settings.warning())
 
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
@@ -158,7 +157,7 @@ class InfoBatchHook(Hook):
         self._pass.merge()
         warning = self._losses.end_pass()  # not in a step, which would wait for the device
         if warning is not None and not self._warned:
-            runner.logger.warning(f'InfoBatch: {warning}')
+            _warn(runner, warning)
             self._warned = True
         self._record(runner)
 
@@ -172,9 +171,7 @@ class InfoBatchHook(Hook):
         self._report.update_pass(self._schedule.iters - self._report.passes[-1]['begin_iter'])
         self._report.finished = self._schedule.done
         if is_main_process():
-            warning = self._report.try_write(osp.join(runner.work_dir, 'infobatch.json'))
-            if warning is not None:
-                runner.logger.warning(warning)
+            _warn(runner, self._report.try_write(osp.join(runner.work_dir, 'infobatch.json')))
 
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
@@ -212,7 +209,7 @@ class InfoBatchHook(Hook):
         """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None and self._losses is not None
         self._pass.add(self._losses.end_batch(outputs))
-        if self._first_batch:  # an unknown loss may be wrong; without one nothing waits
+        if self._first_batch:  # refuse a wrong loss at once; waits only if one is unknown
             self._first_batch = False
             self._losses.check()
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._steps.scale)
@@ -250,9 +247,10 @@ class InfoBatchHook(Hook):
         if self._pass is None:
             return
         if not self._pass.complete:
-            runner.logger.warning(
-                'InfoBatch: a checkpoint was written at a moment that CheckpointHook does not '
-                'announce; of the running pass it holds only the scores that rank 0 has seen'
+            _warn(
+                runner,
+                'a checkpoint was written at a moment that CheckpointHook does not announce; of '
+                'the running pass it holds only the scores that rank 0 has seen',
             )
         self._record(runner)
         saved = checkpointing.state_of(self._loop, self._report, self._pass)
@@ -269,9 +267,10 @@ class InfoBatchHook(Hook):
         self._resumes = False
         resumed = self._loaded.take(runner)
         if resumed is None:
-            runner.logger.warning(
-                'InfoBatch: the checkpoint holds no state of InfoBatch (was it trained without?); '
-                'there are no scores, so the next pass prunes nothing'
+            _warn(
+                runner,
+                'the checkpoint holds no state of InfoBatch (was it trained without?); there are '
+                'no scores, so the next pass prunes nothing',
             )
             self._loop.continue_without_state()
             resume_steps(runner, self._schedule.walked)
@@ -279,7 +278,7 @@ class InfoBatchHook(Hook):
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         state.check_state(resumed, self._loop.iter, self._loop.epoch if by_epoch else None)
         for line in changes(resumed, self._report.settings):
-            runner.logger.warning(line)
+            _warn(runner, line)
         sampler = self._sampler
         sampler.load_state_dict(resumed['sampler'])
         check_agreement(sampler.order, sampler.start)
@@ -289,9 +288,7 @@ class InfoBatchHook(Hook):
         left = self._shape.rank_iters(sampler.order.rank_samples(sampler.start, self._shape))
         at_once = self._schedule.load_state_dict(resumed['schedule'], left)
         resume_steps(runner, self._schedule.walked - at_once)
-        warning = self._accumulation.warning()
-        if warning is not None:
-            runner.logger.warning(f'InfoBatch: {warning}')
+        _warn(runner, self._accumulation.warning())
         self._report.resume(resumed['records'])
         self._report.settings['seed'] = sampler.seed
         if 'randomness' in resumed:

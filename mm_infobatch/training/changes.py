@@ -17,14 +17,11 @@ def changes(state: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
     Returns:
         list[str]: A line for each difference.
     """
-    return [
-        f'InfoBatch: {line}'
-        for line in (
-            changed_settings(state.get('settings'), now),
-            changed_tracking('tracked' in state['sampler'], now['track']),
-        )
-        if line is not None
-    ]
+    lines = (
+        changed_settings(state.get('settings'), now),
+        changed_tracking('tracked' in state['sampler'], now['track']),
+    )
+    return [line for line in lines if line is not None]
 
 
 def changed_tracking(before: bool, now: bool) -> Optional[str]:

@@ -204,7 +204,7 @@ class RunReport:
             self.write(path)
         except OSError as error:
             return (
-                f'InfoBatch: {path} cannot be written ({error}); training continues without '
-                'it, and the records of the passes are in the checkpoints'
+                f'{path} cannot be written ({error}); training continues without it, and the '
+                'records of the passes are in the checkpoints'
             )
         return None

@@ -8,12 +8,25 @@ continues has drawn, or it draws other numbers from there.
 
 import contextlib
 import random
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor
+
+# The states of ``random`` and ``numpy.random``, which are both Mersenne Twisters.
+TWISTERS = np.dtype(
+    [
+        ('python_words', np.uint32, 625),
+        ('python_gauss', np.float64),  # NaN: none
+        ('numpy_keys', np.uint32, 624),
+        ('numpy_position', np.int64),
+        ('numpy_has_gauss', np.int64),
+        ('numpy_gauss', np.float64),
+    ]
+)
+PYTHON_VERSION = 3  # of the state of ``random``, in every version of Python 3
 
 
 def capture() -> Tensor:
@@ -22,16 +35,9 @@ def capture() -> Tensor:
     L is the same on every rank of a run. With a GPU, that of the current device is included.
     """
     _, words, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
-    parts: List[np.ndarray] = [
-        np.array(words, np.uint32),
-        np.array([np.nan if gauss is None else gauss]),
-        np.asarray(keys, np.uint32),
-        np.array([position, has_gauss], np.int64),
-        np.array([cached]),
-    ]
-    state = [torch.from_numpy(part.view(np.uint8)) for part in parts]
-    state.append(torch.get_rng_state())
+    _, *numpy_state = np.random.get_state()
+    twisters = np.array([(words, np.nan if gauss is None else gauss, *numpy_state)], TWISTERS)
+    state = [torch.from_numpy(twisters.view(np.uint8)), torch.get_rng_state()]
     if torch.cuda.is_available():
         state.append(torch.cuda.get_rng_state())
     return torch.cat(state)
@@ -41,15 +47,12 @@ def restore(state: Tensor) -> None:
     """Restore what :func:`capture` returned; nothing where it was captured with other devices."""
     if len(state) != len(capture()):
         return
-    content = state.cpu().contiguous().numpy().tobytes()
-    words = np.frombuffer(content, np.uint32, 625)
-    gauss = float(np.frombuffer(content, np.float64, 1, 2500)[0])
-    keys = np.frombuffer(content, np.uint32, 624, 2508)
-    position, has_gauss = (int(each) for each in np.frombuffer(content, np.int64, 2, 5004))
-    cached = float(np.frombuffer(content, np.float64, 1, 5020)[0])
-    random.setstate((3, tuple(words.tolist()), None if np.isnan(gauss) else gauss))
-    np.random.set_state(('MT19937', keys.copy(), position, has_gauss, cached))
-    rest = state[5028:].cpu()
+    state = state.cpu()
+    twisters, rest = state[: TWISTERS.itemsize], state[TWISTERS.itemsize :]
+    words, gauss, *numpy_state = np.frombuffer(twisters.numpy().tobytes(), TWISTERS)[0].item()
+    python_gauss = None if np.isnan(gauss) else gauss
+    random.setstate((PYTHON_VERSION, tuple(words.tolist()), python_gauss))
+    np.random.set_state(('MT19937', *numpy_state))
     torch_length = len(torch.get_rng_state())
     torch.set_rng_state(rest[:torch_length].clone())
     if torch.cuda.is_available():

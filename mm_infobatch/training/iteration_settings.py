@@ -6,28 +6,32 @@ mean what they meant, and intervals count iterations, as the log does. The rest 
 named in a warning. A setting that lies in the first pass is left out: that pass trains all samples.
 """
 
+import itertools
 import re
 import reprlib
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.model import MomentumAnnealingEMA, is_model_wrapper
+from mmengine.model import MomentumAnnealingEMA
 from mmengine.optim import OptimWrapperDict
 from mmengine.optim.scheduler.param_scheduler import ReduceOnPlateauParamScheduler
 from mmengine.runner import IterBasedTrainLoop
 
 from ..arguments import whole_number
+from ..losses.search import unwrap
 from ..passes.schedule import PassSchedule
 from .by_steps import BY_ITERATIONS, StepwiseHook, is_any
-from .reads import TOOLBOXES, functions, own_classes
+from .reads import functions, own_classes
 
-# Names of settings: when, in what is counted, how often, and those that are none of iterations.
-TIME = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
-COUNTED = re.compile('iter|step')
+# What the name of a setting says: a moment, a count of iterations, how often, the length of the
+# run, and something else.
+MOMENT = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
+COUNT = re.compile('iter|step')
 HOW_OFTEN = re.compile('interval|every|freq|period')
-RUN = re.compile('^_?(max|total)_(train_)?(iter|step)')
+RUN_LENGTH = re.compile('^_?(max|total)_(train_)?(iter|step)')
 OTHER = re.compile('epoch|seed|priority|size|worker|class')
+# What the code of a hook reads for the length of the run, and for what is trained.
 LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
 TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
 
@@ -65,7 +69,8 @@ class IterationSettings:
 
     def __init__(self, runner: Any, schedule: PassSchedule) -> None:
         self._schedule = schedule
-        self._told = [False, False]  # the settings, the same shares of the expected end
+        self._named = False  # whether the settings have been logged
+        self._estimated = False  # and with them the expected end of the run
         self.settings: List[Setting] = []
         if schedule.budget == 'passes' and schedule.delta > 0:
             found = [*_of_hooks(runner, schedule), *_of_model(runner.model, schedule)]
@@ -81,9 +86,9 @@ class IterationSettings:
         """
         schedule = self._schedule
         estimated = schedule.expected_iters < schedule.total
-        if not self.settings or self._told[0] and (self._told[1] or not estimated):
+        if not self.settings or self._named and (self._estimated or not estimated):
             return None
-        first, self._told = not self._told[0], [True, estimated]
+        first, self._named, self._estimated = not self._named, True, estimated
         lines = []
         if first:
             hooks = list(dict.fromkeys(each.owner for each in self.settings if each.hook))
@@ -133,7 +138,7 @@ def _of_hooks(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
         yield from _of_code(hook, name, configs, schedule)
     schedulers = runner.param_schedulers or []
     lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
-    for scheduler in (each for schedulers in lists for each in schedulers):
+    for scheduler in itertools.chain(*lists):
         if isinstance(scheduler, ReduceOnPlateauParamScheduler) and by_iteration:
             text = f'patience={scheduler.patience}, cooldown={scheduler.cooldown} (of validations)'
             yield Setting(type(scheduler).__name__, text)
@@ -145,13 +150,13 @@ def _of_code(
     """What a hook that is no toolbox's own does by iterations, as its code and attributes say."""
     by_steps = not isinstance(hook, BY_ITERATIONS)
     by_iteration = False
-    beside: Set[str] = set()
+    read_beside: Set[str] = set()  # attributes that a function reads beside the iteration
     for cls in own_classes(hook):
         for function, reads in functions(cls):
             by_iteration |= function in ('before_train_iter', 'after_train_iter')
             if not reads.position:
                 continue
-            by_iteration, beside = True, beside | reads.names
+            by_iteration, read_beside = True, read_beside | reads.names
             if reads.names & LENGTH or reads.stores and reads.names & TRAINED:
                 yield Setting(name, f'{function} (which reads the iteration)', hook=by_steps)
     if not by_iteration:
@@ -164,7 +169,7 @@ def _of_code(
         bare = argument.strip('_').lower()
         if getattr(hook, 'by_epoch', False) and 'iter' not in bare:
             continue
-        if argument in beside or any(kind.search(bare) for kind in (TIME, COUNTED, HOW_OFTEN)):
+        if argument in read_beside or any(kind.search(bare) for kind in (MOMENT, COUNT, HOW_OFTEN)):
             yield from _numbers(name, argument.strip('_'), value, schedule, by_steps)
 
 
@@ -199,16 +204,16 @@ def _flat(value: Any) -> Iterator[float]:
 
 
 def _of_model(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
-    if is_model_wrapper(model):
-        model = model.module
-    known: Dict[type, bool] = {}
-    for path, module in model.named_modules(prefix='model'):
+    reads_iteration: Dict[type, bool] = {}
+    for path, module in unwrap(model).named_modules(prefix='model'):
         cls = type(module)
-        if cls not in known:
-            classes = own_classes(module, TOOLBOXES[:2] + ('torch',))
-            known[cls] = any(reads.hub for each in classes for _, reads in functions(each))
+        if cls not in reads_iteration:
+            classes = own_classes(module, ('mmengine', 'mmcv', 'torch'))
+            reads_iteration[cls] = any(
+                reads.hub for each in classes for _, reads in functions(each)
+            )
         owner = f'{path} ({cls.__name__})'
-        if known[cls]:
+        if reads_iteration[cls]:
             yield from _of_reader(module, owner, schedule)
         elif own_classes(module):  # it may count its calls
             yield from _timed(owner, vars(module), schedule)
@@ -229,7 +234,7 @@ def _of_optimizers(wrapper: Any, schedule: PassSchedule) -> Iterator[Setting]:
 def _timed(owner: str, values: Dict[str, Any], schedule: PassSchedule) -> Iterator[Setting]:
     """The values whose names say that they count iterations: to a moment, or to the end."""
     for name, value in values.items():
-        if TIME.search(name) and COUNTED.search(name) or RUN.search(name):
+        if MOMENT.search(name) and COUNT.search(name) or RUN_LENGTH.search(name):
             yield from _numbers(owner, name, value, schedule)
 
 
@@ -241,7 +246,7 @@ def _of_reader(module: Any, owner: str, schedule: PassSchedule) -> Iterator[Sett
     timed = {
         str(name): value
         for name, value in arguments.items()
-        if (TIME.search(str(name)) or COUNTED.search(str(name))) and any(_flat(value))
+        if (MOMENT.search(str(name)) or COUNT.search(str(name))) and any(_flat(value))
     }
     for name, value in timed.items():
         yield from _numbers(owner, name, value, schedule)

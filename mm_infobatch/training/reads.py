@@ -30,10 +30,10 @@ class Reads:
         return self.hub or bool(self.names & POSITION)
 
 
-def own_classes(instance: Any, others: Sequence[str] = TOOLBOXES) -> List[type]:
+def own_classes(instance: Any, packages: Sequence[str] = TOOLBOXES) -> List[type]:
     """The classes of an object that are defined in none of these packages."""
-    classes = type(instance).__mro__[:-1]
-    return [cls for cls in classes if cls.__module__.split('.')[0] not in others]
+    classes = type(instance).__mro__[:-1]  # without ``object``
+    return [cls for cls in classes if cls.__module__.split('.')[0] not in packages]
 
 
 def functions(cls: type) -> Iterator[Tuple[str, Reads]]:

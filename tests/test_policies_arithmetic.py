@@ -17,7 +17,7 @@ from mm_infobatch.policies import (
     SoftPruning,
     StaticRandom,
 )
-from mm_infobatch.policies.drawing import draw_subset, keep_highest, keep_in_groups
+from mm_infobatch.policies.drawing import draw_subset, keep_in_groups, mark_highest
 from mm_infobatch.policies.importance import group_levels, levels_of, round_to_sum, value_of
 from mm_infobatch.policies.thresholds import quantile_scores
 
@@ -208,7 +208,7 @@ def test_nearly_all_or_next_to_none_of_many_samples_can_be_drawn(count):
 @pytest.mark.parametrize('count', range(8))
 def test_as_many_of_the_highest_are_kept_as_asked_for_whatever_the_ties(count):
     scores = torch.tensor([1.0, 2.0, 2.0, 0.0, 2.0, 3.0, 0.0])
-    kept = [keep_highest(scores, count, seeded(seed)) for seed in range(30)]
+    kept = [mark_highest(scores, count, seeded(seed)) for seed in range(30)]
     for marked in kept:
         assert int(marked.sum()) == count
         assert sorted(scores[marked].tolist()) == sorted(scores.tolist())[7 - count :]

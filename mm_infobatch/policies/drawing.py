@@ -1,7 +1,7 @@
 """Draws the samples that a pass keeps, and weights them."""
 
 import math
-from typing import Any, Sequence, Tuple, Union
+from typing import Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -43,13 +43,13 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
     return torch.from_numpy(drawn)
 
 
-def random_bits(generator: torch.Generator) -> Any:
+def random_bits(generator: torch.Generator) -> np.random.BitGenerator:
     """A NumPy bit generator, seeded with 128 bits of a PyTorch generator."""
     seed = torch.randint(0, 2**31, (4,), generator=generator).tolist()
     return np.random.SFC64(np.random.SeedSequence(seed))
 
 
-def distinct(length: int, count: int, bits: Any) -> Any:
+def distinct(length: int, count: int, bits: np.random.BitGenerator) -> np.ndarray:
     """Draw ``count`` distinct integers below ``length``.
 
     Each is a random 64-bit integer modulo ``length``, with a bias below ``length`` / 2**64.
@@ -121,8 +121,8 @@ def keep_in_groups(
     return indices, weights[indices]
 
 
-def keep_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Mark the ``count`` highest scores; ties are broken at random. O(N).
+def mark_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Which are the ``count`` highest scores; ties are broken at random. O(N).
 
     Args:
         scores (Tensor): float32 [N], without NaN.
@@ -163,11 +163,13 @@ def prune_at_random(
         float32 [K].
     """
     n = int(np.count_nonzero(marked.numpy()))
-    return keep_of_marked(marked, count_kept(n, prune_ratio), generator)
+    return prune_to_count(marked, count_kept(n, prune_ratio), generator)
 
 
-def keep_of_marked(marked: Tensor, count: int, generator: torch.Generator) -> Tuple[Tensor, Tensor]:
-    """Keep a number of the marked samples, weighted to stand for all of them, and all others.
+def prune_to_count(marked: Tensor, count: int, generator: torch.Generator) -> Tuple[Tensor, Tensor]:
+    """Skip marked samples until ``count`` are left, and weight those to stand for all of them.
+
+    Samples that are not marked are kept.
 
     Args:
         marked (Tensor): bool [N].
@@ -189,7 +191,7 @@ def keep_of_marked(marked: Tensor, count: int, generator: torch.Generator) -> Tu
     return indices, torch.from_numpy(weights)
 
 
-def weigh(weights: Tensor, rescale: Union[bool, str]) -> Tensor:
+def rescaled(weights: Tensor, rescale: Union[bool, str]) -> Tensor:
     """Change the weights of a plan as the argument ``rescale`` of its policy says.
 
     Args:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import count_kept, keep_highest, keep_in_groups, weigh
+from .drawing import count_kept, keep_in_groups, mark_highest, rescaled
 from .plan import Plan
 
 
@@ -65,12 +65,12 @@ class EpsilonGreedy:
         kept = count_kept(len(seen), self.prune_ratio)
         # At least one at random, or the scores of the rest would never be updated.
         at_random = min(kept, max(1, round(kept * self.epsilon)))
-        highest = keep_highest(scores[seen], kept - at_random, generator)
+        highest = mark_highest(scores[seen], kept - at_random, generator)
         groups = torch.zeros(len(scores), dtype=torch.uint8)  # 0: kept, 1: the rest
         groups[seen[~highest]] = 1
         rest = len(seen) - (kept - at_random)
         indices, weights = keep_in_groups(groups, [len(scores) - rest, at_random], generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
         return (

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_number, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import prune_at_random, weigh
+from .drawing import prune_at_random, rescaled
 from .plan import Plan
 
 LOSSES = 5  # the last three second differences
@@ -108,7 +108,7 @@ class IES:
         require_scores(scores, generator)
         marked = (self.changes(len(scores)) < self.threshold) & ~scores.isnan()
         indices, weights = prune_at_random(marked, self.prune_ratio, generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def state_dict(self) -> Dict[str, Any]:
         """The state: ``losses``, float32 [N, 5]; empty before the first losses."""

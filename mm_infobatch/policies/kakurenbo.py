@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import keep_highest, keep_marked, weigh
+from .drawing import keep_marked, mark_highest, rescaled
 from .plan import Plan
 from .run import Run
 
@@ -109,9 +109,9 @@ class KAKURENBO:
         # Those that the model is sure of are the lowest losses too.
         sure = int((scores <= -math.log(self.confidence)).sum())
         kept = len(seen) - min(sure, most)
-        marked[seen[keep_highest(scores[seen], kept, generator)]] = True
+        marked[seen[mark_highest(scores[seen], kept, generator)]] = True
         indices, weights = keep_marked(marked)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
         milestones = ', '.join(f'{each:g}' for each in self.milestones)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import draw_subset, keep_highest, keep_marked, weigh
+from .drawing import draw_subset, keep_marked, mark_highest, rescaled
 from .plan import Plan
 
 
@@ -68,9 +68,9 @@ class OrderDP:
             size = max(1, math.floor(seen * self.subset))
             drawn = draw_subset(~marked, size, generator).nonzero().squeeze(1)
             kept = max(1, math.floor(size * self.top))
-            marked[drawn[keep_highest(scores[drawn], kept, generator)]] = True
+            marked[drawn[mark_highest(scores[drawn], kept, generator)]] = True
         indices, weights = keep_marked(marked)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
         return f'OrderDP(subset={self.subset:g}, top={self.top:g}, rescale={self.rescale!r})'

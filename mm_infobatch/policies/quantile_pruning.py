@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import keep_in_groups, weigh
+from .drawing import keep_in_groups, rescaled
 from .plan import Plan
 from .thresholds import below, quantile_scores
 
@@ -97,7 +97,7 @@ class QuantilePruning:
         indices, weights = keep_in_groups(groups, kept, generator)
         return Plan(
             indices,
-            weigh(weights, self.rescale),
+            rescaled(weights, self.rescale),
             len(scores),
             None if math.isnan(edges[-1]) else edges[-1],
         )

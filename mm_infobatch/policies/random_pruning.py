@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import prune_at_random, weigh
+from .drawing import prune_at_random, rescaled
 from .plan import Plan
 
 
@@ -47,7 +47,7 @@ class RandomPruning:
         """
         require_scores(scores, generator)
         indices, weights = prune_at_random(~scores.isnan(), self.prune_ratio, generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
         return f'RandomPruning(prune_ratio={self.prune_ratio:g}, rescale={self.rescale!r})'

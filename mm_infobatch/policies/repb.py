@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import prune_at_random, weigh
+from .drawing import prune_at_random, rescaled
 from .plan import Plan
 
 
@@ -87,7 +87,7 @@ class RePB:
             # PyTorch multiplies by 1/n, and 49 * (1/49) is not 1.
             weights = torch.from_numpy((passes / trained).astype(np.float32))
         threshold = None if bool(scores.isnan().all()) else 0.0
-        return Plan(indices, weigh(weights, self.rescale), len(scores), threshold)
+        return Plan(indices, rescaled(weights, self.rescale), len(scores), threshold)
 
     def state_dict(self) -> Dict[str, Any]:
         """The state: ``passes`` (int), and ``skipped`` (int32 [N]) if any sample was skipped."""

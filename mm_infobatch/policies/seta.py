@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_integer, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import count_kept, draw_subset, keep_marked, weigh
+from .drawing import count_kept, draw_subset, keep_marked, rescaled
 from .plan import Plan
 from .run import Run
 
@@ -144,7 +144,7 @@ class SeTa:
             low, high = self.window(values, 0 if run is None else run.pass_index)
             marked &= (scores >= low) & (scores < high)
         indices, weights = keep_marked(marked | new)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
         return (

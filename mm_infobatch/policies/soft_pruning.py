@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_bool, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import prune_at_random, weigh
+from .drawing import prune_at_random, rescaled
 from .plan import Plan
 from .thresholds import above, below, mean_score, quantile_scores
 
@@ -103,7 +103,7 @@ class SoftPruning:
         indices, weights = prune_at_random(marked, self.prune_ratio, generator)
         return Plan(
             indices,
-            weigh(weights, self.rescale),
+            rescaled(weights, self.rescale),
             len(scores),
             None if math.isnan(threshold) else threshold,
         )

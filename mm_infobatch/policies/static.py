@@ -18,7 +18,7 @@ from ..arguments import (
 )
 from ..registry import PRUNING_POLICIES
 from .budgets import by_class, share_of
-from .drawing import keep_highest, keep_marked, weigh
+from .drawing import keep_marked, mark_highest, rescaled
 from .plan import Plan
 from .score_file import ScoreFile, read_score_file
 
@@ -50,7 +50,7 @@ class _Static:
         indices, weights = keep_marked(self._kept)
         if self._weights is not None:
             weights = self._weights[indices]
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
 
 @PRUNING_POLICIES.register_module()
@@ -204,11 +204,11 @@ class FromFile(_Static):
         generator = torch.Generator().manual_seed(self.seed)
         scores = -self.scores if self.reverse else self.scores
         if self.labels is None:
-            marked = keep_highest(scores, self.count, generator)
+            marked = mark_highest(scores, self.count, generator)
         else:
             marked = torch.zeros(num_samples, dtype=torch.bool)
             for rows, count in self._classes():
-                marked[rows] = keep_highest(scores[rows], count, generator)
+                marked[rows] = mark_highest(scores[rows], count, generator)
         if self._file_weights is not None and self.rescale is not False:
             self._weights = self._scaled(marked)
         return marked

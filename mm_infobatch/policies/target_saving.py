@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_number, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import keep_highest, keep_in_groups, keep_of_marked, weigh
+from .drawing import keep_in_groups, mark_highest, prune_to_count, rescaled
 from .importance import (
     gradient_norms,
     group_levels,
@@ -159,7 +159,7 @@ class TargetSaving:
         lowest = [math.ceil(n * least - 1e-9) for n in sizes[:-1]] + [sizes[-1]]
         keep = round_to_sum(means, lowest, sizes, kept + num_new)
         indices, weights = keep_in_groups(groups, keep, generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def _plan_below(
         self, quantile: float, scores: Tensor, kept: int, generator: torch.Generator
@@ -168,10 +168,10 @@ class TargetSaving:
         seen = (~scores.isnan()).nonzero().squeeze(1)
         others = len(seen) - math.ceil(len(seen) * quantile)
         pruned = torch.zeros(len(scores), dtype=torch.bool)
-        pruned[seen] = ~keep_highest(scores[seen], others, generator)
+        pruned[seen] = ~mark_highest(scores[seen], others, generator)
         least = math.ceil((len(seen) - others) / self.max_weight - 1e-9)
-        indices, weights = keep_of_marked(pruned, max(kept - others, least), generator)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        indices, weights = prune_to_count(pruned, max(kept - others, least), generator)
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
         more = '' if self.quantile is None else f', quantile={self.quantile:g}'

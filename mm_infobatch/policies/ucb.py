@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_number, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import count_kept, keep_highest, keep_marked, weigh
+from .drawing import count_kept, keep_marked, mark_highest, rescaled
 from .plan import Plan
 
 
@@ -105,9 +105,9 @@ class UCB:
         marked = bounds.isnan()
         seen = (~marked).nonzero().squeeze(1)
         kept = count_kept(len(seen), self.prune_ratio)
-        marked[seen[keep_highest(bounds[seen], kept, generator)]] = True
+        marked[seen[mark_highest(bounds[seen], kept, generator)]] = True
         indices, weights = keep_marked(marked)
-        return Plan(indices, weigh(weights, self.rescale), len(scores))
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def state_dict(self) -> Dict[str, Any]:
         """The state: ``mean`` and ``variance``, float32 [N]; empty before the first losses."""

@@ -1,6 +1,6 @@
 """Fits a plan to whole batches, so that a pruned pass has no batch that is smaller than others."""
 
-from typing import Any, Iterator, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ def fit_to_batches(
         weights[group] = _total(float(weights[group[0]]), len(group)) / (len(group) - count)
         surplus -= count
     if surplus or not fitting:
-        if _of_one_weight(plan):
+        if _skips_of_one_weight(plan):
             return _extended(plan, shape, bits)
         return _paired(plan, scores, plan.kept - fitting, bits)
     return _without(plan, skipped, weights)
@@ -74,7 +74,9 @@ def _without(plan: Plan, skipped: np.ndarray, weights: np.ndarray) -> Plan:
     )
 
 
-def _paired(plan: Plan, scores: Tensor, surplus: int, bits: Any) -> Optional[Plan]:
+def _paired(
+    plan: Plan, scores: Tensor, surplus: int, bits: np.random.BitGenerator
+) -> Optional[Plan]:
     """Skip one sample of each of as many pairs, those of the greatest weights.
 
     Of two samples of weights v and w the first is kept with the probability v / (v + w), at the
@@ -97,18 +99,19 @@ def _paired(plan: Plan, scores: Tensor, surplus: int, bits: Any) -> Optional[Pla
     return _without(plan, skipped, weights)
 
 
-def _of_one_weight(plan: Plan) -> bool:
-    """Whether there are two weights, and the skipped samples are of the greater one: of n
+def _skips_of_one_weight(plan: Plan) -> bool:
+    """Whether the plan is one of two weights, and skips samples of the greater one alone: of n
     well-learned samples k were kept, at n/k times the weight of the others."""
     weights = plan.weights.numpy()
-    least, heavy = float(weights.min()), float(weights.max())
-    size = int(np.count_nonzero(weights == np.float32(heavy)))
-    others = int(np.count_nonzero(weights == np.float32(least)))
-    total = size + plan.pruned
-    return size + others == plan.kept and abs(heavy / least * size - total) <= 1e-3 * total
+    light, heavy = float(weights.min()), float(weights.max())
+    num_heavy = int(np.count_nonzero(weights == np.float32(heavy)))
+    num_light = int(np.count_nonzero(weights == np.float32(light)))
+    total = num_heavy + plan.pruned
+    two_weights = num_heavy + num_light == plan.kept
+    return two_weights and abs(heavy / light * num_heavy - total) <= 1e-3 * total
 
 
-def _extended(plan: Plan, shape: BatchShape, bits: Any) -> Optional[Plan]:
+def _extended(plan: Plan, shape: BatchShape, bits: np.random.BitGenerator) -> Optional[Plan]:
     """Keep more of the samples that a plan skips, up to the next number that fits.
 
     Of n well-learned samples k were kept, at the weight n/k; now k + e are, at n/(k + e).
@@ -117,22 +120,21 @@ def _extended(plan: Plan, shape: BatchShape, bits: Any) -> Optional[Plan]:
         Plan, optional: None where only the whole dataset fits.
     """
     length, weights = plan.num_samples, plan.weights.numpy()
-    least = float(weights.min())
-    group = np.flatnonzero(weights == weights.max())
-    total = len(group) + plan.pruned
-    goals = range(plan.kept + 1, length)
-    goal = next((kept for kept in goals if shape.fitting(kept, length) == kept), length)
-    if goal == length:
+    larger = range(plan.kept + 1, length)
+    goal = next((kept for kept in larger if shape.fitting(kept, length) == kept), None)
+    if goal is None:
         return None
+    light = float(weights.min())
+    kept = plan.indices.numpy()[weights == weights.max()]  # the k
     by_index = np.zeros(length, np.float32)
     by_index[plan.indices.numpy()] = weights
     skipped = np.flatnonzero(by_index == 0)
     more = skipped[distinct(len(skipped), goal - plan.kept, bits)]
-    heavier = np.concatenate([plan.indices.numpy()[group], more])
-    by_index[heavier] = least * total / len(heavier)
+    num_well_learned = len(kept) + plan.pruned
+    by_index[kept] = by_index[more] = light * num_well_learned / (len(kept) + len(more))
     indices = np.flatnonzero(by_index)
     weights = by_index[indices]
-    if least != 1:
+    if light != 1:  # a mean of 1, which the weights keep
         weights /= weights.mean(dtype=np.float64)
     return Plan(torch.from_numpy(indices), torch.from_numpy(weights), length, plan.threshold)
 

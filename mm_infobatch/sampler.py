@@ -184,7 +184,7 @@ class InfoBatchSampler(Sampler[int]):
 
     def _planned_order(self) -> PassOrder:
         generator = policy_generator(self.seed, self.epoch)
-        with self.scores.catching_up():
+        with self.scores.track_in_thread():
             plan = self._planner.plan(self.scores.values, self._schedule, self.epoch, generator)
             self._planned_from = self.scores.version
             return self._order_of(plan)

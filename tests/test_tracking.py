@@ -159,7 +159,7 @@ def test_losses_are_taken_in_a_thread_that_ends_with_the_planning():
     losses.fill_(9)  # nor do the caller's tensors matter any more
     begin(sampler, 1)
     tracker = sampler.scores.tracker
-    assert tracker._kept is None and tracker._trained.tolist() == [2] * 4
+    assert tracker._pending is None and tracker._trained.tolist() == [2] * 4
     assert tracker.mean.tolist() == [0.5, 1, 1.5, 2]
     assert sampler.policy.threads and not any(each.is_alive() for each in sampler.policy.threads)
 

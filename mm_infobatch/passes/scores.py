@@ -111,9 +111,9 @@ class ScoreTable:
         self.values.numpy()[indices.numpy()] = values.numpy()
         self.version += 1
 
-    def catching_up(self) -> ContextManager[None]:
+    def track_in_thread(self) -> ContextManager[None]:
         """Have the tracker do its arithmetic beside the ``with`` block, in a thread."""
-        return contextlib.nullcontext() if self.tracker is None else self.tracker.catching_up()
+        return contextlib.nullcontext() if self.tracker is None else self.tracker.apply_in_thread()
 
     def state_dict(self) -> Dict[str, Any]:
         """The state, copies: ``values``, and ``tracked`` where there is a tracker."""

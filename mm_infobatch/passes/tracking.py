@@ -27,8 +27,8 @@ class SampleTracker:
     300 losses has cost a few units in the sixth digit. A loss that differs from the mean of a
     sample by more than 1e16 counts as one that differs by that much.
 
-    :meth:`update` only keeps what it is given: the arithmetic follows in a thread of its own while
-    the next pass is planned (:meth:`catching_up`), or when somebody asks for a result.
+    :meth:`update` only stores what it is given: the arithmetic follows in a thread of its own while
+    the next pass is planned (:meth:`apply_in_thread`), or when somebody asks for a result.
 
     Args:
         num_samples (int): N, the length of the (outermost) dataset.
@@ -43,36 +43,36 @@ class SampleTracker:
         self._mean = torch.zeros(num_samples)  # 0 where unseen
         self._squares = torch.zeros(num_samples)
         self._largest = 0  # no count is larger
-        self._kept: Optional[Tuple[Tensor, Tensor]] = None  # what update() was given last
+        self._pending: Optional[Tuple[Tensor, Tensor]] = None  # what update() was given last
 
     def __len__(self) -> int:
         return len(self._trained)
 
     def update(self, indices: Tensor, losses: Tensor) -> None:
-        """Keep the losses of some samples. A sample that is named more than once is counted once.
+        """Store the losses of some samples. A sample that is named more than once is counted once.
 
         Args:
             indices (Tensor): int64 [M], each in [0, N).
             losses (Tensor): float32 [M], their losses, finite. Both are the tracker's from here on:
                 it makes no copy.
         """
-        self.catch_up()
-        self._kept = indices, losses
+        self.apply_pending()
+        self._pending = indices, losses
 
     @contextlib.contextmanager
-    def catching_up(self) -> Iterator[None]:
-        """Do the arithmetic in a thread, which ends with the ``with`` block: no process is forked
-        beside it. Nothing else of the tracker may be used in the block."""
+    def apply_in_thread(self) -> Iterator[None]:
+        """Call :meth:`apply_pending` in a thread, which ends with the ``with`` block, so that no
+        process is forked beside it. Nothing else of the tracker may be used in the block."""
         with ThreadPoolExecutor(1, 'mm_infobatch.tracking') as executor:
-            done = executor.submit(self.catch_up)
+            done = executor.submit(self.apply_pending)
             yield
         done.result()
 
-    def catch_up(self) -> None:
-        """Do the arithmetic for the losses that were kept."""
-        if self._kept is None:
+    def apply_pending(self) -> None:
+        """Take the losses that :meth:`update` was given last into count, mean and spread."""
+        if self._pending is None:
             return
-        (indices, losses), self._kept = self._kept, None
+        (indices, losses), self._pending = self._pending, None
         # Random accesses to five bytes a sample; all else is done in the order of the dataset.
         taken, latest = np.zeros(len(self), np.uint8), np.empty(len(self), np.float32)
         taken[indices.numpy()], latest[indices.numpy()] = 1, losses.numpy()
@@ -84,17 +84,17 @@ class SampleTracker:
         given = torch.from_numpy(taken), torch.from_numpy(latest)
         everything = (*given, self._trained, self._mean, self._squares)
         # New memory for each block would take as long as the arithmetic.
-        differences, steps = torch.empty(2, min(BLOCK, len(self)))
+        differences, changes = torch.empty(2, min(BLOCK, len(self)))
         for new, loss, trained, mean, squares in zip(*(one.split(BLOCK) for one in everything)):
-            difference, step = differences[: len(new)], steps[: len(new)]
+            difference, change = differences[: len(new)], changes[: len(new)]
             trained += new
             torch.sub(loss, mean, out=difference)
             # 0 where there is no new loss, NaN or not: all bits times 0, without a branch.
             difference.view(torch.int32).mul_(new)
             difference.clamp_(-FARTHEST, FARTHEST)
-            torch.div(difference, step.copy_(trained).clamp_(min=1), out=step)
-            mean += step
-            squares.addcmul_(difference, torch.sub(difference, step, out=step))
+            torch.div(difference, change.copy_(trained).clamp_(min=1), out=change)
+            mean += change
+            squares.addcmul_(difference, torch.sub(difference, change, out=change))
 
     def end_pass(self) -> None:
         """Count a pass that was trained to its end."""
@@ -104,7 +104,7 @@ class SampleTracker:
     def trained(self) -> Tensor:
         """Tensor: int16 [N] on the CPU, how many finite losses of each sample were taken, at most
         :data:`MOST`."""
-        self.catch_up()
+        self.apply_pending()
         return self._trained
 
     @property
@@ -153,7 +153,7 @@ class SampleTracker:
         """
         if state_dict is None:
             state_dict = SampleTracker(len(self)).state_dict()
-        self._kept = None
+        self._pending = None
         self._trained = state_dict['trained'].cpu().clone()
         self._mean = state_dict['mean'].cpu().nan_to_num(0.0)
         self._squares = state_dict['squares'].cpu().clone()

@@ -112,17 +112,17 @@ class InfoBatchSampler(Sampler[int]):
             arguments.require_seed(seed)
         self.seed = sync_random_seed() if seed is None else int(seed)
         self.stratify = stratify
-        self._planner = Planner(policy, len(dataset), warmup_passes)
-        self._planner.shape = BatchShape(world_size=self.world_size)
+        shape = BatchShape(world_size=self.world_size)
+        self._planner = Planner(policy, len(dataset), warmup_passes, shape)
         self.policy, self.counter = self._planner.policy, self._planner.counter
         self.batch_score = require_batch_score(batch_score, self.policy)
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer, track)
         self.epoch = 0
-        # Where the run stands; alone, a schedule of one step a pass, if the passes are known.
+        # Outside a run, a schedule of one step a pass, if the number of passes is known.
         self._schedule = None if num_passes is None else PassSchedule(num_passes, 1, delta=delta)
         self._in_run = False
         self._order: Optional[PassOrder] = None
-        self._planned_from = -1  # the version of the scores
+        self._planned_from = -1  # the version of the scores that the order was planned from
         self.start = 0
 
     @property
@@ -179,7 +179,8 @@ class InfoBatchSampler(Sampler[int]):
 
     @property
     def plan(self) -> Plan:
-        """Plan: The same in the order of the dataset, computed on each access: O(N)."""
+        """Plan: The samples and weights of the current pass, in the order of the dataset; computed
+        on each access, O(N)."""
         return self.order.plan
 
     def _planned_order(self) -> PassOrder:
@@ -192,12 +193,12 @@ class InfoBatchSampler(Sampler[int]):
     def _order_of(self, plan: Optional[Plan]) -> PassOrder:
         """The order of the current pass, of the whole dataset where there is no plan."""
         num_samples = len(self.scores)
-        everything = (
+        order_of_all = (
             shuffled(num_samples, self.seed, self.epoch)
             if self.shuffle
             else torch.arange(num_samples)
         )
-        order = PassOrder.of(plan, everything)
+        order = PassOrder.of(plan, order_of_all)
         if self.stratify and order.kept < num_samples:
             scores = self.scores.values
             marked = below(scores, mean_score(scores))[order.indices.long()]
@@ -205,7 +206,7 @@ class InfoBatchSampler(Sampler[int]):
         return order
 
     def due(self) -> Tuple[Tensor, Tensor]:
-        """What this rank still has to train in this pass.
+        """The samples that this rank still has to train in this pass.
 
         Returns:
             tuple[Tensor, Tensor]: Indices, int64 [M] in order, and their weights, float32 [M]; M

@@ -35,6 +35,7 @@ class Planner:
             ``dict(type='SoftPruning', prune_ratio=0.5)``.
         num_samples (int): N, the length of the dataset.
         warmup_passes (int): The first passes that prune nothing.
+        shape (BatchShape): The shape of a batch, until :meth:`begin_run` brings that of a run.
 
     Attributes:
         counter (SampleCounter): The samples of the passes.
@@ -46,7 +47,11 @@ class Planner:
     """
 
     def __init__(
-        self, policy: Union[Dict[str, Any], Any, None], num_samples: int, warmup_passes: int
+        self,
+        policy: Union[Dict[str, Any], Any, None],
+        num_samples: int,
+        warmup_passes: int,
+        shape: BatchShape,
     ) -> None:
         if policy is None:
             policy = dict(type='SoftPruning', prune_ratio=0.5)
@@ -68,7 +73,7 @@ class Planner:
         self._begun = -1  # the pass that the policy was told of last
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
         self.counter = SampleCounter()
-        self.shape = BatchShape()
+        self.shape = shape
 
     @property
     def observer(self) -> Optional[Callable[[Tensor, Tensor, int], None]]:

@@ -12,6 +12,8 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from ..convert.config_tree import dotted, nodes
+from ..convert.registered import short_name
 from ..training.gloo import let_gloo_rest
 from .common import UsageError, load_config
 
@@ -136,18 +138,9 @@ def prepare_launch(cfg: Config, training: bool) -> None:
 
 def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
     """Yield (dotted name, config) of every SyncBN layer below ``node``."""
-    if isinstance(node, dict):
-        kind = node.get('type')
-        kind = getattr(kind, '__name__', kind)
-        if isinstance(kind, str) and kind.split('.')[-1] in SYNC_BN_TYPES:
-            yield name, node
-        items = list(node.items())
-    elif isinstance(node, (list, tuple)):
-        items = list(enumerate(node))
-    else:
-        return
-    for key, value in items:
-        yield from find_sync_bn(value, f'{name}.{key}')
+    for path, layer, _ in nodes(node, None, (name,)):
+        if short_name(layer.get('type')) in SYNC_BN_TYPES:
+            yield dotted(path), layer
 
 
 def leave_process_group() -> None:

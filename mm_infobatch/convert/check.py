@@ -14,10 +14,10 @@ from ..hook import InfoBatchHook
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..sampler import InfoBatchSampler
 from ..training.step_length import require_step_length
-from .config_losses import Path, is_wrapped
+from .config_losses import is_wrapped
+from .config_tree import ConfigPath, dotted, nodes
 from .loss_trial import place_of, problem_with
 from .options import check_budget, check_policy
-from .refusals import dotted, nodes
 from .registered import name_of, resolve
 
 LINES = {
@@ -156,7 +156,7 @@ def check_sampler(sampler: Dict[str, Any], cls: type) -> None:
         InfoBatchSampler([0], **arguments)
 
 
-def check_loss(cfg: Config, path: Path, node: Dict[str, Any], scope: Optional[str]) -> None:
+def check_loss(cfg: Config, path: ConfigPath, node: Dict[str, Any], scope: Optional[str]) -> None:
     """Check a wrapped loss: build it, and try it on small batches.
 
     Raises:

@@ -12,12 +12,11 @@ from torch import nn
 from ..losses import InfoBatchLoss
 from ..losses.custom_keys import custom_keys
 from ..losses.is_loss import follows_convention, is_loss
+from .config_tree import ConfigPath
 from .registered import resolve
 
-Key = Union[str, int]
-Path = Tuple[Key, ...]
-Found = Tuple[Path, Optional[str]]
-Wrap = Callable[[Dict[str, Any], type, Path, Optional[str]], Optional[Dict[str, Any]]]
+Found = Tuple[ConfigPath, Optional[str]]
+Wrap = Callable[[Dict[str, Any], type, ConfigPath, Optional[str]], Optional[Dict[str, Any]]]
 
 
 def is_wrapped(cls: Optional[type]) -> bool:
@@ -86,7 +85,9 @@ def contains_losses(node: Any, scope: Optional[str]) -> bool:
     return bool(replace_losses(copy.deepcopy(node), scope, lambda loss, *_: loss))
 
 
-def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ()) -> List[Found]:
+def replace_losses(
+    node: Any, scope: Optional[str], wrap: Wrap, path: ConfigPath = ()
+) -> List[Found]:
     """Replace every loss below a node of a config, in place.
 
     Default losses of classes are written into the config first. Wrapped losses stay as they are.
@@ -109,7 +110,7 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
         cls = resolve(node.get('type'), scope)
         if cls is not None:
             write_defaults(node, cls, scope)
-        items: List[Tuple[Key, Any]] = list(node.items())
+        items: List[Tuple[Union[str, int], Any]] = list(node.items())
     elif isinstance(node, list):
         items = list(enumerate(node))
     else:
@@ -141,7 +142,7 @@ def replace_losses(node: Any, scope: Optional[str], wrap: Wrap, path: Path = ())
     return found
 
 
-def rename_keys(optim_wrapper: Any, paths: Sequence[Path]) -> None:
+def rename_keys(optim_wrapper: Any, paths: Sequence[ConfigPath]) -> None:
     """Add the new names of wrapped losses to the settings of the optimizer for single parameters.
 
     A parameter ``head.loss_module.centers`` becomes ``head.loss_module.loss.centers``.

@@ -14,7 +14,8 @@ from ..losses.search import is_named
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
 from .check import check_config, describe, hooks_of
-from .config_losses import Found, Path, rename_keys, replace_losses
+from .config_losses import Found, rename_keys, replace_losses
+from .config_tree import ConfigPath, dotted, nodes
 from .loss_trial import place_of, problem_with
 from .options import Options, check_options
 from .refusals import (
@@ -24,9 +25,7 @@ from .refusals import (
     CannotConvert,
     check_data,
     check_model,
-    dotted,
     loop_class,
-    nodes,
     sampler_class,
 )
 from .registered import name_of, registered, short_name
@@ -183,7 +182,7 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
     unweighted = _unweighted(cfg)
 
     def wrap(
-        loss: Dict[str, Any], cls: type, path: Path, scope: Optional[str]
+        loss: Dict[str, Any], cls: type, path: ConfigPath, scope: Optional[str]
     ) -> Optional[Dict[str, Any]]:
         if is_named(dotted(path), unweighted):
             return None
@@ -248,7 +247,7 @@ def _name_of_loss(wrapper: Dict[str, Any]) -> str:
 
 
 def _needs_per_image(
-    cfg: Config, loss: Dict[str, Any], scope: Optional[str], path: Path, per_image: bool
+    cfg: Config, loss: Dict[str, Any], scope: Optional[str], path: ConfigPath, per_image: bool
 ) -> bool:
     """Whether a loss has to be evaluated on each image alone.
 
@@ -278,7 +277,7 @@ def _needs_per_image(
     return True
 
 
-def _at(cfg: Config, path: Path) -> Any:
+def _at(cfg: Config, path: ConfigPath) -> Any:
     node: Any = cfg
     for key in path:
         node = node[key]

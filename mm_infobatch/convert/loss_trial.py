@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..losses import InfoBatchLoss, decompositions
 from ..losses.is_loss import in_package
+from .config_tree import ConfigPath
 from .registered import TOOLBOXES, resolve
 
 BATCH_SIZE, HEIGHT, WIDTH = 3, 5, 7  # all different, so that a wrong broadcast is an error
@@ -93,7 +94,7 @@ class Place(NamedTuple):
     ignore_index: int
 
 
-def place_of(cfg: Config, path: Tuple[Any, ...], scope: Optional[str]) -> Place:
+def place_of(cfg: Config, path: ConfigPath, scope: Optional[str]) -> Place:
     """Where in a model a loss is.
 
     Args:

@@ -1,7 +1,7 @@
 """Configs that cannot be converted, and the reasons."""
 
 import inspect
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Optional
 
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, DATASETS, LOOPS, MODELS, TASK_UTILS, TRANSFORMS
@@ -10,9 +10,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses.is_loss import in_package
 from ..sampler import InfoBatchSampler
+from .config_tree import dotted, nodes
 from .registered import name_of, overridden, registered, resolve, toolbox_names
-
-Path = Tuple[Any, ...]
 
 
 class CannotConvert(ValueError):
@@ -80,27 +79,6 @@ REASONS: Dict[str, str] = {
     'VQAGenerationHead': TEXT,
 }
 STOCK_SAMPLER = "sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True)"
-
-
-def dotted(path: Path) -> str:
-    """A path as ``--cfg-options`` writes it."""
-    return '.'.join(str(key) for key in path)
-
-
-def nodes(
-    node: Any, scope: Optional[str], path: Path = ()
-) -> Iterator[Tuple[Path, Dict[str, Any], Optional[str]]]:
-    """Every dict of a config, with its path and the scope of the types in it."""
-    if isinstance(node, dict):
-        scope = node.get('_scope_', scope)
-        yield path, node, scope
-        children: Any = node.items()
-    elif isinstance(node, (list, tuple)):
-        children = enumerate(node)
-    else:
-        return
-    for key, value in children:
-        yield from nodes(value, scope, path + (key,))
 
 
 def is_text_model(kind: Any, scope: Optional[str]) -> bool:

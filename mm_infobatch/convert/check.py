@@ -13,6 +13,7 @@ from ..arguments import require_count, require_known, require_validation
 from ..hook import InfoBatchHook
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..sampler import InfoBatchSampler
+from ..training.checks import HOOK_LINE, SAMPLER_LINE
 from ..training.step_length import require_step_length
 from .config_losses import is_wrapped
 from .config_tree import ConfigPath, dotted, nodes
@@ -21,11 +22,10 @@ from .options import check_budget, check_policy
 from .registered import name_of, resolve
 
 LINES = {
-    'InfoBatchSampler': 'train_dataloader=dict(sampler=dict(_delete_=True, '
-    "type='InfoBatchSampler'))",
+    'InfoBatchSampler': SAMPLER_LINE,
     'InfoBatchIterLoop': "train_cfg=dict(type='InfoBatchIterLoop')",
     'InfoBatchEpochLoop': "train_cfg=dict(type='InfoBatchEpochLoop')",
-    'InfoBatchHook': "custom_hooks=[dict(type='InfoBatchHook')]",
+    'InfoBatchHook': HOOK_LINE,
 }
 # Arguments that mmengine adds when it builds a part
 GIVEN_BY_MMENGINE = ('runner', 'dataloader', 'dataset')

@@ -4,11 +4,10 @@ import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from ..arguments import require_bool, require_share
+from ..passes.schedule import BUDGETS
 from ..policies import build_policy
 from ..registry import PRUNING_POLICIES
 from ..training.step_length import require_step_length
-
-BUDGETS = ('passes', 'iterations')
 
 
 class Options(NamedTuple):

@@ -178,7 +178,6 @@ def _set_step_length(cfg: Config, step_length: Union[str, float]) -> None:
 
 
 def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
-
     unweighted = _unweighted(cfg)
 
     def wrap(
@@ -190,17 +189,7 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
 
     found = replace_losses(cfg.model, scope, wrap, ('model',))
     if not found:
-        for path, node, inner in nodes(cfg.model, scope, ('model',)):
-            is_loss = any(str(key).startswith('loss') for key in path)
-            if is_loss and 'type' in node and registered(node['type'], inner) is None:
-                raise CannotConvert(
-                    BROKEN, f'{dotted(path)}.type={name_of(node["type"])!r} is not registered'
-                )
-        raise CannotConvert(
-            NO_LOSS,
-            f'model.type={name_of(cfg.model.get("type"))!r}; register '
-            'its loss in MODELS and build it from the config',
-        )
+        raise _no_loss(cfg.model, scope)
     in_hooks: List[Found] = []
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = list(cfg.custom_hooks)
@@ -213,6 +202,21 @@ def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
     rename_keys(cfg.get('optim_wrapper'), [path for path, _ in found])
     if options.score is not None:
         _set_score(cfg, found, in_hooks, options.score)
+
+
+def _no_loss(model: Any, scope: Optional[str]) -> CannotConvert:
+    """Why no loss was found in a model."""
+    for path, node, inner in nodes(model, scope, ('model',)):
+        is_loss = any(str(key).startswith('loss') for key in path)
+        if is_loss and 'type' in node and registered(node['type'], inner) is None:
+            return CannotConvert(
+                BROKEN, f'{dotted(path)}.type={name_of(node["type"])!r} is not registered'
+            )
+    return CannotConvert(
+        NO_LOSS,
+        f'model.type={name_of(model.get("type"))!r}; register its loss in MODELS and build it '
+        'from the config',
+    )
 
 
 def _unweighted(cfg: Config) -> List[str]:

@@ -146,7 +146,7 @@ def test_the_expected_gradient_of_a_pruned_pass_is_that_of_all_data(name, more, 
     assert error < 0.0025
     assert ratio == pytest.approx(1, abs=0.015)
     monkeypatch.setattr(Weights, 'count_factor', lambda weights, counts: 1)
-    monkeypatch.setattr(Weights, 'per_row', lambda weights, rows, like: torch.ones(B * rows))
+    monkeypatch.setattr(Weights, 'per_position', lambda weights, n, like: torch.ones(B * n))
     ratio, _ = lengths(more, case, config)
     assert abs(ratio - 1) > 0.025
 

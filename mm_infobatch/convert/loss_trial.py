@@ -8,7 +8,8 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..losses import InfoBatchLoss, decompositions
+from ..losses import InfoBatchLoss
+from ..losses.decompositions import find_decomposition
 from ..losses.is_loss import in_package
 from .config_tree import ConfigPath
 from .registered import TOOLBOXES, resolve
@@ -131,7 +132,7 @@ def problem_with(loss: nn.Module, per_image: bool, place: Place) -> Optional[str
         str, optional: Why it cannot be wrapped; None if no reason was found.
     """
     try:
-        decompositions.find(loss, per_image)
+        find_decomposition(loss, per_image)
     except (TypeError, ValueError) as error:
         return str(error)
     if in_package(type(loss).__module__, *TOOLBOXES):

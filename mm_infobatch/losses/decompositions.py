@@ -2,6 +2,7 @@
 
 - by map: the loss gives a value for each sample, pixel or class with
   ``reduction_override='none'``, as OpenMMLab's losses do;
+- by row: it returns a value for each sample;
 - by formula: it gives one number, but is a sum over samples (:mod:`.formulas`);
 - by image: it gives one number, which is the mean of what it gives for each sample alone.
 
@@ -54,10 +55,10 @@ def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss that gives a map."""
     if kind.name == 'SeesawLoss' and not weights.uniform:
         count_weighted(loss, call, weights)
-    unweighted, loss_weight = without_loss_weight(kind, loss)
+    unscaled, loss_weight = without_loss_weight(kind, loss)
     if kind == ('mmseg', 'CrossEntropyLoss') and loss.class_weight is not None:
-        unweighted = with_class_weight(unweighted, call.constant(loss.class_weight, call.pred()))
-    values = call.without_reduction(unweighted)
+        unscaled = with_class_weight(unscaled, call.constant(loss.class_weight, call.pred()))
+    values = call.without_reduction(unscaled)
     weights.check(values, kind.name)
     return reduced(kind, loss, call, weights, values, loss_weight)
 
@@ -75,8 +76,8 @@ def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     flat = call.replaced(
         as_rows(pred), as_rows(target) if target.shape == shape else target.reshape(-1)
     )
-    unweighted, loss_weight = without_loss_weight(kind, loss)
-    values = flat.without_reduction(unweighted).view(shape[0], -1, shape[1])
+    unscaled, loss_weight = without_loss_weight(kind, loss)
+    values = flat.without_reduction(unscaled).view(shape[0], -1, shape[1])
     parts = reduced(kind, loss, call, weights, values, loss_weight)
     if parts.value.ndim:  # reduction='none'
         return parts._replace(value=parts.value.transpose(1, 2).reshape(shape))
@@ -189,13 +190,13 @@ def one_of(argument: Any, index: int, batch_size: int) -> Any:
     return argument
 
 
-def find(loss: nn.Module, per_image: bool = False) -> Decomposition:
+def find_decomposition(loss: nn.Module, per_image: bool = False) -> Decomposition:
     """Find the way to take a loss apart.
 
     Args:
         loss (nn.Module): The loss.
-        per_image (bool): Whether the user asks for the mean of what the loss gives for each
-            sample alone, even where its value of a batch is another. Defaults to False.
+        per_image (bool): Whether to train the mean of what the loss gives for each sample alone,
+            even where its value of a batch is another. Defaults to False.
 
     Raises:
         TypeError: If there is none.

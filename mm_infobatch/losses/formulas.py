@@ -75,8 +75,8 @@ def ohem_threshold(loss: Any, weights: Weights, confidence: Tensor, count: Tenso
     ascending, order = confidence.flatten().sort()
     last = (count - 1).clamp(min=0, max=loss.min_kept)
     if not weights.uniform:
-        pixels = confidence[0].numel()
-        passed = weights.per_row(pixels, confidence).gather(0, order).cumsum(0) <= loss.min_kept
+        stands_for = weights.per_position(confidence[0].numel(), confidence)
+        passed = stands_for.gather(0, order).cumsum(0) <= loss.min_kept
         last = torch.minimum(passed.sum(), (count - 1).clamp(min=0))
     return ascending.gather(0, last.view(1)).clamp(min=loss.thresh)
 

@@ -128,7 +128,18 @@ def divisor(
 def divisor_of_classes(
     of_class: Tensor, loss: Any, target: Tensor, valid: Tensor, weights: Weights
 ) -> Tuple[Tensor, Factor]:
-    """The same where mmseg's cross entropy divides by the weights of its pixels' classes, [C]."""
+    """What mmseg's cross entropy with ``class_weight`` divides by: the class weights of its pixels.
+
+    Args:
+        of_class (Tensor): The weight of each class, float [C].
+        loss (nn.Module): The wrapped loss.
+        target (Tensor): Class indices, int64 [B, ...].
+        valid (Tensor): bool [B, ...], the positions that count.
+        weights (Weights): The weights of the batch.
+
+    Returns:
+        tuple: The divisor and its factor, see :func:`divisor`.
+    """
     inside = target.clamp(0, len(of_class) - 1)  # 255 is no class, and counts nothing
     if counts_ignored_classes():
         pixels = valid if loss.avg_non_ignore else target == inside

@@ -76,10 +76,15 @@ class Weights:
         factor = (weights * counts).sum() / counts.sum() * (len(weights) / weights.sum())
         return factor.masked_fill(~(factor > 0), 1.0)  # nothing was counted, or at a weight of 0
 
-    def per_row(self, rows: int, like: Tensor) -> Tensor:
-        """What each of ``rows`` positions of each sample stands for, float32 [B * rows], mean 1."""
+    def per_position(self, num_positions: int, like: Tensor) -> Tensor:
+        """What each position of each sample stands for, float32 [B * positions], with a mean of 1.
+
+        Args:
+            num_positions (int): The positions of a sample.
+            like (Tensor): On the device of the result.
+        """
         weights = self.values.to(like.device)
-        return (weights * (len(weights) / weights.sum())).repeat_interleave(rows)
+        return (weights * (len(weights) / weights.sum())).repeat_interleave(num_positions)
 
 
 def positions(values: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from ..arguments import require_bool, require_known
 from . import unknown
 from .calls import Call
 from .compiling import is_compiling, not_compiled
-from .decompositions import find
+from .decompositions import find_decomposition
 from .hooked import changed_by_hooks
 from .parts import Comparison, Decomposition, Parts
 from .weights import Weights
@@ -177,7 +177,7 @@ class InfoBatchLoss(nn.Module):
             TypeError: If it now has no values of single samples.
             ValueError: If it now is in a mode that has none.
         """
-        self._decomposition = find(self.loss, self.per_image)
+        self._decomposition = find_decomposition(self.loss, self.per_image)
         self._signature = inspect.signature(self.loss.forward)
         self._names = tuple(self._signature.parameters)
 

@@ -20,7 +20,7 @@ from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
 from .training.by_steps import call_by_steps, require_by_steps, resume_steps
 from .training.changes import changes
-from .training.gloo import rest_before_workers
+from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
 from .training.step_length import StepLength, require_step_length
@@ -230,7 +230,7 @@ class InfoBatchHook(Hook):
         """Prepare a checkpoint: a validation may save the best one."""
         if self._pass is not None:
             self._prepare_checkpoint(runner)
-        rest_before_workers(getattr(runner.val_loop, 'dataloader', None))
+        wait_before_workers(getattr(runner.val_loop, 'dataloader', None))
 
     def _prepare_checkpoint(self, runner: Any) -> None:
         """Collect what a checkpoint holds of all ranks; a collective."""

@@ -17,7 +17,7 @@ from .passes.batch_shape import BatchShape
 from .passes.schedule import PassSchedule
 from .training import checks
 from .training.by_steps import call_by_steps, check_by_steps
-from .training.gloo import rest_before_workers
+from .training.gloo import wait_before_workers
 from .training.pass_iterator import PassIterator
 from .training.rng import RunRandomness
 
@@ -83,7 +83,7 @@ class _Passes:
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
-        rest_before_workers(self.dataloader)
+        wait_before_workers(self.dataloader)
         return self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
 
     def _validates(self) -> bool:

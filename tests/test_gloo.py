@@ -57,26 +57,26 @@ def loader(num_workers, persistent=False):
 
 @pytest.mark.parametrize('backend, waits', [('gloo', 1), ('cpu:gloo,cuda:nccl', 1), ('nccl', 0)])
 def test_only_gloo_is_waited_for(pauses, group, backend, waits):
-    gloo.let_gloo_rest()
+    gloo.wait_for_gloo()
     assert pauses == [], 'there is no group yet'
     group(backend)
-    gloo.let_gloo_rest()
+    gloo.wait_for_gloo()
     assert pauses == [(gloo.GRACE, 0)] * waits
 
 
 def test_the_pause_is_before_workers_start_and_where_none_do_there_is_none(pauses, group):
     group('gloo')
-    gloo.rest_before_workers(loader(0))
-    gloo.rest_before_workers(None)
+    gloo.wait_before_workers(loader(0))
+    gloo.wait_before_workers(None)
     assert pauses == []
     for times in (1, 2):
-        gloo.rest_before_workers(loader(2))
+        gloo.wait_before_workers(loader(2))
         assert len(pauses) == times
     persistent = loader(2, persistent=True)
-    gloo.rest_before_workers(persistent)
+    gloo.wait_before_workers(persistent)
     assert len(pauses) == 3
     assert len(list(persistent)) == 4
-    gloo.rest_before_workers(persistent)
+    gloo.wait_before_workers(persistent)
     persistent._iterator._shutdown_workers()
     assert len(pauses) == 3, 'they are there already'
 

@@ -14,7 +14,7 @@ from mmengine.device import get_device
 
 from ..convert.config_tree import dotted, nodes
 from ..convert.registered import short_name
-from ..training.gloo import let_gloo_rest
+from ..training.gloo import wait_for_gloo
 from .common import UsageError, load_config
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
@@ -74,7 +74,7 @@ def start_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
     command = [f'--nproc-per-node={args.gpus}', '--module', 'mm_infobatch', *argv]
     try:
-        run.main([*_meeting_point(), *command, '--launcher', 'pytorch'])
+        run.main([*_rendezvous(), *command, '--launcher', 'pytorch'])
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         if failure.exitcode != 2:  # a user's error, which that process has printed
@@ -82,8 +82,8 @@ def start_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
         sys.exit(max(failure.exitcode, 1))
 
 
-def _meeting_point() -> List[str]:
-    """The arguments of torchrun for where the processes meet."""
+def _rendezvous() -> List[str]:
+    """The arguments of torchrun for the rendezvous of the processes."""
     env = os.environ
     if env.get('NNODES', '1') == '1' and 'PORT' not in env:
         return ['--standalone', '--local-addr=127.0.0.1']
@@ -146,7 +146,7 @@ def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
 def leave_process_group() -> None:
     """Leave the process group, if there is one, so that the process can end."""
     if dist.is_available() and dist.is_initialized():
-        let_gloo_rest()
+        wait_for_gloo()
         dist.destroy_process_group()
 
 

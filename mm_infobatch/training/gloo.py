@@ -8,7 +8,7 @@ from torch import distributed as dist
 GRACE = 0.3  # seconds
 
 
-def let_gloo_rest() -> None:
+def wait_for_gloo() -> None:
     """Wait until gloo's threads have nothing left to do; without gloo, return at once.
 
     A thread of gloo drops the tensors of a collective a moment after the collective has returned,
@@ -25,8 +25,8 @@ def let_gloo_rest() -> None:
         time.sleep(GRACE)
 
 
-def rest_before_workers(dataloader: Any) -> None:
-    """Wait as :func:`let_gloo_rest` does, if iterating over a dataloader will start processes."""
+def wait_before_workers(dataloader: Any) -> None:
+    """Wait as :func:`wait_for_gloo` does, if iterating over a dataloader will start processes."""
     started = getattr(dataloader, '_iterator', None) is not None  # of persistent workers
     if getattr(dataloader, 'num_workers', 0) > 0 and not started:
-        let_gloo_rest()
+        wait_for_gloo()

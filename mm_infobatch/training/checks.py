@@ -1,6 +1,6 @@
 """Refuses at the start what cannot work, with the reason and the line to change."""
 
-from typing import Any, Sequence
+from typing import Any, List, Sequence
 
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
@@ -13,7 +13,7 @@ from ..losses.wrapper import InfoBatchLoss
 from ..passes.batch_shape import BatchShape
 from ..sampler import InfoBatchSampler
 from ..seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
-from .by_steps import is_any
+from .by_steps import is_of_class
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
@@ -108,7 +108,7 @@ def check_recipes(runner: Any, unweighted: Sequence[str]) -> None:
     """
     named = isinstance(unweighted, (list, tuple)) and is_named('model.head.loss', unweighted)
     for hook in runner.hooks:
-        if not is_any(hook, ['SwitchRecipeHook']):
+        if not is_of_class(hook, ['SwitchRecipeHook']):
             continue
         for epoch, recipe in hook.schedule.items():
             loss = recipe.get('loss')
@@ -161,12 +161,12 @@ def names_its_samples(dataset: Any) -> bool:
     return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
 
 
-def check_samples(data_batch: Any, expected: Sequence[int]) -> None:
+def check_samples(data_batch: Any, expected: List[int]) -> None:
     """Compare the samples of a batch with the plan, where they say who they are.
 
     Args:
         data_batch (dict): A batch, whose ``data_samples`` may carry ``sample_idx``.
-        expected (Sequence[int]): The indices that the plan has here.
+        expected (list[int]): The indices that the plan has here.
 
     Raises:
         ValueError: If they differ.
@@ -175,10 +175,10 @@ def check_samples(data_batch: Any, expected: Sequence[int]) -> None:
     if not isinstance(samples, (list, tuple)):
         return
     got = [getattr(sample, 'sample_idx', None) for sample in samples]
-    if got == expected or None in got or got == list(expected):
+    if None in got or got == expected:
         return
     raise ValueError(
-        f'the batch holds the samples {got}, but the plan of this pass has {list(expected)} here: '
+        f'the batch holds the samples {got}, but the plan of this pass has {expected} here: '
         'weights would reach other samples. Something regroups or replaces samples between the '
         'sampler and the model: a collate function, or a dataset that returns another sample where '
         "a file cannot be read (its pipeline returned None); mend train_dataloader's dataset or "

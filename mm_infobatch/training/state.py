@@ -40,13 +40,13 @@ RECORD_NUMBERS = (
 )
 
 
-def _require(true: bool, reason: str) -> None:
-    """Refuse the state for that reason.
+def _require(condition: bool, reason: str) -> None:
+    """Refuse the state, for that reason, unless a condition holds.
 
     Raises:
-        ValueError: If ``true`` is not.
+        ValueError: If it does not.
     """
-    if not true:
+    if not condition:
         raise ValueError(
             f'training cannot resume from the InfoBatch state in the checkpoint: {reason}. Resume '
             'from another checkpoint, or start a new run from the weights of this one with '

@@ -16,7 +16,7 @@ from mmengine.registry import HOOKS, MODELS
 from small_runner import Classifier, Points, small_runner
 from torch import nn
 
-from mm_infobatch.training.by_steps import BY_STEPS, is_any
+from mm_infobatch.training.by_steps import BY_STEPS, is_of_class
 from mm_infobatch.training.reads import functions
 
 with warnings.catch_warnings():
@@ -598,7 +598,7 @@ def toolbox_hooks():
 
 @pytest.mark.parametrize('name', sorted(toolbox_hooks()))
 def test_what_becomes_of_each_hook_of_the_toolboxes_is_decided(name):
-    by_steps = is_any(object.__new__(toolbox_hooks()[name]), BY_STEPS)
+    by_steps = is_of_class(object.__new__(toolbox_hooks()[name]), BY_STEPS)
     assert [by_steps, name in SETTINGS, name in NOTHING].count(True) == 1
 
 

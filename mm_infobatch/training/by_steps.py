@@ -22,23 +22,24 @@ BY_ITERATIONS = (CheckpointHook, IterTimerHook, LoggerHook, RuntimeInfoHook)
 BY_STEPS_LINE = "custom_hooks=[dict(type='InfoBatchHook', by_steps=['MyHook'])]"
 
 
-def sharing(original: Any, *mixins: type, **attributes: Any) -> Any:
-    """An object with the attributes of another one, of a class derived from that one's.
+def view_of(original: Any, *mixins: type, **attributes: Any) -> Any:
+    """A view of an object, of a class derived from the object's own.
 
     Args:
-        original (object): What is set on one of the two is seen on the other.
+        original (object): The object. The two share their attributes: what is set on one is seen on
+            the other.
         *mixins: Further base classes, which come first.
         **attributes: Methods and properties that the class has besides.
 
     Returns:
-        object: An instance of a class of the same name.
+        object: The view, whose class has the same name.
     """
     base = type(original)
     body = dict(attributes, __module__=base.__module__, __doc__=base.__doc__)
     cls: Any = types.new_class(base.__name__, (*mixins, base), exec_body=lambda ns: ns.update(body))
-    made = object.__new__(cls)
-    object.__setattr__(made, '__dict__', original.__dict__)
-    return made
+    view = object.__new__(cls)
+    object.__setattr__(view, '__dict__', original.__dict__)
+    return view
 
 
 class _Steps:
@@ -59,14 +60,14 @@ class _Steps:
     def __init__(self, runner: Any, schedule: PassSchedule) -> None:
         self.schedule = schedule
         self.done, self.begun = schedule.walked, False
-        dataloader = sharing(runner.train_loop.dataloader, __len__=lambda _: schedule.pass_length)
-        loop = sharing(
+        dataloader = view_of(runner.train_loop.dataloader, __len__=lambda _: schedule.pass_length)
+        loop = view_of(
             runner.train_loop,
             iter=property(lambda _: self.done),
             max_iters=property(lambda _: schedule.total),
             dataloader=property(lambda _: dataloader),
         )
-        self.runner = sharing(runner, _train_loop=property(lambda _: loop))
+        self.runner = view_of(runner, _train_loop=property(lambda _: loop))
 
     def goal(self, iters: int) -> int:
         """The steps that are done after an iteration.
@@ -127,8 +128,8 @@ class StepwiseHook(Hook):
             steps.done, steps.begun = steps.done + 1, False
 
 
-def is_any(instance: Any, names: Iterable[str]) -> bool:
-    """Whether an object is an instance of a class of one of these names, dotted or not."""
+def is_of_class(instance: Any, names: Iterable[str]) -> bool:
+    """Whether an object is an instance of a class of one of these names, with its module or not."""
     found = {
         name
         for cls in type(instance).__mro__
@@ -152,13 +153,14 @@ def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str] = ()
         if isinstance(hook, StepwiseHook):
             if hook._infobatch_steps.schedule is not schedule:  # the runner has another loop
                 hook._infobatch_steps = _Steps(runner, schedule)
-        elif is_any(hook, (*BY_STEPS, *names)):
-            hooks[index] = stepwise = sharing(hook, StepwiseHook)
+        elif is_of_class(hook, (*BY_STEPS, *names)):
+            hooks[index] = stepwise = view_of(hook, StepwiseHook)
             stepwise._infobatch_steps = _Steps(runner, schedule)
 
 
 def resume_steps(runner: Any, done: int) -> None:
-    """Have each :class:`StepwiseHook` go on behind so many steps, as its own state does."""
+    """Have each :class:`StepwiseHook` continue after ``done`` steps, where the checkpoint has the
+    schedulers and averaged weights."""
     for hook in runner.hooks:
         if isinstance(hook, StepwiseHook):
             hook._infobatch_steps.done, hook._infobatch_steps.begun = done, False
@@ -185,7 +187,7 @@ def check_by_steps(runner: Any, names: Sequence[str]) -> None:
         ValueError: If there is one.
     """
     for name in names:
-        hooks = [hook for hook in runner.hooks if is_any(hook, [name])]
+        hooks = [hook for hook in runner.hooks if is_of_class(hook, [name])]
         if not hooks:
             there = ', '.join(type(hook).__name__ for hook in runner.hooks)
             raise ValueError(

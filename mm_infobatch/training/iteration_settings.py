@@ -21,7 +21,7 @@ from mmengine.runner import IterBasedTrainLoop
 from ..arguments import whole_number
 from ..losses.search import unwrap
 from ..passes.schedule import PassSchedule
-from .by_steps import BY_ITERATIONS, StepwiseHook, is_any
+from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
 from .reads import functions, own_classes
 
 # What the name of a setting says: a moment, a count of iterations, how often, the length of the
@@ -133,7 +133,7 @@ def _of_hooks(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
                 yield from _numbers(name, 'interval', hook.interval, schedule)
         if isinstance(hook, EarlyStoppingHook) and by_iteration:
             yield Setting(name, f'patience={hook.patience} (of validations)')
-        if is_any(hook, ['PreciseBNHook']) and by_iteration:
+        if is_of_class(hook, ['PreciseBNHook']) and by_iteration:
             yield from _numbers(name, 'interval', hook.interval, schedule)
         yield from _of_code(hook, name, configs, schedule)
     schedulers = runner.param_schedulers or []

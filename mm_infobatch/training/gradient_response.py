@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 RATE, STEPS = 0.1, 20  # RAdam's first five steps are proportional, later ones are not
-CALM = dict(weight_decay=0.0, foreach=False, fused=None, capturable=False)
+# Settings of the copy: steps by the gradient alone, computed on the CPU.
+OVERRIDDEN = dict(weight_decay=0.0, foreach=False, fused=None, capturable=False)
 
 
 def is_proportional(optimizer: Any) -> bool:
@@ -42,22 +43,26 @@ def _moved(optimizer: Any, factor: float) -> List[Tensor]:
     probe.state = collections.defaultdict(dict)
     for name in ('_optimizer_step_pre_hooks', '_optimizer_step_post_hooks'):
         setattr(probe, name, collections.OrderedDict())
-    parameters, probe.param_groups, kinds = [], [], set()
+    parameters, probe.param_groups, seen = [], [], []
     for group in optimizer.param_groups:
         settings: Dict[str, Any] = {
-            key: CALM.get(key, value)
+            key: OVERRIDDEN.get(key, value)
             for key, value in group.items()
             if key not in ('params', 'param_names', 'name')
         }
         settings['lr'] = RATE
-        kind = repr(sorted((key, repr(value)) for key, value in settings.items()
-                           if not key.startswith(('initial_', 'max_', 'min_'))))  # fmt: skip
-        if kind in kinds:
+        # Groups that differ only in what schedulers keep in them take the same steps.
+        kind = {
+            key: repr(value)
+            for key, value in settings.items()
+            if not key.startswith(('initial_', 'max_', 'min_'))
+        }
+        if kind in seen:
             continue
-        kinds.add(kind)
-        mine = [torch.tensor([1.0, -2.0]), torch.tensor([[0.5, 1.5], [-1.0, 2.0]])]
-        parameters += mine
-        probe.param_groups.append(dict(settings, params=[each.requires_grad_() for each in mine]))
+        seen.append(kind)
+        small = [torch.tensor([1.0, -2.0]), torch.tensor([[0.5, 1.5], [-1.0, 2.0]])]
+        parameters += small
+        probe.param_groups.append(dict(settings, params=[each.requires_grad_() for each in small]))
     before = [each.detach().clone() for each in parameters]
     for step in range(STEPS):
         for each in parameters:

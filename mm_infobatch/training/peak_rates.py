@@ -4,6 +4,7 @@ import copy
 import types
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+TOOLBOXES = ('mmengine', 'mmseg', 'mmpretrain', 'mm_infobatch')
 OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
 
 
@@ -44,10 +45,8 @@ def peak_rates(
         list[float]: One for each group.
     """
     foreseen = [one for one in schedulers if not getattr(one, 'need_val_args', False)]
-    kinds: Dict[str, int] = {}  # of groups, and where the first group of a kind is
-    kind_of = [kinds.setdefault(_kind(group, index, foreseen), index) for index, group in
-               enumerate(groups)]  # fmt: skip
-    firsts = sorted(kinds.values())
+    kinds = [_kind(group, index, foreseen) for index, group in enumerate(groups)]
+    firsts = [index for index, kind in enumerate(kinds) if kinds.index(kind) == index]
     reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
     walking = _copies(foreseen, reduced, firsts)
     by_iter = [one for one in walking if not one.by_epoch]
@@ -62,8 +61,8 @@ def peak_rates(
         elif not by_iter:
             continue
         peaks = [max(peak, rate(group)) for peak, group in zip(peaks, reduced)]
-    found = dict(zip(firsts, peaks))
-    return [found[first] for first in kind_of]
+    peak_of_kind = {kinds[first]: peak for first, peak in zip(firsts, peaks)}
+    return [peak_of_kind[kind] for kind in kinds]
 
 
 def _without_lists(group: Dict[str, Any]) -> Dict[str, Any]:
@@ -75,13 +74,10 @@ def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
 
     Of a scheduler that is not a toolbox's own it is not known what else it keeps for each group.
     """
-    if not all(type(one).__module__.split('.')[0] in _KNOWN for one in schedulers):
+    if not all(type(one).__module__.split('.')[0] in TOOLBOXES for one in schedulers):
         return str(index)
     values = sorted((key, repr(value)) for key, value in _without_lists(group).items())
     return repr((values, [one.base_values[index] for one in schedulers]))
-
-
-_KNOWN = ('mmengine', 'mmseg', 'mmpretrain', 'mm_infobatch')
 
 
 def _copies(

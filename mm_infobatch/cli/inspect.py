@@ -139,7 +139,7 @@ def check_owners(args: argparse.Namespace) -> None:
 
 
 def dataset_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Config], str]:
-    """The config with the dataset of a run, and why there is none."""
+    """The config with the dataset of a run, or None; and why there is none, or ''."""
     if args.config is not None:
         return read_config(args.config, args.cfg_options), ''
     return own_config(work_dir, args.cfg_options)
@@ -148,7 +148,7 @@ def dataset_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[C
 def own_config(
     work_dir: Path, options: Optional[Dict[str, Any]] = None
 ) -> Tuple[Optional[Config], str]:
-    """The config that a run was trained with, and why there is none."""
+    """The config that a run was trained with, or None; and why there is none, or ''."""
     sessions = sorted(work_dir.glob('*/vis_data/config.py'))
     trained = [path for path in sessions if _has_trained(path)]  # a test writes its config too
     sessions = trained or sessions
@@ -167,9 +167,11 @@ def _has_trained(config: Path) -> bool:
 
 
 def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
-    """What a checkpoint knows of each sample; None for a run without InfoBatch.
+    """Read what a checkpoint knows of each sample.
 
-    Also the iterations that were done then, 0 where it does not say.
+    Returns:
+        tuple[SampleTable, int]: The table, None for a run without InfoBatch; and the iterations
+        that were done when it was written, 0 where it does not say.
 
     Raises:
         UsageError: If it is not a checkpoint.
@@ -182,7 +184,7 @@ def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
         state, meta = content.get('infobatch'), content.get('meta') or {}
         table = None if state is None else read_samples(state['sampler'])
         return table, int(meta.get('iter', 0))
-    except Exception as error:  # of the many ways to be none
+    except Exception as error:  # whatever a file that is no checkpoint raises
         raise UsageError(
             f'checkpoint {str(path)!r} cannot be read ({in_one_line(error)}): give another one'
         ) from error
@@ -206,6 +208,29 @@ def file_name(label: str) -> str:
     """A label as a part of a file name, which has at most 255 bytes."""
     name = re.sub(r'[^\w.-]+', '_', label).encode()[:100].decode(errors='ignore')
     return name.strip('._') or 'run'
+
+
+def notes_on_checkpoint(
+    run: run_logs.Run, path: Optional[Path], table: Optional[SampleTable], iters: int
+) -> List[str]:
+    """What the page has to say where a checkpoint has no samples, or those of another run.
+
+    Args:
+        run (Run): The run.
+        path (Path, optional): Its checkpoint.
+        table (SampleTable, optional): What the checkpoint knows of each sample.
+        iters (int): The iterations that were done when it was written.
+    """
+    if path is None or table is None:
+        why = f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
+        return [f'images and scores of samples are missing, as {why}']
+    logged = max(run.iterations, run.train[-1]['iter'])
+    if iters <= logged:
+        return []
+    return [
+        f'{path.name} is of iteration {iters:,}, but the logs end at {logged:,}: it is of an '
+        'earlier run in this work directory, and so are the samples below'
+    ]
 
 
 def main(args: argparse.Namespace) -> None:
@@ -234,7 +259,7 @@ def write_page(args: argparse.Namespace) -> None:
             )
     split_paths(args)
     check_owners(args)
-    out = args.out or args.work_dirs[0] / 'inspect.html'
+    out: Path = args.out or args.work_dirs[0] / 'inspect.html'
     if out.is_dir():
         raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
     check_directory(str(out.parent), '--out')
@@ -249,18 +274,8 @@ def write_page(args: argparse.Namespace) -> None:
         if number:
             facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
-        table, done = (None, 0) if path is None else read_table(path)
-        if table is None:
-            why_none = (
-                f'{path.name} has no state of InfoBatch' if path else 'there is no checkpoint'
-            )
-            facts[-1].notes.append(f'images and scores of samples are missing, as {why_none}')
-        logged = max(run.iterations, run.train[-1]['iter'])
-        if path is not None and table is not None and done > logged:
-            facts[-1].notes.append(
-                f'{path.name} is of iteration {done:,}, but the logs end at {logged:,}: it is of '
-                'an earlier run in this work directory, and so are the samples below'
-            )
+        table, iters = (None, 0) if path is None else read_table(path)
+        facts[-1].notes += notes_on_checkpoint(run, path, table, iters)
         if table is not None or run.infobatch is not None:
             place = f'{number + 1}_' if len(runs) > 1 else ''
             stem = out.with_name(f'{out.stem}_{place}{file_name(label)}_samples')

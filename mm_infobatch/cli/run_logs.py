@@ -238,7 +238,7 @@ def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
         version = content['version']
-        if version == 1:
+        if version == 1:  # read what is used, which raises an error where it is missing
             totals = content['totals']
             totals['iterations'], totals['finished'], totals['samples_trained'], totals['saving']
             for one in content['passes']:

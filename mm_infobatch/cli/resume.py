@@ -121,14 +121,15 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
         reason = why_not_complete(path)
         if reason is None:
             cfg.load_from = str(path)
-            return f'--resume: {why}; resuming from {path}, the newest complete checkpoint' + _and(
-                incomplete
+            return (
+                f'--resume: {why}; resuming from {path}, the newest complete checkpoint'
+                + _in_parentheses(incomplete)
             )
         incomplete.append(f'{path} {reason}')
     if file.is_file():
         raise UsageError(
             f'--resume: {why}, and there is no other checkpoint to resume from'
-            + _and(incomplete)
+            + _in_parentheses(incomplete)
             + '. Train from the start without --resume, or give a checkpoint: --resume CHECKPOINT. '
             '(CheckpointHook(max_keep_ckpts=1) deletes the last checkpoint before it has written '
             'the next; keep 2 or more)'
@@ -136,7 +137,7 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
     if incomplete:
         return (
             '--resume: there is no complete checkpoint'
-            + _and(incomplete)
+            + _in_parentheses(incomplete)
             + '; training from the start'
         )
     return None
@@ -164,7 +165,7 @@ def _candidates(cfg: Config, named: Optional[Path]) -> List[Path]:
     return list(dict.fromkeys(candidates))
 
 
-def _and(incomplete: List[str]) -> str:
+def _in_parentheses(incomplete: List[str]) -> str:
     return f' ({"; ".join(incomplete)})' if incomplete else ''
 
 

@@ -174,7 +174,7 @@ def require_rescale(value: Any, line: str) -> Union[bool, str]:
     Raises:
         ValueError: If it is none of the three.
     """
-    for choice in RESCALE:
+    for choice in RESCALE:  # by identity, as 1 == True
         if value is choice or isinstance(choice, str) and value == choice:
             return choice
     raise ValueError(

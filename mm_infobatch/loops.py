@@ -75,7 +75,7 @@ class _Passes:
         call_by_steps(self.runner, self.schedule, hook.by_steps)
 
     def continue_run(self) -> None:
-        """Go on where an earlier ``runner.train()`` ended, at the iteration that was scored last.
+        """Continue an earlier ``runner.train()`` after the iteration that was scored last.
 
         A hook may have interrupted it after that iteration and before the loop counted it.
         """
@@ -171,7 +171,7 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
         return self.schedule.pass_iter == 0 and self._validates()
 
     def continue_without_state(self) -> None:
-        """Go on from a checkpoint of a run without InfoBatch."""
+        """Continue from a checkpoint of a run without InfoBatch."""
         self.schedule.skip_to(self._iter, self._epoch)
 
 
@@ -188,9 +188,13 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
 
     ``val_begin`` and the milestones of ``dynamic_intervals`` are positions in the schedule.
     Intervals of validation and of checkpoints count iterations of the run, and both happen at its
-    end. It differs from
-    ``IterBasedTrainLoop`` in that the dataloader is opened when a pass begins, neither when the
-    loop is built nor with a pause, and that nothing is replayed on resume.
+    end.
+
+    Differences from ``IterBasedTrainLoop``:
+
+    1. The dataloader is opened when a pass begins; there, when the loop is built, and again after a
+       pause whenever it is exhausted.
+    2. Nothing is replayed on resume.
 
     Args:
         runner (Runner): The runner.
@@ -285,5 +289,5 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
         self.val_interval = self.dynamic_intervals[passed - 1]
 
     def continue_without_state(self) -> None:
-        """Go on from a checkpoint of a run without InfoBatch."""
+        """Continue from a checkpoint of a run without InfoBatch."""
         self.schedule.skip_to(self._iter, self._iter // self.schedule.pass_length)

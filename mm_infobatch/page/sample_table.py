@@ -56,12 +56,12 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
     """Make the table from the state of a sampler in a checkpoint.
 
     Args:
-        state (dict): ``checkpoint['infobatch']['sampler']``, with ``scores`` float32 [N], the
-            ``tracked``, the state of a :class:`SampleTracker`, unless the run was not tracked.
-            ``epoch`` (the number of the pass), ``consumed`` and ``order`` say how far it was.
+        state (dict): ``checkpoint['infobatch']['sampler']``: ``scores`` (float32 [N]); ``tracked``,
+            the state of a :class:`SampleTracker`, if the run was tracked; and ``epoch`` (the number
+            of the pass), ``consumed`` and ``order``, which say how far the run was.
 
     Raises:
-        ValueError: If they are not of one shape [N].
+        ValueError: If the tensors are not of one shape [N].
     """
     table = SampleTable(state['scores'].numpy().copy())
     tensors = {'scores': state['scores'], **(state.get('tracked') or {})}

@@ -100,7 +100,11 @@ class PassOrder:
         return Plan(indices, by_index[indices], self.num_samples, self.threshold)
 
     def rearranged(self, places: Tensor) -> 'PassOrder':
-        """The same samples in another order, int64 [K] places of this one."""
+        """The same samples in another order.
+
+        Args:
+            places (Tensor): int64 [K], the place in this order of each sample of the new one.
+        """
         return PassOrder(
             self.indices[places], self.weights[places], self.num_samples, self.threshold
         )

@@ -118,7 +118,7 @@ class RunReport:
         self.passes[-1].update(mean_weight=mean_weight, step_length=length)
 
     def scalars(self) -> Dict[str, Any]:
-        """dict: What the visualizer gets of the pass that begins."""
+        """The numbers of the pass that begins, for the visualizer, by their names."""
         record = self.passes[-1]
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
         return {f'infobatch/{key}': record[key] for key in keys if record[key] is not None}
@@ -138,7 +138,7 @@ class RunReport:
             self._counter.count(record['pass'], record['trained'], record['full'])
 
     def totals(self) -> Dict[str, Any]:
-        """dict: The sums over all passes so far."""
+        """The sums over all passes so far."""
         return dict(
             passes=len(self.passes),
             iterations=sum(record['iterations'] for record in self.passes),
@@ -151,7 +151,7 @@ class RunReport:
         )
 
     def pass_line(self) -> str:
-        """str: The log line of the pass that begins."""
+        """The log line of the pass that begins."""
         record = self.passes[-1]
         scores = (
             'no scores yet'
@@ -170,7 +170,7 @@ class RunReport:
         )
 
     def last_line(self) -> str:
-        """str: The log line at the end of the run."""
+        """The log line at the end of the run."""
         totals = self.totals()
         return (
             f'InfoBatch trained {totals["samples_trained"]} of {totals["samples_full"]} '

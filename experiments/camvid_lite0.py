@@ -11,11 +11,11 @@ _INFOBATCH = (
     'projects/efficientnet_lite/configs/'
     'upernet_efficientnet-lite0_1xb8-infobatch-4.5k_camvid-128x160.py'
 )
-_LR, _HEAD_LR = 0.05, 1.0  # the rate, and its factor in the heads
+_LR = 0.1
 _RATE = 'optim_wrapper.optimizer.lr'
 _SAMPLER = 'train_dataloader.sampler'
 _C = 1.38  # the mean weight of pruned passes: N/K where 55 % of the images are pruned by half
-options = {_RATE: _LR, 'optim_wrapper.paramwise_cfg.custom_keys.head.lr_mult': _HEAD_LR}
+options = {_RATE: _LR, 'train_cfg.val_interval': 4500}  # and at the end
 
 
 def _pruned(name, label, saving=0.275, **arm):

@@ -193,7 +193,7 @@ class InfoBatchHook(Hook):
         self._losses.begin_batch(
             self._pass.weights(batch_size),
             self._pass.uniform,
-            self._pass.kept_share,
+            self._pass.mean_weight,
             data_batch,
             self._steps.begin(self._pass.mean_weight),
         )

@@ -255,7 +255,7 @@ class Watch(Hook):
             mixed row is made of); in a run with InfoBatch also ``indices`` of the sampler,
             ``weights`` that the plan has for them, ``seen`` (what each call of each wrapped loss
             was weighted with), ``losses`` (their classes), ``values`` (what each call gave, beside
-            what :func:`by_rows` says), ``kept_share``, ``pruned``, ``pass``.
+            what :func:`by_rows` says), ``mean_weight``, ``pruned``, ``pass``.
     """
 
     priority = 'LOWEST'
@@ -308,7 +308,7 @@ class Watch(Hook):
                     'pass': schedule.pass_index,
                     'indices': indices.tolist(),
                     'weights': weights,
-                    'kept_share': sampler.plan.kept / sampler.plan.num_samples,
+                    'mean_weight': sampler.plan.weights.double().mean().float(),
                     'pruned': sampler.plan.pruned,
                 }
             )
@@ -392,12 +392,12 @@ def train(cfg, weights=None, runner_type=Runner):
 
 
 def expected_weights(row):
-    """The weights of an iteration's rows: the product of the members' weights, times the kept share
-    for each partner."""
+    """The weights of an iteration's rows: the product of the members' weights, over the mean
+    weight of the pass for each partner."""
     if row['members'] is None or row['pruned'] == 0:
         return row['weights']
     expected = []
     for members in row['members']:
         product = row['weights'][members].prod()
-        expected.append(product * row['kept_share'] if members.sum() == 2 else product)
+        expected.append(product / row['mean_weight'] if members.sum() == 2 else product)
     return torch.stack(expected)

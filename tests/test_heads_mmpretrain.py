@@ -557,12 +557,15 @@ AUGMENTS = {
 
 @pytest.mark.default_cases('mixup', 'one of them, or none')
 @pytest.mark.parametrize('name', AUGMENTS)
-def test_a_mixed_row_weighs_the_product_of_its_members_times_the_kept_share(name, data, tmp_path):
+def test_a_mixed_row_weighs_the_product_of_its_members_over_the_mean(name, data, tmp_path):
     cfg = slim(data, tmp_path, max_epochs=4)
     cfg.model.train_cfg = AUGMENTS[name]
     _, _, on = three_runs(cfg, passes=4)
-    assert_prunes_and_weighs(on, passes=4)
-    assert mixed_and_weighted(on)
+    rule = dict(type='SoftPruning', prune_ratio=0.5, rescale='normalized')
+    normalized = train(convert(cfg, delta=1.0, policy=rule), on.begin)
+    for run in (on, normalized):
+        assert_prunes_and_weighs(run, passes=4)
+        assert mixed_and_weighted(run)
     if 'probs' in AUGMENTS[name]:
         pairs = [int((row['members'].sum(1) == 2).sum()) for row in on.rows]
         assert 0 in pairs and max(pairs) > 0

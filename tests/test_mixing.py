@@ -88,16 +88,16 @@ def test_an_augmentation_of_data_samples_is_refused():
 # ----------------------------------------------------------------- the weights
 
 
-def test_a_mixed_row_weighs_the_product_times_the_kept_share():
+def test_a_mixed_row_weighs_the_product_over_the_mean_weight():
     weights = torch.tensor([1.0, 2.0, 4.0, 2.0])
     matrix = torch.tensor([[0.7, 0.3, 0, 0], [0, 1, 0, 0], [0, 0, 0.5, 0.5], [0.4, 0, 0, 0.6]])
-    expected = torch.tensor([2 * 0.75, 2, 8 * 0.75, 2 * 0.75])
-    assert torch.allclose(mixed_weights(weights, matrix, 0.75), expected)
+    expected = torch.tensor([2 / 1.5, 2, 8 / 1.5, 2 / 1.5])
+    assert torch.allclose(mixed_weights(weights, matrix, 1.5), expected)
 
 
 def test_more_than_two_members_are_as_many_chances_to_be_pruned():
     weights, matrix = torch.tensor([2.0, 3.0, 1.0]), torch.tensor([[0.2, 0.3, 0.5]] * 3)
-    assert torch.allclose(mixed_weights(weights, matrix, 0.5), torch.full((3,), 6 * 0.25))
+    assert torch.allclose(mixed_weights(weights, matrix, 2.0), torch.full((3,), 6 / 4))
 
 
 def test_a_pass_that_prunes_nothing_has_weights_of_one():
@@ -124,7 +124,7 @@ class Problem:
         self.model = torch.randn(self.D, self.C, generator=rng)
 
     def gradient(self, plan, weigh):
-        """The sum over one pass of the weighted gradients of the rows, over N, float64 [D * C]."""
+        """The weighted mean of the gradients of a pass's rows, float64 [D * C]."""
         total = torch.zeros(self.D, self.C)
         order = plan.indices[torch.randperm(plan.kept)]
         of = torch.zeros(self.N).index_copy(0, plan.indices, plan.weights)
@@ -133,10 +133,10 @@ class Problem:
         for batch in order.split(self.B):
             x, targets = mix(self.x[batch], self.targets[batch])
             x = x.flatten(1)
-            weights = weigh(of[batch], seen[-1], plan.kept / self.N)
+            weights = weigh(of[batch], seen[-1], float(plan.weights.mean()))
             error = (x @ self.model).softmax(1) - targets
             total += x.t() @ (error * weights[:, None])
-        return (total.double() / self.N).flatten()
+        return (total.double() / plan.weights.double().sum()).flatten()
 
     def mean(self, passes, plan, weigh):
         """The mean over passes and its standard error, float64 [D * C] each."""
@@ -144,8 +144,11 @@ class Problem:
         return drawn.mean(0), drawn.std(0) / passes**0.5
 
 
-def test_the_expected_gradient_of_a_pruned_mixed_pass_is_that_of_an_unpruned_one():
-    """Twelve entries of a gradient, each within 5 standard errors: fails once in 100,000 seeds.
+@pytest.mark.parametrize('rescale', [True, 'normalized'])
+def test_the_expected_gradient_of_a_pruned_mixed_pass_is_that_of_an_unpruned_one(rescale):
+    """Of the mean over the rows, where weights are normalized.
+
+    Twelve entries of a gradient, each within 5 standard errors: fails once in 100,000 seeds.
 
     The weights leave out terms of 1/N (the two members of a pair are drawn without replacement),
     which lie far below a standard error here. The controls, with the naive weight of a row (that
@@ -153,7 +156,7 @@ def test_the_expected_gradient_of_a_pruned_mixed_pass_is_that_of_an_unpruned_one
     """
     problem, passes = Problem(), 700
     generator = torch.Generator().manual_seed(0)
-    policy = SoftPruning(prune_ratio=0.5)
+    policy = SoftPruning(prune_ratio=0.5, rescale=rescale)
     full, full_error = problem.mean(passes, lambda: Plan.full(problem.N), mixed_weights)
 
     def off(weigh):
@@ -161,5 +164,5 @@ def test_the_expected_gradient_of_a_pruned_mixed_pass_is_that_of_an_unpruned_one
         return ((mean - full).abs() / (error**2 + full_error**2).sqrt()).max().item()
 
     assert off(mixed_weights) < 5
-    assert off(lambda weights, matrix, share: weights) > 8
-    assert off(lambda weights, matrix, share: torch.ones_like(weights)) > 8
+    assert off(lambda weights, matrix, mean: weights) > 8
+    assert off(lambda weights, matrix, mean: torch.ones_like(weights)) > 8

@@ -580,7 +580,7 @@ def test_a_mixed_batch_is_scaled_once():
     for mixes in (False, True):
         given = []
         for scale in (1.0, 0.6):
-            losses.begin_batch(weights, False, 0.75, {}, scale)
+            losses.begin_batch(weights, False, 1.5, {}, scale)
             if mixes:
                 losses._mix(half)
             given.append(model.loss._weights)

@@ -2,12 +2,12 @@
 
 A row of a mixed batch stands for its own sample and for a partner, which was drawn from the kept
 samples of the batch. A pair is only there if both are kept, and a kept sample meets each other one
-more often the fewer there are. With S kept of N samples, the loss of a pair therefore stands in for
-the full data at the weight
+more often the fewer there are. The loss of a pair therefore stands in for the full data at the weight
 
-    w(own) * w(partner) * |S| / N
+    w(own) * w(partner) / mean
 
-and that of a row that was not mixed at w(own). The partner has to be known. Batch augmentations do
+and that of a row that was not mixed at w(own). The mean is that of the kept samples' weights: N / K
+for an unbiased policy that keeps K of N samples. The partner has to be known. Batch augmentations do
 not return it, but they are linear in the rows of the targets, so an identity matrix that is mixed
 beside the targets comes back as the mixing matrix.
 """
@@ -18,20 +18,20 @@ import torch
 from torch import Tensor
 
 
-def mixed_weights(weights: Tensor, matrix: Tensor, kept_share: float) -> Tensor:
+def mixed_weights(weights: Tensor, matrix: Tensor, mean_weight: float) -> Tensor:
     """The weights of the rows of a mixed batch.
 
     Args:
         weights (Tensor): float32 [B], the weights of the samples.
         matrix (Tensor): [B, B], the mixing matrix: row i of the batch is ``matrix[i] @ images``.
-        kept_share (float): |S| / N, the share of the dataset that the pass keeps.
+        mean_weight (float): The mean weight of all samples that the pass keeps.
 
     Returns:
         Tensor: float32 [B].
     """
     members = matrix != 0
     product = torch.where(members, weights, torch.ones_like(weights)).prod(dim=1)
-    return product * kept_share ** (members.sum(1) - 1).clamp(min=0)
+    return product / mean_weight ** (members.sum(1) - 1).clamp(min=0)
 
 
 class MixingRecorder:

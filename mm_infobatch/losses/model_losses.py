@@ -96,7 +96,7 @@ class ModelLosses:
             assert self._preprocessor is not None
             self._preprocessor.batch_augments = MixingRecorder(augment, self._mix)
         self._uniform = True
-        self._kept_share = self._scale = 1.0
+        self._mean_weight = self._scale = 1.0
         self._weights: Tensor
         self._watch: Any = self._model.register_forward_hook(self._keep_total)
         self._batches_before = compared  # the one that is compared
@@ -129,7 +129,7 @@ class ModelLosses:
         self,
         weights: Tensor,
         uniform: bool,
-        kept_share: float,
+        mean_weight: float,
         data_batch: Any,
         scale: float = 1.0,
     ) -> None:
@@ -138,12 +138,12 @@ class ModelLosses:
         Args:
             weights (Tensor): float32 [B], on the device.
             uniform (bool): Whether all of them are 1.
-            kept_share (float): The share of the dataset that the pass keeps.
+            mean_weight (float): The mean weight of the pass.
             data_batch (Any): The batch, as the dataloader gave it.
             scale (float): What the weights are multiplied by, after the batch is mixed. Defaults
                 to 1.
         """
-        self._weights, self._uniform, self._kept_share = weights, uniform, kept_share
+        self._weights, self._uniform, self._mean_weight = weights, uniform, mean_weight
         self._scale = scale
         self._rows = {}
         if self._tasks:
@@ -181,7 +181,7 @@ class ModelLosses:
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""
         if not self._uniform:
-            self._pass_on(mixed_weights(self._weights, matrix, self._kept_share))
+            self._pass_on(mixed_weights(self._weights, matrix, self._mean_weight))
 
     def end_batch(self, outputs: Optional[Dict[str, Any]] = None) -> Tensor:
         """Take the scores of the batch.

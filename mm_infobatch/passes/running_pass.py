@@ -36,7 +36,6 @@ class RunningPass:
 
     Attributes:
         done (int): How many samples this rank has trained since ``start``.
-        kept_share (float): The share of the dataset that the pass keeps, in (0, 1].
         mean_weight (float): The mean weight of the pass: N/K, or 1 if weights are normalized.
         uniform (bool): Whether every weight of the whole pass is 1, on all ranks. A run that is
             resumed after the last other weight trains as the uninterrupted one.
@@ -65,7 +64,6 @@ class RunningPass:
         self.mean_weight = (
             1.0 if order.uniform else float(np.mean(order.weights.numpy(), dtype=np.float64))
         )
-        self.kept_share = order.kept / order.num_samples
         self.done = 0
         self._merged = merged
         self._merged_at = 0  # what ``done`` was then

@@ -27,9 +27,9 @@ def tracked(num_samples, *passes, **kwargs):
 
 def assert_same(left, right):
     """Two states of trackers are the same, bit for bit."""
-    assert left.keys() == right.keys() == {'trained', 'mean', 'squares', 'passes'}
+    assert left.keys() == right.keys() == {'trained', 'mean', 'squares', 'passes', 'unfinished'}
     assert left['passes'] == right['passes']
-    for key in ('trained', 'mean', 'squares'):
+    for key in ('trained', 'mean', 'squares', 'unfinished'):
         assert left[key].dtype == right[key].dtype
         np.testing.assert_array_equal(left[key].numpy(), right[key].numpy(), key)
 
@@ -218,6 +218,28 @@ def test_a_pass_is_counted_when_it_was_trained_to_its_end():
     running.add(torch.ones(3))
     running.merge()
     assert sampler.scores.tracker.passes == 1 and (sampler.scores.tracker.trained == 1).all()
+
+
+def test_a_pass_that_has_not_ended_skips_nothing_and_hides_no_skip():
+    sampler = InfoBatchSampler(Numbered(40), seed=0)
+    finished = torch.zeros(40)
+    for epoch in range(3):
+        train(begin(sampler, epoch))
+        finished[sampler.order.indices.long()] += 1
+    running = running_pass(begin(sampler, 3))
+    for part in (4, 5):  # a run that ends in a pass, and a longer one that does too
+        running.add(torch.ones(part))
+        running.merge()
+        state, table = sampler.state_dict(), ScoreTable(40, track=True)
+        assert len(state['tracked']['unfinished']) == running.done
+        table.load_state_dict(dict(values=state['scores'], tracked=state['tracked']))
+        for tracker in (sampler.scores.tracker, table.tracker):
+            assert tracker.passes == 3 and torch.equal(tracker.skipped(), (3 - finished).int())
+    assert (finished < 3).any()
+    running.add(torch.ones(len(sampler.order.indices) - 9))
+    running.merge()
+    finished[sampler.order.indices.long()] += 1
+    assert torch.equal(sampler.scores.tracker.skipped(), (4 - finished).int())
 
 
 def test_what_drop_last_leaves_out_is_skipped():

@@ -2,7 +2,7 @@
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ class SampleTracker:
         self._squares = torch.zeros(num_samples)
         self._largest = 0  # no count is larger
         self._pending: Optional[Tuple[Tensor, Tensor]] = None  # what update() was given last
+        self._unfinished: List[Tensor] = []  # samples that were taken since the last end of a pass
 
     def __len__(self) -> int:
         return len(self._trained)
@@ -58,6 +59,7 @@ class SampleTracker:
         """
         self.apply_pending()
         self._pending = indices, losses
+        self._unfinished.append(indices)
 
     @contextlib.contextmanager
     def apply_in_thread(self) -> Iterator[None]:
@@ -99,6 +101,7 @@ class SampleTracker:
     def end_pass(self) -> None:
         """Count a pass that was trained to its end."""
         self.passes += 1
+        self._unfinished = []
 
     @property
     def trained(self) -> Tensor:
@@ -121,27 +124,32 @@ class SampleTracker:
         return (self._squares / self.trained).sqrt_()
 
     def skipped(self) -> Tensor:
-        """In how many passes each sample had no part.
+        """In how many of the passes that were trained to their end each sample had no part.
 
         A pass in which its loss was not finite, or in which ``drop_last`` left it out, counts too.
 
         Returns:
             Tensor: int32 [N].
         """
-        return (self.passes - self.trained.int()).clamp_(min=0)
+        trained = self.trained.int()
+        for indices in self._unfinished:
+            trained[indices] -= 1
+        return (self.passes - trained).clamp_(min=0)
 
     def state_dict(self) -> Dict[str, Any]:
         """The state, copies.
 
         Returns:
             dict: ``trained`` (int16 [N]), ``mean`` (float32 [N], NaN where unseen), ``squares``
-            (float32 [N], the sum of squared differences from the mean) and ``passes`` (int).
+            (float32 [N], the sum of squared differences from the mean), ``passes`` (int), and
+            ``unfinished`` (int64 [M], the samples whose losses are of a pass that has not ended).
         """
         return dict(
             trained=self.trained.clone(),
             mean=self.mean,
             squares=self._squares.clone(),
             passes=self.passes,
+            unfinished=torch.cat([torch.empty(0, dtype=torch.int64), *self._unfinished]),
         )
 
     def load_state_dict(self, state_dict: Optional[Dict[str, Any]]) -> None:
@@ -158,3 +166,5 @@ class SampleTracker:
         self._mean = state_dict['mean'].cpu().nan_to_num(0.0)
         self._squares = state_dict['squares'].cpu().clone()
         self.passes, self._largest = int(state_dict['passes']), int(self._trained.max())
+        unfinished = state_dict.get('unfinished')  # None: of an earlier mm_infobatch
+        self._unfinished = [] if unfinished is None else [unfinished.cpu().clone()]

@@ -215,6 +215,11 @@ def _check_tracked(tracked: Any, num_samples: int) -> None:
         bool((squares.isfinite() & (squares >= 0)).all()),
         f'{name}.squares holds a sum that is NaN, infinite or below 0',
     )
+    if 'unfinished' in tracked:  # not in an earlier mm_infobatch
+        unfinished = tracked['unfinished']
+        _require_tensor(f'{name}.unfinished', unfinished, torch.int64, None)
+        known = bool(((unfinished >= 0) & (unfinished < num_samples)).all())
+        _require(known, f'{name}.unfinished names samples that are not in [0, {num_samples})')
 
 
 def _check_order(order: Tensor, num_samples: int) -> None:

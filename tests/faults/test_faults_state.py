@@ -138,6 +138,11 @@ BROKEN = {
         with_value(3, -1.0),
         'squares holds a sum that is NaN, infinite or below 0',
     ),
+    'with unfinished samples that there are not': (
+        'sampler.tracked.unfinished',
+        lambda x: torch.tensor([3, 10**9]),
+        'unfinished names samples that are not in',
+    ),
     'with a part of what is tracked': ('sampler.tracked.passes', DELETE, 'tracked has no passes'),
     'with passes of text': ('sampler.tracked.passes', '3', "passes='3' is not an integer"),
     'with nothing tracked': ('sampler.tracked', None, 'tracked is a NoneType, not a dict'),

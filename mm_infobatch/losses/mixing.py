@@ -2,14 +2,15 @@
 
 A row of a mixed batch stands for its own sample and for a partner, which was drawn from the kept
 samples of the batch. A pair is only there if both are kept, and a kept sample meets each other one
-more often the fewer there are. The loss of a pair therefore stands in for the full data at the weight
+more often the fewer there are. The loss of a pair therefore stands in for the full data at the
+weight
 
     w(own) * w(partner) / mean
 
 and that of a row that was not mixed at w(own). The mean is that of the kept samples' weights: N / K
-for an unbiased policy that keeps K of N samples. The partner has to be known. Batch augmentations do
-not return it, but they are linear in the rows of the targets, so an identity matrix that is mixed
-beside the targets comes back as the mixing matrix.
+for an unbiased policy that keeps K of N samples. The partner has to be known. Batch augmentations
+do not return it, but they are linear in the rows of the targets, so an identity matrix that is
+mixed beside the targets comes back as the mixing matrix.
 """
 
 from typing import Any, Callable, Tuple

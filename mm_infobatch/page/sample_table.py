@@ -65,7 +65,8 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
     """
     table = SampleTable(state['scores'].numpy().copy())
     tensors = {'scores': state['scores'], **(state.get('tracked') or {})}
-    shapes = {name: list(each.shape) for name, each in tensors.items() if name not in ('passes', 'unfinished')}
+    others = ('passes', 'unfinished')
+    shapes = {name: list(each.shape) for name, each in tensors.items() if name not in others}
     if any(shape != [len(table)] for shape in shapes.values()):
         raise ValueError(f'its state of InfoBatch is not of one length: {shapes}')
     if state.get('tracked') is not None:

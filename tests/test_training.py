@@ -757,6 +757,27 @@ def test_several_heads_and_lists_of_losses_add_up_to_the_score(seg_data, tmp_pat
         assert scores.tolist() == pytest.approx([ended[index] for index in range(12)], rel=1e-5)
 
 
+@pytest.mark.parametrize('wrap', [True, False], ids=['wrapped', 'plain'])
+def test_a_loss_that_mmseg_only_logs_changes_nothing(wrap, seg_data, tmp_path, caplog):
+    """Its ``loss_name`` has no 'loss' in it, so mmengine does not add it to what is trained."""
+    cfg = runs.switch_on(runs.segmentation_config(seg_data, tmp_path / 'one', 18))
+    cfg.load_from = initial_weights(cfg, tmp_path / 'start.pth')
+    one = runs.train(cfg)
+    cfg.work_dir = str(tmp_path / 'two')
+    monitor = dict(type='DiceLoss', loss_weight=5.0, loss_name='dice_monitor')
+    head = cfg.model.decode_head
+    head.loss_decode = [
+        head.loss_decode,
+        dict(type='InfoBatchLoss', loss=monitor) if wrap else monitor,
+    ]
+    two = runs.train(cfg)
+    assert all('decode.dice_monitor' in row['loss'] for row in two.rows)
+    assert two.column('loss') == one.column('loss') and two.passes[1][1].pruned
+    for (ours, _), (scores, _) in zip(two.passes[1:], one.passes[1:]):
+        assert torch.equal(ours, scores)
+    assert 'carries no weights' not in caplog.text
+
+
 def test_a_loss_with_score_false_is_weighted_and_not_scored(seg_data, tmp_path):
     cfg = runs.switch_on(runs.segmentation_config(seg_data, tmp_path, 18))
     cfg.model.auxiliary_head.loss_decode.score = False

@@ -393,7 +393,12 @@ class Recorder(Hook):
                 'all_gather_into_tensor',
             ):
                 self.count(name)
-        self.losses = [m for m in runner.model.modules() if isinstance(m, InfoBatchLoss)]
+        self.losses = [
+            module
+            for module in runner.model.modules()
+            if isinstance(module, InfoBatchLoss)
+            and 'loss' in getattr(module, 'loss_name', 'loss')  # mmseg only logs the others
+        ]
         for loss in self.losses:
             loss.begin_batch = self.spy_on(loss.begin_batch)
 

@@ -21,13 +21,32 @@ def unwrap(model: nn.Module) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
+def is_only_logged(path: str, loss: nn.Module) -> bool:
+    """Whether mmseg logs a loss and does not train it.
+
+    mmseg's heads name a loss by its ``loss_name``, and mmengine's ``parse_losses`` adds up those
+    with 'loss' in their names.
+
+    Args:
+        path (str): Where the loss is in the model, as ``'decode_head.loss_decode.1'``.
+        loss (nn.Module): The loss, wrapped or not.
+    """
+    name = getattr(loss, 'loss_name', 'loss')
+    in_head = path.split('.')[0] in ('decode_head', 'auxiliary_head')
+    return in_head and isinstance(name, str) and 'loss' not in name
+
+
 def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
-    """The wrapped losses of a model.
+    """The wrapped losses that a model trains.
 
     Raises:
         ValueError: If there is none, or none that gives scores.
     """
-    losses = [module for module in model.modules() if isinstance(module, InfoBatchLoss)]
+    losses = [
+        module
+        for path, module in unwrap(model).named_modules()
+        if isinstance(module, InfoBatchLoss) and not is_only_logged(path, module)
+    ]
     if not losses:
         raise ValueError(
             f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
@@ -53,7 +72,7 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
     """The registered losses of a model that are not wrapped, by their paths.
 
     Losses inside a wrapped one belong to it. PyTorch's own losses are not registered: a model may
-    have one that only measures.
+    have one that only measures. One that mmseg only logs needs no weights.
 
     Args:
         model (nn.Module): The model, or its wrapper of a distributed run.
@@ -72,7 +91,8 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
             if isinstance(child, InfoBatchLoss) or id(child) in wrapped:
                 continue
             if is_loss(type(child), nearest) and not registered.isdisjoint(type(child).__mro__):
-                yield here, child
+                if not is_only_logged(here.partition('.')[2], child):
+                    yield here, child
             else:
                 yield from walk(child, here, nearest)
 

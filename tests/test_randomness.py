@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import toolbox_runs as runs
 import torch
+from mmengine.hooks import Hook
 from small_runner import rng_states
 
 from mm_infobatch.training import rng
@@ -137,6 +138,29 @@ def test_a_run_with_dropout_resumes_bit_for_bit_at_the_end_of_a_pass(whole, tmp_
         if 'max_epochs' in whole.cfg.train_cfg:
             name = f'epoch_{index + 1}'
             assert_resumes(whole, tmp_path / name, name, done, workers)
+
+
+class Draws(Hook):
+    """Draws numbers after InfoBatchHook, as a hook that takes images at random does."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        draw()
+
+    def after_train_epoch(self, runner):
+        draw()
+
+
+@pytest.mark.parametrize('name, done', [('iter_8', 8), ('iter_10', 10), ('epoch_2', None)])
+def test_a_run_resumes_bit_for_bit_beside_a_hook_that_draws(tmp_path, name, done):
+    data = runs.write_classification_data(tmp_path / 'data')
+    cfg = cls_config(data, tmp_path / 'whole', 'none')
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    whole = runs.train(cfg, Draws())
+    done = ends(whole.rows)[1] if name.startswith('epoch') else done
+    resumed = runs.resumed(cfg, tmp_path / 'whole' / f'{name}.pth', tmp_path / 'resumed')
+    again = runs.train(resumed, Draws())
+    assert again.column('loss') == whole.column('loss')[done:]
+    runs.assert_same_state(again.state, whole.state)
 
 
 @pytest.mark.default_cases('none-mmseg')

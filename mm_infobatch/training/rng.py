@@ -96,6 +96,7 @@ class RunRandomness:
         self._opened = dict(train=False, val=False)
         self._gathered: Optional[Tensor] = None
         self._gathered_at = -1
+        self._validating = False
         self._resumed: Optional[Tensor] = None
 
     def _draw_seed(self, name: str) -> None:
@@ -127,8 +128,10 @@ class RunRandomness:
 
     def validate(self, val_loop: Any) -> None:
         """Run a validation, which draws one seed or none from the generators."""
+        self._validating = True
         with unaffected():
             val_loop.run()
+        self._validating = False
         self._draw_seed('val')
 
     def gather(self, iters: int) -> None:
@@ -138,8 +141,13 @@ class RunRandomness:
     def state_dict(self, iters: int) -> Dict[str, Any]:
         """The state: ``states`` (uint8 [W, L], or [1, L] where only rank 0 is known), and of the
         dataloaders 'train' and 'val' whether they have ``persistent`` workers and were
-        ``opened``."""
-        states = self._gathered if self._gathered_at == iters else None
+        ``opened``.
+
+        A single process takes them as they are now, as another hook may have drawn numbers since
+        they were gathered; but within a validation as they were before it.
+        """
+        now = get_world_size() == 1 and not self._validating
+        states = self._gathered if self._gathered_at == iters and not now else None
         return dict(
             states=capture().unsqueeze(0) if states is None else states.clone(),
             persistent=dict(self._persistent),

@@ -23,6 +23,7 @@ from .training.changes import changes
 from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
+from .training.sample_names import check_samples
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
 
@@ -104,7 +105,6 @@ class InfoBatchHook(Hook):
         check_names(runner.model, self.unweighted)
         check_plain_losses(runner.model, self.unweighted)
         self._device = torch.device(get_device())
-        self._names_samples = checks.names_its_samples(self._loop.dataloader.dataset)
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
@@ -188,8 +188,8 @@ class InfoBatchHook(Hook):
         """Hand the weights of the batch to the losses."""
         assert self._pass is not None and self._losses is not None
         batch_size = self._shape.batch_size
-        if self._names_samples:
-            checks.check_samples(data_batch, self._pass.indices(batch_size))
+        planned = self._pass.indices(batch_size)
+        check_samples(data_batch, planned, self._loop.dataloader.dataset)
         self._losses.begin_batch(
             self._pass.weights(batch_size),
             self._pass.uniform,

@@ -20,6 +20,7 @@ from mm_infobatch import SeededDataset
 from mm_infobatch.page import dataset_reader, gallery, scan, thumbnails
 from mm_infobatch.page.lists import SampleList
 from mm_infobatch.page.sample_table import SampleTable
+from mm_infobatch.training.sample_names import inside
 
 
 @pytest.fixture(scope='module')
@@ -112,7 +113,7 @@ def test_a_dataset_with_an_attribute_that_is_no_dataset_wraps_none():
     class Named(Dataset):
         dataset = 'a name'
 
-    assert dataset_reader.inside(Named(), 0) is None
+    assert inside(Named(), 0) is None
 
 
 class Shuffled(Dataset):

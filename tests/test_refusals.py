@@ -1,14 +1,16 @@
 """What cannot work is refused at the start: with what was given, why, and the line to change."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 import toolbox_runs as runs
 import torch
-from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset
+from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, DefaultScope
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from mm_infobatch import InfoBatchLoss
+from mm_infobatch.training.sample_names import check_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -282,6 +284,83 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     ):
         runner.train()
     assert len(recorder.rows) < 2  # the pass has two batches
+
+
+WRAPPERS = {
+    'SeededDataset': lambda inner: dict(type='SeededDataset', dataset=inner),
+    'RepeatDataset': lambda inner: dict(type='RepeatDataset', dataset=inner, times=2),
+    'ConcatDataset': lambda inner: dict(
+        type='ConcatDataset', datasets=[dict(inner, indices=[1, 2]), inner]
+    ),
+    'ClassBalancedDataset': lambda inner: dict(
+        type='ClassBalancedDataset', dataset=inner, oversample_thr=0.9
+    ),
+    'KFoldDataset': lambda inner: dict(type='KFoldDataset', dataset=inner, num_splits=8, fold=1),
+    'three of them': lambda inner: dict(
+        type='SeededDataset',
+        dataset=dict(
+            type='RepeatDataset', times=2, dataset=dict(type='KFoldDataset', dataset=inner)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize('wrapper', WRAPPERS)
+def test_a_wrapped_data_set_that_hands_out_another_sample_stops_the_run(wrapper, cls, tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data', num_images=8)
+    cls.train_dataloader.dataset.data_root = data
+    cls.train_dataloader.dataset.pipeline[0].ignore_empty = True
+    cls.train_dataloader.dataset = WRAPPERS[wrapper](cls.train_dataloader.dataset)
+    assert runs.train(cls).rows  # control
+    (tmp_path / 'data' / 'train' / 'class1' / '004.png').write_bytes(b'')
+    runner, recorder = runs.build(cls)
+    with pytest.raises(ValueError, match='the batch holds the samples.*a file cannot be read'):
+        runner.train()
+    assert len(recorder.rows) < -(-len(runner.train_dataloader.dataset) // 4)
+
+
+@DATASETS.register_module()
+class Backwards(Dataset):
+    """A wrapper of one's own, as long as what it wraps, in another order."""
+
+    def __init__(self, dataset):
+        self.dataset = DATASETS.build(dataset)
+        self.metainfo = self.dataset.metainfo
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        return self.dataset[len(self) - 1 - index]
+
+
+def test_a_wrapper_of_ones_own_may_have_any_order(cls):
+    cls.train_dataloader.dataset = dict(type='Backwards', dataset=cls.train_dataloader.dataset)
+    assert runs.train(cls).rows
+
+
+class NamesNone(Dataset):
+    """Its samples do not say who they are."""
+
+    def __len__(self):
+        return 3
+
+
+def test_a_sample_without_a_name_leaves_the_rest_of_its_batch_checked(cls):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        named = DATASETS.build(cls.train_dataloader.dataset)
+    dataset = ConcatDataset([NamesNone(), named])
+
+    def batch(*names):
+        return dict(data_samples=[SimpleNamespace(sample_idx=name) for name in names])
+
+    check_samples(batch(None, 4), [1, 7], dataset)
+    check_samples(batch(9, 4), [1, 7], dataset)
+    with pytest.raises(ValueError, match=r'\[None, 3\].*\[None, 4\].*inside ConcatDataset'):
+        check_samples(batch(None, 3), [1, 7], dataset)
+    check_samples(batch(None, None), [1, 7], dataset)
+    with pytest.raises(ValueError, match=r'\[4\].*\[None, 4\]'):
+        check_samples(batch(4), [1, 7], dataset)
 
 
 @DATASETS.register_module()

@@ -24,7 +24,7 @@ from mm_infobatch.seeding import (
     seeded,
     unwrap_seeded,
 )
-from mm_infobatch.training.checks import names_its_samples
+from mm_infobatch.training.sample_names import names_its_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 

@@ -1,6 +1,5 @@
 """Reads annotations, images and label maps of single samples through the dataset of a config."""
 
-import bisect
 import copy
 import os
 import warnings
@@ -11,7 +10,7 @@ import numpy as np
 from mmengine.fileio import get
 from mmengine.registry import DATASETS, DefaultScope
 
-from ..seeding import SeededDataset
+from ..training.sample_names import inside
 
 Info = Dict[str, Any]
 
@@ -42,36 +41,6 @@ def in_one_line(error: BaseException) -> str:
     """The type and the text of an error, on one line and not too long."""
     text = ' '.join(str(error).split())
     return f'{type(error).__name__}: {text[:300]}' if text else type(error).__name__
-
-
-def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
-    """The dataset inside a wrapper, and the index that a sample has there.
-
-    Known are ``SeededDataset``, the wrappers of MMEngine and both toolboxes, those of PyTorch, and
-    any other with a ``dataset`` of the same length, in which it leaves the order as it is.
-
-    Args:
-        dataset (Dataset): The wrapper.
-        index (int): The index into it.
-
-    Returns:
-        tuple[Dataset, int], optional: None if it wraps no dataset, or it cannot be told which
-        sample is meant.
-    """
-    if hasattr(dataset, 'datasets') and hasattr(dataset, 'cumulative_sizes'):
-        which = bisect.bisect_right(dataset.cumulative_sizes, index)
-        before = dataset.cumulative_sizes[which - 1] if which else 0
-        return dataset.datasets[which], index - before
-    inner: Any = getattr(dataset, 'dataset', None)
-    if isinstance(inner, str) or not (hasattr(inner, '__getitem__') and hasattr(inner, '__len__')):
-        return None
-    if hasattr(dataset, 'indices') and len(dataset.indices) == len(dataset):
-        return inner, int(dataset.indices[index])
-    if isinstance(dataset, SeededDataset) or len(dataset) == len(inner):
-        return inner, index
-    if hasattr(dataset, '_get_ori_dataset_idx'):
-        return inner, int(dataset._get_ori_dataset_idx(index))
-    return None
 
 
 def innermost(dataset: Any, index: int) -> Tuple[Any, int]:

@@ -1,8 +1,7 @@
 """Refuses at the start what cannot work, with the reason and the line to change."""
 
-from typing import Any, List, Sequence
+from typing import Any, Sequence
 
-from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
 from torch.nn import Module
@@ -12,7 +11,7 @@ from ..losses.search import is_named
 from ..losses.wrapper import InfoBatchLoss
 from ..passes.batch_shape import BatchShape
 from ..sampler import InfoBatchSampler
-from ..seeding import SEEDED_LINE, SeededDataset, inner_datasets, unwrap_seeded
+from ..seeding import SEEDED_LINE, SeededDataset, inner_datasets
 from .by_steps import is_of_class
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
@@ -150,37 +149,3 @@ def check_hook_order(runner: Any, hook: Any) -> None:
             'that checkpoints would hold the state of the iteration before; remove priority from '
             f'{HOOK_LINE}'
         )
-
-
-def names_its_samples(dataset: Any) -> bool:
-    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out.
-
-    A dataset with a length of its own has indices of its own, as one that repeats rare samples.
-    """
-    dataset = unwrap_seeded(dataset)
-    return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
-
-
-def check_samples(data_batch: Any, expected: List[int]) -> None:
-    """Compare the samples of a batch with the plan, where they say who they are.
-
-    Args:
-        data_batch (dict): A batch, whose ``data_samples`` may carry ``sample_idx``.
-        expected (list[int]): The indices that the plan has here.
-
-    Raises:
-        ValueError: If they differ.
-    """
-    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
-    if not isinstance(samples, (list, tuple)):
-        return
-    got = [getattr(sample, 'sample_idx', None) for sample in samples]
-    if None in got or got == expected:
-        return
-    raise ValueError(
-        f'the batch holds the samples {got}, but the plan of this pass has {expected} here: '
-        'weights would reach other samples. Something regroups or replaces samples between the '
-        'sampler and the model: a collate function, or a dataset that returns another sample where '
-        "a file cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
-        'collate_fn'
-    )

@@ -1,0 +1,104 @@
+"""Which sample is meant by an index into a wrapped dataset, and whether a batch holds it."""
+
+import bisect
+from typing import Any, List, Optional, Sequence, Tuple
+
+from mmengine.dataset import BaseDataset
+
+from ..seeding import SeededDataset, unwrap_seeded
+
+TOOLBOXES = ('mm_infobatch', 'mmengine', 'mmpretrain', 'mmseg', 'torch')
+
+
+def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
+    """The dataset inside a wrapper, and the index that a sample has there.
+
+    Known are ``SeededDataset``, the wrappers of MMEngine and both toolboxes, those of PyTorch, and
+    any other with a ``dataset`` of the same length, in which it leaves the order as it is.
+
+    Args:
+        dataset (Dataset): The wrapper.
+        index (int): The index into it.
+
+    Returns:
+        tuple[Dataset, int], optional: None if it wraps no dataset, or it cannot be told which
+        sample is meant.
+    """
+    if hasattr(dataset, 'datasets') and hasattr(dataset, 'cumulative_sizes'):
+        which = bisect.bisect_right(dataset.cumulative_sizes, index)
+        before = dataset.cumulative_sizes[which - 1] if which else 0
+        return dataset.datasets[which], index - before
+    inner: Any = getattr(dataset, 'dataset', None)
+    if isinstance(inner, str) or not (hasattr(inner, '__getitem__') and hasattr(inner, '__len__')):
+        return None
+    if hasattr(dataset, 'indices') and len(dataset.indices) == len(dataset):
+        return inner, int(dataset.indices[index])
+    if isinstance(dataset, SeededDataset) or len(dataset) == len(inner):
+        return inner, index
+    if hasattr(dataset, '_get_ori_dataset_idx'):
+        return inner, int(dataset._get_ori_dataset_idx(index))
+    return None
+
+
+def names_its_samples(dataset: Any) -> bool:
+    """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out.
+
+    A dataset with a length of its own has indices of its own, as one that repeats rare samples.
+    """
+    dataset = unwrap_seeded(dataset)
+    return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
+
+
+def name_of(dataset: Any, index: int) -> Optional[int]:
+    """The ``sample_idx`` that a sample has: its index into the dataset inside all wrappers.
+
+    Args:
+        dataset (Dataset): The outermost dataset.
+        index (int): The index into it.
+
+    Returns:
+        int, optional: None if it is unknown: the inner dataset gives its samples no ``sample_idx``,
+        or a wrapper is not a toolbox's own, and may hand out its samples in any order.
+    """
+    while not names_its_samples(dataset):
+        known = type(dataset).__module__.split('.')[0] in TOOLBOXES
+        found = inside(dataset, index) if known else None
+        if found is None:
+            return None
+        dataset, index = found
+    return index
+
+
+def check_samples(data_batch: Any, planned: Sequence[int], dataset: Any) -> None:
+    """Compare the samples of a batch with the plan, where they say who they are.
+
+    Args:
+        data_batch (dict): A batch, whose ``data_samples`` may carry ``sample_idx``.
+        planned (Sequence[int]): The indices that the plan has here.
+        dataset (Dataset): The dataset that they are indices into.
+
+    Raises:
+        ValueError: If they differ.
+    """
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    if not isinstance(samples, (list, tuple)):
+        return
+    got = [getattr(sample, 'sample_idx', None) for sample in samples]
+    if all(name is None for name in got):
+        return
+    plain = names_its_samples(dataset)
+    expected: List[Optional[int]] = (
+        list(planned) if plain else [name_of(dataset, index) for index in planned]
+    )
+    if len(got) == len(expected) and all(
+        name is None or other is None or name == other for name, other in zip(got, expected)
+    ):
+        return
+    where = '' if plain else f' (indices into what is inside {type(dataset).__name__})'
+    raise ValueError(
+        f'the batch holds the samples {got}, but the plan of this pass has {expected} here{where}: '
+        'weights would reach other samples. Something regroups or replaces samples between the '
+        'sampler and the model: a collate function, or a dataset that returns another sample where '
+        "a file cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
+        'collate_fn'
+    )

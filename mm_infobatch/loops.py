@@ -18,7 +18,7 @@ from .passes.schedule import PassSchedule
 from .training import checks
 from .training.by_steps import call_by_steps, check_by_steps
 from .training.gloo import wait_before_workers
-from .training.pass_iterator import PassIterator
+from .training.pass_iterator import PassIterator, batches_of_pass
 from .training.rng import RunRandomness
 
 
@@ -84,7 +84,8 @@ class _Passes:
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
         wait_before_workers(self.dataloader)
-        return self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
+        opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
+        return batches_of_pass(opened, self.dataloader, self.sampler)
 
     def _validates(self) -> bool:
         """Whether a validation follows the last iteration, or the last epoch."""

@@ -63,6 +63,7 @@ class InfoBatchSampler(Sampler[int]):
         scores (ScoreTable): The latest loss of every sample.
         epoch (int): The current pass, from 0.
         start (int): How many samples of the pass, over all ranks, the next iterator leaves out.
+        iterators (int): How many iterators have been made.
         counter (SampleCounter): The samples that the passes train.
 
     Raises:
@@ -123,7 +124,7 @@ class InfoBatchSampler(Sampler[int]):
         self._in_run = False
         self._order: Optional[PassOrder] = None
         self._planned_from = -1  # the version of the scores that the order was planned from
-        self.start = 0
+        self.start, self.iterators = 0, 0
 
     @property
     def shape(self) -> BatchShape:
@@ -223,6 +224,7 @@ class InfoBatchSampler(Sampler[int]):
         For a :class:`~mm_infobatch.SeededDataset` the indices carry seed and pass.
         """
         indices = as_integers(self.order.of_rank(self.start, self.rank, self.shape)[0])
+        self.iterators += 1
         if self._in_run:
             self.start = 0
         if isinstance(self.dataset, SeededDataset):

@@ -143,6 +143,7 @@ def small_runner(
     sampler=None,
     drop_last=False,
     batch_size=4,
+    loader=None,
     runner=Runner,
     **kwargs,
 ):
@@ -155,6 +156,7 @@ def small_runner(
         sampler (dict): More of the sampler.
         drop_last (bool): Whether a batch that is not full is left out.
         batch_size (int): The samples of a batch.
+        loader (dict): More of the dataloader.
         runner (type): Its class.
     """
     kwargs.setdefault('model', Classifier())
@@ -165,10 +167,10 @@ def small_runner(
         train_dataloader=dict(
             dataset=Points(length),
             batch_size=batch_size,
-            num_workers=0,
             drop_last=drop_last,
             sampler=dict(type='InfoBatchSampler', **(sampler or {})),
             collate_fn=dict(type='default_collate'),
+            **{'num_workers': 0, **(loader or {})},
         ),
         train_cfg=train_cfg,
         randomness=dict(seed=0),

@@ -1,9 +1,11 @@
 """What the loops take beside stock ones, and what hooks read of them."""
 
+import itertools
+
 import pytest
 import toolbox_runs as runs
 from mmengine.hooks import Hook
-from small_runner import small_runner
+from small_runner import Classifier, small_runner
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ITER = dict(type='InfoBatchIterLoop', max_iters=12)
@@ -47,7 +49,7 @@ def test_a_hook_may_read_the_dataloader_iterator_but_take_no_batch_from_it(tmp_p
     assert hook.epochs == [0] * 6 + [1] * (len(hook.epochs) - 6) and len(hook.epochs) > 6
     runner = small_runner(tmp_path, dict(ITER))
     runner.register_hook(Reads(takes=True))
-    with pytest.raises(ValueError, match='would be missing in the pass'):
+    with pytest.raises(ValueError, match='would be missing in the pass.*persistent_workers=False'):
         runner.train()
 
 
@@ -64,6 +66,63 @@ class IteratesBeside(Hook):
         batches = [batch['index'].tolist() for batch in loader]
         assert len(batches) == len(loader)
         self.seen.append(sorted(sum(batches, [])))
+
+
+class IteratesWithin(Hook):
+    """Iterates over the training dataloader after some iterations of the run."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, *after):
+        self.after, self.seen = after, 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 in self.after:
+            self.seen += len(list(itertools.islice(runner.train_dataloader, 2)))
+
+
+NEW_WORKERS = dict(num_workers=1, persistent_workers=False)
+PERSISTENT = dict(num_workers=1, persistent_workers=True)
+
+
+def trained(work_dir, loop, loader, *hooks):
+    """The samples that a run of two passes of 6 batches trains, in order."""
+    model = Classifier()
+    runner = small_runner(work_dir, loop, model=model, loader=loader, sampler=dict(delta=0))
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return model.seen
+
+
+@pytest.mark.parametrize('after', [2, 6], ids=['in the middle', 'after the last batch'])
+@pytest.mark.parametrize('loop', [EPOCH, ITER], ids=['epochs', 'iterations'])
+def test_who_restarts_the_iterator_of_a_pass_stops_the_run(tmp_path, loop, after):
+    """PyTorch does that for a dataloader with persistent workers."""
+    hook = IteratesWithin(after)
+    with pytest.raises(ValueError) as info:
+        trained(tmp_path, loop, PERSISTENT, hook)
+    assert hook.seen == 2
+    for part in ('train_loop.dataloader', 'write train_dataloader=dict(persistent_workers=False)'):
+        assert part in str(info.value)
+
+
+@pytest.mark.parametrize('loop', [EPOCH, ITER], ids=['epochs', 'iterations'])
+@pytest.mark.parametrize('loader', [{}, NEW_WORKERS], ids=['no workers', 'new workers'])
+def test_who_iterates_within_a_pass_changes_nothing_without_persistent_workers(
+    tmp_path, loop, loader
+):
+    hook = IteratesWithin(2, 6, 12)
+    seen = trained(tmp_path, loop, loader, hook)
+    assert hook.seen == 6 and seen == trained(tmp_path, loop, {})
+
+
+def test_persistent_workers_may_be_iterated_over_between_passes_and_at_the_end(tmp_path):
+    expected = trained(tmp_path, EPOCH, {})
+    between = IteratesBeside()
+    assert trained(tmp_path, EPOCH, PERSISTENT, between) == expected
+    assert len(between.seen) == 2
+    assert trained(tmp_path, ITER, PERSISTENT, IteratesWithin(12)) == expected
 
 
 @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')

@@ -1,8 +1,40 @@
-"""Stands for the ``dataloader_iterator`` of mmengine's loop over iterations."""
+"""The iterator of a pass, and what stands for it as mmengine's ``dataloader_iterator``."""
 
-from typing import Any
+from typing import Any, Iterator
 
 from torch.utils.data import DataLoader
+
+PERSISTENT_LINE = 'train_dataloader=dict(persistent_workers=False)'
+
+
+def batches_of_pass(batches: Any, dataloader: DataLoader[Any], sampler: Any) -> Iterator[Any]:
+    """Iterate over the batches of a pass, as long as they are those of the pass.
+
+    A dataloader with persistent workers has one iterator, which starts from the beginning whenever
+    something iterates over the dataloader.
+
+    Args:
+        batches (Iterator): The iterator of the dataloader, just opened.
+        dataloader (DataLoader): The training dataloader.
+        sampler (InfoBatchSampler): Its sampler.
+
+    Returns:
+        Iterator: Over the batches. Raises ValueError where the next one would be another's.
+    """
+    return _unless_restarted(batches, sampler) if dataloader.persistent_workers else batches
+
+
+def _unless_restarted(batches: Any, sampler: Any) -> Iterator[Any]:
+    opened = sampler.iterators
+    for batch in batches:
+        yield batch
+        if sampler.iterators != opened:
+            raise ValueError(
+                'a hook iterated over train_loop.dataloader in the middle of a pass, as '
+                'PreciseBNHook does by iterations, and with persistent_workers=True that restarts '
+                'the iterator of the run, so that the pass would go on with batches that are not '
+                f'planned; write {PERSISTENT_LINE}'
+            )
 
 
 class PassIterator:
@@ -28,5 +60,5 @@ class PassIterator:
         raise ValueError(
             'a batch that a hook takes from train_loop.dataloader_iterator would be missing in the '
             'pass, and the weights of the batches after it would reach other samples; let the hook '
-            'iterate over train_loop.dataloader instead'
+            f'iterate over train_loop.dataloader instead, with {PERSISTENT_LINE}'
         )

@@ -194,12 +194,18 @@ def train(sampler, batch_size=1):
     return running
 
 
-def test_a_pass_that_prunes_is_one_that_others_skip():
-    sampler = InfoBatchSampler(Numbered(40), seed=0)
-    trained = torch.zeros(40)
-    for epoch in range(4):
+def train_passes(sampler, count):
+    """Train passes to their end; how many of them each sample was in."""
+    trained = torch.zeros(len(sampler.scores))
+    for epoch in range(count):
         train(begin(sampler, epoch))
         trained[sampler.order.indices.long()] += 1
+    return trained
+
+
+def test_a_pass_that_prunes_is_one_that_others_skip():
+    sampler = InfoBatchSampler(Numbered(40), seed=0)
+    trained = train_passes(sampler, 4)
     tracker = sampler.scores.tracker
     assert tracker.passes == 4 and trained.min() < 4
     assert torch.equal(tracker.trained.float(), trained)
@@ -222,10 +228,7 @@ def test_a_pass_is_counted_when_it_was_trained_to_its_end():
 
 def test_a_pass_that_has_not_ended_skips_nothing_and_hides_no_skip():
     sampler = InfoBatchSampler(Numbered(40), seed=0)
-    finished = torch.zeros(40)
-    for epoch in range(3):
-        train(begin(sampler, epoch))
-        finished[sampler.order.indices.long()] += 1
+    finished = train_passes(sampler, 3)
     running = running_pass(begin(sampler, 3))
     for part in (4, 5):  # a run that ends in a pass, and a longer one that does too
         running.add(torch.ones(part))

@@ -65,8 +65,8 @@ def read_samples(state: Dict[str, Any]) -> SampleTable:
     """
     table = SampleTable(state['scores'].numpy().copy())
     tensors = {'scores': state['scores'], **(state.get('tracked') or {})}
-    others = ('passes', 'unfinished')
-    shapes = {name: list(each.shape) for name, each in tensors.items() if name not in others}
+    whole = ('passes', 'unfinished')  # of the run, not of each sample
+    shapes = {name: list(each.shape) for name, each in tensors.items() if name not in whole}
     if any(shape != [len(table)] for shape in shapes.values()):
         raise ValueError(f'its state of InfoBatch is not of one length: {shapes}')
     if state.get('tracked') is not None:

@@ -46,7 +46,10 @@ def peak_rates(
     """
     foreseen = [one for one in schedulers if not getattr(one, 'need_val_args', False)]
     kinds = [_kind(group, index, foreseen) for index, group in enumerate(groups)]
-    firsts = [index for index, kind in enumerate(kinds) if kinds.index(kind) == index]
+    first_of: Dict[str, int] = {}  # where the first group of a kind is, in the order of the groups
+    for index, kind in enumerate(kinds):
+        first_of.setdefault(kind, index)
+    firsts = list(first_of.values())
     reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
     walking = _copies(foreseen, reduced, firsts)
     by_iter = [one for one in walking if not one.by_epoch]
@@ -61,7 +64,7 @@ def peak_rates(
         elif not by_iter:
             continue
         peaks = [max(peak, rate(group)) for peak, group in zip(peaks, reduced)]
-    peak_of_kind = {kinds[first]: peak for first, peak in zip(firsts, peaks)}
+    peak_of_kind = dict(zip(first_of, peaks))
     return [peak_of_kind[kind] for kind in kinds]
 
 

@@ -31,11 +31,11 @@ def _pruned(name, label, saving=0.275, **arm):
 _SMOOTH = {f'{_SAMPLER}.score_smoothing': 0.8}
 arms = [
     dict(name='all', label='all data'),
-    _pruned('infobatch', 'InfoBatch'),
+    _pruned('infobatch', "InfoBatch, the paper's length"),
     dict(name='control', label='as many iterations on all data', control_of='infobatch'),
     _pruned('smooth', 'moving average', options=_SMOOTH),
-    _pruned('capped', 'capped steps', infobatch=dict(step_length='capped')),
-    _pruned('normalized', 'normalized steps', infobatch=dict(step_length='normalized')),
+    _pruned('capped', 'InfoBatch, capped', infobatch=dict(step_length='capped')),
+    _pruned('normalized', 'InfoBatch, normalized', infobatch=dict(step_length='normalized')),
     _pruned(
         'random',
         'Random*',
@@ -43,7 +43,7 @@ arms = [
     ),
     dict(
         name='control_raised',
-        label='as many iterations, rate times c',
+        label=f'the same, {_C} times the learning rate',
         control_of='infobatch',
         options={_RATE: round(_LR * _C, 4)},
     ),

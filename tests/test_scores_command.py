@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,13 +57,13 @@ def call(folder, out, method, *more, checkpoints=(3,), config='config.py'):
     return json.loads(out.with_suffix('.json').read_text())
 
 
-def build(folder, epoch=3):
+def build(folder, epoch=3, checkpoints=None):
     """The model of a checkpoint, and the training data."""
     cfg = runs.Config.fromfile(str(folder / 'config.py'))
     classifier.prepare(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model, dataset = classifier.build_model(cfg), classifier.build_train_set(cfg)
-    path = folder / 'run' / f'epoch_{epoch}.pth'
+    path = (checkpoints or folder) / 'run' / f'epoch_{epoch}.pth'
     classifier.load_weights(model, read_checkpoint(path)['state_dict'], path)
     return model, dataset
 
@@ -357,6 +359,27 @@ def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
     torch.save(dict(state_dict=state), tmp_path / 'nan.pth')
     files = trained / 'config.py', tmp_path / 'nan.pth', '--out', tmp_path / 'a.npz'
     assert 'NaN or infinite logits' in refused(capsys, 'el2n', *files)
+
+
+@pytest.mark.parametrize('method', ['el2n', 'grand'])
+@pytest.mark.parametrize('image', [2, NUM_IMAGES - 1])  # the last is a batch of its own
+def test_a_sample_in_place_of_one_that_cannot_be_read_is_refused(
+    trained, tmp_path, capsys, method, image
+):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    data = tmp_path / 'data'
+    shutil.copytree(trained / 'data', data)
+    cfg.train_dataloader.dataset.data_root = str(data)
+    cfg.val_dataloader.dataset.pipeline[0].ignore_empty = True
+    cfg.dump(tmp_path / 'config.py')
+    _, dataset = build(tmp_path, checkpoints=trained)
+    Path(dataset.get_data_info(image)['img_path']).write_bytes(b'')
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    more = ['--work-dir', tmp_path / 'extraction', '--batch-size', '4']
+    more += ['--all-parameters'] if method == 'grand' else []
+    line = refused(capsys, method, *files, *more)
+    assert 'the batch holds the samples' in line and 'a file cannot be read' in line
+    assert not (tmp_path / 'a.npz').exists()
 
 
 def test_a_dataset_without_a_pipeline_of_its_own_is_refused(trained, tmp_path, capsys):

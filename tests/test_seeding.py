@@ -350,7 +350,7 @@ def test_the_samples_of_a_batch_are_still_compared_with_the_plan(config):
     loader = runner.build_train_loop(runner._train_loop).dataloader
     collate, loader.collate_fn = loader.collate_fn, swapped
     runner._train_dataloader = loader
-    with pytest.raises(ValueError, match='the plan of this pass has .* here'):
+    with pytest.raises(ValueError, match='the batch holds the samples .* are due here'):
         runner.train()
     assert not recorder.rows
 

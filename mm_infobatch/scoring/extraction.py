@@ -12,6 +12,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from ..training.sample_names import check_samples
 from .classifier import collate, label_of
 
 FLUSH = 2.0  # seconds of work that a kill can lose
@@ -162,7 +163,8 @@ def walk(
         tuple[dict, float]: The arrays, [N, ...], and the seconds of work over all calls.
 
     Raises:
-        ValueError: If the folder has arrays of something else, or of another number of samples.
+        ValueError: If the folder has arrays of something else or of another number of samples, or
+            the dataset returns a sample in place of another.
     """
     total = len(dataset)
     if not total:
@@ -186,6 +188,8 @@ def walk(
     first = done
     for batch in loader if done < total else ():
         count = min(batch_size, total - done)
+        samples = batch['data_samples'][:count]
+        check_samples(dict(data_samples=samples), range(done, done + count), dataset)
         found = compute(batch)
         if not arrays:
             arrays = _create(folder, found, total)

@@ -69,12 +69,12 @@ def name_of(dataset: Any, index: int) -> Optional[int]:
     return index
 
 
-def check_samples(data_batch: Any, planned: Sequence[int], dataset: Any) -> None:
-    """Compare the samples of a batch with the plan, where they say who they are.
+def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
+    """Compare the samples of a batch with those that are due, where they say who they are.
 
     Args:
         data_batch (dict): A batch, whose ``data_samples`` may carry ``sample_idx``.
-        planned (Sequence[int]): The indices that the plan has here.
+        due (Sequence[int]): The indices that the batch was to hold.
         dataset (Dataset): The dataset that they are indices into.
 
     Raises:
@@ -88,7 +88,7 @@ def check_samples(data_batch: Any, planned: Sequence[int], dataset: Any) -> None
         return
     plain = names_its_samples(dataset)
     expected: List[Optional[int]] = (
-        list(planned) if plain else [name_of(dataset, index) for index in planned]
+        list(due) if plain else [name_of(dataset, index) for index in due]
     )
     if len(got) == len(expected) and all(
         name is None or other is None or name == other for name, other in zip(got, expected)
@@ -96,9 +96,9 @@ def check_samples(data_batch: Any, planned: Sequence[int], dataset: Any) -> None
         return
     where = '' if plain else f' (indices into what is inside {type(dataset).__name__})'
     raise ValueError(
-        f'the batch holds the samples {got}, but the plan of this pass has {expected} here{where}: '
-        'weights would reach other samples. Something regroups or replaces samples between the '
-        'sampler and the model: a collate function, or a dataset that returns another sample where '
-        "a file cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
+        f'the batch holds the samples {got}, but {expected} are due here{where}: weights or scores '
+        'would go to other samples. Something regroups or replaces samples between the sampler and '
+        'the model: a collate function, or a dataset that returns another sample where a file '
+        "cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
         'collate_fn'
     )

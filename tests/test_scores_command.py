@@ -203,6 +203,47 @@ def test_another_checkpoint_or_config_is_extracted_anew(trained, tmp_path, capsy
     assert np.array_equal(np.load(tmp_path / '1.npy'), np.load(tmp_path / 'b.npy'))
 
 
+def with_list_of_images(trained, folder):
+    """The config of a training set that a file lists, and the lines of that file."""
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    _, dataset = build(trained)
+    root = trained / 'data' / 'train'
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    lines = [f'{Path(one["img_path"]).relative_to(root)} {one["gt_label"]}' for one in infos]
+    cfg.train_dataloader.dataset.ann_file = str(folder / 'list.txt')
+    cfg.train_dataloader.dataset.classes = ['a', 'b', 'c']
+    cfg.dump(folder / 'config.py')
+    return lines
+
+
+@pytest.mark.parametrize('what', ['order', 'labels'])
+def test_a_dataset_that_lists_something_else_is_extracted_anew(trained, tmp_path, capsys, what):
+    lines = with_list_of_images(trained, tmp_path)
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_3.pth'
+    scores = []
+    changed = (
+        lines[::-1] if what == 'order' else [f'{one[:-1]}{(int(one[-1]) + 1) % 3}' for one in lines]
+    )
+    for text in (lines, changed, lines):
+        (tmp_path / 'list.txt').write_text('\n'.join(text))
+        cli.main(['scores', 'el2n', *map(str, files), '--out', str(tmp_path / 'a.npz')])
+        found = read_score_file(str(tmp_path / 'a.npz'))
+        assert found.labels.tolist() == [int(one[-1]) for one in text]
+        scores.append(found.scores)
+    assert 'has 25 of 25 samples' in capsys.readouterr().out  # the third time, and only then
+    assert np.array_equal(scores[0], scores[2])
+    if what == 'order':
+        assert np.allclose(scores[0][::-1], scores[1], atol=1e-5)
+    assert not np.allclose(scores[0], scores[1], atol=1e-5)
+
+
+def test_a_label_that_is_no_class_is_refused(trained, tmp_path, capsys):
+    lines = with_list_of_images(trained, tmp_path)
+    (tmp_path / 'list.txt').write_text('\n'.join([*lines[:-1], f'{lines[-1][:-1]}3']))
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_3.pth', '--out', tmp_path / 'a.npz'
+    assert 'to 3, but the classifier has 3 classes' in refused(capsys, 'el2n', *files)
+
+
 def head_of(kind, **kwargs):
     return dict(type=kind, num_classes=3, in_channels=32, **kwargs)
 
@@ -391,6 +432,11 @@ def test_a_dataset_without_a_pipeline_of_its_own_is_refused(trained, tmp_path, c
     epoch = trained / 'run' / 'epoch_1.pth'
     line = refused(capsys, 'el2n', tmp_path / 'repeat.py', epoch, '--out', tmp_path / 'a.npz')
     assert 'RepeatDataset has no pipeline of its own' in line
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.val_dataloader.dataset])
+    cfg.dump(tmp_path / 'concat.py')
+    line = refused(capsys, 'el2n', tmp_path / 'concat.py', epoch, '--out', tmp_path / 'a.npz')
+    assert 'no val_dataloader.dataset.pipeline' in line
 
 
 def test_what_needs_more_memory_than_there_is_is_refused_with_the_number(

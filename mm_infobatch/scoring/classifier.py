@@ -1,9 +1,12 @@
 """A trained classifier and its training set, without augmentation, as a config says."""
 
+import hashlib
+import pickle
 from pathlib import Path
 from typing import Any, Dict, List
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS
 from torch.utils.data import default_collate
@@ -55,13 +58,18 @@ def train_set_config(cfg: Config) -> Dict[str, Any]:
     """The training dataset of a config, with the pipeline of the validation.
 
     Raises:
-        ValueError: If the config has no plain training dataset, or no validation.
+        ValueError: If the config has no plain dataset for training, or none for validation.
     """
     dataset: Dict[str, Any] = dict(cfg.train_dataloader.dataset)
-    if 'pipeline' not in dataset or cfg.get('val_dataloader') is None:
+    if 'pipeline' not in dataset:
         raise ValueError(
             f'the training dataset {dataset.get("type")} has no pipeline of its own that could be '
             'replaced with that of val_dataloader.dataset; give a config with a plain dataset'
+        )
+    if 'pipeline' not in (cfg.get('val_dataloader') or {}).get('dataset', {}):
+        raise ValueError(
+            'the training images are loaded as those of the validation are, but the config has no '
+            'val_dataloader.dataset.pipeline; give a config with a plain dataset for validation'
         )
     dataset['pipeline'] = cfg.val_dataloader.dataset.pipeline
     return dataset
@@ -71,9 +79,22 @@ def build_train_set(cfg: Config) -> Any:
     """Build the training dataset of a config, with the pipeline of the validation.
 
     Raises:
-        ValueError: If the config has no plain training dataset, or no validation.
+        ValueError: If the config has no plain dataset for training, or none for validation.
     """
     return DATASETS.build(train_set_config(cfg))
+
+
+def digest_of(dataset: Any) -> str:
+    """A digest of what a dataset lists, such as paths and labels, in its order.
+
+    Args:
+        dataset (Dataset): The dataset; only one of MMEngine's kind says what it lists.
+    """
+    digest = hashlib.sha256()
+    if isinstance(dataset, BaseDataset):
+        for index in range(len(dataset)):
+            digest.update(pickle.dumps(dataset.get_data_info(index), protocol=4))
+    return digest.hexdigest()
 
 
 def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:

@@ -108,7 +108,8 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         **walking: More arguments of :func:`walk`.
 
     Raises:
-        ValueError: If a sample has no label or several, a logit is not finite, or as :func:`walk`.
+        ValueError: If a sample has no label, several, or one that is no class of the classifier,
+            a logit is not finite, or as :func:`walk`.
     """
     watch = LastLayer(model)
     saved: List[nn.Module] = []
@@ -123,6 +124,13 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
             raise ValueError(
                 'the classifier predicts NaN or infinite logits, so its samples have no scores; '
                 'give a checkpoint of a training that has not diverged'
+            )
+        count = logits.shape[1]
+        if not ((labels >= 0) & (labels < count)).all():
+            raise ValueError(
+                f'the training dataset has labels from {labels.min()} to {labels.max()}, but the '
+                f'classifier has {count} classes; give the config that the checkpoint was trained '
+                'with'
             )
         if layer is not None:
             found['features'] = features.float().cpu().numpy()

@@ -5,13 +5,19 @@ import json
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from .classifier import build_model, build_train_set, load_weights, train_set_config
+from .classifier import (
+    build_model,
+    build_train_set,
+    digest_of,
+    load_weights,
+    train_set_config,
+)
 from .extraction import Arrays, Extraction, extract, walk
 
 
@@ -22,6 +28,7 @@ class Study(NamedTuple):
         cfg (Config): Of the classifier.
         model (BaseModel): The classifier, whose weights change from checkpoint to checkpoint.
         dataset (Dataset): The training data, without augmentation.
+        digest (str): Of what it lists.
         folder (Path): Where extractions are kept.
         walking (dict): ``batch_size``, ``num_workers`` and ``say`` of :func:`.extraction.walk`.
     """
@@ -29,13 +36,15 @@ class Study(NamedTuple):
     cfg: Config
     model: Any
     dataset: Any
+    digest: str
     folder: Path
     walking: Dict[str, Any]
 
 
 def make_study(cfg: Config, folder: Path, **walking: Any) -> Study:
     """Build the model and the dataset of a config."""
-    return Study(cfg, build_model(cfg), build_train_set(cfg), folder, walking)
+    model, dataset = build_model(cfg), build_train_set(cfg)
+    return Study(cfg, model, dataset, digest_of(dataset), folder, walking)
 
 
 class Source:
@@ -68,7 +77,7 @@ class Source:
             ValueError: If they are needed and the classifier has no linear last layer.
         """
         if self._found is None:
-            self._found = self._extract(self._study.dataset, 'train')
+            self._found = self._extract(self._study.dataset, 'train', self._study.digest)
         if features and self._found.features is None:
             raise ValueError(
                 f'{type(self._study.model).__name__} has no linear layer whose outputs are its '
@@ -80,17 +89,12 @@ class Source:
     def validation(self) -> Extraction:
         """The same of ``val_dataloader.dataset``."""
         dataset = DATASETS.build(dict(self._study.cfg.val_dataloader.dataset))
-        return self._extract(dataset, 'val')
+        return self._extract(dataset, 'val', digest_of(dataset))
 
-    def _extract(self, dataset: Any, split: str) -> Extraction:
+    def _extract(self, dataset: Any, split: str, listed: str) -> Extraction:
+        place = self._place(split, listed)
         with self._passing():
-            found = extract(
-                self._study.model,
-                dataset,
-                self._folder(split),
-                self._key(split),
-                **self._study.walking,
-            )
+            found = extract(self._study.model, dataset, *place, **self._study.walking)
         self.seconds += found.seconds
         return found
 
@@ -104,14 +108,11 @@ class Source:
         Returns:
             np.ndarray: float32 [N].
         """
-        model = self._study.model
+        model, dataset = self._study.model, self._study.dataset
+        place = self._place(name, self._study.digest)
         with self._passing():
             arrays, seconds = walk(
-                lambda batch: compute(model, batch),
-                self._study.dataset,
-                self._folder(name),
-                self._key(name),
-                **self._study.walking,
+                lambda batch: compute(model, batch), dataset, *place, **self._study.walking
             )
         self.seconds += seconds
         (found,) = arrays.values()
@@ -125,14 +126,20 @@ class Source:
         yield
         self.waited += time.perf_counter() - began
 
-    def _key(self, what: str) -> str:
+    def _place(self, what: str, listed: str) -> Tuple[Path, str]:
+        """Where an extraction is kept, and the key of what it is of.
+
+        Args:
+            what (str): What is extracted.
+            listed (str): The digest of what the dataset lists.
+        """
         cfg = self._study.cfg
         parts: List[Any] = [cfg.model, cfg.get('data_preprocessor'), train_set_config(cfg)]
         if what == 'val':
             parts.append(cfg.val_dataloader.dataset)
         text = json.dumps(Config(dict(parts=parts)).to_dict(), sort_keys=True, default=str)
-        return hashlib.sha256(f'{what} {self.digest} {text}'.encode()).hexdigest()
-
-    def _folder(self, what: str) -> Path:
-        name = f'{self.path.parent.name}-{self.path.stem}-{what}-{self._key(what)[:8]}'
-        return self._study.folder / name
+        key = hashlib.sha256(f'{what} {self.digest} {listed} {text}'.encode()).hexdigest()
+        return (
+            self._study.folder / f'{self.path.parent.name}-{self.path.stem}-{what}-{key[:8]}',
+            key,
+        )

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -353,6 +354,15 @@ def test_a_wrong_option_is_refused(options, error, message):
 def test_an_option_is_refused_whatever_is_wrong_with_the_config():
     with pytest.raises(ValueError, match="budget='iters'"):
         convert(with_sampler(type='MySampler'), budget='iters')
+
+
+@pytest.mark.parametrize('kind', ['DefaultSampler', 'InfiniteSampler'])
+@pytest.mark.parametrize('setting', [dict(delta=0.5), dict(policy=dict(type='TargetSaving'))])
+def test_a_setting_for_the_new_sampler_is_not_lost_with_the_old_one(kind, setting):
+    ((key, value),) = setting.items()
+    where = re.escape(f'train_dataloader.sampler.{key}={value!r} is no setting of {kind}')
+    with pytest.raises(ValueError, match=f'{where}.*--infobatch-options'):
+        convert(with_sampler(type=kind, shuffle=True, **setting))
 
 
 def test_a_prune_ratio_is_for_a_policy_that_has_one():

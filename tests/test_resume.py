@@ -372,6 +372,23 @@ def test_a_checkpoint_of_a_stock_mmpretrain_run_warns_and_trains_on(cls_data, tm
     assert ours.rows[-1]['max_iters'] == len(ours.rows) + 8
 
 
+@pytest.mark.parametrize('batch_size', [2, 4, 8])  # of the run with InfoBatch; 4 without
+def test_epochs_without_infobatch_count_as_epochs_whatever_the_batch_size(tmp_path, batch_size):
+    data = runs.write_classification_data(tmp_path / 'data', num_images=32)
+    off = runs.classification_config(data, str(tmp_path / 'off'), max_epochs=3)
+    runs.train(runs.checkpoints_every(off, 3, by_epoch=True))
+    on = runs.classification_config(data, str(tmp_path / 'on'), max_epochs=7, batch_size=batch_size)
+    on = runs.switch_on(on, delta=0.8)
+    recorder = runs.train(runs.resumed(on, tmp_path / 'off' / 'epoch_3.pth'))
+    passes = runs.report_of(tmp_path / 'on')['passes']
+    # The first has no scores; from 0.8 * 7 on passes anneal.
+    assert [one['pass'] for one in passes] == [3, 4, 5, 6]
+    assert [one['kept'] < 32 for one in passes] == [False, True, True, False]
+    assert [one['annealing'] for one in passes] == [False, False, False, True]
+    assert recorder.column('max_iters')[-1] == recorder.column('iter')[-1] + 1
+    assert recorder.column('iter')[0] == 24
+
+
 def test_a_finished_stock_run_that_is_resumed_trains_nothing_more(seg_data, tmp_path):
     cfg = runs.segmentation_config(seg_data, tmp_path / 'stock', 6)
     runs.train(runs.checkpoints_every(cfg, 6))

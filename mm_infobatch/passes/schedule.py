@@ -246,12 +246,16 @@ class PassSchedule:
         return self.walked - walked_before
 
     def skip_to(self, iters: int, passes: int) -> None:
-        """Continue a run without InfoBatch, which walked one step an iteration.
+        """Continue a run without InfoBatch.
+
+        It stands after as many steps as it made iterations; where the schedule is written in passes
+        after as many passes, whose iterations may have been of another batch size.
 
         Args:
             iters (int): The iterations that it made.
             passes (int): The whole passes that it made.
         """
-        self.iters, self.walked = iters, min(iters, self.total)
+        walked = iters if self._passes is None else passes * self.pass_length
+        self.iters, self.walked = iters, min(walked, self.total)
         self.pass_index = passes - 1
         self._expected = self._estimate()

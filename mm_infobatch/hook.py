@@ -89,6 +89,7 @@ class InfoBatchHook(Hook):
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
         self._settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
+        self._batch_scores: Any = None
         self._first_batch = True
         self._warned = False  # that a part of the loss carries no weights
 
@@ -185,19 +186,30 @@ class InfoBatchHook(Hook):
     # ------------------------------------------------------------ iterations
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
-        """Hand the weights of the batch to the losses."""
-        assert self._pass is not None and self._losses is not None
-        batch_size = self._shape.batch_size
-        planned = self._pass.indices(batch_size)
+        """Compare the samples of the batch with the plan."""
+        assert self._pass is not None
+        planned = self._pass.indices(self._shape.batch_size)
         check_samples(data_batch, planned, self._loop.dataloader.dataset)
+        self._accumulation.fit()
+
+    def begin_step(self, data_batch: Any) -> None:
+        """Hand the weights of the batch to the losses; the loop calls it before ``train_step``."""
+        assert self._pass is not None and self._losses is not None
         self._losses.begin_batch(
-            self._pass.weights(batch_size),
+            self._pass.weights(self._shape.batch_size),
             self._pass.uniform,
             self._pass.mean_weight,
             data_batch,
             self._steps.begin(self._pass.mean_weight),
         )
-        self._accumulation.fit()
+
+    def end_step(self, outputs: Optional[Dict[str, Any]]) -> None:
+        """Take the scores of the batch; the loop calls it after ``train_step``."""
+        assert self._losses is not None
+        self._batch_scores = self._losses.end_batch(outputs)
+        if self._first_batch:  # refuse a wrong loss at once; waits only if one is unknown
+            self._first_batch = False
+            self._losses.check()
 
     def after_train_iter(
         self,
@@ -206,12 +218,9 @@ class InfoBatchHook(Hook):
         data_batch: DATA_BATCH = None,
         outputs: Optional[Dict[str, Any]] = None,
     ) -> None:
-        """Take the scores of the batch, walk the schedule, and end the pass with its last batch."""
-        assert self._pass is not None and self._losses is not None
-        self._pass.add(self._losses.end_batch(outputs))
-        if self._first_batch:  # refuse a wrong loss at once; waits only if one is unknown
-            self._first_batch = False
-            self._losses.check()
+        """Keep the scores, walk the schedule, and end the pass with its last batch."""
+        assert self._pass is not None
+        self._pass.add(self._batch_scores)
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._steps.scale)
         self._schedule.advance()
         if self._schedule.pass_over:
@@ -247,11 +256,7 @@ class InfoBatchHook(Hook):
         if self._pass is None:
             return
         if not self._pass.complete:
-            _warn(
-                runner,
-                'a checkpoint was written at a moment that CheckpointHook does not announce; of '
-                'the running pass it holds only the scores that rank 0 has seen',
-            )
+            _warn(runner, checkpointing.UNANNOUNCED)
         self._record(runner)
         saved = checkpointing.state_of(self._loop, self._report, self._pass)
         checkpoint[checkpointing.STATE_KEY] = saved
@@ -267,11 +272,7 @@ class InfoBatchHook(Hook):
         self._resumes = False
         resumed = self._loaded.take(runner)
         if resumed is None:
-            _warn(
-                runner,
-                'the checkpoint holds no state of InfoBatch (was it trained without?); there are '
-                'no scores, so the next pass prunes nothing',
-            )
+            _warn(runner, checkpointing.NO_STATE)
             self._loop.continue_without_state()
             resume_steps(runner, self._schedule.walked)
             return

@@ -1,107 +1,19 @@
 """The training loops: passes, progress and the end of the run."""
 
 import bisect
-import functools
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
-from mmengine.runner.base_loop import BaseLoop
-from mmengine.runner.utils import calc_dynamic_intervals
 from torch.nn import Module
 from torch.utils.data import DataLoader
 
 from .arguments import require_count, require_validation
-from .losses.custom_keys import check_custom_keys
-from .passes.batch_shape import BatchShape
-from .passes.schedule import PassSchedule
-from .training import checks
-from .training.by_steps import call_by_steps, check_by_steps
-from .training.gloo import wait_before_workers
-from .training.pass_iterator import PassIterator, batches_of_pass
-from .training.rng import RunRandomness
-
-
-class _Passes:
-    """What both loops share: the schedule, the batches of a pass, validation.
-
-    Attributes:
-        sampler (InfoBatchSampler): The dataloader's sampler.
-        schedule (PassSchedule): Where the run stands.
-    """
-
-    runner: Any
-    dataloader: DataLoader[Any]
-    val_begin: int
-    val_interval: int
-    _iter: int
-
-    def _join(
-        self, total: Optional[int], budget: str = 'passes', passes: Optional[int] = None
-    ) -> None:
-        """Check the dataloader, and make the schedule that its sampler follows."""
-        self.sampler = checks.check_dataloader(self.dataloader, type(self).__name__)
-        shape = BatchShape.of(self.dataloader, self.sampler.world_size)
-        pass_length = shape.iters(len(self.sampler.scores))
-        self.schedule = PassSchedule(total, pass_length, budget, self.sampler.delta, passes)
-        self.sampler.join_run(self.schedule, shape)
-
-    @property
-    def max_iters(self) -> int:
-        """int: The iterations that the run is expected to take; exact in its last pass."""
-        return self.schedule.expected_iters
-
-    @functools.cached_property
-    def randomness(self) -> RunRandomness:
-        """RunRandomness: The random generators of the run; made once all loops are built."""
-        return RunRandomness(self.dataloader, getattr(self.runner.val_loop, 'dataloader', None))
-
-    @property
-    def dataloader_iterator(self) -> PassIterator:
-        """PassIterator: Stands for that of ``IterBasedTrainLoop``, to read and not to advance."""
-        return PassIterator(self.dataloader, max(self.schedule.pass_index, 0))
-
-    def _start(self) -> None:
-        """Check the hooks of the run, and have those that follow the schedule walk it.
-
-        Raises:
-            ValueError: If our hook is not one of them, or names hooks that cannot be called by
-                steps, or the optimizer's config names parameters that are called otherwise.
-        """
-        hook = checks.check_has_hook(self.runner)
-        check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
-        checks.check_recipes(self.runner, hook.unweighted)
-        check_by_steps(self.runner, hook.by_steps)
-        call_by_steps(self.runner, self.schedule, hook.by_steps)
-
-    def continue_run(self) -> None:
-        """Continue an earlier ``runner.train()`` after the iteration that was scored last.
-
-        A hook may have interrupted it after that iteration and before the loop counted it.
-        """
-        self._iter = self.schedule.iters
-
-    def _batches(self) -> Iterator[Any]:
-        """The batches of the pass, or those that are left of it after a resume."""
-        wait_before_workers(self.dataloader)
-        opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
-        return batches_of_pass(opened, self.dataloader, self.sampler)
-
-    def _validates(self) -> bool:
-        """Whether a validation follows the last iteration, or the last epoch."""
-        raise NotImplementedError
-
-    def _follows_validation(self) -> bool:
-        """Whether the batches that come next follow a validation."""
-        return self._validates()
-
-    def _validate(self) -> None:
-        if self._validates():
-            self.randomness.validate(self.runner.val_loop)
+from .training.pass_loop import PassLoop
 
 
 @LOOPS.register_module()
-class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
+class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
     """Epochs over what the plan keeps.
 
     ``max_epochs`` stays what it was; pruned epochs have fewer iterations. Schedulers by epoch step
@@ -132,8 +44,10 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
     ) -> None:
         require_count('train_cfg.max_epochs', max_epochs)
         require_validation(val_begin, val_interval, dynamic_intervals)
-        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        self._set_up(runner, dataloader, val_begin, val_interval, dynamic_intervals)
+        self._max_epochs = int(max_epochs)
         self._join(None, passes=self._max_epochs)
+        self._max_iters = self.schedule.total
 
     @property
     def pass_is_over(self) -> bool:
@@ -161,6 +75,10 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Train a batch, the ``idx``-th of the epoch."""
+        self._run_iter(idx, data_batch)
+
     def _validates(self) -> bool:
         return (
             self.runner.val_loop is not None
@@ -177,7 +95,7 @@ class InfoBatchEpochLoop(_Passes, EpochBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
+class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
     """Iterations over passes of what the plan keeps.
 
     With ``budget='passes'``, ``max_iters`` means the schedule that was written for all data: the
@@ -227,21 +145,8 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
     ) -> None:
         require_count('train_cfg.max_iters', max_iters)
         require_validation(val_begin, val_interval, dynamic_intervals)
-        # Not IterBasedTrainLoop.__init__: in mmengine 0.10.7 it opens the dataloader, whose workers
-        # would load a plan that is not made yet.
-        BaseLoop.__init__(self, runner, dataloader)
-        self._max_iters = int(max_iters)
-        self._max_epochs = 1
-        self._epoch = 0
-        self._iter = 0
-        self.val_begin = val_begin
-        self.val_interval = val_interval
-        self.stop_training = False
-        if hasattr(self.dataloader.dataset, 'metainfo'):
-            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
-        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
-            self.val_interval, dynamic_intervals
-        )
+        self._set_up(runner, dataloader, val_begin, val_interval, dynamic_intervals)
+        self._max_iters, self._max_epochs = int(max_iters), 1
         self._join(self._max_iters, budget)
 
     @property
@@ -272,6 +177,10 @@ class InfoBatchIterLoop(_Passes, IterBasedTrainLoop):
             self._validate()
             if self.schedule.done or self.stop_training:
                 return
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Train a batch."""
+        self._run_iter(self._iter, data_batch)
 
     def _validates(self) -> bool:
         return (

@@ -121,7 +121,8 @@ class Points(Dataset):
 
 
 class Classifier(BaseModel):
-    """A linear classifier with a wrapped loss; remembers the indices that it was trained on."""
+    """A linear classifier with a wrapped loss; remembers the indices that it was trained on, and
+    the weights of the last batch."""
 
     def __init__(self):
         super().__init__()
@@ -133,6 +134,8 @@ class Classifier(BaseModel):
 
     def forward(self, inputs, labels, index, mode):
         self.seen += index.tolist()
+        weights = self.loss._weights
+        self.weights = None if weights is None else weights.tolist()
         return dict(loss=self.loss(self.head(inputs), labels))
 
 

@@ -73,6 +73,47 @@ def test_a_batch_that_is_not_mixed_has_the_identity():
     assert torch.equal(seen[0], torch.eye(4))
 
 
+class Smooths:
+    """Mixes, or not, and smooths the targets by the number of their columns, as timm's Mixup."""
+
+    def __init__(self, mix=None):
+        self.mix = mix
+
+    def __call__(self, inputs, targets):
+        if self.mix is not None:
+            inputs, targets = self.mix(inputs, targets)
+        return inputs, targets * 0.9 + 0.1 / targets.shape[1]
+
+
+@pytest.mark.parametrize('mix', [None, models.RandomBatchAugment(AUGMENTS[0])])
+def test_an_augmentation_that_does_more_than_mix_is_refused(mix):
+    wrong = MixingRecorder(Smooths(mix), print)
+    wrong(torch.randn(4, 3, 8, 8), torch.eye(4, 6))
+    with pytest.raises(ValueError, match=r'shares of the samples sum to 0.94 and not to 1'):
+        wrong.check()
+    wrong.check()  # of the batches since
+
+
+@pytest.mark.parametrize('augment', AUGMENTS, ids=lambda cfg: cfg['type'])
+def test_an_augmentation_that_only_mixes_is_not(augment):
+    right = recorder(augment, [])
+    right.check()
+    for _ in range(20):
+        right(torch.randn(8, 3, 16, 16), torch.eye(8))
+    right.check()
+
+
+def test_a_run_whose_augmentation_smooths_stops_in_its_first_iteration(tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data')
+    cfg = runs.switch_on(runs.classification_config(data, str(tmp_path / 'run')))
+    cfg.model.train_cfg = dict(augments=dict(type='Mixup', alpha=0.8))
+    runner, recorded = runs.build(cfg)
+    runner.model.data_preprocessor.batch_augments = Smooths()
+    with pytest.raises(ValueError, match='smooth labels in the loss'):
+        runner.train()
+    assert not recorded.rows
+
+
 def test_an_augmentation_that_changes_the_rows_is_refused():
     twice = MixingRecorder(lambda x, t: (torch.cat([x, x]), torch.cat([t, t])), print)
     with pytest.raises(ValueError, match='remove it from model.train_cfg.augments'):

@@ -39,10 +39,12 @@ class Trained(Hook):
             dict(
                 iter=runner.iter,
                 indices=data_batch['index'].tolist(),
-                weights=runner.model.loss._weights.tolist(),
                 lr=runner.optim_wrapper.get_lr()['lr'][0],
             )
         )
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.rows[-1]['weights'] = runner.model.weights
 
 
 # At the end of an epoch, a scheduler steps before this process has trained anything.

@@ -278,8 +278,8 @@ def test_a_data_set_that_hands_out_another_sample_stops_the_run(cls, tmp_path):
     runner, recorder = runs.build(cls)
     with pytest.raises(
         ValueError,
-        match=r'the batch holds the samples \[.*\], but the plan of '
-        r'this pass has \[.*\] here: weights would reach other samples.*'
+        match=r'the batch holds the samples \[.*\], but \[.*\] are due here: weights or scores '
+        'would go to other samples.*'
         'a file cannot be read.*train_dataloader',
     ):
         runner.train()

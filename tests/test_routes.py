@@ -34,13 +34,12 @@ class Trained(Hook):
         self.row = dict(
             iter=runner.iter,
             indices=data_batch['index'].tolist(),
-            weights=runner.model.loss._weights.tolist(),
             lr=runner.optim_wrapper.get_lr()['lr'][0],
             max_iters=runner.max_iters,
         )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.rows.append(dict(self.row, loss=outputs['loss'].item()))
+        self.rows.append(dict(self.row, weights=runner.model.weights, loss=outputs['loss'].item()))
         self.raise_at(runner, 'after')
 
     def raise_at(self, runner, moment):

@@ -332,7 +332,6 @@ class Trace(Hook):
         self.row = dict(
             step=runner.train_loop.schedule.walked,
             indices=data_batch['index'].tolist(),
-            weights=runner.model.loss._weights.tolist(),
             lr=group['lr'],
         )
 
@@ -346,6 +345,7 @@ class Trace(Hook):
         self.rows.append(
             dict(
                 self.row,
+                weights=runner.model.weights,
                 used=used,
                 loss=outputs['loss'].item(),
                 all_data=hub['train/loss_all_data'].current(),
@@ -478,9 +478,11 @@ class Lengths(Hook):
         self.hook, self.optimizer, self.rows = hook, optimizer, []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        group = (self.optimizer or runner.optim_wrapper.optimizer).param_groups[0]
+        self.now = rate((self.optimizer or runner.optim_wrapper.optimizer).param_groups[0])
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         steps = self.hook._steps
-        self.rows.append((self.hook._pass.mean_weight, steps.length, steps.scale, rate(group)))
+        self.rows.append((self.hook._pass.mean_weight, steps.length, steps.scale, self.now))
 
 
 @pytest.mark.parametrize('optimizer', [SGD, ADAM], ids=['SGD', 'AdamW'])

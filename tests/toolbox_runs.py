@@ -426,15 +426,12 @@ class Recorder(Hook):
             Path(f'{self.path}.part').write_text(str(os.getpid()))
             os.replace(f'{self.path}.part', f'{self.path}.stalled')
             time.sleep(600)
-        handed_out, self.handed_out = self.handed_out, []
-        assert len(handed_out) == len(self.losses)
-        assert all(weights == handed_out[0] for weights in handed_out)
+        assert not self.handed_out  # until the step itself
         loop = runner.train_loop
         self.row = dict(
             iter=runner.iter,
             batch_idx=batch_idx,
             indices=[sample.sample_idx for sample in data_batch['data_samples']],
-            weights=handed_out[0] if handed_out else None,
             lr=runner.optim_wrapper.get_lr()['lr'][0],
         )
         if hasattr(loop, 'schedule'):
@@ -450,6 +447,10 @@ class Recorder(Hook):
                 self.passes.append((loop.sampler.scores.values.clone(), loop.sampler.plan))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        handed_out, self.handed_out = self.handed_out, []
+        assert len(handed_out) == len(self.losses)
+        assert all(weights == handed_out[0] for weights in handed_out)
+        self.row['weights'] = handed_out[0] if handed_out else None
         self.row['loss'] = {
             key: value.item() for key, value in outputs.items() if torch.is_tensor(value)
         }

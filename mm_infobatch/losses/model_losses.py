@@ -92,9 +92,12 @@ class ModelLosses:
         if isinstance(augment, MixingRecorder):
             augment = augment.augment
         self._augment = augment
+        self._mixing: Optional[MixingRecorder] = None
         if augment is not None:
             assert self._preprocessor is not None
-            self._preprocessor.batch_augments = MixingRecorder(augment, self._mix)
+            self._mixing = MixingRecorder(augment, self._mix)
+            self._preprocessor.batch_augments = self._mixing
+        self._in_step = False  # a hook may evaluate the model before and after a step
         self._uniform = True
         self._mean_weight = self._scale = 1.0
         self._weights: Tensor
@@ -120,7 +123,8 @@ class ModelLosses:
 
         The log variables do not always have it: a head's own key ``loss`` overwrites it there.
         """
-        if not self._batches_before and isinstance(output, dict) and isinstance(model, BaseModel):
+        compares = self._in_step and not self._batches_before
+        if compares and isinstance(output, dict) and isinstance(model, BaseModel):
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
             self._total = total if self._total is None else self._total + total
@@ -144,7 +148,7 @@ class ModelLosses:
                 to 1.
         """
         self._weights, self._uniform, self._mean_weight = weights, uniform, mean_weight
-        self._scale = scale
+        self._scale, self._in_step = scale, True
         self._rows = {}
         if self._tasks:
             self._find_rows(data_batch['data_samples'])
@@ -180,7 +184,7 @@ class ModelLosses:
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""
-        if not self._uniform:
+        if self._in_step and not self._uniform:
             self._pass_on(mixed_weights(self._weights, matrix, self._mean_weight))
 
     def end_batch(self, outputs: Optional[Dict[str, Any]] = None) -> Tensor:
@@ -197,6 +201,7 @@ class ModelLosses:
         Raises:
             ValueError: If the model has never called a loss that gives scores.
         """
+        self._in_step = False
         if self._watch is not None and not self._batches_before:
             self._stop_watching()
             self._compare(outputs)
@@ -239,7 +244,7 @@ class ModelLosses:
 
         Raises:
             ValueError: If an unknown loss was not what its values of the samples make, with its
-                place in the model.
+                place in the model, or a batch augmentation does more than mix.
         """
         self.check()
         self._stop_watching()  # of a pass that ended before
@@ -247,12 +252,14 @@ class ModelLosses:
         return None if total is None else unweighted_warning(float(total), float(self._wrapped))
 
     def check(self) -> None:
-        """Read whether the unknown losses were what their values of the samples make; waits for the
-        device if there are any.
+        """Read whether the unknown losses were what their values of the samples make, and whether
+        what mixes batches only mixes; waits for the device if there are any.
 
         Raises:
             ValueError: If one was not.
         """
+        if self._mixing is not None:
+            self._mixing.check()
         for loss in self.losses:
             try:
                 loss.check()

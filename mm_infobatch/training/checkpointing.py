@@ -9,6 +9,14 @@ from .report import RunReport
 from .state import VERSION, upgraded
 
 STATE_KEY = 'infobatch'
+NO_STATE = (
+    'the checkpoint holds no state of InfoBatch (was it trained without?); there are no scores, so '
+    'the next pass prunes nothing'
+)
+UNANNOUNCED = (
+    'a checkpoint was written at a moment that CheckpointHook does not announce; of the running '
+    'pass it holds only the scores that rank 0 has seen'
+)
 
 
 def saves_after_iter(runner: Any) -> bool:

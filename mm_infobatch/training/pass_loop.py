@@ -1,0 +1,125 @@
+"""What both training loops share: the schedule, the batches of a pass, an iteration, validation."""
+
+import functools
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+
+from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner.utils import calc_dynamic_intervals
+from torch.utils.data import DataLoader
+
+from ..losses.custom_keys import check_custom_keys
+from ..passes.batch_shape import BatchShape
+from ..passes.schedule import PassSchedule
+from . import checks
+from .by_steps import call_by_steps, check_by_steps
+from .gloo import wait_before_workers
+from .pass_iterator import PassIterator, batches_of_pass
+from .rng import RunRandomness
+
+
+class PassLoop(BaseLoop):
+    """A training loop over passes, beside one of MMEngine's.
+
+    Attributes:
+        sampler (InfoBatchSampler): The dataloader's sampler.
+        schedule (PassSchedule): Where the run stands.
+    """
+
+    runner: Any
+    dataloader: DataLoader[Any]
+
+    def _set_up(
+        self,
+        runner: Any,
+        dataloader: Union[DataLoader[Any], Dict[str, Any]],
+        val_begin: int,
+        val_interval: int,
+        dynamic_intervals: Optional[List[Tuple[int, int]]],
+    ) -> None:
+        """Do what the loops of MMEngine do when they are built.
+
+        But for asking the dataloader for its length, or opening it: there is no plan yet.
+        """
+        BaseLoop.__init__(self, runner, dataloader)
+        self._epoch = self._iter = 0
+        self.val_begin, self.val_interval = val_begin, val_interval
+        self.stop_training = False
+        if hasattr(self.dataloader.dataset, 'metainfo'):
+            runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
+            self.val_interval, dynamic_intervals
+        )
+
+    def _join(
+        self, total: Optional[int], budget: str = 'passes', passes: Optional[int] = None
+    ) -> None:
+        """Check the dataloader, and make the schedule that its sampler follows."""
+        self.sampler = checks.check_dataloader(self.dataloader, type(self).__name__)
+        shape = BatchShape.of(self.dataloader, self.sampler.world_size)
+        pass_length = shape.iters(len(self.sampler.scores))
+        self.schedule = PassSchedule(total, pass_length, budget, self.sampler.delta, passes)
+        self.sampler.join_run(self.schedule, shape)
+
+    @property
+    def max_iters(self) -> int:
+        """int: The iterations that the run is expected to take; exact in its last pass."""
+        return self.schedule.expected_iters
+
+    @functools.cached_property
+    def randomness(self) -> RunRandomness:
+        """RunRandomness: The random generators of the run; made once all loops are built."""
+        return RunRandomness(self.dataloader, getattr(self.runner.val_loop, 'dataloader', None))
+
+    @property
+    def dataloader_iterator(self) -> PassIterator:
+        """PassIterator: Stands for that of ``IterBasedTrainLoop``, to read and not to advance."""
+        return PassIterator(self.dataloader, max(self.schedule.pass_index, 0))
+
+    def _start(self) -> None:
+        """Check the hooks of the run, and have those that follow the schedule walk it.
+
+        Raises:
+            ValueError: If our hook is not one of them, or names hooks that cannot be called by
+                steps, or the optimizer's config names parameters that are called otherwise.
+        """
+        self._hook = hook = checks.check_has_hook(self.runner)
+        check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
+        checks.check_recipes(self.runner, hook.unweighted)
+        check_by_steps(self.runner, hook.by_steps)
+        call_by_steps(self.runner, self.schedule, hook.by_steps)
+
+    def continue_run(self) -> None:
+        """Continue an earlier ``runner.train()`` after the iteration that was scored last.
+
+        A hook may have interrupted it after that iteration and before the loop counted it.
+        """
+        self._iter = self.schedule.iters
+
+    def _batches(self) -> Iterator[Any]:
+        """The batches of the pass, or those that are left of it after a resume."""
+        wait_before_workers(self.dataloader)
+        opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
+        return batches_of_pass(opened, self.dataloader, self.sampler)
+
+    def _run_iter(self, batch_idx: int, data_batch: Any) -> None:
+        """Train a batch. The losses carry weights and keep scores in ``train_step`` alone: another
+        hook may evaluate the model before and after it."""
+        runner, batch = self.runner, dict(batch_idx=batch_idx, data_batch=data_batch)
+        runner.call_hook('before_train_iter', **batch)
+        self._hook.begin_step(data_batch)
+        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+        self._hook.end_step(outputs)
+        runner.call_hook('after_train_iter', **batch, outputs=outputs)
+        self._iter += 1
+
+    def _validates(self) -> bool:
+        """Whether a validation follows the last iteration, or the last epoch."""
+        raise NotImplementedError
+
+    def _follows_validation(self) -> bool:
+        """Whether the batches that come next follow a validation."""
+        return self._validates()
+
+    def _validate(self) -> None:
+        if self._validates():
+            self.randomness.validate(self.runner.val_loop)

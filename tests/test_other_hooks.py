@@ -1,0 +1,108 @@
+"""Hooks that evaluate the model beside the training step: their losses are nobody's scores."""
+
+import contextlib
+import random
+
+import numpy as np
+import pytest
+import toolbox_runs as runs
+import torch
+from mmengine.hooks import Hook
+from small_runner import Points, small_runner
+from torch.nn.functional import cross_entropy
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+# Before and after InfoBatchHook, whose priority is ABOVE_NORMAL
+PLACES = [(moment, priority) for moment in ('before', 'after') for priority in ('HIGH', 'NORMAL')]
+
+
+@contextlib.contextmanager
+def numbers_kept():
+    """Leave the global generators as they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+
+
+class Probe(Hook):
+    """Evaluates the training loss of the first samples of the dataset in each iteration.
+
+    Args:
+        moment (str): 'before' or 'after' the step.
+        size (int): The samples.
+        grad (bool): Whether with gradients. Defaults to False.
+    """
+
+    def __init__(self, moment, size, grad=False):
+        self.moment, self.size, self.grad = moment, size, grad
+        self.losses, self.expected = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if self.moment == 'before':
+            self.look(runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.moment == 'after':
+            self.look(runner)
+
+    def look(self, runner):
+        loader, model = runner.train_dataloader, runner.model
+        with numbers_kept(), torch.set_grad_enabled(self.grad):
+            batch = loader.collate_fn([loader.dataset[index] for index in range(self.size)])
+            losses = model(**model.data_preprocessor(batch, True), mode='loss')
+            self.losses.append(model.parse_losses(losses)[0].item())
+            if hasattr(loader.dataset, 'labels'):
+                logits = model.head(batch['inputs'])
+                self.expected.append(cross_entropy(logits, batch['labels']).item())
+
+
+@pytest.mark.parametrize(('moment', 'priority'), PLACES)
+@pytest.mark.parametrize('grad', [False, True])
+@pytest.mark.parametrize('size', [4, 7])  # a batch of the run has 4
+def test_a_probe_has_the_plain_loss_and_changes_nothing(tmp_path, moment, priority, grad, size):
+    trained = []
+    for name, probe in (('alone', None), ('probed', Probe(moment, size, grad))):
+        runner = small_runner(tmp_path / name, dict(type='InfoBatchEpochLoop', max_epochs=4))
+        if probe:
+            runner.register_hook(probe, priority)
+        runner.train()
+        trained.append((runner.train_loop.sampler.scores.values, runner.model.head.weight))
+    for alone, probed in zip(*trained):
+        assert torch.equal(alone, probed)
+    assert min(len(batch) for batch in (Points(24), probe.losses)) > 12
+    assert probe.losses == pytest.approx(probe.expected)
+
+
+MODELS = {'segmentation': runs.segmentation_config, 'classification': runs.classification_config}
+
+
+def config_of(name, tmp_path):
+    write = getattr(runs, f'write_{name.partition("-")[0]}_data')
+    cfg = MODELS[name.partition('-')[0]](write(tmp_path / 'data', num_images=16), str(tmp_path))
+    if name.endswith('-mixup'):
+        cfg.model.train_cfg = dict(augments=dict(type='Mixup', alpha=0.8))
+        cfg.model.head.loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+    return runs.switch_on(cfg)
+
+
+@pytest.mark.parametrize(('moment', 'priority'), PLACES)
+@pytest.mark.parametrize('name', ['segmentation', 'classification', 'classification-mixup'])
+def test_of_the_toolboxes_models_too(tmp_path, name, moment, priority):
+    cfg = config_of(name, tmp_path)
+    found = []
+    for probe in (None, Probe(moment, 6)):
+        runner, recorder = runs.build(cfg)
+        # Mixing hands out weights a second time, which the recorder does not take.
+        runner.hooks.remove(recorder)
+        if probe:
+            runner.register_hook(probe, priority)
+        runner.train()
+        found.append((runner.train_loop.sampler.scores.values, runner.model.state_dict()))
+        totals = runs.report_of(tmp_path)['totals']
+        assert totals['samples_trained'] < totals['samples_full']
+    assert torch.equal(found[0][0], found[1][0])
+    for key, value in found[0][1].items():
+        assert torch.equal(value, found[1][1][key]), key
+    assert 'carries no weights' not in runs.log_of(tmp_path)

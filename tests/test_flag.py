@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 import toolbox_runs as runs
 from mmengine.config import Config
+
+from mm_infobatch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -175,6 +178,39 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
         packages=[tmp_path],
     )
     assert 'InfoBatch pass 3' in again and 'InfoBatch pass 2' not in again
+
+
+def write_config(folder):
+    """A config of two epochs, as a file, with a checkpoint of each."""
+    data = runs.write_classification_data(folder / 'data', num_images=12)
+    cfg = runs.classification_config(data, str(folder / 'run'), max_epochs=2)
+    runs.checkpoints_every(cfg, 1, by_epoch=True).pop('experiment_name')
+    cfg.dump(folder / 'config.py')
+    return ['train', str(folder / 'config.py')]
+
+
+@pytest.mark.parametrize('named', [False, True])
+def test_a_run_with_infobatch_is_not_resumed_without(tmp_path, capsys, named):
+    train = write_config(tmp_path)
+    cli.main([*train, '--infobatch'])
+    train += ['--cfg-options', 'train_cfg.max_epochs=3', '--resume']
+    train += [str(tmp_path / 'run' / 'epoch_2.pth')] if named else []
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(train)
+    message = capsys.readouterr().err
+    assert re.search(r'epoch_2.pth is of a run with InfoBatch.*Add --infobatch', message)
+    assert not (tmp_path / 'run' / 'epoch_3.pth').exists()
+    cli.main([*train, '--infobatch'])
+    assert (tmp_path / 'run' / 'epoch_3.pth').is_file()
+
+
+def test_a_stock_run_is_resumed_with_infobatch_or_without(tmp_path):
+    train = write_config(tmp_path)
+    cli.main(train)
+    for epochs, flags in ((3, []), (4, ['--infobatch'])):
+        cli.main([*train, *flags, '--cfg-options', f'train_cfg.max_epochs={epochs}', '--resume'])
+        assert (tmp_path / 'run' / f'epoch_{epochs}.pth').is_file()
 
 
 @pytest.mark.runs

@@ -16,6 +16,7 @@ Here, 2 to 4 resume from the newest complete checkpoint, and the log says so. Wh
 is complete is read from the archive's directory and checksums: nothing is unpickled.
 """
 
+import pickle
 import re
 import zipfile
 import zlib
@@ -24,6 +25,8 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 
+from ..convert.check import hooks_of
+from .checkpoints import read_checkpoint
 from .common import UsageError
 
 TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')  # CheckpointHook's own
@@ -141,6 +144,32 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
             + '; training from the start'
         )
     return None
+
+
+def check_stays_on(cfg: Config) -> None:
+    """Refuse to resume a run with InfoBatch by a config without.
+
+    Its iterations are fewer than the steps of its schedule, which the stock loop would count from.
+
+    Args:
+        cfg (Config): The config, after :func:`choose_checkpoint`.
+
+    Raises:
+        UsageError: If that is what it would do.
+    """
+    path = cfg.get('load_from') or latest_checkpoint(cfg)
+    if hooks_of(cfg) or path is None or not Path(path).is_file():
+        return
+    try:
+        state = read_checkpoint(Path(path), mmap=True).get('infobatch')
+    except (pickle.UnpicklingError, RuntimeError):  # of a user's own class, or an old format
+        return
+    if state is not None:
+        raise UsageError(
+            f'--resume: {path} is of a run with InfoBatch, but this one is without: its learning '
+            'rate would be at the end of the schedule before the run is. Add --infobatch, or begin '
+            'a new run with its weights: --cfg-options load_from=... without --resume'
+        )
 
 
 def latest_checkpoint(cfg: Config) -> Optional[Path]:

@@ -20,7 +20,7 @@ from .common import (
 )
 from .infobatch_options import add_infobatch_options, check_infobatch, switch_on_infobatch
 from .launch import prepare_launch
-from .resume import choose_checkpoint, keeps_only_one
+from .resume import check_stays_on, choose_checkpoint, keeps_only_one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +99,8 @@ def main(args: argparse.Namespace) -> None:
     cfg = apply_args(load_config(args), args)
     prepare_launch(cfg, training=True)
     notes = [choose_checkpoint(cfg) if cfg.get('resume') else None, keeps_only_one(cfg)]
+    if cfg.get('resume'):
+        check_stays_on(cfg)
     runner = build_runner(cfg)
     for note in filter(None, notes):
         runner.logger.warning(note)

@@ -3,10 +3,13 @@
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.dataset import BaseDataset
+
+from mm_infobatch.cli import run_logs, run_numbers
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -387,6 +390,38 @@ def test_epochs_without_infobatch_count_as_epochs_whatever_the_batch_size(tmp_pa
     assert [one['annealing'] for one in passes] == [False, False, False, True]
     assert recorder.column('max_iters')[-1] == recorder.column('iter')[-1] + 1
     assert recorder.column('iter')[0] == 24
+
+
+@pytest.mark.parametrize('by', ['epoch', 'iter'])
+def test_what_is_counted_of_a_run_that_began_without_infobatch(cls_data, seg_data, tmp_path, by):
+    """In one work directory, as a user would go on who switches it on."""
+    if by == 'epoch':
+        cfg, done = runs.classification_config(cls_data, str(tmp_path), max_epochs=8), 3
+        begin, batch, steps = 3 * 4, 4, 8 * 4
+        off = runs.checkpoints_every(runs.copy_of(cfg), done, by_epoch=True)
+        off.train_cfg.max_epochs = done
+    else:
+        cfg, done = runs.segmentation_config(seg_data, str(tmp_path), 24), 6
+        begin, batch, steps = 6, 2, 24
+        off = runs.checkpoints_every(runs.copy_of(cfg), done)
+        off.train_cfg.max_iters = off.train_cfg.val_interval = done
+    runs.train(off)
+    recorder = runs.train(runs.resumed(runs.switch_on(cfg), tmp_path / f'{by}_{done}.pth'))
+    report = runs.report_of(tmp_path)
+    totals, passes = report['totals'], report['passes']
+    trained = sum(len(indices) for indices in recorder.column('indices'))
+    assert totals['samples_trained'] == trained == sum(one['trained'] for one in passes)
+    assert totals['samples_full'] == (steps - begin) * batch == sum(one['full'] for one in passes)
+    assert totals['saving'] == pytest.approx(1 - trained / totals['samples_full'])
+    run = run_logs.read_run(tmp_path)
+    assert run.iterations == begin + len(recorder.rows) == recorder.rows[-1]['iter'] + 1
+    assert run.samples == begin * batch + trained
+    at = run.samples_at(np.array([0, begin // 2, begin, begin + 1, run.iterations]))
+    assert at.tolist() == [0, begin * batch / 2, begin * batch, (begin + 1) * batch, run.samples]
+    assert f'its first {begin} iterations were without InfoBatch' in run.notes
+    facts = run_numbers.numbers(run, tmp_path, None)
+    assert facts['samples trained'] == f'{run.samples:,} of {steps * batch:,}'
+    assert facts['iterations'] == f'{run.iterations:,} of a schedule of {steps:,}'
 
 
 def test_a_finished_stock_run_that_is_resumed_trains_nothing_more(seg_data, tmp_path):

@@ -39,6 +39,7 @@ class Run:
             None if the logs have no times.
         infobatch: Content of ``infobatch.json``; None for a run without InfoBatch.
         notes: Limits of the numbers, a sentence each.
+        begin: The iterations that it made before InfoBatch was switched on; 0 for most.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Run:
     _sample_steps: Tuple[np.ndarray, np.ndarray]
     _second_steps: Tuple[np.ndarray, np.ndarray]
     _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
+    begin: int = 0
 
     def samples_at(self, iterations: np.ndarray) -> np.ndarray:
         """Samples trained on after the given iterations, float64 [M]."""
@@ -184,8 +186,13 @@ def read_run(work_dir: Path) -> Run:
 
     last = sessions[-1]
     notes = []
+    begin = 0
     if infobatch is not None:
         iterations = infobatch['totals']['iterations']
+        begin = infobatch['passes'][0]['begin_iter'] if infobatch['passes'] else 0
+        if begin:
+            iterations += begin
+            notes.append(f'its first {begin:,} iterations were without InfoBatch')
         if not infobatch['totals']['finished']:
             notes.append('not finished')
     else:
@@ -195,11 +202,12 @@ def read_run(work_dir: Path) -> Run:
         if planned is not None and iterations < planned:
             notes.append(f'the logs end at iteration {iterations} of {planned}')
 
-    sample_steps = _sample_steps(train, owners, iterations, infobatch)
+    sample_steps = _sample_steps(train, owners, iterations, infobatch, begin)
     second_steps = _second_steps(train, iterations, infobatch)
     samples = seconds = full_batches = None
     if infobatch is not None:
-        samples = infobatch['totals']['samples_trained']
+        before = np.interp(begin, *sample_steps)
+        samples = int(round(before)) + infobatch['totals']['samples_trained']
     elif any(owner.world_size is None for owner in owners):
         notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
     else:
@@ -229,6 +237,7 @@ def read_run(work_dir: Path) -> Run:
         sample_steps,
         second_steps,
         full_batches,
+        begin,
     )
 
 
@@ -258,22 +267,22 @@ def _sample_steps(
     owners: List[Session],
     iterations: int,
     infobatch: Optional[Dict[str, Any]],
+    begin: int,
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Corners (iterations, samples) of the line along which the samples grow.
 
-    Without ``infobatch.json`` an iteration has batch size x world size samples: a last batch of
-    an epoch that was shorter counts as a full one.
+    Without InfoBatch, which begins at ``begin``, an iteration has batch size x world size samples:
+    a last batch of an epoch that was shorter counts as a full one.
     """
     xs, ys = [0], [0.0]
-    if infobatch is not None:
-        for one in infobatch['passes']:
-            xs.append(one['begin_iter'] + one['iterations'])
-            ys.append(ys[-1] + one['trained'])
-    else:
-        ends = [row['iter'] for row in train[:-1]] + [max(iterations, train[-1]['iter'])]
-        for end, owner in zip(ends, owners):
-            ys.append(ys[-1] + (end - xs[-1]) * owner.batch_size * (owner.world_size or 1))
-            xs.append(end)
+    ends = [row['iter'] for row in train[:-1]] + [max(iterations, train[-1]['iter'])]
+    for end, owner in zip(ends, owners):
+        end = end if infobatch is None else min(end, begin)
+        ys.append(ys[-1] + (end - xs[-1]) * owner.batch_size * (owner.world_size or 1))
+        xs.append(end)
+    for one in (infobatch or {}).get('passes', []):
+        xs.append(one['begin_iter'] + one['iterations'])
+        ys.append(ys[-1] + one['trained'])
     return np.array(xs), np.array(ys)
 
 

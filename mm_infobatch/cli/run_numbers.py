@@ -52,10 +52,11 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
     if totals:
         steps = totals['schedule_iterations']
         found['iterations'] += f' of a schedule of {steps:,}'
-        full = totals['samples_full']
-        found['samples trained'] = f'{run.samples:,} of {full:,}'
+        full, trained = totals['samples_full'], totals['samples_trained']
+        found['samples trained'] = f'{run.samples:,} of {full + run.samples - trained:,}'
         found['saving in samples'] = f'{totals["saving"]:.1%}'
-        done = full / max(settings['num_samples'] * steps / settings['pass_length'], 1)
+        steps_done = run.begin + full * settings['pass_length'] / settings['num_samples']
+        done = steps_done / max(steps, 1)
         if totals['finished']:
             found['saving in iterations'] = f'{1 - run.iterations / max(steps, 1):.1%}'
         elif seconds_left is not None:
@@ -64,8 +65,9 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
         found['samples trained'] = f'{run.samples:,}'
     if run.seconds is not None:
         found['training time'] = duration(run.seconds)
-        if totals and run.samples:
-            saved = (run.seconds - totals['seconds_choosing']) * full / run.samples - run.seconds
+        if totals and trained:
+            seconds = run.seconds - run.seconds_at(np.array(run.begin))
+            saved = (seconds - totals['seconds_choosing']) * full / trained - seconds
             found['time saved (estimated)'] = duration(max(saved, 0.0))
     name, steps_of, values = run.metric(metric)
     if len(values):
@@ -124,7 +126,7 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
         return still(left * per(run.seconds, run.iterations) - since)
     passes = totals['schedule_iterations'] / settings['pass_length']
     samples = remaining_samples(
-        totals['samples_full'] / settings['num_samples'],
+        totals['samples_full'] / settings['num_samples'] + run.begin / settings['pass_length'],
         passes,
         settings['delta'],
         settings['num_samples'],

@@ -103,8 +103,9 @@ def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None
 
     A step beyond the last epoch is none: a hook of the user's has logged there by iterations.
     """
-    passes = len((infobatch or {}).get('passes', []))  # one may be too short for a row of its own
-    last_epoch = max([passes, *(row.get('epoch', 0) for row in session.train)]) or math.inf
+    # One may be too short for a row of its own.
+    passes = [one['pass'] + 1 for one in (infobatch or {}).get('passes', [])]
+    last_epoch = max([0, *passes, *(row.get('epoch', 0) for row in session.train)]) or math.inf
     for row in session.metrics:
         row['iter'] = row['step']
         if session.metrics_by_epoch and row['step'] <= last_epoch:

@@ -365,6 +365,32 @@ def test_a_setting_for_the_new_sampler_is_not_lost_with_the_old_one(kind, settin
         convert(with_sampler(type=kind, shuffle=True, **setting))
 
 
+NEW_STYLE = """
+from mmengine.config import read_base
+
+with read_base():
+    from .base import *
+
+from mm_infobatch import InfoBatchSampler
+from mm_infobatch.policies import TargetSaving
+
+train_dataloader.update(
+    sampler=dict(type=InfoBatchSampler, delta=1.0, policy=dict(type=TargetSaving, saving=0.2))
+)
+"""
+
+
+@pytest.mark.parametrize('options', [dict(delta=0.5), dict(policy=dict(type='SoftPruning'))])
+def test_a_sampler_that_is_named_by_its_class_is_written_so_that_it_can_be_read(tmp_path, options):
+    classification().dump(tmp_path / 'base.py')
+    (tmp_path / 'config.py').write_text(NEW_STYLE)
+    convert(Config.fromfile(tmp_path / 'config.py'), **options).dump(tmp_path / 'out.py')
+    sampler = Config.fromfile(tmp_path / 'out.py').train_dataloader.sampler
+    kind = options['policy']['type'] if 'policy' in options else 'TargetSaving'
+    assert sampler.policy.type.rpartition('.')[2] == kind
+    assert sampler.delta == options.get('delta', 1.0)
+
+
 def test_a_prune_ratio_is_for_a_policy_that_has_one():
     cfg = convert(segmentation(), policy=dict(type='TargetSaving', saving=0.4))
     with pytest.raises(ValueError, match='prune_ratio=0.3 does not fit .*, TargetSaving; set pol'):

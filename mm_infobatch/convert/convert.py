@@ -114,9 +114,10 @@ def convert(
 
 def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> None:
     old = dataloader.get('sampler')
+    sampler: Any
     cls = sampler_class(old, scope)
     if issubclass(cls, InfoBatchSampler):
-        sampler = dict(old)
+        sampler = copy.deepcopy(old)
     else:
         sampler = dict(
             type='InfoBatchSampler',
@@ -137,7 +138,7 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
     if options.policy is not None:
         sampler['policy'] = options.policy
     if options.prune_ratio is not None:
-        policy = dict(sampler.get('policy') or dict(type='SoftPruning'))
+        policy = copy.deepcopy(sampler.get('policy')) or dict(type='SoftPruning')
         policy['prune_ratio'] = options.prune_ratio
         try:
             build_policy(copy.deepcopy(policy))

@@ -176,7 +176,9 @@ def unwrap_seeded(dataset: Any) -> Any:
 
 def inner_datasets(dataset: Any) -> Iterator[Any]:
     """The datasets inside a wrapper, at any depth."""
-    inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or [])]
+    # num_batch_per_epoch has mmengine wrap the dataset, as _dataset.
+    inner = [getattr(dataset, name, None) for name in ('dataset', '_dataset')]
+    inner += getattr(dataset, 'datasets', None) or []
     for each in inner:
         if isinstance(each, Dataset):
             yield each

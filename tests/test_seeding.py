@@ -397,6 +397,13 @@ def test_twice_it_is_refused(config):
     refused(config, 'SeededDataset lies inside SeededDataset', 'outermost dataset')
 
 
+def test_a_seeded_dataset_of_which_mmengine_takes_a_part_is_refused(config):
+    inner = config.train_dataloader.dataset
+    config.train_dataloader.dataset = dict(type='SeededDataset', dataset=inner)
+    config.train_dataloader.num_batch_per_epoch = 2
+    refused(config, 'SeededDataset lies inside _SlicedDataset', 'without num_batch_per_epoch')
+
+
 def test_with_a_stock_sampler_it_is_refused(cls_data, tmp_path):
     refused(
         augmented(runs.classification_config(cls_data, tmp_path, 2)),

@@ -69,7 +69,7 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
             raise ValueError(
                 f'a SeededDataset lies inside {type(dataloader.dataset).__name__}, which does not '
                 'hand on the pass that an index belongs to; make it the outermost dataset: '
-                f'{SEEDED_LINE}'
+                f'{SEEDED_LINE}, without num_batch_per_epoch'
             )
     shape = BatchShape.of(dataloader, sampler.world_size)
     if not shape.iters(len(sampler.dataset)):

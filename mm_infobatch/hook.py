@@ -167,6 +167,7 @@ class InfoBatchHook(Hook):
         if self._pass is None:
             return
         share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.order.kept
+        share = min(share, self._schedule.pass_share)
         full = round(share * self._shape.samples(len(self._sampler.scores)))
         self._sampler.counter.count(self._schedule.pass_index, self._pass.trained, full)
         self._report.update_pass(self._schedule.iters - self._report.passes[-1]['begin_iter'])

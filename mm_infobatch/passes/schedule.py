@@ -93,6 +93,14 @@ class PassSchedule:
         return self.pass_done or self.done
 
     @property
+    def pass_share(self) -> float:
+        """float: The share of the current pass that the schedule has room for: below 1 in a last
+        pass that ``budget='passes'`` cuts off."""
+        if self.budget == 'iterations':
+            return 1.0
+        return min(1.0, 1 - (self._pass_to - self.total) / self.pass_length)
+
+    @property
     def compared_iter(self) -> int:
         """int: The iteration of the current pass, from 0, in which the trained loss is compared:
         one of the first eight, another one from pass to pass."""

@@ -106,9 +106,8 @@ class InfoBatchSampler(Sampler[int]):
         self.world_size = dist_world_size if world_size is None else world_size
         arguments.require_rank(self.rank, self.world_size)
         self.dataset = dataset
-        self.delta = delta
-        self.num_passes = num_passes
-        self.shuffle = shuffle
+        self.delta, self.num_passes, self.shuffle = delta, num_passes, shuffle
+        self.warmup_passes = warmup_passes
         if seed is not None:
             arguments.require_seed(seed)
         self.seed = sync_random_seed() if seed is None else int(seed)

@@ -10,6 +10,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.config import Config
+from small_runner import small_runner
 
 import compare_policies
 from experiment_engine.documents import PLACE, render
@@ -101,6 +102,18 @@ def test_scores_that_depend_on_the_batch_are_no_losses(tmp_path):
         torch.save(dict(infobatch=dict(schedule=dict(iters=iters), sampler=sampler)), path)
     with pytest.raises(ValueError, match="depend on the batch .batch_score='excess'"):
         logged_losses(paths)
+
+
+def test_moving_averages_are_no_losses(tmp_path):
+    runner = small_runner(
+        tmp_path,
+        dict(type='InfoBatchEpochLoop', max_epochs=2),
+        sampler=dict(score_smoothing=0.9),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+    )
+    runner.train()
+    with pytest.raises(ValueError, match=r'are moving averages \(score_smoothing=0.9\)'):
+        logged_losses([tmp_path / 'epoch_1.pth', tmp_path / 'epoch_2.pth'])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     rows = []
     for path in paths:
         state = read_checkpoint(path).get('infobatch')
-        why = 'it was trained without InfoBatch' if state is None else _no_losses(state['sampler'])
+        why = 'it was trained without InfoBatch' if state is None else _no_losses(state)
         if state is None or why:
             raise ValueError(
                 f'checkpoint {path} has no losses: {why}; give the config before the checkpoints '
@@ -32,5 +32,8 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
 
 
 def _no_losses(state: Dict[str, Any]) -> str:
-    kind = state.get('batch_score')
-    return f'its scores depend on the batch (batch_score={kind!r})' if kind else ''
+    kind = state['sampler'].get('batch_score')
+    if kind:
+        return f'its scores depend on the batch (batch_score={kind!r})'
+    smoothing = (state.get('settings') or {}).get('score_smoothing')
+    return f'its scores are moving averages (score_smoothing={smoothing:g})' if smoothing else ''

@@ -3,8 +3,8 @@
 from typing import Any, Dict, List, Optional, Tuple
 
 # Settings that a resumed run may change, and from when on its own ones hold.
-FROM_NEXT_PASS = ('policy', 'delta')
-AT_ONCE = ('batch_size', 'world_size', 'budget', 'step_length')
+FROM_NEXT_PASS = ('policy', 'delta', 'warmup_passes', 'stratify')
+AT_ONCE = ('batch_size', 'world_size', 'budget', 'step_length', 'score_smoothing')
 
 
 def changes(state: Dict[str, Any], now: Dict[str, Any]) -> List[str]:

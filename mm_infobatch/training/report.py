@@ -72,6 +72,9 @@ class RunReport:
             world_size=sampler.shape.world_size,
             batch_size=sampler.shape.batch_size,
             step_length=step_length,
+            warmup_passes=sampler.warmup_passes,
+            score_smoothing=sampler.scores.smoothing,
+            stratify=sampler.stratify,
             track=sampler.scores.tracker is not None,
             **schedule.settings(),
         )

@@ -367,6 +367,9 @@ def test_nothing_is_said_of_a_checkpoint_that_kept_no_settings():
     assert changed_settings(None, now) is None
     assert changed_settings(dict(policy='a'), now) is None
     assert 'policy b -> a' in changed_settings(dict(policy='b'), now)
+    now, before = dict(now, score_smoothing=0.9, stratify=True), dict(score_smoothing=0.0)
+    assert changed_settings(before, now).count('->') == 1  # of stratify it says nothing
+    assert 'score_smoothing 0.0 -> 0.9 (at once)' in changed_settings(before, now)
 
 
 # ---------------------------------------------------------------------- infobatch.json

@@ -221,7 +221,8 @@ class InfoBatchHook(Hook):
     ) -> None:
         """Keep the scores, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None
-        self._pass.add(self._batch_scores)
+        scores, self._batch_scores = self._batch_scores, None
+        self._pass.add(checks.check_stepped(scores, self._loop))
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._steps.scale)
         self._schedule.advance()
         if self._schedule.pass_over:

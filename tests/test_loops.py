@@ -6,7 +6,11 @@ import json
 import pytest
 import toolbox_runs as runs
 from mmengine.hooks import Hook
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
 from small_runner import Classifier, small_runner
+
+from mm_infobatch import InfoBatchEpochLoop
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ITER = dict(type='InfoBatchIterLoop', max_iters=12)
@@ -185,3 +189,35 @@ def test_a_pass_that_is_cut_off_counts_no_more_than_the_schedule_has(tmp_path, m
     totals = json.loads((tmp_path / 'infobatch.json').read_text())['totals']
     assert totals['samples_full'] == 4 * max_iters  # six batches of 4 are a pass
     assert totals['samples_trained'] == len(runner.model.seen) < 4 * max_iters
+
+
+@LOOPS.register_module()
+class StepsItself(InfoBatchEpochLoop):
+    """Has the ``run_iter`` of a stock loop."""
+
+    def run_iter(self, idx, data_batch):
+        EpochBasedTrainLoop.run_iter(self, idx, data_batch)
+
+
+@LOOPS.register_module()
+class StepsAndCounts(InfoBatchEpochLoop):
+    """Does something of its own in each iteration."""
+
+    counted = 0
+
+    def run_iter(self, idx, data_batch):
+        super().run_iter(idx, data_batch)
+        self.counted += len(data_batch['index'])
+
+
+def test_a_loop_of_ones_own_that_steps_without_weights_is_refused(tmp_path):
+    runner = small_runner(tmp_path, dict(type='StepsItself', max_epochs=3))
+    with pytest.raises(ValueError, match=r'StepsItself.run_iter calls .*super\(\).run_iter'):
+        runner.train()
+    assert len(runner.model.seen) == 4  # one batch
+
+
+def test_a_loop_of_ones_own_may_add_to_an_iteration(tmp_path):
+    runner = small_runner(tmp_path, dict(type='StepsAndCounts', max_epochs=4))
+    runner.train()
+    assert runner.train_loop.counted == len(runner.model.seen) < 4 * 24

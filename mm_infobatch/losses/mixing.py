@@ -47,7 +47,9 @@ class MixingRecorder:
     def __init__(self, augment: Callable[..., Any], on_mix: Callable[[Tensor], Any]) -> None:
         self.augment = augment
         self.on_mix = on_mix
-        self._share: Optional[Tensor] = None  # of a row's samples, the one that is furthest from 1
+        self._off: Optional[Tensor] = (
+            None  # how far the shares of a row were from a sum of 1, at most
+        )
 
     def check(self) -> None:
         """Read whether each row of the batches so far was a mean of samples; waits for the device.
@@ -55,13 +57,13 @@ class MixingRecorder:
         Raises:
             ValueError: If one was not: the augmentation does more to the targets than mix them.
         """
-        share, self._share = self._share, None
-        if share is not None and not abs(float(share) - 1) < 1e-3:
+        off, self._off = self._off, None
+        if off is not None and not float(off) < 1e-3:
             raise ValueError(
                 f'the batch augmentation {self.augment!r} makes rows whose shares of the samples '
-                f'sum to {float(share):.4g} and not to 1, so it does more to the targets than mix '
-                'them, and InfoBatch cannot know which samples a row is made of; have it mix only, '
-                'and smooth labels in the loss (LabelSmoothLoss)'
+                f'do not sum to 1 (they differ from it by up to {float(off):.3g}), so it does more '
+                'to the targets than mix them, and InfoBatch cannot know which samples a row is '
+                'made of; have it mix only, and smooth labels in the loss (LabelSmoothLoss)'
             )
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> Tuple[Tensor, Tensor]:
@@ -87,9 +89,7 @@ class MixingRecorder:
                 'which samples it mixes; remove it from model.train_cfg.augments'
             )
         mixed, matrix = both.split([columns, count], dim=1)
-        shares = matrix.sum(1)
-        if self._share is not None:
-            shares = torch.cat([shares, self._share[None]])
-        self._share = shares[(shares - 1).abs().argmax()]
+        off = (matrix.sum(1) - 1).abs().max()
+        self._off = off if self._off is None else torch.maximum(off, self._off)
         self.on_mix(matrix)
         return inputs, mixed

@@ -1,9 +1,10 @@
 """Refuses at the start what cannot work, with the reason and the line to change."""
 
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
+from torch import Tensor
 from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
@@ -97,6 +98,24 @@ def check_has_hook(runner: Any) -> Any:
             f'the losses and takes scores back, but there are {len(hooks)}; write {HOOK_LINE}'
         )
     return hooks[0]
+
+
+def check_stepped(scores: Optional[Tensor], loop: Any) -> Tensor:
+    """Refuse an iteration in which the losses carried no weights.
+
+    Args:
+        scores (Tensor, optional): Those of the batch, float32 [B]; None where nobody took any.
+        loop (BaseLoop): The loop.
+
+    Raises:
+        ValueError: If there are none: the loop's own ``run_iter`` called ``train_step``.
+    """
+    if scores is None:
+        raise ValueError(
+            f'{type(loop).__name__}.run_iter calls train_step itself, so the losses got no weights '
+            'and gave no scores; have it call super().run_iter(...), which does both'
+        )
+    return scores
 
 
 def check_recipes(runner: Any, unweighted: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-title = 'UperNet-EfficientNet-Lite0 on CamVid, from ImageNet weights'
+title = 'UperNet-Lite0 on CamVid, from ImageNet weights'
 about = """
 40 passes of 8 crops of 128x160, at the learning rate that is best for all data on the validation
 split (camvid_lite0_rates), scored on the test split. The arms differ in the length of steps, and in
@@ -83,8 +83,4 @@ arms += [
             dict(policy=dict(type='OwnThreshold', limit=1000.0, prune_ratio=0.75)),
         ),
     )
-]
-figures = [
-    dict(kind='curves', arms=['all', 'infobatch', 'control', 'smooth', 'capped']),
-    dict(kind='pruned', arm='infobatch'),
 ]

@@ -1,4 +1,4 @@
-title = 'UperNet-Lite0 on CamVid, from ImageNet weights'
+title = 'UperNet-Lite0 on CamVid, pretrained'
 about = """
 40 passes of 8 crops of 128x160, at the learning rate that is best for all data on the validation
 split (camvid_lite0_rates), scored on the test split. The arms differ in the length of steps, and in

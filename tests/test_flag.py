@@ -180,35 +180,40 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
     assert 'InfoBatch pass 3' in again and 'InfoBatch pass 2' not in again
 
 
-def write_config(folder):
-    """A config of two epochs, as a file, with a checkpoint of each."""
-    data = runs.write_classification_data(folder / 'data', num_images=12)
-    cfg = runs.classification_config(data, str(folder / 'run'), max_epochs=2)
-    runs.checkpoints_every(cfg, 1, by_epoch=True).pop('experiment_name')
+def write_config(folder, by='epoch'):
+    """A config as a file, with checkpoints, and what trains it."""
+    if by == 'epoch':
+        data = runs.write_classification_data(folder / 'data', num_images=12)
+        cfg = runs.classification_config(data, str(folder / 'run'), max_epochs=2)
+    else:
+        data = runs.write_segmentation_data(folder / 'data', num_images=12)
+        cfg = runs.segmentation_config(data, str(folder / 'run'), max_iters=18)
+    interval = 1 if by == 'epoch' else 4
+    runs.checkpoints_every(cfg, interval, by_epoch=by == 'epoch').pop('experiment_name')
     cfg.dump(folder / 'config.py')
     return ['train', str(folder / 'config.py')]
 
 
 @pytest.mark.parametrize('named', [False, True])
-def test_a_run_with_infobatch_is_not_resumed_without(tmp_path, capsys, named):
-    train = write_config(tmp_path)
-    cli.main([*train, '--infobatch'])
-    train += ['--cfg-options', 'train_cfg.max_epochs=3', '--resume']
-    train += [str(tmp_path / 'run' / 'epoch_2.pth')] if named else []
+def test_a_pruned_run_by_iterations_is_not_resumed_without_infobatch(tmp_path, capsys, named):
+    train = write_config(tmp_path, 'iter')
+    cli.main([*train, '--infobatch', '--infobatch-options', 'delta=1'])
+    resume = ['--resume', str(tmp_path / 'run' / 'iter_12.pth')] if named else ['--resume']
     capsys.readouterr()
     with pytest.raises(SystemExit, match='2'):
-        cli.main(train)
+        cli.main([*train, *resume])
     message = capsys.readouterr().err
-    assert re.search(r'epoch_2.pth is of a run with InfoBatch.*Add --infobatch', message)
-    assert not (tmp_path / 'run' / 'epoch_3.pth').exists()
-    cli.main([*train, '--infobatch'])
-    assert (tmp_path / 'run' / 'epoch_3.pth').is_file()
+    assert re.search(r'iter_\d+.pth is of a run with InfoBatch.*Add --infobatch', message)
+    assert not (tmp_path / 'run' / 'iter_16.pth').exists()
+    # Up to there it had pruned nothing.
+    cli.main([*train, '--resume', str(tmp_path / 'run' / 'iter_4.pth')])
+    assert (tmp_path / 'run' / 'iter_16.pth').is_file()
 
 
-def test_a_stock_run_is_resumed_with_infobatch_or_without(tmp_path):
+def test_a_run_by_epoch_is_resumed_with_infobatch_or_without(tmp_path):
     train = write_config(tmp_path)
     cli.main(train)
-    for epochs, flags in ((3, []), (4, ['--infobatch'])):
+    for epochs, flags in ((3, []), (4, ['--infobatch']), (5, [])):
         cli.main([*train, *flags, '--cfg-options', f'train_cfg.max_epochs={epochs}', '--resume'])
         assert (tmp_path / 'run' / f'epoch_{epochs}.pth').is_file()
 

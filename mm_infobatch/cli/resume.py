@@ -147,9 +147,10 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
 
 
 def check_stays_on(cfg: Config) -> None:
-    """Refuse to resume a run with InfoBatch by a config without.
+    """Refuse to resume a run with InfoBatch by a config without, where that would go wrong.
 
-    Its iterations are fewer than the steps of its schedule, which the stock loop would count from.
+    In a run by iterations that has pruned, the iterations are fewer than the steps of the schedule,
+    which the stock loop would count from. Runs by epoch go on at the same learning rates.
 
     Args:
         cfg (Config): The config, after :func:`choose_checkpoint`.
@@ -158,13 +159,14 @@ def check_stays_on(cfg: Config) -> None:
         UsageError: If that is what it would do.
     """
     path = cfg.get('load_from') or latest_checkpoint(cfg)
-    if hooks_of(cfg) or path is None or not Path(path).is_file():
+    by_iterations = 'max_iters' in (cfg.get('train_cfg') or {})
+    if not by_iterations or hooks_of(cfg) or path is None or not Path(path).is_file():
         return
     try:
         state = read_checkpoint(Path(path), mmap=True).get('infobatch')
     except (pickle.UnpicklingError, RuntimeError):  # of a user's own class, or an old format
         return
-    if state is not None:
+    if state is not None and state['schedule']['iters'] < state['schedule']['walked']:
         raise UsageError(
             f'--resume: {path} is of a run with InfoBatch, but this one is without: its learning '
             'rate would be at the end of the schedule before the run is. Add --infobatch, or begin '

@@ -392,17 +392,20 @@ def test_epochs_without_infobatch_count_as_epochs_whatever_the_batch_size(tmp_pa
     assert recorder.column('iter')[0] == 24
 
 
-@pytest.mark.parametrize('by', ['epoch', 'iter'])
-def test_what_is_counted_of_a_run_that_began_without_infobatch(cls_data, seg_data, tmp_path, by):
-    """In one work directory, as a user would go on who switches it on."""
+@pytest.mark.parametrize('by, size', [('epoch', 4), ('epoch', 2), ('iter', 2)])
+def test_what_is_counted_of_a_run_that_began_without_infobatch(
+    cls_data, seg_data, tmp_path, by, size
+):
+    """In one work directory, as a user would go on who switches it on, in batches of ``size``."""
     if by == 'epoch':
         cfg, done = runs.classification_config(cls_data, str(tmp_path), max_epochs=8), 3
-        begin, batch, steps = 3 * 4, 4, 8 * 4
+        begin, batch, left = 3 * 4, 4, 5 * 16
         off = runs.checkpoints_every(runs.copy_of(cfg), done, by_epoch=True)
         off.train_cfg.max_epochs = done
+        cfg.train_dataloader.batch_size = size
     else:
         cfg, done = runs.segmentation_config(seg_data, str(tmp_path), 24), 6
-        begin, batch, steps = 6, 2, 24
+        begin, batch, left = 6, 2, 18 * 2
         off = runs.checkpoints_every(runs.copy_of(cfg), done)
         off.train_cfg.max_iters = off.train_cfg.val_interval = done
     runs.train(off)
@@ -411,16 +414,18 @@ def test_what_is_counted_of_a_run_that_began_without_infobatch(cls_data, seg_dat
     totals, passes = report['totals'], report['passes']
     trained = sum(len(indices) for indices in recorder.column('indices'))
     assert totals['samples_trained'] == trained == sum(one['trained'] for one in passes)
-    assert totals['samples_full'] == (steps - begin) * batch == sum(one['full'] for one in passes)
+    assert totals['samples_full'] == left == sum(one['full'] for one in passes)
     assert totals['saving'] == pytest.approx(1 - trained / totals['samples_full'])
     run = run_logs.read_run(tmp_path)
     assert run.iterations == begin + len(recorder.rows) == recorder.rows[-1]['iter'] + 1
     assert run.samples == begin * batch + trained
     at = run.samples_at(np.array([0, begin // 2, begin, begin + 1, run.iterations]))
-    assert at.tolist() == [0, begin * batch / 2, begin * batch, (begin + 1) * batch, run.samples]
+    before = begin * batch
+    assert at.tolist() == [0, before / 2, before, before + size, run.samples]
     assert f'its first {begin} iterations were without InfoBatch' in run.notes
     facts = run_numbers.numbers(run, tmp_path, None)
-    assert facts['samples trained'] == f'{run.samples:,} of {steps * batch:,}'
+    assert facts['samples trained'] == f'{run.samples:,} of {before + left:,}'
+    steps = begin + left // size
     assert facts['iterations'] == f'{run.iterations:,} of a schedule of {steps:,}'
 
 

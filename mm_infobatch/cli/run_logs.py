@@ -276,8 +276,9 @@ def _sample_steps(
     """
     xs, ys = [0], [0.0]
     ends = [row['iter'] for row in train[:-1]] + [max(iterations, train[-1]['iter'])]
-    for end, owner in zip(ends, owners):
-        end = end if infobatch is None else min(end, begin)
+    for index, (end, owner) in enumerate(zip(ends, owners)):
+        if infobatch is not None and end > begin:  # logged by the session that switched it on
+            end, owner = begin, owners[max(index - 1, 0)]
         ys.append(ys[-1] + (end - xs[-1]) * owner.batch_size * (owner.world_size or 1))
         xs.append(end)
     for one in (infobatch or {}).get('passes', []):

@@ -50,12 +50,12 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
     found['state'] = state_text(work_dir, seconds_left)
     found['iterations'] = f'{run.iterations:,}'
     if totals:
-        steps = totals['schedule_iterations']
-        found['iterations'] += f' of a schedule of {steps:,}'
+        steps, before = totals['schedule_iterations'], steps_before(run)
+        found['iterations'] += f' of a schedule of {steps - before + run.begin:,}'
         full, trained = totals['samples_full'], totals['samples_trained']
         found['samples trained'] = f'{run.samples:,} of {full + run.samples - trained:,}'
         found['saving in samples'] = f'{totals["saving"]:.1%}'
-        steps_done = run.begin + full * settings['pass_length'] / settings['num_samples']
+        steps_done = before + full * settings['pass_length'] / settings['num_samples']
         done = steps_done / max(steps, 1)
         if totals['finished']:
             found['saving in iterations'] = f'{1 - run.iterations / max(steps, 1):.1%}'
@@ -81,6 +81,18 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
             if key in settings:
                 found[key.replace('_', ' ')] = str(settings[key])
     return found
+
+
+def steps_before(run: Run) -> int:
+    """The steps of the schedule that a run had made before InfoBatch was switched on.
+
+    They are its iterations; by epoch its epochs, whose iterations may have been of another batch
+    size.
+    """
+    if run.infobatch is None or not run.infobatch['passes']:
+        return 0
+    length, passes = run.infobatch['settings']['pass_length'], run.infobatch['passes'][0]['pass']
+    return run.begin if run.begin // length == passes else passes * length
 
 
 def against(run: Run, first: Run, metric: Optional[str]) -> str:
@@ -126,7 +138,8 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
         return still(left * per(run.seconds, run.iterations) - since)
     passes = totals['schedule_iterations'] / settings['pass_length']
     samples = remaining_samples(
-        totals['samples_full'] / settings['num_samples'] + run.begin / settings['pass_length'],
+        totals['samples_full'] / settings['num_samples']
+        + steps_before(run) / settings['pass_length'],
         passes,
         settings['delta'],
         settings['num_samples'],

@@ -193,24 +193,22 @@ class InfoBatchHook(Hook):
         check_samples(data_batch, planned, self._loop.dataloader.dataset)
         self._accumulation.fit()
 
-    def begin_step(self, data_batch: Any) -> None:
-        """Hand the weights of the batch to the losses; the loop calls it before ``train_step``."""
+    def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
+        """Have the model train a batch, in which the losses carry weights and keep scores."""
         assert self._pass is not None and self._losses is not None
-        self._losses.begin_batch(
-            self._pass.weights(self._shape.batch_size),
-            self._pass.uniform,
-            self._pass.mean_weight,
-            data_batch,
-            self._steps.begin(self._pass.mean_weight),
-        )
-
-    def end_step(self, outputs: Optional[Dict[str, Any]]) -> None:
-        """Take the scores of the batch; the loop calls it after ``train_step``."""
-        assert self._losses is not None
+        weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
+        scale = self._steps.begin(mean)
+        self._losses.begin_batch(weights, self._pass.uniform, mean, data_batch, scale)
+        try:
+            outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+        except BaseException:
+            self._losses.drop_batch()
+            raise
         self._batch_scores = self._losses.end_batch(outputs)
         if self._first_batch:  # refuse a wrong loss at once; waits only if one is unknown
             self._first_batch = False
             self._losses.check()
+        return outputs
 
     def after_train_iter(
         self,

@@ -8,7 +8,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.hooks import Hook
-from small_runner import Points, small_runner
+from small_runner import Classifier, Points, small_runner
 from torch.nn.functional import cross_entropy
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -73,6 +73,30 @@ def test_a_probe_has_the_plain_loss_and_changes_nothing(tmp_path, moment, priori
         assert torch.equal(alone, probed)
     assert min(len(batch) for batch in (Points(24), probe.losses)) > 12
     assert probe.losses == pytest.approx(probe.expected)
+
+
+class FailsOnce(Classifier):
+    """Runs out of memory in its tenth step."""
+
+    steps = 0
+
+    def forward(self, inputs, labels, index, mode):
+        losses = super().forward(inputs, labels, index, mode)
+        self.steps += 1
+        if self.steps == 10:
+            raise RuntimeError('out of memory')
+        return losses
+
+
+def test_after_a_step_that_failed_the_losses_are_plain(tmp_path):
+    model = FailsOnce()
+    runner = small_runner(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=4), model=model)
+    with pytest.raises(RuntimeError, match='out of memory'):
+        runner.train()
+    assert max(model.weights) > 1  # of a pruned pass
+    batch = torch.utils.data.default_collate([Points(24)[index] for index in range(7)])
+    plain = cross_entropy(model.head(batch['inputs']), batch['labels'])
+    assert model(**batch, mode='loss')['loss'].item() == pytest.approx(plain.item())
 
 
 MODELS = {'segmentation': runs.segmentation_config, 'classification': runs.classification_config}

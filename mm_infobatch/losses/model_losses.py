@@ -226,6 +226,12 @@ class ModelLosses:
             )
         return total
 
+    def drop_batch(self) -> None:
+        """Drop the weights of a batch that was not trained to its end."""
+        self._in_step = False
+        for loss in self.losses:
+            loss.end_batch()
+
     def _compare(self, outputs: Optional[Dict[str, Any]]) -> None:
         """Keep what the wrapped losses gave of the loss that the model trained."""
         if self._total is None and isinstance(outputs, dict):

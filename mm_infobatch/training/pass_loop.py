@@ -106,9 +106,7 @@ class PassLoop(BaseLoop):
         hook may evaluate the model before and after it."""
         runner, batch = self.runner, dict(batch_idx=batch_idx, data_batch=data_batch)
         runner.call_hook('before_train_iter', **batch)
-        self._hook.begin_step(data_batch)
-        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
-        self._hook.end_step(outputs)
+        outputs = self._hook.train_step(runner, data_batch)
         runner.call_hook('after_train_iter', **batch, outputs=outputs)
         self._iter += 1
 

@@ -128,7 +128,7 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         count = logits.shape[1]
         if not ((labels >= 0) & (labels < count)).all():
             raise ValueError(
-                f'the training dataset has labels from {labels.min()} to {labels.max()}, but the '
+                f'the dataset has labels from {labels.min()} to {labels.max()}, but the '
                 f'classifier has {count} classes; give the config that the checkpoint was trained '
                 'with'
             )

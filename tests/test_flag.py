@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mm_infobatch import cli
 
 ROOT = Path(__file__).resolve().parent.parent
+# Two runs may begin in the same second, of which mmengine makes their names.
+SAME_SECOND = pytest.mark.filterwarnings('ignore:.*has been created, the method')
 
 # A user's package: a dataset with samples of its own, and a head with a loss of its own.
 PACKAGE = '''
@@ -194,6 +196,7 @@ def write_config(folder, by='epoch'):
     return ['train', str(folder / 'config.py')]
 
 
+@SAME_SECOND
 @pytest.mark.parametrize('named', [False, True])
 def test_a_pruned_run_by_iterations_is_not_resumed_without_infobatch(tmp_path, capsys, named):
     train = write_config(tmp_path, 'iter')
@@ -210,6 +213,7 @@ def test_a_pruned_run_by_iterations_is_not_resumed_without_infobatch(tmp_path, c
     assert (tmp_path / 'run' / 'iter_16.pth').is_file()
 
 
+@SAME_SECOND
 def test_a_run_by_epoch_is_resumed_with_infobatch_or_without(tmp_path):
     train = write_config(tmp_path)
     cli.main(train)

@@ -236,7 +236,7 @@ def test_batches_out_of_order_are_refused(either):
     assert_refused(
         either,
         'in_order=False',
-        'weights would reach other samples',
+        'weights or scores would go to other samples',
         'remove train_dataloader.in_order',
     )
 
@@ -397,7 +397,7 @@ def test_a_collate_function_that_changes_the_order_stops_the_run(cls):
     assert_refused(
         cls,
         'the batch holds the samples',
-        'weights would reach other samples',
+        'weights or scores would go to other samples',
         'a collate function',
         'collate_fn',
     )

@@ -1,6 +1,7 @@
 """A resumed run goes on as if it had never stopped."""
 
 import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -409,6 +410,7 @@ def test_what_is_counted_of_a_run_that_began_without_infobatch(
         off = runs.checkpoints_every(runs.copy_of(cfg), done)
         off.train_cfg.max_iters = off.train_cfg.val_interval = done
     runs.train(off)
+    time.sleep(1.1)  # a session's directory is named by the second
     recorder = runs.train(runs.resumed(runs.switch_on(cfg), tmp_path / f'{by}_{done}.pth'))
     report = runs.report_of(tmp_path)
     totals, passes = report['totals'], report['passes']

@@ -16,7 +16,6 @@ Here, 2 to 4 resume from the newest complete checkpoint, and the log says so. Wh
 is complete is read from the archive's directory and checksums: nothing is unpickled.
 """
 
-import pickle
 import re
 import zipfile
 import zlib
@@ -164,7 +163,7 @@ def check_stays_on(cfg: Config) -> None:
         return
     try:
         state = read_checkpoint(Path(path), mmap=True).get('infobatch')
-    except (pickle.UnpicklingError, RuntimeError):  # of a user's own class, or an old format
+    except Exception:  # of a user's own class, or an old format: MMEngine may read it
         return
     if state is not None and state['schedule']['iters'] < state['schedule']['walked']:
         raise UsageError(

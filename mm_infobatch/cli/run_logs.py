@@ -8,7 +8,6 @@ InfoBatchHook, adds the passes, the exact number of samples, and the saving.
 """
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -16,7 +15,14 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from .common import UsageError
-from .sessions import Row, Session, checkpoint_iteration, place_metrics, read_session
+from .sessions import (
+    Row,
+    Session,
+    checkpoint_iteration,
+    place_metrics,
+    read_infobatch,
+    read_session,
+)
 
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
@@ -170,7 +176,7 @@ def read_run(work_dir: Path) -> Run:
             'has a row of training. Give the work_dir of a run whose visualizer has a '
             'LocalVisBackend, as the default one does'
         )
-    infobatch = _read_infobatch(work_dir / 'infobatch.json')
+    infobatch = read_infobatch(work_dir / 'infobatch.json')
     for session in sessions:
         place_metrics(session, infobatch)
 
@@ -239,27 +245,6 @@ def read_run(work_dir: Path) -> Run:
         full_batches,
         begin,
     )
-
-
-def _read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text())
-        version = content['version']
-        if version == 1:  # read what is used, which raises an error where it is missing
-            totals = content['totals']
-            totals['iterations'], totals['finished'], totals['samples_trained'], totals['saving']
-            for one in content['passes']:
-                one['pass'], one['begin_iter'] + one['iterations'], one['trained'], one['seconds']
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{str(path)!r} is not what InfoBatchHook writes: {error!r}') from error
-    if version != 1:
-        raise ValueError(
-            f'{str(path)!r} has version {version!r}, but only version 1 can be read. Use the '
-            'tools of the mm_infobatch that wrote it'
-        )
-    return content
 
 
 def _sample_steps(

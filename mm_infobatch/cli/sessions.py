@@ -98,6 +98,32 @@ def _without_prefix(row: Row, prefix: str) -> Row:
     return {name[len(prefix) :] if name.startswith(prefix) else name: row[name] for name in row}
 
 
+def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
+    """Read ``infobatch.json``; None where there is none.
+
+    Raises:
+        ValueError: If it is not what InfoBatchHook writes.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        version = content['version']
+        if version == 1:  # read what is used, which raises an error where it is missing
+            totals = content['totals']
+            totals['iterations'], totals['finished'], totals['samples_trained'], totals['saving']
+            for one in content['passes']:
+                one['pass'], one['begin_iter'] + one['iterations'], one['trained'], one['seconds']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{str(path)!r} is not what InfoBatchHook writes: {error!r}') from error
+    if version != 1:
+        raise ValueError(
+            f'{str(path)!r} has version {version!r}, but only version 1 can be read. Use the '
+            'tools of the mm_infobatch that wrote it'
+        )
+    return content
+
+
 def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None:
     """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end.
 

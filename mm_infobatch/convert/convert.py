@@ -1,7 +1,6 @@
 """Any training config of mmseg or mmpretrain, with InfoBatch switched on."""
 
 import copy
-import inspect
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -26,6 +25,7 @@ from .refusals import (
     CannotConvert,
     check_data,
     check_model,
+    check_sampler,
     loop_class,
     sampler_class,
 )
@@ -35,8 +35,8 @@ PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
 PER_IMAGE = (
     'The option per_image=True trains the mean of its values for each image alone, which is '
-    'another loss'
 )
+PER_IMAGE += 'another loss'
 
 
 def convert(
@@ -114,10 +114,9 @@ def convert(
 
 def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> None:
     old = dataloader.get('sampler')
-    sampler: Any
     cls = sampler_class(old, scope)
     if issubclass(cls, InfoBatchSampler):
-        sampler = copy.deepcopy(old)
+        sampler: Any = copy.deepcopy(old)
     else:
         sampler = dict(
             type='InfoBatchSampler',
@@ -127,7 +126,7 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
         if old is None:  # PyTorch's own sampler
             sampler['shuffle'] = bool(dataloader.pop('shuffle', 'sampler' not in dataloader))
         else:
-            _check_sampler(old, cls)
+            check_sampler(old, cls)
             sampler.update({key: old[key] for key in ('shuffle', 'seed') if key in old})
         if cls is InfiniteSampler:  # it never ends, so that every batch was full
             dataloader['drop_last'] = True
@@ -149,18 +148,6 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
             ) from error
         sampler['policy'] = policy
     dataloader['sampler'] = sampler
-
-
-def _check_sampler(old: Any, cls: type) -> None:
-    """Refuse what a stock sampler does not take, and is meant for the one that replaces it."""
-    for key in old:
-        if key not in ('type', '_scope_', *inspect.signature(cls).parameters):
-            raise ValueError(
-                f'train_dataloader.sampler.{key}={old[key]!r} is no setting of {cls.__name__}, '
-                'which InfoBatchSampler is about to replace, so it would be lost; set '
-                '--infobatch-options delta=... policy=..., or convert the config and change the '
-                'result'
-            )
 
 
 def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:

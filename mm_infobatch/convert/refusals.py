@@ -210,3 +210,23 @@ def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
         f"{where}; write type='IterBasedTrainLoop' or 'EpochBasedTrainLoop', or make it a "
         'subclass of InfoBatchIterLoop or InfoBatchEpochLoop',
     )
+
+
+def check_sampler(old: Any, cls: type) -> None:
+    """Refuse what a stock sampler does not take, and is meant for the one that replaces it.
+
+    Args:
+        old (dict): The config of the stock sampler.
+        cls (type): Its class.
+
+    Raises:
+        ValueError: If there is such a setting.
+    """
+    for key in old:
+        if key not in ('type', '_scope_', *inspect.signature(cls).parameters):
+            raise ValueError(
+                f'train_dataloader.sampler.{key}={old[key]!r} is no setting of {cls.__name__}, '
+                'which InfoBatchSampler is about to replace, so it would be lost; set '
+                '--infobatch-options delta=... policy=..., or convert the config and change the '
+                'result'
+            )

@@ -236,7 +236,7 @@ def test_batches_out_of_order_are_refused(either):
     assert_refused(
         either,
         'in_order=False',
-        'weights or scores would go to other samples',
+        'weights would reach other samples',
         'remove train_dataloader.in_order',
     )
 

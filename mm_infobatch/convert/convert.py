@@ -33,10 +33,7 @@ from .registered import name_of, registered, short_name
 
 PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
-PER_IMAGE = (
-    'The option per_image=True trains the mean of its values for each image alone, which is '
-)
-PER_IMAGE += 'another loss'
+PER_IMAGE = 'The option per_image=True trains the mean of its values for each image alone'
 
 
 def convert(

@@ -157,9 +157,10 @@ def check_stays_on(cfg: Config) -> None:
     Raises:
         UsageError: If that is what it would do.
     """
+    if 'max_iters' not in (cfg.get('train_cfg') or {}) or hooks_of(cfg):
+        return
     path = cfg.get('load_from') or latest_checkpoint(cfg)
-    by_iterations = 'max_iters' in (cfg.get('train_cfg') or {})
-    if not by_iterations or hooks_of(cfg) or path is None or not Path(path).is_file():
+    if path is None or not Path(path).is_file():
         return
     try:
         state = read_checkpoint(Path(path), mmap=True).get('infobatch')

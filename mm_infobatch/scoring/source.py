@@ -28,7 +28,7 @@ class Study(NamedTuple):
         cfg (Config): Of the classifier.
         model (BaseModel): The classifier, whose weights change from checkpoint to checkpoint.
         dataset (Dataset): The training data, without augmentation.
-        digest (str): Of what it lists.
+        listed (str): The digest of what it lists.
         folder (Path): Where extractions are kept.
         walking (dict): ``batch_size``, ``num_workers`` and ``say`` of :func:`.extraction.walk`.
     """
@@ -36,7 +36,7 @@ class Study(NamedTuple):
     cfg: Config
     model: Any
     dataset: Any
-    digest: str
+    listed: str
     folder: Path
     walking: Dict[str, Any]
 
@@ -77,7 +77,7 @@ class Source:
             ValueError: If they are needed and the classifier has no linear last layer.
         """
         if self._found is None:
-            self._found = self._extract(self._study.dataset, 'train', self._study.digest)
+            self._found = self._extract(self._study.dataset, 'train', self._study.listed)
         if features and self._found.features is None:
             raise ValueError(
                 f'{type(self._study.model).__name__} has no linear layer whose outputs are its '
@@ -109,7 +109,7 @@ class Source:
             np.ndarray: float32 [N].
         """
         model, dataset = self._study.model, self._study.dataset
-        place = self._place(name, self._study.digest)
+        place = self._place(name, self._study.listed)
         with self._passing():
             arrays, seconds = walk(
                 lambda batch: compute(model, batch), dataset, *place, **self._study.walking

@@ -6,5 +6,5 @@ about = """
 learning rate is the one that is best for all data on a split of the training set, see
 steps_cifar10_gray_tune.
 """
-config = 'configs/lenet/lenet5_1xb128-infobatch_cifar10-gray.py'
+config = 'projects/images_in_memory/configs/lenet5_1xb128-infobatch_cifar10-gray.py'
 factors = {'param_scheduler.eta_max': 0.5}  # of 0.1, the rate of the base

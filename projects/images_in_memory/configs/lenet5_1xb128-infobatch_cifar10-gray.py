@@ -1,0 +1,25 @@
+_base_ = '../../../configs/lenet/lenet5_1xb128-infobatch_cifar10-gray.py'
+
+# The images are read once, and a batch is cropped and flipped as a whole: on a CPU the pipeline
+# takes longer than LeNet-5.
+custom_imports = dict(
+    imports=['mm_infobatch', 'projects.efficientnet_lite', 'projects.images_in_memory'],
+    allow_failed_imports=False,
+)
+train_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    collate_fn=dict(type='batched'),
+    dataset=dict(
+        _delete_=True,
+        type='ImagesInMemory',
+        padding=4,
+        dataset=dict(
+            type='mmpretrain.CustomDataset',
+            data_root='data/cifar10',
+            data_prefix='train',
+            pipeline={{_base_.test_pipeline}},
+        ),
+    ),
+)
+custom_hooks = [dict(type='InfoBatchHook'), dict(type='ChannelsLastHook')]

@@ -10,14 +10,14 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 
-@FUNCTIONS.register_module()
+@FUNCTIONS.register_module()  # type: ignore[untyped-decorator]
 def batched(batch: Dict[str, Any]) -> Dict[str, Any]:
     """A ``collate_fn`` for a dataset whose ``__getitems__`` makes the batch."""
     return batch
 
 
 @DATASETS.register_module()
-class ImagesInMemory(Dataset):
+class ImagesInMemory(Dataset[Dict[str, Any]]):
     """The images of a dataset, flipped and cropped at random a batch at a time.
 
     The random flip and crop have the distribution of mmpretrain's ``RandomFlip`` and of its

@@ -18,7 +18,10 @@ train_dataloader = dict(
             type='mmpretrain.CustomDataset',
             data_root='data/cifar10',
             data_prefix='train',
-            pipeline={{_base_.test_pipeline}},
+            pipeline=[
+                dict(type='mmpretrain.LoadImageFromFile', color_type='grayscale'),
+                dict(type='mmpretrain.PackInputs'),
+            ],
         ),
     ),
 )

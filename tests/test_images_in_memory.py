@@ -97,19 +97,30 @@ def test_images_of_two_shapes_are_refused(tmp_path):
         project.ImagesInMemory(settings(folder))
 
 
-def test_the_config_trains_with_pruning_and_differs_in_the_dataset_alone(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    cfg = Config.fromfile(CONFIG)
-    base = Config.fromfile(ROOT / 'configs/lenet/lenet5_1xb128-infobatch_cifar10-gray.py')
+@pytest.mark.parametrize('data', ['cifar10-gray', 'fashion-mnist'])
+def test_a_config_differs_in_the_dataset_and_the_memory_format_alone(data):
+    cfg = Config.fromfile(CONFIG.parent / f'lenet5_1xb128-infobatch_{data}.py')
+    base = Config.fromfile(ROOT / f'configs/lenet/lenet5_1xb128-infobatch_{data}.py')
     assert {key for key in cfg if cfg[key] != base.get(key)} == {
         'custom_imports',
         'custom_hooks',
         'train_dataloader',
     }
-    theirs = {step['type']: step for step in base.train_dataloader.dataset.pipeline}
-    ours = cfg.train_dataloader.dataset
-    assert ours.padding == theirs['RandomCrop']['padding']
-    assert theirs['RandomFlip']['prob'] == 0.5
+    ours, theirs = cfg.train_dataloader.dataset, base.train_dataloader.dataset
+    steps = {step['type']: step for step in theirs.pipeline}
+    assert ours.get('padding', 0) == steps.get('RandomCrop', {}).get('padding', 0)
+    assert steps['RandomFlip']['prob'] == 0.5
+    not_random = [step for step in theirs.pipeline if not step['type'].startswith('Random')]
+    assert [step.type for step in ours.dataset.pipeline] == [
+        f'mmpretrain.{step["type"]}' for step in not_random
+    ]
+    assert ours.dataset.type == f'mmpretrain.{theirs.type}'
+    assert ours.dataset.data_root == theirs.data_root
+
+
+def test_the_config_trains_with_pruning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = Config.fromfile(CONFIG)
     for split in ('train', 'test'):
         write_images(tmp_path / 'data' / 'cifar10' / split, size=32)
     cfg.train_dataloader.batch_size = 4

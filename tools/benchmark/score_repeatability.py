@@ -1,0 +1,112 @@
+"""How far the score of a sample tells its score in the next pass.
+
+Pruning skips a sample because its latest loss was low. This trains what a record of an experiment
+trained, on all data, keeps the score of each sample in each pass, and compares each pass with the
+next one: by rank correlation, and by how many samples below the mean score are below it again.
+"""
+
+import argparse
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from mm_infobatch import convert
+
+DELTA = 0.875  # annealing begins there; pairs of passes from there on are left out
+
+
+class KeepScores(Hook):
+    """Keeps a copy of the score table at the beginning of each pass.
+
+    Attributes:
+        tables: One of each finished pass: float32 [N].
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.tables: List[Tensor] = []
+        self._epoch = 0
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Copy the table, if this iteration is the first of a pass but the first."""
+        sampler = runner.train_loop.dataloader.sampler
+        if sampler.epoch != self._epoch:
+            self._epoch = sampler.epoch
+            self.tables.append(sampler.scores.values.clone())
+
+
+def repeatability(first: Tensor, second: Tensor) -> Dict[str, float]:
+    """Compare the scores of two passes.
+
+    Args:
+        first (Tensor): Float32 [N], NaN where a sample has no score.
+        second (Tensor): The same of the other pass.
+
+    Returns:
+        dict[str, float]: ``rank_correlation`` (Spearman's); ``below``, the share of samples whose
+        second score is below its mean; ``below_again``, the same among those whose first score was
+        below its mean.
+    """
+    both = first.isfinite() & second.isfinite()
+    first, second = first[both].double(), second[both].double()
+    low, low_next = first < first.mean(), second < second.mean()
+    return dict(
+        rank_correlation=float(spearmanr(first.numpy(), second.numpy()).statistic),
+        below=float(low_next.double().mean()),
+        below_again=float(low_next[low].double().mean()),
+    )
+
+
+def compare_passes(tables: List[Tensor], delta: float = DELTA) -> List[Dict[str, float]]:
+    """Compare each pass with the next one, for passes that end before annealing begins."""
+    pairs = list(zip(tables, tables[1:]))
+    return [repeatability(*pair) for pair in pairs[: int(delta * (len(tables) + 1)) - 1]]
+
+
+def train(cfg: Config, work_dir: str) -> List[Tensor]:
+    """Train on all data; gives the scores of each pass."""
+    import_modules_from_strings(**cfg.custom_imports)
+    cfg = convert(cfg, policy=dict(type='SoftPruning', prune_ratio=0))
+    cfg.work_dir = work_dir
+    keep = KeepScores()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(keep)
+    runner.train()
+    return keep.tables
+
+
+def main() -> None:
+    """Write the record."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('record', type=Path, help='such as records/camvid_lite0/all_seed0.json')
+    parser.add_argument('--out', type=Path, required=True, help='the record of this measurement')
+    parser.add_argument('--work-dir', default='work_dirs/score_repeatability')
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    trained = json.loads(args.record.read_text())
+    tables = train(Config(trained['cfg']), f'{args.work_dir}/{args.record.parent.name}')
+    result = dict(
+        experiment=trained['settings']['experiment'],
+        num_samples=len(tables[0]),
+        versions={name: metadata.version(name) for name in ('torch', 'scipy')},
+        passes=compare_passes(tables),
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + '\n')
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == '__main__':
+    main()

@@ -15,7 +15,6 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -73,9 +72,18 @@ def compare_passes(tables: List[Tensor], delta: float = DELTA) -> List[Dict[str,
     return [repeatability(*pair) for pair in pairs[: int(delta * (len(tables) + 1)) - 1]]
 
 
-def train(cfg: Config, work_dir: str) -> List[Tensor]:
-    """Train on all data; gives the scores of each pass."""
-    import_modules_from_strings(**cfg.custom_imports)
+def train(settings: Dict[str, Any], work_dir: str) -> List[Tensor]:
+    """Train a config on all data.
+
+    Args:
+        settings (dict): ``config``, the file, and ``options``, what is set in it.
+        work_dir (str): Where it trains.
+
+    Returns:
+        list[Tensor]: The scores of each pass, float32 [N].
+    """
+    cfg = Config.fromfile(settings['config'])
+    cfg.merge_from_dict(settings['options'])
     cfg = convert(cfg, policy=dict(type='SoftPruning', prune_ratio=0))
     cfg.work_dir = work_dir
     keep = KeepScores()
@@ -91,14 +99,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('record', type=Path, help='such as records/camvid_lite0/all_seed0.json')
+    parser.add_argument('--config', help='trained with the same options; default: that of RECORD')
     parser.add_argument('--out', type=Path, required=True, help='the record of this measurement')
     parser.add_argument('--work-dir', default='work_dirs/score_repeatability')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    trained = json.loads(args.record.read_text())
-    tables = train(Config(trained['cfg']), f'{args.work_dir}/{args.record.parent.name}')
+    settings = json.loads(args.record.read_text())['settings']
+    settings['config'] = args.config or settings['config']
+    tables = train(settings, f'{args.work_dir}/{settings["experiment"]}')
     result = dict(
-        experiment=trained['settings']['experiment'],
+        experiment=settings['experiment'],
+        config=settings['config'],
+        options=settings['options'],
         num_samples=len(tables[0]),
         versions={name: metadata.version(name) for name in ('torch', 'scipy')},
         passes=compare_passes(tables),

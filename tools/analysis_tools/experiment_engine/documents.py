@@ -13,6 +13,7 @@ and what stands between the two lines is written anew, by the kind of the place:
 - ``experiments: planned`` or ``run``: the list of experiments;
 - ``sweep: records/sweep/...``: the tables of ``sweep_configs.py``;
 - ``changed_labels: FILE``: that of ``find_changed_labels.py``;
+- ``repeatability: records/score_repeatability``: that of ``score_repeatability.py``;
 - ``faults: records/faults``: those of ``pytest --faults-record``;
 - ``policies: records/policies/...``: those of ``compare_policies.py``;
 - ``overhead: records/overhead/...``: those of ``benchmark_overhead.py``;
@@ -32,11 +33,6 @@ DOCUMENTS = [
     ROOT / 'experiments' / 'README.md',
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
-PLACE = re.compile(
-    r'(<!-- (sweep|changed_labels|faults|policies|overhead|scores|settings|experiments?|modules): '
-    r'([^\n]+?) -->\n).*?(<!-- end of table -->)',
-    re.DOTALL,
-)
 
 
 def _of_file(write: Callable[[Any], str]) -> Callable[[str, Path], str]:
@@ -62,6 +58,10 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     overhead=_of_file(overhead_tables.text),
     modules=lambda settings, root: modules.module_map(root / settings),
     faults=lambda settings, root: measurements.faults(root / settings),
+    repeatability=lambda settings, root: measurements.repeatability(root / settings),
+)
+PLACE = re.compile(
+    rf'(<!-- ({"|".join(KINDS)}): ([^\n]+?) -->\n).*?(<!-- end of table -->)', re.DOTALL
 )
 
 

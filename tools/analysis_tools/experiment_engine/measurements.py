@@ -1,11 +1,13 @@
-"""The tables of what was measured without an experiment: sweep, faults, policies."""
+"""The tables of what other tools than experiments measure: sweep, faults, policies, scores."""
 
 import json
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 from typing import Any, Dict, List, Tuple
 
 from .markdown import table
+from .spec import load_experiment
 
 Result = Dict[str, Any]
 GROUPS = {
@@ -125,4 +127,36 @@ def changed_labels(result: Result) -> str:
         found = [100 * run[name] for run in runs]
         mean = sum(found) / len(found)
         rows.append([name.replace('_', ' '), *(f'{each:.1f} %' for each in (*found, mean))])
+    return table(rows)
+
+
+def repeatability(folder: Path) -> str:
+    """The table of ``score_repeatability.py``: means over the passes before annealing.
+
+    Args:
+        folder (Path): Where its records lie, one a task.
+
+    Raises:
+        ValueError: If there is no record.
+    """
+    rows = [['task', 'samples', 'passes', 'rank correlation', 'below the mean', 'below it again']]
+    for path in sorted(folder.glob('*.json')):
+        result = json.loads(path.read_text())
+        passes = result['passes']
+
+        def share(key: str, passes: List[Result] = passes) -> float:
+            return mean(each[key] for each in passes)
+
+        rows.append(
+            [
+                load_experiment(result['experiment']).task,
+                f'{result["num_samples"]:,}',
+                str(len(passes)),
+                f'{share("rank_correlation"):.2f}',
+                f'{share("below"):.1%}',
+                f'{share("below_again"):.1%}',
+            ]
+        )
+    if len(rows) == 1:
+        raise ValueError(f'{folder}: no record of score_repeatability.py is there')
     return table(rows)

@@ -75,7 +75,7 @@ def row(experiment: Experiment, arm: Arm, records: Path) -> Optional[List[str]]:
         return None
     control, share = better_control(experiment, records), saved(arm, records)
     return [
-        experiment.title.rpartition(': ')[2],
+        experiment.task,
         f'{last_loss(arm.against, records):.2f}',
         arm.label,
         str(len(values)),

@@ -163,6 +163,11 @@ class Experiment:
     arms: Dict[str, Arm]
     figures: Tuple[Dict[str, Any], ...] = ()
 
+    @property
+    def task(self) -> str:
+        """The network and the data: what the title says after its colon, or all of it."""
+        return self.title.rpartition(': ')[2]
+
 
 def available(folder: Path = EXPERIMENTS) -> List[str]:
     """The names of all experiments, sorted."""

@@ -1,0 +1,75 @@
+"""The tool that compares the scores of a pass with those of the next one."""
+
+import json
+
+import pytest
+import torch
+from toolbox_runs import (
+    classification_config,
+    segmentation_config,
+    write_classification_data,
+    write_segmentation_data,
+)
+
+import score_repeatability
+from experiment_engine import measurements
+from mm_infobatch import convert
+
+NAN = float('nan')
+
+
+def test_by_hand():
+    # Without the sample that has one score: ranks 0 1 2 3 and 1 0 2 3, so 1 - 6 * 2 / (4 * 15).
+    # The means are 2.5 and 3.25, below which lie samples 0 and 1, and 0, 1 and 2.
+    found = score_repeatability.repeatability(
+        torch.tensor([1.0, 2.0, 3.0, 4.0, 9.0]), torch.tensor([2.0, 1.0, 3.0, 7.0, NAN])
+    )
+    assert found == pytest.approx(dict(rank_correlation=0.8, below=0.75, below_again=1.0))
+
+
+def test_scores_of_chance_say_nothing():
+    """The deviation of the correlation is 0.0032; more than 0.02 comes once in 10^9 runs."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 100_000, generator=generator)
+    found = score_repeatability.repeatability(first, second)
+    assert abs(found['rank_correlation']) < 0.02
+    assert abs(found['below_again'] - found['below']) < 0.02
+
+
+@pytest.mark.parametrize('passes, pairs', [(8, 6), (20, 16)])
+def test_passes_of_annealing_are_left_out(passes, pairs):
+    """Of 8 passes the last anneals: 0 to 6 are compared. The table has none of the last pass."""
+    tables = [torch.rand(9) for _ in range(passes - 1)]
+    assert len(score_repeatability.compare_passes(tables)) == pairs
+
+
+@pytest.mark.parametrize(
+    'write, config',
+    [
+        (write_classification_data, classification_config),
+        (write_segmentation_data, segmentation_config),
+    ],
+    ids=['by epoch', 'by iteration'],
+)
+def test_it_trains_on_all_data_and_keeps_every_pass_but_the_last(tmp_path, write, config):
+    write(tmp_path / 'data')
+    path = tmp_path / 'config.py'
+    convert(config(str(tmp_path / 'data'), str(tmp_path / 'run'))).dump(path)
+    settings = dict(config=str(path), options={'randomness.seed': 3})
+    tables = score_repeatability.train(settings, str(tmp_path / 'run'))
+    assert all(table.isfinite().all() for table in tables)
+    assert len({tuple(table.tolist()) for table in tables}) == len(tables) >= 2
+
+
+def test_the_table_has_the_means(tmp_path):
+    passes = [
+        dict(rank_correlation=0.3, below=0.5, below_again=0.6),
+        dict(rank_correlation=0.5, below=0.7, below_again=0.9),
+    ]
+    (tmp_path / 'one.json').write_text(
+        json.dumps(dict(experiment='camvid_lite0', num_samples=1367, passes=passes))
+    )
+    text = measurements.repeatability(tmp_path)
+    assert '1,367' in text and '0.40' in text and '60.0%' in text and '75.0%' in text
+    with pytest.raises(ValueError, match='no record'):
+        measurements.repeatability(tmp_path / 'none')

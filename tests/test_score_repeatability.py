@@ -38,9 +38,21 @@ def test_scores_of_chance_say_nothing():
 
 @pytest.mark.parametrize('passes, pairs', [(8, 6), (20, 16)])
 def test_passes_of_annealing_are_left_out(passes, pairs):
-    """Of 8 passes the last anneals: 0 to 6 are compared. The table has none of the last pass."""
-    tables = [torch.rand(9) for _ in range(passes - 1)]
-    assert len(score_repeatability.compare_passes(tables)) == pairs
+    """Of 8 passes the last anneals, so 0 to 6 are compared; the last is never given."""
+    losses = [torch.rand(9) for _ in range(passes - 1)]
+    assert len(score_repeatability.compare_passes(losses)) == pairs
+
+
+def test_moving_averages_tell_the_next_loss_where_losses_are_noisy():
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.rand(1000, generator=generator)
+    losses = [mean + torch.rand(1000, generator=generator) for _ in range(19)]
+    latest, smooth = (score_repeatability.compare_passes(losses, each) for each in (0.0, 0.8))
+    assert latest[0] == smooth[0]
+    # Noise and mean have one variance, of which an average of 0.8 leaves 1/9 of the noise: the
+    # correlations are 1/2 and 1 / sqrt(2 * 10/9).
+    assert latest[-1]['rank_correlation'] == pytest.approx(0.5, abs=0.08)
+    assert smooth[-1]['rank_correlation'] == pytest.approx(0.67, abs=0.08)
 
 
 @pytest.mark.parametrize(
@@ -62,14 +74,17 @@ def test_it_trains_on_all_data_and_keeps_every_pass_but_the_last(tmp_path, write
 
 
 def test_the_table_has_the_means(tmp_path):
-    passes = [
+    latest = [
         dict(rank_correlation=0.3, below=0.5, below_again=0.6),
         dict(rank_correlation=0.5, below=0.7, below_again=0.9),
     ]
-    (tmp_path / 'one.json').write_text(
-        json.dumps(dict(experiment='camvid_lite0', num_samples=1367, passes=passes))
-    )
-    text = measurements.repeatability(tmp_path)
-    assert '1,367' in text and '0.40' in text and '60.0%' in text and '75.0%' in text
+    smoothing = {'0.0': latest, '0.8': [dict(latest[0], rank_correlation=0.64)]}
+    record = dict(experiment='camvid_lite0', num_samples=1367, smoothing=smoothing)
+    (tmp_path / 'one.json').write_text(json.dumps(record))
+    first, second = measurements.repeatability(tmp_path).splitlines()[2:]
+    for cell in ('1,367', 'latest loss', '0.40', '60.0%', '75.0%'):
+        assert cell in first
+    for cell in ('moving average, 0.8', '0.64', '50.0%', '60.0%'):
+        assert cell in second
     with pytest.raises(ValueError, match='no record'):
         measurements.repeatability(tmp_path / 'none')

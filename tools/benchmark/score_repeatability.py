@@ -1,8 +1,9 @@
 """How far the score of a sample tells its score in the next pass.
 
 Pruning skips a sample because its latest loss was low. This trains what a record of an experiment
-trained, on all data, keeps the score of each sample in each pass, and compares each pass with the
-next one: by rank correlation, and by how many samples below the mean score are below it again.
+trained, on all data, keeps the loss of each sample in each pass, and compares the scores after each
+pass with the losses of the next one: by rank correlation, and by how many samples below the mean
+are below it again. The scores are the losses themselves, or moving averages of them.
 """
 
 import argparse
@@ -19,8 +20,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from mm_infobatch import convert
+from mm_infobatch.passes.scores import ScoreTable
 
-DELTA = 0.875  # annealing begins there; pairs of passes from there on are left out
+DELTA = 0.875  # annealing begins there
+SMOOTHING = (0.0, 0.8)
 
 
 class KeepScores(Hook):
@@ -44,32 +47,42 @@ class KeepScores(Hook):
             self.tables.append(sampler.scores.values.clone())
 
 
-def repeatability(first: Tensor, second: Tensor) -> Dict[str, float]:
-    """Compare the scores of two passes.
+def repeatability(scores: Tensor, losses: Tensor) -> Dict[str, float]:
+    """Compare scores with the losses of the pass after them.
 
     Args:
-        first (Tensor): Float32 [N], NaN where a sample has no score.
-        second (Tensor): The same of the other pass.
+        scores (Tensor): Float32 [N], NaN where a sample has none.
+        losses (Tensor): The losses of the next pass, the same.
 
     Returns:
         dict[str, float]: ``rank_correlation`` (Spearman's); ``below``, the share of samples whose
-        second score is below its mean; ``below_again``, the same among those whose first score was
-        below its mean.
+        loss is below the mean of the losses; ``below_again``, the same among those whose score is
+        below the mean of the scores.
     """
-    both = first.isfinite() & second.isfinite()
-    first, second = first[both].double(), second[both].double()
-    low, low_next = first < first.mean(), second < second.mean()
+    both = scores.isfinite() & losses.isfinite()
+    scores, losses = scores[both].double(), losses[both].double()
+    low, low_next = scores < scores.mean(), losses < losses.mean()
     return dict(
-        rank_correlation=float(spearmanr(first.numpy(), second.numpy()).statistic),
+        rank_correlation=float(spearmanr(scores.numpy(), losses.numpy()).statistic),
         below=float(low_next.double().mean()),
         below_again=float(low_next[low].double().mean()),
     )
 
 
-def compare_passes(tables: List[Tensor], delta: float = DELTA) -> List[Dict[str, float]]:
-    """Compare each pass with the next one, for passes that end before annealing begins."""
-    pairs = list(zip(tables, tables[1:]))
-    return [repeatability(*pair) for pair in pairs[: int(delta * (len(tables) + 1)) - 1]]
+def compare_passes(losses: List[Tensor], smoothing: float = 0.0) -> List[Dict[str, float]]:
+    """Compare the scores of each pass with the losses of the next one, up to annealing.
+
+    Args:
+        losses (list[Tensor]): Those of each pass but the last, float32 [N].
+        smoothing (float): What ``score_smoothing`` of the sampler is. Defaults to 0.
+    """
+    table = ScoreTable(len(losses[0]), smoothing)
+    found = []
+    for number, (this, following) in enumerate(zip(losses, losses[1:]), 2):
+        table.update(torch.arange(len(this)), this)
+        if number <= DELTA * (len(losses) + 1):
+            found.append(repeatability(table.values, following))
+    return found
 
 
 def train(settings: Dict[str, Any], work_dir: str) -> List[Tensor]:
@@ -113,7 +126,7 @@ def main() -> None:
         options=settings['options'],
         num_samples=len(tables[0]),
         versions={name: metadata.version(name) for name in ('torch', 'scipy')},
-        passes=compare_passes(tables),
+        smoothing={str(each): compare_passes(tables, each) for each in SMOOTHING},
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + '\n')

@@ -139,24 +139,15 @@ def repeatability(folder: Path) -> str:
     Raises:
         ValueError: If there is no record.
     """
-    rows = [['task', 'samples', 'passes', 'rank correlation', 'below the mean', 'below it again']]
+    rows = [['task', 'samples', 'score', 'rank correlation', 'below the mean', 'below it again']]
     for path in sorted(folder.glob('*.json')):
         result = json.loads(path.read_text())
-        passes = result['passes']
-
-        def share(key: str, passes: List[Result] = passes) -> float:
-            return mean(each[key] for each in passes)
-
-        rows.append(
-            [
-                load_experiment(result['experiment']).task,
-                f'{result["num_samples"]:,}',
-                str(len(passes)),
-                f'{share("rank_correlation"):.2f}',
-                f'{share("below"):.1%}',
-                f'{share("below_again"):.1%}',
-            ]
-        )
+        task, count = load_experiment(result['experiment']).task, f'{result["num_samples"]:,}'
+        for smoothing, passes in result['smoothing'].items():
+            score = f'moving average, {smoothing}' if float(smoothing) else 'latest loss'
+            means = {key: mean(each[key] for each in passes) for key in passes[0]}
+            shares = [f'{means[key]:.1%}' for key in ('below', 'below_again')]
+            rows.append([task, count, score, f'{means["rank_correlation"]:.2f}', *shares])
     if len(rows) == 1:
         raise ValueError(f'{folder}: no record of score_repeatability.py is there')
     return table(rows)

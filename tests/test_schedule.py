@@ -492,6 +492,31 @@ def test_the_saving_counts_the_share_of_a_pass_in_which_the_run_ends(tmp_path, m
     assert totals['saving'] == pytest.approx(1 - trained / totals['samples_full'])
 
 
+@pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
+@pytest.mark.parametrize(
+    'long, short',
+    [
+        (dict(type='InfoBatchEpochLoop', max_epochs=6), dict(max_epochs=2)),
+        (dict(type='InfoBatchIterLoop', max_iters=36, val_interval=100), dict(max_iters=12)),
+    ],
+)
+def test_a_run_that_is_resumed_with_a_shorter_schedule_counts_what_it_trained(
+    tmp_path, long, short
+):
+    by_epoch = 'max_epochs' in long
+    hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch, interval=-1))
+    small_runner(tmp_path / 'long', long, default_hooks=hooks).train()
+    path = (tmp_path / 'long' / 'last_checkpoint').read_text()
+    kwargs = dict(default_hooks=hooks, load_from=path, resume=True)
+    small_runner(tmp_path / 'short', dict(long, **short), **kwargs).train()
+    long_totals, totals = (
+        json.loads((tmp_path / name / 'infobatch.json').read_text())['totals']
+        for name in ('long', 'short')
+    )
+    for key in ('samples_trained', 'samples_full', 'saving', 'iterations'):
+        assert totals[key] == long_totals[key], key
+
+
 def test_a_schedule_written_in_passes_is_one_written_in_steps():
     for total, length in ((6, 1), (12, 3), (70, 10)):
         in_steps = PassSchedule(total, length)

@@ -95,10 +95,11 @@ class PassSchedule:
     @property
     def pass_share(self) -> float:
         """float: The share of the current pass that the schedule has room for: below 1 in a last
-        pass that ``budget='passes'`` cuts off."""
+        pass that ``budget='passes'`` cuts off. What a longer schedule has walked before a resume
+        counts as room."""
         if self.budget == 'iterations':
             return 1.0
-        return min(1.0, 1 - (self._pass_to - self.total) / self.pass_length)
+        return min(1.0, 1 - (self._pass_to - max(self.total, self.walked)) / self.pass_length)
 
     @property
     def compared_iter(self) -> int:

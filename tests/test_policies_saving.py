@@ -1,12 +1,13 @@
 """TargetSaving: the whole run saves what was asked for, whatever the scores look like."""
 
 import dataclasses
+import json
 import math
 
 import pytest
 import torch
 from policies import seeded, skewed
-from small_runner import Numbered
+from small_runner import Numbered, small_runner
 
 from mm_infobatch import InfoBatchSampler
 from mm_infobatch.passes.batch_shape import BatchShape
@@ -36,10 +37,13 @@ DISTRIBUTIONS = {
 }
 
 
-def train(sampler, num_passes, scores_of, never=0):
-    """Walk through a run as the hook would; the last ``never`` samples never get a score."""
+def train(sampler, num_passes, scores_of, never=0, begin=0):
+    """Walk through a run as the hook would, from pass ``begin`` on.
+
+    The last ``never`` samples never get a score.
+    """
     generator, trained = seeded(1), 0
-    for index in range(num_passes):
+    for index in range(begin, num_passes):
         sampler.set_epoch(index)
         kept = sampler.plan.indices
         trained += len(kept)
@@ -48,7 +52,7 @@ def train(sampler, num_passes, scores_of, never=0):
         values = scores_of(index, generator)[kept]
         values[kept >= N - never] = NAN
         sampler.scores.update(kept, values)
-    return 1 - trained / (num_passes * N)
+    return 1 - trained / ((num_passes - begin) * N)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,40 @@ def test_samples_that_never_get_a_score_are_made_up_for():
     sampler = InfoBatchSampler(Numbered(N), TargetSaving(0.4), num_passes=16, seed=0)
     saved = train(sampler, 16, DISTRIBUTIONS['exponential'], never=200)
     assert saved == pytest.approx(0.4, abs=2 / N)
+
+
+@pytest.mark.parametrize('begin', [4, 8])
+def test_a_run_in_which_it_is_switched_on_late_saves_that_share_of_what_is_left(begin):
+    sampler = InfoBatchSampler(Numbered(N), TargetSaving(0.3), num_passes=16, seed=0)
+    saved = train(sampler, 16, DISTRIBUTIONS['exponential'], begin=begin)
+    assert saved == pytest.approx(0.3, abs=1 / N)
+
+
+@pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')
+@pytest.mark.parametrize('budget', ['passes', 'iterations'])
+def test_a_run_that_continues_without_a_state_saves_that_share_of_what_is_left(tmp_path, budget):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=-1))
+    loop = dict(type='InfoBatchIterLoop', val_interval=1000, max_iters=200, budget=budget)
+    runner = small_runner(
+        tmp_path, dict(loop, max_iters=100), length=80, sampler=dict(delta=0), default_hooks=hooks
+    )
+    runner.train()
+    checkpoint = torch.load(tmp_path / 'iter_100.pth', weights_only=False)
+    del checkpoint['infobatch']  # as of a run without InfoBatch
+    torch.save(checkpoint, tmp_path / 'without.pth')
+    late = small_runner(
+        tmp_path,
+        loop,
+        length=80,
+        sampler=dict(policy=dict(type='TargetSaving', saving=0.25)),
+        default_hooks=hooks,
+        load_from=str(tmp_path / 'without.pth'),
+        resume=True,
+    )
+    late.train()
+    totals = json.loads((tmp_path / 'infobatch.json').read_text())['totals']
+    assert totals['saving'] == pytest.approx(0.25, abs=0.02)
+    assert totals['samples_trained'] == len(late.model.seen)
 
 
 def test_a_run_that_lost_passes_catches_up():

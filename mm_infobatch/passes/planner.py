@@ -89,12 +89,14 @@ class Planner:
     def run(self, schedule: PassSchedule, epoch: int) -> Run:
         """Where the run stands when pass ``epoch`` is planned."""
         trained, skipped = self.counter.before(epoch)
+        full = self.shape.samples(self._num_samples)
+        counted = (trained + skipped) * schedule.pass_length / full
         return Run(
             pass_index=epoch,
             walked=schedule.walked,
             total=schedule.total,
             pass_length=schedule.pass_length,
-            samples_per_pass=self.shape.samples(self._num_samples),
+            samples_per_pass=full,
             delta=schedule.delta,
             first=max(1, self._warmup),
             samples_trained=trained,
@@ -102,6 +104,7 @@ class Planner:
             by_iterations=schedule.budget == 'iterations',
             samples_per_iter=self.shape.samples_per_iter,
             drop_last=self.shape.drop_last,
+            begin=schedule.walked - counted,
         )
 
     def plan(

@@ -26,6 +26,8 @@ class Run:
         samples_per_iter (int): Samples of an iteration. Defaults to 1.
         drop_last (bool): Whether an incomplete iteration at the end of a pass is left out.
             Defaults to False.
+        begin (float): The step at which InfoBatch was switched on; what was trained before is in no
+            count. Defaults to 0.
     """
 
     pass_index: int
@@ -40,14 +42,15 @@ class Run:
     by_iterations: bool = False
     samples_per_iter: int = 1
     drop_last: bool = False
+    begin: float = 0.0
 
     @property
     def _samples_total(self) -> float:
-        """Samples that the run trains as a whole: under ``budget='passes'`` if nothing were pruned,
-        under ``budget='iterations'`` in any case."""
+        """Samples that the run trains from ``begin`` on: under ``budget='passes'`` if nothing were
+        pruned, under ``budget='iterations'`` in any case."""
         if self.by_iterations:
             return self.samples_trained + (self.total - self.walked) * self.samples_per_iter
-        return self.samples_per_pass * self.total / self.pass_length
+        return self.samples_per_pass * (self.total - self.begin) / self.pass_length
 
     def skips_due(self, saving: float) -> float:
         """How many samples the rest of the run has to skip to save that share of the whole run."""

@@ -27,8 +27,9 @@ class TargetSaving:
 
     The whole run trains 1 - ``saving`` of the samples that the unpruned schedule would have
     trained, whatever their scores; the first pass and annealing count. Each pass that may prune
-    skips an equal part of what the run still has to skip. Where the length of the run is unknown
-    (outside a run), each pass saves that share.
+    skips an equal part of what the run still has to skip. A run that InfoBatch is switched on in
+    later saves that share of the samples from there on, as far as ``max_weight`` lets it. Where the
+    length of the run is unknown (outside a run), each pass saves that share.
 
     Within a pass the keep probability is proportional to an estimate of the gradient's norm,
     clamped to [1 / ``max_weight``, 1], which keeps the variance of the gradient low (importance

@@ -272,6 +272,36 @@ def test_a_run_that_still_trains_has_an_expected_end(libraries, tmp_path):
     assert 'schedule done 50.0%' in text and re.search(r'expected end 1970-01-1\d \d\d:\d\d', text)
 
 
+def written_report(work_dir, change):
+    """Change ``infobatch.json`` of a made-up run."""
+    path = work_dir / 'infobatch.json'
+    report = json.loads(path.read_text())
+    change(report)
+    path.write_text(json.dumps(report))
+    run = run_logs.read_run(work_dir)
+    return run_numbers.numbers(run, work_dir, None), run_numbers.remaining_seconds(run, work_dir)
+
+
+def test_what_drop_last_leaves_out_is_no_part_of_the_schedule(tmp_path):
+    def change(report):  # 36 of 60 samples make whole batches
+        for one in report['passes']:
+            one.update(trained=36, full=36, pruned=0, pruned_share=0.0)
+        report['totals'].update(samples_trained=6 * 36, samples_full=6 * 36, saving=0.0)
+
+    work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, finished=False)
+    numbers, left = written_report(work_dir, change)
+    assert numbers['schedule done'] == '50.0%'
+    assert left == pytest.approx(60 * 0.5, rel=1e-2), 'as long as the half that is done'
+
+
+def test_a_budget_of_iterations_is_done_by_iterations(tmp_path):
+    def change(report):  # each pass takes 10 iterations and would take 20 on all data
+        report['settings'].update(budget='iterations', pass_length=20)
+
+    work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, finished=False)
+    assert written_report(work_dir, change)[0]['schedule done'] == '50.0%'
+
+
 def test_the_times_of_a_pass_that_still_runs_do_not_count_as_those_of_the_passes_before(tmp_path):
     work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, finished=False)
     before = run_logs.read_run(work_dir)

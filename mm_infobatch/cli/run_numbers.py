@@ -55,12 +55,11 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
         full, trained = totals['samples_full'], totals['samples_trained']
         found['samples trained'] = f'{run.samples:,} of {full + run.samples - trained:,}'
         found['saving in samples'] = f'{totals["saving"]:.1%}'
-        steps_done = before + full * settings['pass_length'] / settings['num_samples']
-        done = steps_done / max(steps, 1)
         if totals['finished']:
-            found['saving in iterations'] = f'{1 - run.iterations / max(steps, 1):.1%}'
+            unpruned = max(steps - before + run.begin, 1)
+            found['saving in iterations'] = f'{1 - run.iterations / unpruned:.1%}'
         elif seconds_left is not None:
-            found['schedule done'] = f'{min(done, 1):.1%}'
+            found['schedule done'] = f'{min(steps_done(run, report) / max(steps, 1), 1):.1%}'
     elif run.samples is not None:
         found['samples trained'] = f'{run.samples:,}'
     if run.seconds is not None:
@@ -93,6 +92,27 @@ def steps_before(run: Run) -> int:
         return 0
     length, passes = run.infobatch['settings']['pass_length'], run.infobatch['passes'][0]['pass']
     return run.begin if run.begin // length == passes else passes * length
+
+
+def steps_done(run: Run, report: Dict[str, Any]) -> float:
+    """The steps of the schedule that a run had done when its report was written.
+
+    Args:
+        run (Run): The run.
+        report (dict): Its ``infobatch.json``.
+    """
+    settings, passes = report['settings'], report['passes']
+    if settings.get('budget') == 'iterations':
+        return steps_before(run) + report['totals']['iterations']
+    share = passes[-1]['full'] / samples_per_pass(report) if passes else 1.0
+    return steps_before(run) + (len(passes) - 1 + share) * settings['pass_length']
+
+
+def samples_per_pass(report: Dict[str, Any]) -> int:
+    """The samples that a pass over all data trains: those that ``drop_last`` leaves out are none,
+    as a pass that has ended says."""
+    passes = report['passes']
+    return passes[-2]['full'] if len(passes) > 1 else report['settings']['num_samples']
 
 
 def against(run: Run, first: Run, metric: Optional[str]) -> str:
@@ -138,11 +158,10 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
         return still(left * per(run.seconds, run.iterations) - since)
     passes = totals['schedule_iterations'] / settings['pass_length']
     samples = remaining_samples(
-        totals['samples_full'] / settings['num_samples']
-        + steps_before(run) / settings['pass_length'],
+        steps_done(run, run.infobatch) / settings['pass_length'],
         passes,
         settings['delta'],
-        settings['num_samples'],
+        samples_per_pass(run.infobatch),
         pruned_share(run.infobatch['passes']),
     )
     return still(samples * per(run.seconds, run.samples) - since)
@@ -173,7 +192,7 @@ def remaining_samples(
         done (float): Passes of the schedule that are done.
         passes (float): Passes of the schedule.
         delta (float): From this share of the schedule on, nothing is pruned.
-        num_samples (int): N.
+        num_samples (int): The samples of a pass over all data.
         pruned (float): The share that a pass with pruning prunes.
     """
     pruning = max(delta * passes - max(done, 1), 0)  # the first pass prunes nothing

@@ -290,7 +290,7 @@ class InfoBatchHook(Hook):
         at_once = self._schedule.load_state_dict(resumed['schedule'], left)
         resume_steps(runner, self._schedule.walked - at_once)
         _warn(runner, self._accumulation.warning())
-        self._report.resume(resumed['records'])
+        self._report.resume(resumed['records'], self._schedule)
         self._report.settings['seed'] = sampler.seed
         if 'randomness' in resumed:
             self._loop.randomness.load_state_dict(resumed['randomness'])

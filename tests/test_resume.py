@@ -488,7 +488,13 @@ def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path
     ]
     for indices, (_, plan) in list(zip(resumed.by_pass('indices'), resumed.passes))[1:]:
         assert sorted(indices) == plan.indices.tolist()
-    assert runs.report_of(tmp_path)['totals']['finished'] is True
+    report = runs.report_of(tmp_path)
+    assert report['totals']['finished'] is True
+    # The figures are of the schedule that the run walks, in passes of 6 steps.
+    assert report['settings']['pass_length'] == 6
+    assert report['totals']['schedule_iterations'] == 36
+    steps = run_numbers.steps_done(run_logs.read_run(tmp_path), report)
+    assert steps == pytest.approx(36)
 
 
 # ---------------------------------------------------------------------- the report

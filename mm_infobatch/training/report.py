@@ -134,8 +134,16 @@ class RunReport:
             iterations=iterations, trained=trained, full=full, saving=self._counter.saving
         )
 
-    def resume(self, records: List[Dict[str, Any]]) -> None:
-        """Take the records of a checkpoint, and have the counter count their samples."""
+    def resume(self, records: List[Dict[str, Any]], schedule: PassSchedule) -> None:
+        """Take the records of a checkpoint, and have the counter count their samples.
+
+        Args:
+            records (list[dict]): The records.
+            schedule (PassSchedule): The schedule of the checkpoint, whose passes may be of another
+                length, as in batches of another size.
+        """
+        self.settings.update(schedule.settings())
+        self.schedule_iterations = schedule.total
         self.passes = [dict(record) for record in records]
         for record in self.passes:
             self._counter.count(record['pass'], record['trained'], record['full'])

@@ -9,8 +9,12 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset, RepeatDataset
+from mmengine.registry import DATASETS, DefaultScope
+from torch.utils.data import Subset
 
-from mm_infobatch import PRUNING_POLICIES
+from mm_infobatch import PRUNING_POLICIES, SeededDataset
+from mm_infobatch.training.file_labels import label_of
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 DOCUMENT = Path(__file__).resolve().parents[1] / 'docs' / 'policies.md'
@@ -171,6 +175,46 @@ def test_a_static_run_trains_its_subset_on_the_whole_schedule(cls_data, tmp_path
     stock = runs.train(runs.classification_config(cls_data, str(tmp_path / 'stock'), max_epochs=5))
     # The learning rate walks the schedule of all data, twice as fast.
     assert recorder.column('lr')[::3] == stock.column('lr')[::6]
+
+
+@pytest.mark.parametrize('order', ['the same', 'another', 'unknown'])
+def test_a_file_that_was_made_for_another_order_of_the_samples_is_told(cls_data, tmp_path, order):
+    labels = np.repeat([0, 1, 2], NUM_IMAGES // 3)  # as the folders are sorted
+    content = dict(scores=np.arange(NUM_IMAGES, dtype=np.float32))
+    if order != 'unknown':
+        content['labels'] = labels if order == 'the same' else labels[::-1]
+    np.savez(tmp_path / 'el2n.npz', **content)
+    policy = dict(type='FromFile', keep=0.5, path=str(tmp_path / 'el2n.npz'))
+    runs.train(cls_config(cls_data, tmp_path / 'run', policy, max_epochs=1))
+    log = runs.log_of(tmp_path / 'run')
+    told = f'{NUM_IMAGES * 2 // 3} of {NUM_IMAGES} samples that were compared are of another class'
+    assert (told in log) == (order == 'another')
+    assert ('(sample 0 is of class 0, and of 2 in the file)' in log) == (order == 'another')
+
+
+class Unlabelled(BaseDataset):
+    """Two samples with annotations that are no single label."""
+
+    def load_data_list(self):
+        return [dict(gt_label=[0, 1]), dict()]
+
+
+def test_the_class_of_a_sample_is_found_inside_wrappers_or_is_unknown(cls_data):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        plain = DATASETS.build(
+            dict(type='CustomDataset', data_root=cls_data, data_prefix='train', pipeline=[])
+        )
+    last = len(plain) - 1
+    for dataset, indices in (
+        (plain, [0, last]),
+        (SeededDataset(plain), [0, last]),
+        (Subset(plain, [last, 0]), [1, 0]),
+        (RepeatDataset(plain, 2), [len(plain), 2 * len(plain) - 1]),
+    ):
+        assert [label_of(dataset, index) for index in indices] == [0, 2]
+    unlabelled = Unlabelled(pipeline=[])
+    assert [label_of(unlabelled, index) for index in (0, 1)] == [None, None]
+    assert label_of([1, 2], 0) is None
 
 
 def test_warm_up_passes_of_a_run_prune_nothing(cls_data, tmp_path):

@@ -121,6 +121,10 @@ class FromFile(_Static):
             to the sizes of the classes (by largest remainders), and not those over all classes.
             Defaults to None: as the file says, which for a ``.npy`` file is False.
 
+    Attributes:
+        sample_labels (ndarray, optional): The class of each sample in the file, int64 [N], None
+            where it has none. A run whose dataset has other ones logs a warning.
+
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the file does not exist, does not hold a finite number for each sample, has
@@ -159,6 +163,7 @@ class FromFile(_Static):
         self.scores = torch.from_numpy(content.scores)
         self.count = self._count(content, keep, count)
         self.labels = self._labels(content, per_class)
+        self.sample_labels = content.labels
         self._file_weights = content.weights
         if rescale is None:
             rescale = False if content.weights is None else 'normalized'

@@ -12,6 +12,7 @@ from ..passes.batch_shape import BatchShape
 from ..passes.schedule import PassSchedule
 from . import checks
 from .by_steps import call_by_steps, check_by_steps
+from .file_labels import other_labels
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
 from .rng import RunRandomness
@@ -87,6 +88,9 @@ class PassLoop(BaseLoop):
         checks.check_recipes(self.runner, hook.unweighted)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
+        warning = other_labels(self.sampler.policy, self.dataloader.dataset)
+        if warning is not None:
+            self.runner.logger.warning(f'InfoBatch: {warning}')
 
     def continue_run(self) -> None:
         """Continue an earlier ``runner.train()`` after the iteration that was scored last.

@@ -1,0 +1,59 @@
+"""Whether a file of scores was made for the dataset of a run, as far as its labels say."""
+
+import operator
+from typing import Any, Optional
+
+from .sample_names import inside
+
+COMPARED = 1000  # samples, evenly spaced: a large dataset takes its time to read
+
+
+def label_of(dataset: Any, index: int) -> Optional[int]:
+    """The class of a sample, from its annotation.
+
+    Args:
+        dataset (Dataset): The outermost dataset.
+        index (int): The index into it.
+
+    Returns:
+        int, optional: None if it is unknown, or the sample has several.
+    """
+    while not hasattr(dataset, 'get_data_info'):
+        found = inside(dataset, index)
+        if found is None:
+            return None
+        dataset, index = found
+    try:
+        return operator.index(dataset.get_data_info(index)['gt_label'])
+    except Exception:  # whatever a user's dataset raises; training shows it
+        return None
+
+
+def other_labels(policy: Any, dataset: Any) -> Optional[str]:
+    """Compare the classes in the file of a policy with those of the training dataset.
+
+    Args:
+        policy (object): A policy that may have ``sample_labels``, int64 [N], as ``FromFile`` does.
+        dataset (Dataset): The training dataset.
+
+    Returns:
+        str, optional: A warning, if they differ; None too where either has none.
+    """
+    labels = getattr(policy, 'sample_labels', None)
+    if labels is None or len(labels) != len(dataset):  # another length is refused
+        return None
+    compared = range(0, len(labels), -(-len(labels) // COMPARED))
+    found = {index: label_of(dataset, index) for index in compared}
+    other = [
+        index for index, label in found.items() if label is not None and label != labels[index]
+    ]
+    if not other:
+        return None
+    index = other[0]
+    return (
+        f'{len(other)} of {len(found)} samples that were compared are of another class in the '
+        f'training dataset than in the file of {policy!r} (sample {index} is of class '
+        f'{found[index]}, and of {labels[index]} in the file): it was made for other classes or '
+        'another order of the samples, and its scores may name other samples. Write it for '
+        'this dataset with mm-infobatch scores, unless labels were changed on purpose'
+    )

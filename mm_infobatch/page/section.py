@@ -71,8 +71,8 @@ def sample_section(
     if table.late:
         section.notes.append(
             'Mean, spread and how often samples were skipped are those of the latest '
-            f'{table.passes:,} passes: before, the run was not tracked (sampler track=False, or an '
-            'older mm_infobatch)'
+            f'{table.passes:,} passes: before, the run was not tracked (InfoBatch was not switched '
+            'on, sampler track=False, or an older mm_infobatch)'
         )
     dataset = _dataset_for(table, cfg, why_no_config, section)
     section.names = [] if dataset is None else class_names(dataset)

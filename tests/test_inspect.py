@@ -233,6 +233,18 @@ def test_a_dataset_that_does_not_fit_is_named_and_the_scores_are_shown(
     assert 'filepath' not in (tmp_path / 'p_run_samples.csv').read_text()
 
 
+def test_of_a_dataset_that_num_batch_per_epoch_cuts_off_the_first_samples_are_shown(
+    libraries, tmp_path
+):
+    run = inspect_runs.write_run(tmp_path / 'run', dict(DATASET, length=61), 60)
+    options = ['--cfg-options', 'train_dataloader.num_batch_per_epoch=10']
+    page = page_of(run, *options, out=tmp_path / 'p.html')
+    assert 'Images, paths and classes are missing' not in page.text
+    header, *rows = (tmp_path / 'p_run_samples.csv').read_text().splitlines()
+    assert 'filepath' in header and len(rows) == 60
+    assert all(f'_{index}.JPEG' in row for index, row in enumerate(rows))
+
+
 def test_without_images_there_are_neither_lists_nor_filters(libraries, tmp_path):
     run = inspect_runs.write_run(tmp_path / 'run', DATASET, 60)
     page = page_of(run, '--images', 0, out=tmp_path / 'p.html')

@@ -113,7 +113,9 @@ def _dataset_for(
             'train_dataloader.dataset.data_root=FOLDER'
         )
         return None
-    if length != len(table):
+    # num_batch_per_epoch has mmengine train the first samples only.
+    sliced = 'num_batch_per_epoch' in cfg.train_dataloader and length > len(table)
+    if length != len(table) and not sliced:
         section.notes.append(
             f'{missing}the training dataset of the config has {length:,} samples, and the '
             f'checkpoint {len(table):,}. Give the config of the training: --config CONFIG'

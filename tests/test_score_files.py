@@ -88,6 +88,14 @@ def test_ties_within_a_class_are_broken_by_the_seed(tmp_path):
     assert all(int((plan < 50).sum()) == 10 for plan in plans)
 
 
+def test_a_run_that_resumes_with_another_choice_of_a_file_says_so(tmp_path):
+    """By the policy's text, which the checkpoint has: whatever changes the subset is in it."""
+    path = written(tmp_path / 'a.npz', scores=np.zeros(10, np.float32), labels=LABELS)
+    choices = [dict(), dict(seed=1), dict(count=3), dict(reverse=True), dict(per_class=True)]
+    texts = [repr(FromFile(path, **arguments)) for arguments in choices]
+    assert len(set(texts)) == len(choices)
+
+
 def test_a_file_for_a_number_of_samples_keeps_that_number(tmp_path):
     path = written(tmp_path / 'a.npz', count=4)
     assert plan_of(path).kept == plan_of(path, keep=0.4).kept == plan_of(path, count=4).kept == 4

@@ -243,4 +243,5 @@ class FromFile(_Static):
     def __repr__(self) -> str:
         more = ', reverse=True' if self.reverse else ''
         more += '' if self.labels is None else ', per_class=True'
+        more += f', seed={self.seed}' if self.seed else ''
         return f'FromFile(path={self.path!r}, count={self.count}{more}, rescale={self.rescale!r})'

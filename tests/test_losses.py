@@ -937,7 +937,7 @@ def test_what_is_no_loss_is_refused(loss):
 
 
 def test_a_wrapped_loss_is_not_wrapped_again():
-    with pytest.raises(TypeError, match='weigh each sample twice'):
+    with pytest.raises(TypeError, match='weight each sample twice'):
         InfoBatchLoss(dict(type='InfoBatchLoss', loss=cls()))
 
 

@@ -60,7 +60,7 @@ def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
         unscaled = with_class_weight(unscaled, call.constant(loss.class_weight, call.pred()))
     values = call.without_reduction(unscaled)
     weights.check(values, kind.name)
-    return reduced(kind, loss, call, weights, values, loss_weight)
+    return parts_of_map(kind, loss, call, weights, values, loss_weight)
 
 
 def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
@@ -78,7 +78,7 @@ def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     )
     unscaled, loss_weight = without_loss_weight(kind, loss)
     values = flat.without_reduction(unscaled).view(shape[0], -1, shape[1])
-    parts = reduced(kind, loss, call, weights, values, loss_weight)
+    parts = parts_of_map(kind, loss, call, weights, values, loss_weight)
     if parts.value.ndim:  # reduction='none'
         return parts._replace(value=parts.value.transpose(1, 2).reshape(shape))
     return parts
@@ -89,12 +89,14 @@ def as_rows(values: Tensor) -> Tensor:
     return values.transpose(0, 1).reshape(values.shape[1], -1).transpose(0, 1).contiguous()
 
 
-def reduced(
+def parts_of_map(
     kind: Kind, loss: Any, call: Call, weights: Weights, values: Tensor, loss_weight: float
 ) -> Parts:
-    """Reduce a map of the samples."""
+    """The weighted loss of a batch, and the scores of its samples, from the map of its values."""
     reduction = call.get('reduction_override') or loss.reduction
-    scores, divide_by, factor = reductions.scored(kind, loss, call, values, reduction, weights)
+    scores, divide_by, factor = reductions.scores_and_divisor(
+        kind, loss, call, values, reduction, weights
+    )
     value = reductions.reduce_map(kind, weights.times(values), reduction, divide_by)
     if not isinstance(factor, int):
         value = value / factor

@@ -47,9 +47,8 @@ class MixingRecorder:
     def __init__(self, augment: Callable[..., Any], on_mix: Callable[[Tensor], Any]) -> None:
         self.augment = augment
         self.on_mix = on_mix
-        self._off: Optional[Tensor] = (
-            None  # how far the shares of a row were from a sum of 1, at most
-        )
+        # How far the shares of a row were from a sum of 1, at most.
+        self._off: Optional[Tensor] = None
 
     def check(self) -> None:
         """Read whether each row of the batches so far was a mean of samples; waits for the device.

@@ -27,7 +27,7 @@ def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
 
 
 def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
-    """Which samples of a batch have a task, and that task's own tasks."""
+    """The rows of a batch whose samples have all of some nested tasks, outermost first."""
     having = []
     for row, sample in enumerate(data_samples):
         for task in tasks:
@@ -102,7 +102,7 @@ class ModelLosses:
         self._mean_weight = self._scale = 1.0
         self._weights: Tensor
         self._watch: Any = self._model.register_forward_hook(self._keep_total)
-        self._batches_before = compared  # the one that is compared
+        self._batches_until_compared = compared
         self._total: Any = None  # the loss that the model trained in it
         self._wrapped: Any = None  # and what the wrapped losses gave of it
 
@@ -123,7 +123,7 @@ class ModelLosses:
 
         The log variables do not always have it: a head's own key ``loss`` overwrites it there.
         """
-        compares = self._in_step and not self._batches_before
+        compares = self._in_step and not self._batches_until_compared
         if compares and isinstance(output, dict) and isinstance(model, BaseModel):
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
@@ -137,7 +137,7 @@ class ModelLosses:
         data_batch: Any,
         scale: float = 1.0,
     ) -> None:
-        """Pass the weights of the batch that comes next to the losses.
+        """Give the losses the weights of the batch that comes next.
 
         Args:
             weights (Tensor): float32 [B], on the device.
@@ -152,7 +152,7 @@ class ModelLosses:
         self._rows = {}
         if self._tasks:
             self._find_rows(data_batch['data_samples'])
-        self._pass_on(weights)
+        self._hand_out(weights)
 
     def _find_rows(self, data_samples: Any) -> None:
         """Find the rows of each loss's tasks, with one copy to the device."""
@@ -165,7 +165,8 @@ class ModelLosses:
         parts = dict(zip(rows, together.split([len(each) for each in rows.values()])))
         self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
 
-    def _pass_on(self, weights: Tensor) -> None:
+    def _hand_out(self, weights: Tensor) -> None:
+        """Give each loss the weights of the samples that it gets."""
         if self._scale != 1:
             weights = weights * self._scale
         for loss in self.losses:
@@ -185,7 +186,7 @@ class ModelLosses:
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""
         if self._in_step and not self._uniform:
-            self._pass_on(mixed_weights(self._weights, matrix, self._mean_weight))
+            self._hand_out(mixed_weights(self._weights, matrix, self._mean_weight))
 
     def end_batch(self, outputs: Optional[Dict[str, Any]] = None) -> Tensor:
         """Take the scores of the batch.
@@ -202,10 +203,10 @@ class ModelLosses:
             ValueError: If the model has never called a loss that gives scores.
         """
         self._in_step = False
-        if self._watch is not None and not self._batches_before:
+        if self._watch is not None and not self._batches_until_compared:
             self._stop_watching()
             self._compare(outputs)
-        self._batches_before = max(0, self._batches_before - 1)
+        self._batches_until_compared = max(0, self._batches_until_compared - 1)
         total: Optional[Tensor] = None
         for loss in self.losses:
             scores = loss.end_batch()

@@ -57,7 +57,7 @@ def counts_ignored_classes() -> bool:
     return digit_version(sys.modules['mmseg'].__version__) <= digit_version('1.2.2')
 
 
-def scored(
+def scores_and_divisor(
     kind: Kind, loss: Any, call: Call, values: Tensor, reduction: str, weights: Weights
 ) -> Tuple[Tensor, Divisor, Factor]:
     """The losses of the samples, and what the sum of a map is divided by.
@@ -178,7 +178,7 @@ def factor_of(
 
 
 def countable(call: Call, valid: Optional[Tensor], values: Tensor) -> List[Tensor]:
-    """What a head may have counted in a batch: maps of its samples, the likeliest last."""
+    """What a head may have counted in a batch: maps of its samples, the most likely one last."""
     found = []
     target, weight = call.target(), call.get('weight')
     if isinstance(target, Tensor) and target.ndim > 1 and target.shape == values.shape:

@@ -13,7 +13,7 @@ LOSS_LINE = (
     "loss_decode=dict(_delete_=True, type='InfoBatchLoss', loss=dict(...)) in each head "
     'of the model (in mmpretrain: loss=)'
 )
-HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook', unweighted=[{}])]"
+UNWEIGHTED_LINE = "custom_hooks=[dict(type='InfoBatchHook', unweighted=[{}])]"
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -122,7 +122,7 @@ def check_plain_losses(model: nn.Module, unweighted: Sequence[str] = ()) -> None
     if not left:
         return
     path, names = left[0], ', '.join(f'{path} ({type(found[path]).__name__})' for path in left)
-    named = HOOK_LINE.format(', '.join(map(repr, [*unweighted, *left])))
+    named = UNWEIGHTED_LINE.format(', '.join(map(repr, [*unweighted, *left])))
     raise ValueError(
         f'{names} would carry no weights beside the losses that are wrapped, so pruning would '
         'shift the gradient. Write '
@@ -156,7 +156,7 @@ def check_names(model: nn.Module, unweighted: Any) -> None:
     ):
         raise TypeError(
             f'unweighted={unweighted!r} has to be a list of paths; write '
-            + HOOK_LINE.format("'model.teacher.head.loss'")
+            + UNWEIGHTED_LINE.format("'model.teacher.head.loss'")
         )
     found = plain_losses(model)
     for name in unweighted:

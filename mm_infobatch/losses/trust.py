@@ -103,7 +103,7 @@ def runs_code_of(loss: nn.Module, owner: type, kind: Kind) -> bool:
         member = getattr_static(owner, name, None)
         if getattr_static(cls, name, None) is not member:
             return False  # overridden by a subclass
-        if is_method_of(owner, name, member):
+        if is_method_of_loss(name, member):
             if name in vars(loss) or member.__globals__ is not vars(sys.modules[owner.__module__]):
                 return False  # replaced in the instance, or in the toolbox's class
             to_see += names_in(member.__code__)
@@ -124,8 +124,8 @@ def runs_code_of(loss: nn.Module, owner: type, kind: Kind) -> bool:
     return True
 
 
-def is_method_of(owner: type, name: str, member: Any) -> bool:
-    """Whether the toolbox's class, and not ``nn.Module``, has a method of that name."""
+def is_method_of_loss(name: str, member: Any) -> bool:
+    """Whether a member of a loss's class is ``forward`` or a method that is not ``nn.Module``'s."""
     return isinstance(member, FunctionType) and not hasattr(nn.Module, name) or name == 'forward'
 
 

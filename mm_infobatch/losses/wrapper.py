@@ -51,7 +51,7 @@ def in_backward() -> bool:
 
 @MODELS.register_module()
 class InfoBatchLoss(nn.Module):
-    """Weigh each sample's loss as the plan says, and keep the losses as scores.
+    """Weight each sample's loss as the plan says, and keep the losses as scores.
 
     It evaluates the wrapped loss once, without reduction, multiplies each sample's values by the
     sample's weight and divides by what the wrapped loss itself divides by (the batch size, the
@@ -121,7 +121,7 @@ class InfoBatchLoss(nn.Module):
         self.loss = MODELS.build(loss) if isinstance(loss, dict) else loss
         if isinstance(self.loss, InfoBatchLoss):
             raise TypeError(
-                'InfoBatchLoss cannot wrap an InfoBatchLoss, which would weigh each sample twice; '
+                'InfoBatchLoss cannot wrap an InfoBatchLoss, which would weight each sample twice; '
                 'write one of them only'
             )
         self._weights: Optional[Tensor] = None

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
+from torch import Tensor
 
 from .losses.model_losses import ModelLosses
 from .losses.search import check_names, check_plain_losses, find_losses
@@ -43,7 +44,7 @@ class InfoBatchHook(Hook):
     it. When the pass ends it merges the scores of all ranks into the table, in one collective.
 
     It has schedulers and averaged weights walk the schedule, adds its state to every checkpoint
-    under the key ``infobatch`` (tensors and plain numbers), takes it up on resume, and keeps
+    under the key ``infobatch`` (tensors and plain numbers), loads it on resume, and keeps
     ``infobatch.json`` in the work directory. Settings of other hooks and of the model that count
     iterations of the run are named in a warning.
 
@@ -73,7 +74,7 @@ class InfoBatchHook(Hook):
     """
 
     priority = 'ABOVE_NORMAL'
-    begins_passes = True
+    begins_passes = True  # by which training/checks.py, a room below, finds this hook
 
     def __init__(
         self,
@@ -83,13 +84,13 @@ class InfoBatchHook(Hook):
     ) -> None:
         self.by_steps = require_by_steps(by_steps)
         self.unweighted = unweighted
-        self._steps = StepLength(require_step_length(step_length))
+        self._step_length = StepLength(require_step_length(step_length))
         self._pass: Optional[RunningPass] = None
         self._loaded = checkpointing.LoadedState()
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
-        self._settings: Optional[IterationSettings] = None
+        self._iteration_settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
-        self._batch_scores: Any = None
+        self._batch_scores: Optional[Tensor] = None
         self._first_batch = True
         self._warned = False  # that a part of the loss carries no weights
 
@@ -109,13 +110,13 @@ class InfoBatchHook(Hook):
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
-        self._settings = None
+        self._iteration_settings = None
         if self._schedule.begun:  # a second train(): continue where the first one ended
             self._loop.continue_run()
             if self._pass is not None:
                 self._sampler.continue_at(self._pass.consumed)
             return
-        self._report = RunReport(self._sampler, self._schedule, self._steps.setting)
+        self._report = RunReport(self._sampler, self._schedule, self._step_length.setting)
         self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
@@ -125,18 +126,19 @@ class InfoBatchHook(Hook):
             _warn(runner, self._shape.warning(len(self._sampler.scores)))
 
     def before_train_pass(self, runner: Any) -> None:
-        """Begin the next pass, or continue the one of the checkpoint."""
+        """Begin the next pass, or continue the checkpoint's: a hook point of our loops alone."""
         self._resume(runner)
-        line = self._steps.join(runner, self._schedule)
+        line = self._step_length.begin_run(runner, self._schedule)
         if line is not None:
             runner.logger.info(f'InfoBatch: {line}')
-        if self._loop.pass_is_over:
+        if self._loop.pass_is_due:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
         self._losses = ModelLosses(runner.model, self.unweighted, self._schedule.compared_iter)
         call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
-        self._settings = self._settings or IterationSettings(runner, self._schedule)
-        _warn(runner, self._settings.warning())
+        if self._iteration_settings is None:
+            self._iteration_settings = IterationSettings(runner, self._schedule)
+        _warn(runner, self._iteration_settings.warning())
 
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
@@ -145,13 +147,13 @@ class InfoBatchHook(Hook):
         seconds = time.perf_counter() - began
         self._schedule.begin_pass(self._shape.iters(order.kept))
         self._pass = RunningPass.of(self._sampler, self._device)
-        self._steps.begin(self._pass.mean_weight)
+        self._step_length.begin(self._pass.mean_weight)
         self._report.begin_pass(order, self._schedule, self._sampler.scores.values, seconds)
-        self._report.note_step_length(self._pass.mean_weight, self._steps.length)
+        self._report.note_step_length(self._pass.mean_weight, self._step_length.length)
         runner.logger.info(self._report.pass_line())
         show_pass(runner.visualizer, self._report, self._schedule.iters)
         if self._schedule.pass_index == 0:  # later ones follow the end of a pass, which writes it
-            self._record(runner)
+            self._write_report(runner)
 
     def _end_pass(self, runner: Any) -> None:
         assert self._pass is not None and self._losses is not None
@@ -160,9 +162,9 @@ class InfoBatchHook(Hook):
         if warning is not None and not self._warned:
             _warn(runner, warning)
             self._warned = True
-        self._record(runner)
+        self._write_report(runner)
 
-    def _record(self, runner: Any) -> None:
+    def _write_report(self, runner: Any) -> None:
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
@@ -178,10 +180,10 @@ class InfoBatchHook(Hook):
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
         self._resume(runner)  # a finished run, in which no pass began
-        self._record(runner)
+        self._write_report(runner)
         if self._losses is not None:
             self._losses.release()
-        self._steps.release()
+        self._step_length.release()
         runner.logger.info(self._report.last_line())
 
     # ------------------------------------------------------------ iterations
@@ -197,7 +199,7 @@ class InfoBatchHook(Hook):
         """Have the model train a batch, in which the losses carry weights and keep scores."""
         assert self._pass is not None and self._losses is not None
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
-        scale = self._steps.begin(mean)
+        scale = self._step_length.begin(mean)
         self._losses.begin_batch(weights, self._pass.uniform, mean, data_batch, scale)
         try:
             outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
@@ -221,7 +223,7 @@ class InfoBatchHook(Hook):
         assert self._pass is not None
         scores, self._batch_scores = self._batch_scores, None
         self._pass.add(checks.check_stepped(scores, self._loop))
-        log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._steps.scale)
+        log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._step_length.scale)
         self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
@@ -247,7 +249,7 @@ class InfoBatchHook(Hook):
         self._pass.gather()
         self._loop.randomness.gather(self._schedule.iters)
         if checkpointing.needs_message_hub(runner):
-            self._record(runner)
+            self._write_report(runner)
             saved = checkpointing.state_of(self._loop, self._report, self._pass)
             runner.message_hub.update_info(checkpointing.STATE_KEY, saved)
 
@@ -257,7 +259,7 @@ class InfoBatchHook(Hook):
             return
         if not self._pass.complete:
             _warn(runner, checkpointing.UNANNOUNCED)
-        self._record(runner)
+        self._write_report(runner)
         saved = checkpointing.state_of(self._loop, self._report, self._pass)
         checkpoint[checkpointing.STATE_KEY] = saved
 

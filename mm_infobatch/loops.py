@@ -46,11 +46,11 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         require_validation(val_begin, val_interval, dynamic_intervals)
         self._set_up(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_epochs = int(max_epochs)
-        self._join(None, passes=self._max_epochs)
+        self._make_schedule(None, passes=self._max_epochs)
         self._max_iters = self.schedule.total
 
     @property
-    def pass_is_over(self) -> bool:
+    def pass_is_due(self) -> bool:
         """bool: Whether the next thing to do is to begin a pass."""
         return self.schedule.pass_index < self._epoch
 
@@ -147,10 +147,10 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         require_validation(val_begin, val_interval, dynamic_intervals)
         self._set_up(runner, dataloader, val_begin, val_interval, dynamic_intervals)
         self._max_iters, self._max_epochs = int(max_iters), 1
-        self._join(self._max_iters, budget)
+        self._make_schedule(self._max_iters, budget)
 
     @property
-    def pass_is_over(self) -> bool:
+    def pass_is_due(self) -> bool:
         """bool: Whether the next thing to do is to begin a pass."""
         return self.schedule.pass_done and not self.schedule.done
 

@@ -280,8 +280,8 @@ def test_an_optimizer_whose_rate_cannot_be_set_for_a_step_is_refused(tmp_path):
     runner, _ = build(tmp_path, LOOPS[0])
     runner.optim_wrapper.optimizer = NoOptimizer()
     with pytest.raises(ValueError, match='NoOptimizer.*remove step_length'):
-        StepLength('capped').join(runner, 'schedule')
-    assert 'do not change' in StepLength('paper').join(runner, 'schedule')
+        StepLength('capped').begin_run(runner, 'schedule')
+    assert 'do not change' in StepLength('paper').begin_run(runner, 'schedule')
 
 
 # ------------------------------------------------------------------------ runs
@@ -481,7 +481,7 @@ class Lengths(Hook):
         self.now = rate((self.optimizer or runner.optim_wrapper.optimizer).param_groups[0])
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        steps = self.hook._steps
+        steps = self.hook._step_length
         self.rows.append((self.hook._pass.mean_weight, steps.length, steps.scale, self.now))
 
 
@@ -502,7 +502,7 @@ def test_a_capped_step_is_never_longer_than_the_longest_of_the_schedule(tmp_path
     watch = Lengths(hook)
     runner.register_hook(watch)
     runner.train()
-    ((peak,),) = hook._steps._peaks
+    ((peak,),) = hook._step_length._peaks
     assert all(length * now <= peak * (1 + 1e-12) for _, length, _, now in watch.rows)
     assert any(1 < length < mean for mean, length, *_ in watch.rows)
     assert any(1 < length == mean for mean, length, *_ in watch.rows)

@@ -19,7 +19,7 @@ from .rng import RunRandomness
 
 
 class PassLoop(BaseLoop):
-    """A training loop over passes, beside one of MMEngine's.
+    """A training loop over passes, to inherit from beside one of MMEngine's.
 
     Attributes:
         sampler (InfoBatchSampler): The dataloader's sampler.
@@ -37,10 +37,8 @@ class PassLoop(BaseLoop):
         val_interval: int,
         dynamic_intervals: Optional[List[Tuple[int, int]]],
     ) -> None:
-        """Do what the loops of MMEngine do when they are built.
-
-        But for asking the dataloader for its length, or opening it: there is no plan yet.
-        """
+        """Do what the loops of MMEngine do when they are built, except that the dataloader is
+        neither asked for its length nor opened: there is no plan yet."""
         BaseLoop.__init__(self, runner, dataloader)
         self._epoch = self._iter = 0
         self.val_begin, self.val_interval = val_begin, val_interval
@@ -51,10 +49,13 @@ class PassLoop(BaseLoop):
             self.val_interval, dynamic_intervals
         )
 
-    def _join(
+    def _make_schedule(
         self, total: Optional[int], budget: str = 'passes', passes: Optional[int] = None
     ) -> None:
-        """Check the dataloader, and make the schedule that its sampler follows."""
+        """Check the dataloader, and make the schedule that its sampler follows.
+
+        See :class:`~mm_infobatch.passes.schedule.PassSchedule` for the arguments.
+        """
         self.sampler = checks.check_dataloader(self.dataloader, type(self).__name__)
         shape = BatchShape.of(self.dataloader, self.sampler.world_size)
         pass_length = shape.iters(len(self.sampler.scores))

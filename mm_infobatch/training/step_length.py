@@ -129,7 +129,7 @@ class StepLength:
         self._factors: List[LearningRateFactor] = []
         self._by_weights = True
 
-    def join(self, runner: Any, schedule: PassSchedule) -> Optional[str]:
+    def begin_run(self, runner: Any, schedule: PassSchedule) -> Optional[str]:
         """Take the optimizers and the schedule of a run; checkpoints have been loaded by then.
 
         Returns:

@@ -35,7 +35,7 @@ from ..scoring.calls import Settings
 from ..scoring.classifier import prepare
 from ..scoring.extraction import Extraction
 from ..scoring.forgetting import forgetting, learned_by_loss
-from ..scoring.methods import METHODS, Method
+from ..scoring.methods import METHODS, Method, Option
 from ..scoring.source import Source, make_study
 from .checkpoints import read_checkpoint
 from .common import UsageError, add_config_arguments, check_directory, read_config
@@ -71,14 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 action='store_true',
                 help=f'as the code of DeepCore, which {method.deepcore}',
             )
-        for option, (default, text, *choices) in (method.options or {}).items():
-            kind: Dict[str, Any] = dict(type=type(default), default=default)
-            kind.update(dict(choices=choices) if choices else {})
-            if isinstance(default, bool):
-                kind = dict(action='store_true')
-            else:
-                text += f' (default: {default})'
-            one.add_argument(f'--{option.replace("_", "-")}', help=text, **kind)
+        for option_name, option in method.options.items():
+            _add_option(one, option_name, option)
 
 
 def _add_config(parser: argparse.ArgumentParser, name: str) -> None:
@@ -98,7 +92,7 @@ def _add_groups(parser: argparse.ArgumentParser, method: Method) -> None:
         return
     group = parser.add_mutually_exclusive_group()
     for flag, value in (('--per-class', True), ('--over-all', False)):
-        text = 'select in each class apart' if value else 'select over all classes'
+        text = 'select in each class separately' if value else 'select over all classes'
         text += ' (default)' if value == method.per_class else ''
         group.add_argument(flag, dest='per_class', action='store_const', const=value, help=text)
 
@@ -108,6 +102,20 @@ def _add_count(parser: argparse.ArgumentParser, method: Method) -> None:
     more = '' if method.needs_count else '; without it the file has an order of all samples'
     group.add_argument('--keep', type=float, help=f'the share of the samples to choose{more}')
     group.add_argument('--count', type=int, help='the number of samples, instead of --keep')
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, option: Option) -> None:
+    flag = f'--{name.replace("_", "-")}'
+    if option.default is False:
+        parser.add_argument(flag, action='store_true', help=option.help)
+        return
+    parser.add_argument(
+        flag,
+        type=type(option.default),
+        default=option.default,
+        choices=option.choices or None,
+        help=f'{option.help} (default: {option.default})',
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -242,7 +250,7 @@ def _settings(args: argparse.Namespace, method: Method, num_samples: int) -> Set
     count = args.count if args.keep is None else share_of(num_samples, args.keep)
     if count is not None and count > num_samples:
         raise ValueError(f'--count {count} is more than the {num_samples} samples; give a smaller')
-    options = {name: getattr(args, name) for name in method.options or {}}
+    options = {name: getattr(args, name) for name in method.options}
     return Settings(count, bool(args.per_class), args.seed, args.deepcore, options)
 
 

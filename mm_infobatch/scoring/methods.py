@@ -1,13 +1,27 @@
 """The methods by name: what each needs, and its own settings."""
 
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import calls, cost
 from .calls import Scores, Settings
 from .cost import Cost, Size
 from .hessian import MAX_ROWS
 from .source import Source
+
+
+class Option(NamedTuple):
+    """A setting of some methods, which is an argument of their commands.
+
+    Args:
+        default (Any): The default, whose type is that of the setting; False makes it a flag.
+        help (str): For the help.
+        choices (tuple[str]): What may be chosen; () where anything may.
+    """
+
+    default: Any
+    help: str
+    choices: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -22,11 +36,10 @@ class Method:
         features (bool): Whether it needs what the last layer gets.
         selects (bool): Whether it makes an order or a subset, and not a score of each sample alone.
         needs_count (bool): Whether the result depends on K.
-        per_class (bool, optional): Whether it selects in each class apart by default; None where
-            it cannot.
+        per_class (bool, optional): Whether it selects in each class by default; None where it
+            cannot.
         deepcore (str): What ``--deepcore`` changes; '' where the codes agree.
-        options (dict): Its own settings: the default, which has the type, the help, and what may be
-            chosen.
+        options (dict[str, Option]): Its own settings.
     """
 
     summary: str
@@ -38,10 +51,10 @@ class Method:
     needs_count: bool = False
     per_class: Optional[bool] = False
     deepcore: str = ''
-    options: Any = None
+    options: Dict[str, Option] = field(default_factory=dict)
 
 
-VALIDATION = (
+VALIDATION = Option(
     False,
     'validate on val_dataloader.dataset, and not on the training data; in configs of benchmarks '
     'that is the test set, which must not choose samples',
@@ -77,7 +90,9 @@ METHODS: Dict[str, Method] = {
         'the largest gradient of the last layer, the mean over checkpoints',
         calls.averaged(calls.by_grand),
         checkpoints=ANY,
-        options=dict(all_parameters=(False, 'take the gradient of all parameters, image by image')),
+        options=dict(
+            all_parameters=Option(False, 'take the gradient of all parameters, image by image')
+        ),
     ),
     'forgetting': Method(
         'most often learned in one checkpoint and not in the next',
@@ -93,7 +108,7 @@ METHODS: Dict[str, Method] = {
         selects=True,
         per_class=True,
         deepcore='takes the farthest sample instead of the nearest',
-        options=dict(normalize=(False, 'divide the features of each sample by their norm')),
+        options=dict(normalize=Option(False, 'divide the features of each sample by their norm')),
     ),
     'k_center': Method(
         'the sample farthest from those chosen, again and again, by features',
@@ -114,8 +129,8 @@ METHODS: Dict[str, Method] = {
         features=False,
         deepcore='does not overshoot the boundary',
         options=dict(
-            classes=(10, 'the most likely classes, whose boundaries are looked at'),
-            proxy=(False, 'a stand-in: the distance of the features to the nearest boundary'),
+            classes=Option(10, 'the most likely classes, whose boundaries are looked at'),
+            proxy=Option(False, 'a stand-in: the distance of the features to the nearest boundary'),
         ),
     ),
     'craig': Method(
@@ -135,8 +150,8 @@ METHODS: Dict[str, Method] = {
         needs_count=True,
         deepcore='chooses all samples in one round',
         options=dict(
-            rounds=(15, 'how often the validation gradient is computed'),
-            step=(0.1, 'the length of the step of the last layer'),
+            rounds=Option(15, 'how often the validation gradient is computed'),
+            step=Option(0.1, 'the length of the step of the last layer'),
             validation_set=VALIDATION,
         ),
     ),
@@ -146,19 +161,19 @@ METHODS: Dict[str, Method] = {
         lambda size, settings: cost.of_gradients(size),
         selects=True,
         per_class=True,
-        options=dict(trade_off=(1.0, 'lambda, what similarity to all others counts')),
+        options=dict(trade_off=Option(1.0, 'lambda, what similarity to all others counts')),
     ),
     'influence': Method(
         'samples that moved the last layer the most, by its Hessian',
         calls.by_influence,
         lambda size, settings: cost.of_hessian(size, MAX_ROWS),
         options=dict(
-            formula=(
+            formula=Option(
                 'norm',
                 'which number of the influence; the default is a guess of what InfoBatch used',
-                *('norm', 'self', 'validation'),
+                ('norm', 'self', 'validation'),
             ),
-            damping=(1e-3, 'lambda, added to the Hessian'),
+            damping=Option(1e-3, 'lambda, added to the Hessian'),
             validation_set=VALIDATION,
         ),
     ),
@@ -170,8 +185,8 @@ METHODS: Dict[str, Method] = {
         needs_count=True,
         per_class=None,
         options=dict(
-            damping=(1e-3, 'lambda, added to the Hessian'),
-            swaps=(20000, 'pairs of a kept and a skipped sample to try'),
+            damping=Option(1e-3, 'lambda, added to the Hessian'),
+            swaps=Option(20000, 'pairs of a kept and a skipped sample to try'),
         ),
     ),
 }

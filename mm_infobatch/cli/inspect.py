@@ -36,7 +36,7 @@ def require_libraries(fiftyone: bool) -> None:
     Raises:
         UsageError: If one cannot.
     """
-    packages = "plotly jinja2 'pyarrow<26'"  # 26 needs NumPy 2, which torch 2.1 has not
+    packages = "plotly jinja2 'pyarrow<26'"  # 26 needs NumPy 2, which torch 2.1 does not support
     try:
         import jinja2  # noqa: F401
         import plotly  # noqa: F401

@@ -127,7 +127,7 @@ def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
 def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None:
     """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end.
 
-    A step beyond the last epoch is none: a hook of the user's has logged there by iterations.
+    A step beyond the last epoch is not an epoch: a user's hook has logged there by iterations.
     """
     # One may be too short for a row of its own.
     passes = [one['pass'] + 1 for one in (infobatch or {}).get('passes', [])]

@@ -123,7 +123,7 @@ def scores(run: RunFacts) -> Optional[str]:
     if found is None:
         return None
     numbers, edges, shares = found
-    if edges[0] <= 0:  # which a log axis has not
+    if edges[0] <= 0:  # which a log axis cannot show
         edges = np.concatenate([[edges[1] / 10], edges[1:]])
     bins = [f'{low:.3g} to {high:.3g}' for low, high in zip(edges, edges[1:])]
     figure = go.Figure(

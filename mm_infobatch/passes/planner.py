@@ -153,7 +153,7 @@ class Planner:
         return fitted
 
     def resume(self, epoch: int, kept: int) -> None:
-        """Count the samples of the pass of a checkpoint, of which the policy knows."""
+        """Count the samples of a checkpoint's pass, which the policy has been told of already."""
         self.count(epoch, kept)
         self._begun = epoch
 

@@ -157,7 +157,8 @@ class SampleTracker:
 
         Args:
             state_dict (dict, optional): What :meth:`state_dict` returned, of as many samples. None
-                begins anew: an earlier mm_infobatch kept no such state, nor did ``track=False``.
+                starts from nothing, as for a checkpoint of an earlier mm_infobatch or of
+                ``track=False``.
         """
         if state_dict is None:
             state_dict = SampleTracker(len(self)).state_dict()

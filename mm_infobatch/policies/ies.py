@@ -1,4 +1,4 @@
-"""Skips most of the samples whose loss has stopped to change."""
+"""Skips most of the samples whose loss has stopped changing."""
 
 import math
 from typing import Any, Dict, Optional, Union

@@ -34,7 +34,7 @@ class Settings:
 
     Args:
         count (int, optional): K; None for an order of all samples.
-        per_class (bool): Whether to select in each class apart.
+        per_class (bool): Whether to select in each class, and not over all.
         seed (int): Of what is random.
         deepcore (bool): Whether to do as the code of DeepCore does.
         options (dict): The method's own settings.

@@ -1,4 +1,4 @@
-"""What a selection needs in memory and time, said before it begins, and refused where too much."""
+"""The memory and time that a selection needs: said before it begins, refused where too much."""
 
 import re
 import time

@@ -156,7 +156,7 @@ def walk(
     num_workers: int = 0,
     say: Say = lambda line: None,
 ) -> Any:
-    """Compute something of each sample, in memory-mapped arrays that a later call goes on with.
+    """Compute something of each sample, in memory-mapped arrays that a later call can complete.
 
     Args:
         compute (callable): From a batch to arrays of its samples, [B, ...] by name.

@@ -39,7 +39,7 @@ def glister(
         count (int): K. The order depends on it through the size of a round.
         rounds (int): r. Defaults to 15.
         step (float): The length of the step, eta. Defaults to 0.1.
-        per_class (bool): Whether to choose in each class apart, by its own validation samples.
+        per_class (bool): Whether to choose in each class, by its own validation samples.
             Defaults to False.
 
     Returns:

@@ -36,7 +36,7 @@ def graph_cut(
         labels (np.ndarray): int64 [N].
         count (int, optional): How many. Defaults to None: all.
         trade_off (float): lambda. Defaults to 1.
-        over_all (bool): Whether to select over all classes. Defaults to False: in each apart.
+        over_all (bool): Whether to select over all classes. Defaults to False: in each class.
 
     Returns:
         np.ndarray: float32 [N], see :func:`.greedy.order_scores`.

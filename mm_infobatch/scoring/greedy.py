@@ -84,7 +84,7 @@ def order_scores(
 
     Args:
         num_samples (int): N.
-        labels (np.ndarray, optional): int64 [N], to choose in each class apart; None for over all.
+        labels (np.ndarray, optional): int64 [N], to choose in each class; None for over all.
         count (int, optional): K, divided among the classes by their sizes; None for all samples.
         choose (callable): What chooses in one group.
 

@@ -25,7 +25,7 @@ def changes(state: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
 
 
 def changed_tracking(before: bool, now: bool) -> Optional[str]:
-    """How the counts, means and spreads of the samples' losses go on.
+    """What becomes of the counts, means and spreads of the samples' losses.
 
     Args:
         before (bool): Whether the checkpoint has them.

@@ -1,4 +1,4 @@
-"""The momentum of PyTorch's ``OneCycleLR``, which mmengine's has not."""
+"""The momentum of PyTorch's ``OneCycleLR``, which mmengine's lacks."""
 
 import math
 from typing import Any, List, Optional

@@ -32,8 +32,8 @@ def _unless_restarted(batches: Any, sampler: Any) -> Iterator[Any]:
             raise ValueError(
                 'a hook iterated over train_loop.dataloader in the middle of a pass, as '
                 'PreciseBNHook does by iterations, and with persistent_workers=True that restarts '
-                'the iterator of the run, so that the pass would go on with batches that are not '
-                f'planned; write {PERSISTENT_LINE}'
+                'the iterator of the run, so that the pass would continue with batches that are '
+                f'not planned; write {PERSISTENT_LINE}'
             )
 
 
@@ -55,7 +55,7 @@ class PassIterator:
         """Refuse to take a batch.
 
         Raises:
-            ValueError: Always: the batches after it would be weighed as the ones before.
+            ValueError: Always: the batches after it would get the weights of those before.
         """
         raise ValueError(
             'a batch that a hook takes from train_loop.dataloader_iterator would be missing in the '

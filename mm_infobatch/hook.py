@@ -24,7 +24,7 @@ from .training.changes import changes
 from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.report import RunReport, log_loss_of_all_data
-from .training.sample_names import check_samples
+from .training.sample_idx import check_samples
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
 

@@ -20,7 +20,7 @@ from mm_infobatch import SeededDataset
 from mm_infobatch.page import dataset_reader, gallery, scan, thumbnails
 from mm_infobatch.page.lists import SampleList
 from mm_infobatch.page.sample_table import SampleTable
-from mm_infobatch.training.sample_names import inside
+from mm_infobatch.training.sample_idx import inside
 
 
 @pytest.fixture(scope='module')

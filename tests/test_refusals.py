@@ -10,7 +10,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, DefaultScope
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from mm_infobatch import InfoBatchLoss
-from mm_infobatch.training.sample_names import check_samples
+from mm_infobatch.training.sample_idx import check_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 

@@ -24,7 +24,7 @@ from mm_infobatch.seeding import (
     seeded,
     unwrap_seeded,
 )
-from mm_infobatch.training.sample_names import names_its_samples
+from mm_infobatch.training.sample_idx import sample_idx_is_index
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -247,7 +247,7 @@ def test_it_shows_what_the_toolboxes_ask_of_a_dataset(config):
         dict(type='SeededDataset', dataset=dict(inner, _scope_=config.default_scope))
     )
     plain = dataset.dataset
-    assert isinstance(plain, BaseDataset) and names_its_samples(dataset)
+    assert isinstance(plain, BaseDataset) and sample_idx_is_index(dataset)
     assert dataset.metainfo == plain.metainfo and len(dataset) == len(plain) == 12
     assert dataset.get_data_info(PassIndex(4, 0, 0)) == plain.get_data_info(4)
     if config.default_scope == 'mmpretrain':
@@ -292,7 +292,7 @@ def test_a_dataset_that_has_less_shows_less():
     dataset = SeededDataset(Draws())
     for name in ('metainfo', 'pipeline', 'CLASSES'):
         assert not hasattr(dataset, name)
-    assert not names_its_samples(dataset)
+    assert not sample_idx_is_index(dataset)
 
 
 def test_annotations_can_be_loaded_later(seg_data):

@@ -10,7 +10,7 @@ import numpy as np
 from mmengine.fileio import get
 from mmengine.registry import DATASETS, DefaultScope
 
-from ..training.sample_names import inside
+from ..training.sample_idx import inside
 
 Info = Dict[str, Any]
 

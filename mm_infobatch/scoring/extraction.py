@@ -12,7 +12,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from ..training.sample_names import check_samples
+from ..training.sample_idx import check_samples
 from .classifier import collate, label_of
 
 FLUSH = 2.0  # seconds of work that a kill can lose

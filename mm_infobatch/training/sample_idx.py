@@ -1,4 +1,4 @@
-"""Which sample is meant by an index into a wrapped dataset, and whether a batch holds it."""
+"""The ``sample_idx`` of a sample in a wrapped dataset, and whether a batch is the planned one."""
 
 import bisect
 from typing import Any, List, Optional, Sequence, Tuple
@@ -40,7 +40,7 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
     return None
 
 
-def names_its_samples(dataset: Any) -> bool:
+def sample_idx_is_index(dataset: Any) -> bool:
     """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out.
 
     A dataset with a length of its own has indices of its own, as one that repeats rare samples.
@@ -49,8 +49,8 @@ def names_its_samples(dataset: Any) -> bool:
     return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
 
 
-def name_of(dataset: Any, index: int) -> Optional[int]:
-    """The ``sample_idx`` that a sample has: its index into the dataset inside all wrappers.
+def sample_idx_of(dataset: Any, index: int) -> Optional[int]:
+    """The ``sample_idx`` of a sample: its index into the dataset inside all wrappers.
 
     Args:
         dataset (Dataset): The outermost dataset.
@@ -60,7 +60,7 @@ def name_of(dataset: Any, index: int) -> Optional[int]:
         int, optional: None if it is unknown: the inner dataset gives its samples no ``sample_idx``,
         or a wrapper is not a toolbox's own, and may hand out its samples in any order.
     """
-    while not names_its_samples(dataset):
+    while not sample_idx_is_index(dataset):
         known = type(dataset).__module__.split('.')[0] in TOOLBOXES
         found = inside(dataset, index) if known else None
         if found is None:
@@ -70,7 +70,7 @@ def name_of(dataset: Any, index: int) -> Optional[int]:
 
 
 def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
-    """Compare the samples of a batch with those that are due, where they say who they are.
+    """Compare the samples of a batch with those that are due, by ``sample_idx`` where there is one.
 
     Args:
         data_batch (dict): A batch, whose ``data_samples`` may carry ``sample_idx``.
@@ -84,14 +84,14 @@ def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
     if not isinstance(samples, (list, tuple)):
         return
     got = [getattr(sample, 'sample_idx', None) for sample in samples]
-    if all(name is None for name in got):
+    if all(each is None for each in got):
         return
-    plain = names_its_samples(dataset)
+    plain = sample_idx_is_index(dataset)
     expected: List[Optional[int]] = (
-        list(due) if plain else [name_of(dataset, index) for index in due]
+        list(due) if plain else [sample_idx_of(dataset, index) for index in due]
     )
     if len(got) == len(expected) and all(
-        name is None or other is None or name == other for name, other in zip(got, expected)
+        one is None or other is None or one == other for one, other in zip(got, expected)
     ):
         return
     where = '' if plain else f' (indices into what is inside {type(dataset).__name__})'
@@ -99,6 +99,6 @@ def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
         f'the batch holds the samples {got}, but {expected} are due here{where}: weights or scores '
         'would go to other samples. Something regroups or replaces samples between the sampler and '
         'the model: a collate function, or a dataset that returns another sample where a file '
-        "cannot be read (its pipeline returned None); mend train_dataloader's dataset or "
+        "cannot be read (its pipeline returned None); fix train_dataloader's dataset or "
         'collate_fn'
     )

@@ -88,13 +88,13 @@ class Planner:
         if hasattr(self.policy, 'begin_run'):
             self.policy.begin_run(self.run(schedule, 0))
 
-    def run(self, schedule: PassSchedule, epoch: int) -> Run:
-        """Where the run stands when pass ``epoch`` is planned."""
-        trained, skipped = self.counter.before(epoch)
+    def run(self, schedule: PassSchedule, pass_index: int) -> Run:
+        """Where the run stands when that pass is planned."""
+        trained, skipped = self.counter.before(pass_index)
         full = self.shape.samples(self._num_samples)
-        counted = (trained + skipped) * schedule.pass_length / full
+        counted = (trained + skipped) * schedule.pass_length / full  # steps, of the passes counted
         return Run(
-            pass_index=epoch,
+            pass_index=pass_index,
             walked=schedule.walked,
             total=schedule.total,
             pass_length=schedule.pass_length,
@@ -113,15 +113,15 @@ class Planner:
         self,
         scores: Tensor,
         schedule: Optional[PassSchedule],
-        epoch: int,
+        pass_index: int,
         generator: torch.Generator,
     ) -> Optional[Plan]:
-        """Plan pass ``epoch``.
+        """Plan a pass.
 
         Args:
             scores (Tensor): float32 [N], NaN where unseen.
             schedule (PassSchedule, optional): Where the run stands; None if its length is unknown.
-            epoch (int): The pass, from 0.
+            pass_index (int): The pass, from 0.
             generator (torch.Generator): Where the randomness comes from.
 
         Returns:
@@ -132,14 +132,14 @@ class Planner:
             TypeError: If the policy returns no plan.
             ValueError: If it plans for another number of samples, or a static policy keeps too few.
         """
-        everything = epoch < self._warmup or (schedule is not None and schedule.anneals)
-        plan = None if everything else self._ask(scores, schedule, epoch, generator)
+        everything = pass_index < self._warmup or (schedule is not None and schedule.anneals)
+        plan = None if everything else self._ask(scores, schedule, pass_index, generator)
         if plan is not None:
             plan = self._fit(plan, scores, generator)
-        self.count(epoch, self._num_samples if plan is None else plan.kept)
-        if epoch != self._begun and hasattr(self.policy, 'begin_pass'):
+        self.count(pass_index, self._num_samples if plan is None else plan.kept)
+        if pass_index != self._begun and hasattr(self.policy, 'begin_pass'):
             self.policy.begin_pass(plan)
-        self._begun = epoch
+        self._begun = pass_index
         return plan
 
     def _fit(self, plan: Plan, scores: Tensor, generator: torch.Generator) -> Optional[Plan]:
@@ -152,26 +152,26 @@ class Planner:
             )
         return fitted
 
-    def resume(self, epoch: int, kept: int) -> None:
+    def resume(self, pass_index: int, kept: int) -> None:
         """Count the samples of a checkpoint's pass, which the policy has been told of already."""
-        self.count(epoch, kept)
-        self._begun = epoch
+        self.count(pass_index, kept)
+        self._begun = pass_index
 
-    def count(self, epoch: int, kept: int) -> None:
+    def count(self, pass_index: int, kept: int) -> None:
         """Count the samples of a pass that keeps so many and runs to its end."""
         samples = self.shape.samples
-        self.counter.count(epoch, samples(kept), samples(self._num_samples))
+        self.counter.count(pass_index, samples(kept), samples(self._num_samples))
 
     def _ask(
         self,
         scores: Tensor,
         schedule: Optional[PassSchedule],
-        epoch: int,
+        pass_index: int,
         generator: torch.Generator,
     ) -> Plan:
         more: Dict[str, Any] = {}
         if self._wants_run:
-            more['run'] = None if schedule is None else self.run(schedule, epoch)
+            more['run'] = None if schedule is None else self.run(schedule, pass_index)
         plan = self.policy.plan(scores, generator, **more)
         if not isinstance(plan, Plan):
             raise TypeError(

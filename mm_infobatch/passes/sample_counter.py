@@ -12,24 +12,24 @@ class SampleCounter:
     def __init__(self) -> None:
         self._passes: Dict[int, Tuple[int, int]] = {}
 
-    def count(self, epoch: int, trained: int, full: int) -> None:
+    def count(self, pass_index: int, trained: int, full: int) -> None:
         """Set the counts of a pass; the counts of later ones are dropped.
 
         Args:
-            epoch (int): The pass, from 0.
+            pass_index (int): The pass, from 0.
             trained (int): The samples that it trains.
             full (int): The samples that it would train on all data.
         """
-        self._passes = {key: value for key, value in self._passes.items() if key < epoch}
-        self._passes[epoch] = trained, full
+        self._passes = {key: value for key, value in self._passes.items() if key < pass_index}
+        self._passes[pass_index] = trained, full
 
-    def of(self, epoch: int) -> Tuple[int, int]:
+    def of(self, pass_index: int) -> Tuple[int, int]:
         """Samples that a pass trains, and that it would train on all data."""
-        return self._passes[epoch]
+        return self._passes[pass_index]
 
-    def before(self, epoch: int) -> Tuple[int, int]:
-        """Samples trained and skipped in the passes before ``epoch``."""
-        earlier = [value for key, value in self._passes.items() if key < epoch]
+    def before(self, pass_index: int) -> Tuple[int, int]:
+        """Samples trained and skipped in the passes before ``pass_index``."""
+        earlier = [value for key, value in self._passes.items() if key < pass_index]
         trained = sum(each[0] for each in earlier)
         return trained, sum(each[1] for each in earlier) - trained
 

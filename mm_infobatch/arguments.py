@@ -160,6 +160,24 @@ def require_share(
     return number
 
 
+def require_delta(value: Any, line: str) -> float:
+    """Check ``delta``, the share of a run in which passes may prune, in [0, 1].
+
+    Args:
+        value (float): Its value.
+        line (str): An example of how it is written.
+
+    Returns:
+        float: The value.
+
+    Raises:
+        TypeError: If it is not a number.
+        ValueError: If it is out of range.
+    """
+    why = 'it is the share of the run in which passes may prune'
+    return require_share('delta', value, line, zero=True, one=True, why=why)
+
+
 def require_rescale(value: Any, line: str) -> Union[bool, str]:
     """Check how a policy weights the kept samples.
 

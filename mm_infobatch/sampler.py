@@ -88,14 +88,7 @@ class InfoBatchSampler(Sampler[int]):
         track: bool = True,
     ) -> None:
         arguments.require_dataset(dataset)
-        delta = arguments.require_share(
-            'delta',
-            delta,
-            "sampler=dict(type='InfoBatchSampler', delta=0.875)",
-            zero=True,
-            one=True,
-            why='it is the share of the run in which passes may prune',
-        )
+        delta = arguments.require_delta(delta, "sampler=dict(type='InfoBatchSampler', delta=0.875)")
         if num_passes is not None:
             arguments.require_count('num_passes', num_passes)
         line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False, track=True)"
@@ -107,7 +100,6 @@ class InfoBatchSampler(Sampler[int]):
         arguments.require_rank(self.rank, self.world_size)
         self.dataset = dataset
         self.delta, self.num_passes, self.shuffle = delta, num_passes, shuffle
-        self.warmup_passes = warmup_passes
         if seed is not None:
             arguments.require_seed(seed)
         self.seed = sync_random_seed() if seed is None else int(seed)
@@ -115,6 +107,7 @@ class InfoBatchSampler(Sampler[int]):
         shape = BatchShape(world_size=self.world_size)
         self._planner = Planner(policy, len(dataset), warmup_passes, shape)
         self.policy, self.counter = self._planner.policy, self._planner.counter
+        self.warmup_passes = int(warmup_passes)
         self.batch_score = require_batch_score(batch_score, self.policy)
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer, track)
         self.epoch = 0

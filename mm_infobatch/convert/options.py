@@ -3,7 +3,7 @@
 import copy
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
-from ..arguments import require_bool, require_share
+from ..arguments import require_bool, require_delta
 from ..passes.schedule import BUDGETS
 from ..policies import build_policy
 from ..registry import PRUNING_POLICIES
@@ -49,14 +49,7 @@ def check_options(
     if policy is not None:
         check_policy(policy)
     if delta is not None:
-        require_share(
-            'delta',
-            delta,
-            'delta=0.875',
-            zero=True,
-            one=True,
-            why='it is the share of the run in which passes may prune',
-        )
+        require_delta(delta, 'delta=0.875')
     if budget is not None:
         check_budget(budget, 'budget')
     names = [score] if isinstance(score, str) else score

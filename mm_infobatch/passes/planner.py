@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Optional, Union
 import torch
 from torch import Tensor
 
+from ..arguments import require_integer
 from ..policies import Plan, build_policy
 from ..policies.run import Run
 from .batch_fit import fit_to_batches, skips_unseen
@@ -64,14 +65,14 @@ class Planner:
                 "policy=dict(type='SoftPruning', prune_ratio=0.5) or register one of your own in "
                 'PRUNING_POLICIES'
             )
-        if isinstance(warmup_passes, bool) or not isinstance(warmup_passes, int):
-            raise TypeError(f'warmup_passes has to be an integer, but is {warmup_passes!r}')
+        line = "sampler=dict(type='InfoBatchSampler', warmup_passes=0)"
+        require_integer('warmup_passes', warmup_passes, line)
         if warmup_passes < 0:
             raise ValueError(
                 f'warmup_passes={warmup_passes} has to be 0 or more: it is the number '
-                'of passes at the start that prune nothing'
+                f'of passes at the start that prune nothing; write {line}'
             )
-        self._num_samples, self._warmup = num_samples, warmup_passes
+        self._num_samples, self._warmup = num_samples, int(warmup_passes)
         self._begun = -1  # the pass that the policy was told of last
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
         self.counter = SampleCounter()

@@ -280,7 +280,9 @@ def test_a_config_is_flat_by_its_dotted_names():
 
 
 def test_settings_side_by_side_tell_whether_they_differ():
-    rows = run_facts.beside([{'lr': '1', 'seed': '0'}, {'lr': '2', 'delta': '0.9', 'seed': '0'}])
+    rows = run_facts.side_by_side(
+        [{'lr': '1', 'seed': '0'}, {'lr': '2', 'delta': '0.9', 'seed': '0'}]
+    )
     assert rows == [
         ('lr', ['1', '2'], True),
         ('seed', ['0', '0'], False),

@@ -22,8 +22,9 @@ from ..page.section import Limits, sample_section
 from . import run_logs
 from .checkpoints import read_checkpoint
 from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
+from .logged_run import LoggedRun
 from .resume import check_complete, latest_checkpoint, why_not_complete
-from .run_numbers import against, run_facts
+from .run_numbers import difference, run_facts
 from .sessions import read_session
 
 
@@ -211,12 +212,12 @@ def file_name(label: str) -> str:
 
 
 def notes_on_checkpoint(
-    run: run_logs.Run, path: Optional[Path], table: Optional[SampleTable], iters: int
+    run: LoggedRun, path: Optional[Path], table: Optional[SampleTable], iters: int
 ) -> List[str]:
     """What the page has to say where a checkpoint has no samples, or those of another run.
 
     Args:
-        run (Run): The run.
+        run (LoggedRun): The run.
         path (Path, optional): Its checkpoint.
         table (SampleTable, optional): What the checkpoint knows of each sample.
         iters (int): The iterations that were done when it was written.
@@ -272,7 +273,7 @@ def write_page(args: argparse.Namespace) -> None:
         trained_with = own_config(work_dir)[0] or cfg
         facts.append(run_facts(run, label, number, work_dir, trained_with, args.metric))
         if number:
-            facts[-1].numbers[f'against {labels[0]}'] = against(run, runs[0], args.metric)
+            facts[-1].numbers[f'against {labels[0]}'] = difference(run, runs[0], args.metric)
         path = checkpoint_for(work_dir, args, Config(dict(cfg or {}, work_dir=str(work_dir))))
         table, iters = (None, 0) if path is None else read_table(path)
         facts[-1].notes += notes_on_checkpoint(run, path, table, iters)

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import run_logs
 from .common import UsageError
-from .run_logs import Run
+from .logged_run import LoggedRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ AXES = {'iter': 'iterations', 'samples': 'samples trained on', 'time': 'training
 
 
 def draw(
-    runs: List[Run],
+    runs: List[LoggedRun],
     labels: List[str],
     metric: Optional[str] = None,
     x: str = 'iter',
@@ -31,7 +31,7 @@ def draw(
     """Draw the figure.
 
     Args:
-        runs (list[Run]): The runs.
+        runs (list[LoggedRun]): The runs.
         labels (list[str]): Name of each run.
         metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
         x (str): What the x axis counts: 'iter', 'samples' or 'time'. Defaults to 'iter'.
@@ -58,7 +58,7 @@ def draw(
     for number, (run, label) in enumerate(zip(runs, labels)):
         color = COLORS[number % len(COLORS)]
 
-        def position(iterations: Any, run: Run = run) -> np.ndarray:
+        def position(iterations: Any, run: LoggedRun = run) -> np.ndarray:
             return along(run, x, np.asarray(iterations)) / divisor
 
         steps, loss = run.loss(trained_loss)
@@ -113,7 +113,7 @@ def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
         return (sums[end] - sums[begin]) / (counts[end] - counts[begin])
 
 
-def _draw_passes(axis: Any, run: Run, position: Any, color: str) -> None:
+def _draw_passes(axis: Any, run: LoggedRun, position: Any, color: str) -> None:
     """Draw the pruned share as steps; the passes of annealing get a shade behind them."""
     passes = (run.infobatch or {}).get('passes', [])
     if not passes:
@@ -139,21 +139,21 @@ def _draw_passes(axis: Any, run: Run, position: Any, color: str) -> None:
         )
 
 
-def along(run: Run, x: str, iterations: np.ndarray) -> np.ndarray:
+def along(run: LoggedRun, x: str, iterations: np.ndarray) -> np.ndarray:
     """Where iterations are on an axis of ``AXES``, float64 [M]; time in seconds."""
     if x == 'samples':
         return run.samples_at(iterations)
     return run.seconds_at(iterations) if x == 'time' else iterations
 
 
-def time_unit(runs: List[Run]) -> Any:
+def time_unit(runs: List[LoggedRun]) -> Any:
     """The name and the seconds of the unit for the longest of some runs."""
     longest = max((run.seconds or 0.0 for run in runs), default=0.0)
     units = [('s', 1.0), ('min', 60.0), ('h', 3600.0)]
     return [(name, size) for name, size in units if size == 1.0 or longest >= 3 * size][-1]
 
 
-def upper_limit(runs: List[Run], trained_loss: bool = False) -> float:
+def upper_limit(runs: List[LoggedRun], trained_loss: bool = False) -> float:
     """Upper end of the loss axis: the first steps and single peaks may leave the figure."""
     tops = []
     for run in runs:

@@ -1,4 +1,4 @@
-"""Reads a run from its work directory, for the subcommands ``summarize`` and ``plot``.
+"""Reads runs from their work directories, for ``summarize``, ``plot`` and ``inspect``.
 
 A training session leaves in ``<work dir>/<timestamp>/``: ``vis_data/scalars.json`` (written by
 MMEngine's LocalVisBackend), ``vis_data/config.py`` and ``<timestamp>.log``. A run that was resumed
@@ -8,13 +8,13 @@ InfoBatchHook, adds the passes, the exact number of samples, and the saving.
 """
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from .common import UsageError
+from .logged_run import LoggedRun
 from .sessions import (
     Row,
     Session,
@@ -28,100 +28,6 @@ FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
     'run beside it, which tells the length of the dataset'
 )
-PREFERRED_METRICS = ('mIoU', 'accuracy/top1')
-
-
-@dataclass
-class Run:
-    """A whole run, over all its sessions.
-
-    Attributes:
-        name: Last part of the work directory's path.
-        train: Logged training rows, ascending in their ``iter``.
-        metrics: Rows of validation results, ascending in their ``iter``.
-        iterations: Training iterations done.
-        samples: Samples trained on over all ranks; None if the logs do not tell the world size.
-        seconds: Time of the training iterations without validation, and of choosing samples;
-            None if the logs have no times.
-        infobatch: Content of ``infobatch.json``; None for a run without InfoBatch.
-        notes: Limits of the numbers, a sentence each.
-        begin: The iterations that it made before InfoBatch was switched on; 0 for most.
-    """
-
-    name: str
-    train: List[Row]
-    metrics: List[Row]
-    iterations: int
-    samples: Optional[int]
-    seconds: Optional[float]
-    infobatch: Optional[Dict[str, Any]]
-    notes: List[str]
-    _sample_steps: Tuple[np.ndarray, np.ndarray]
-    _second_steps: Tuple[np.ndarray, np.ndarray]
-    _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
-    begin: int = 0
-
-    def samples_at(self, iterations: np.ndarray) -> np.ndarray:
-        """Samples trained on after the given iterations, float64 [M]."""
-        return np.interp(iterations, *self._sample_steps)
-
-    def seconds_at(self, iterations: np.ndarray) -> np.ndarray:
-        """Training time in seconds after the given iterations, float64 [M]."""
-        return np.interp(iterations, *self._second_steps)
-
-    def loss(self, trained: bool = False) -> Tuple[np.ndarray, np.ndarray]:
-        """Iterations int64 [M] and the training loss logged there, float64 [M].
-
-        Args:
-            trained (bool): Whether it is the loss that was trained, instead of the mean loss over
-                all data that it implies. Defaults to False.
-        """
-        rows = [row for row in self.train if 'loss' in row]
-        steps = np.array([row['iter'] for row in rows], int)
-        key = 'loss' if trained else 'loss_all_data'
-        return steps, np.array([row.get(key, row['loss']) for row in rows])
-
-    def count_samples(self, num_samples: int) -> None:
-        """Count the samples of a run without InfoBatch by the length of its dataset, if it fits."""
-        if self._full_batches is None:
-            return
-        length, samples = self._full_batches
-        if (length - 1) * samples < num_samples <= length * samples:
-            steps = self._sample_steps[0]
-            rest = np.minimum(steps % length * samples, num_samples)
-            self._sample_steps = steps, (steps // length * num_samples + rest).astype(float)
-            self.samples = int(self._sample_steps[1][-1])
-            self._full_batches = None
-
-    def metric_names(self) -> List[str]:
-        """Names of the logged validation metrics, sorted."""
-        names = {name for row in self.metrics for name in row}
-        return sorted(names - {'iter', 'step', 'time', 'data_time'})
-
-    def metric(self, name: Optional[str] = None) -> Tuple[str, np.ndarray, np.ndarray]:
-        """Name of a metric, iterations int64 [M] and the values logged there, float64 [M].
-
-        Args:
-            name (str, optional): Which metric. Defaults to mIoU or top-1 accuracy, whichever was
-                logged, else to the first one; empty arrays if none was.
-
-        Raises:
-            ValueError: If ``name`` is given and was never logged.
-        """
-        names = self.metric_names()
-        if name is None:
-            preferred = [each for each in PREFERRED_METRICS if each in names] + names
-            if not preferred:
-                return '', np.zeros(0, int), np.zeros(0)
-            name = preferred[0]
-        elif name not in names:
-            logged = ', '.join(names) or 'no metric at all'
-            raise ValueError(
-                f'metric {name!r} is not in the logs of {self.name!r}, which have: {logged}. '
-                'Give --metric one of these'
-            )
-        rows = [row for row in self.metrics if name in row]
-        return name, np.array([row['iter'] for row in rows], int), np.array([r[name] for r in rows])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,11 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--labels', nargs='+', help="names of the runs (default: directories')")
 
 
-def read_runs(args: argparse.Namespace) -> Tuple[List[Run], List[str]]:
+def read_runs(args: argparse.Namespace) -> Tuple[List[LoggedRun], List[str]]:
     """Read the runs that the arguments name.
 
     Returns:
-        tuple[list[Run], list[str]]: The runs and their labels.
+        tuple[list[LoggedRun], list[str]]: The runs and their labels.
 
     Raises:
         UsageError: If a run cannot be read, has no such metric, or the labels are not as many.
@@ -160,11 +66,64 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[Run], List[str]]:
     return runs, labels
 
 
-def read_run(work_dir: Path) -> Run:
+def read_run(work_dir: Path) -> LoggedRun:
     """Read the run that a work directory holds.
 
     Raises:
         ValueError: If there are no training logs in it, or ``infobatch.json`` is not readable.
+    """
+    sessions = _read_sessions(work_dir)
+    infobatch = read_infobatch(work_dir / 'infobatch.json')
+    for session in sessions:
+        place_metrics(session, infobatch)
+    train, metrics, owners = _merged(sessions)
+    last = sessions[-1]
+    begin = infobatch['passes'][0]['begin_iter'] if infobatch and infobatch['passes'] else 0
+    iterations, notes = _iterations_done(work_dir, train, metrics, last, infobatch, begin)
+    sample_corners = _sample_corners(train, owners, iterations, infobatch, begin)
+    second_corners = _second_corners(train, iterations, infobatch)
+    samples = seconds = full_batches = None
+    if infobatch is not None:
+        before = np.interp(begin, *sample_corners)
+        samples = int(round(before)) + infobatch['totals']['samples_trained']
+    elif any(owner.world_size is None for owner in owners):
+        notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
+    else:
+        samples = int(round(sample_corners[1][-1]))
+        lengths = set(last.epoch_lengths.values())
+        if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
+            full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
+    if any('time' in row for row in train):
+        seconds = float(np.interp(iterations, *second_corners))
+        if any(owner.log_interval > owner.log_window for owner in owners):
+            notes.append(
+                f'time estimated: the log has the mean of the last {last.log_window} of every '
+                f'{last.log_interval} iterations'
+            )
+    else:
+        notes.append('time unknown: the logs have none (IterTimerHook is missing)')
+    name = work_dir.resolve().name
+    return LoggedRun(
+        name,
+        train,
+        metrics,
+        iterations,
+        samples,
+        seconds,
+        infobatch,
+        notes,
+        sample_corners,
+        second_corners,
+        full_batches,
+        begin,
+    )
+
+
+def _read_sessions(work_dir: Path) -> List[Session]:
+    """The sessions of a run that have logged a training iteration, in order.
+
+    Raises:
+        ValueError: If there is none.
     """
     if not work_dir.is_dir():
         raise ValueError(f'{str(work_dir)!r} is not a directory: give the work_dir of a run')
@@ -176,78 +135,49 @@ def read_run(work_dir: Path) -> Run:
             'has a row of training. Give the work_dir of a run whose visualizer has a '
             'LocalVisBackend, as the default one does'
         )
-    infobatch = read_infobatch(work_dir / 'infobatch.json')
-    for session in sessions:
-        place_metrics(session, infobatch)
+    return sessions
 
+
+def _merged(sessions: List[Session]) -> Tuple[List[Row], List[Row], List[Session]]:
+    """The rows of all sessions, without those that a later session has logged again.
+
+    Returns:
+        tuple[list[Row], list[Row], list[Session]]: The training rows, the rows of metrics, and the
+        session of each training row.
+    """
     train: List[Row] = []
     metrics: List[Row] = []
-    owners: List[Session] = []  # of each row in train
+    owners: List[Session] = []
     for session in sessions:
         begin = session.train[0]['iter']
         kept = sum(row['iter'] < begin for row in train)
         train = train[:kept] + session.train
         owners = owners[:kept] + [session] * len(session.train)
         metrics = [row for row in metrics if row['iter'] < begin] + session.metrics
-
-    last = sessions[-1]
-    notes = []
-    begin = 0
-    if infobatch is not None:
-        iterations = infobatch['totals']['iterations']
-        begin = infobatch['passes'][0]['begin_iter'] if infobatch['passes'] else 0
-        if begin:
-            iterations += begin
-            notes.append(f'its first {begin:,} iterations were without InfoBatch')
-        if not infobatch['totals']['finished']:
-            notes.append('not finished')
-    else:
-        iterations = max(rows[-1]['iter'] for rows in (train, metrics) if rows)
-        iterations = max(iterations, checkpoint_iteration(work_dir, last))
-        planned = last.planned
-        if planned is not None and iterations < planned:
-            notes.append(f'the logs end at iteration {iterations} of {planned}')
-
-    sample_steps = _sample_steps(train, owners, iterations, infobatch, begin)
-    second_steps = _second_steps(train, iterations, infobatch)
-    samples = seconds = full_batches = None
-    if infobatch is not None:
-        before = np.interp(begin, *sample_steps)
-        samples = int(round(before)) + infobatch['totals']['samples_trained']
-    elif any(owner.world_size is None for owner in owners):
-        notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
-    else:
-        samples = int(round(sample_steps[1][-1]))
-        lengths = set(last.epoch_lengths.values())
-        if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
-            full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
-    if any('time' in row for row in train):
-        seconds = float(np.interp(iterations, *second_steps))
-        if any(owner.log_interval > owner.log_window for owner in owners):
-            notes.append(
-                f'time estimated: the log has the mean of the last {last.log_window} of every '
-                f'{last.log_interval} iterations'
-            )
-    else:
-        notes.append('time unknown: the logs have none (IterTimerHook is missing)')
-    name = work_dir.resolve().name
-    return Run(
-        name,
-        train,
-        metrics,
-        iterations,
-        samples,
-        seconds,
-        infobatch,
-        notes,
-        sample_steps,
-        second_steps,
-        full_batches,
-        begin,
-    )
+    return train, metrics, owners
 
 
-def _sample_steps(
+def _iterations_done(
+    work_dir: Path,
+    train: List[Row],
+    metrics: List[Row],
+    last: Session,
+    infobatch: Optional[Dict[str, Any]],
+    begin: int,
+) -> Tuple[int, List[str]]:
+    """The iterations that a run has made, and the notes on them."""
+    if infobatch is None:
+        logged = max(rows[-1]['iter'] for rows in (train, metrics) if rows)
+        iterations = max(logged, checkpoint_iteration(work_dir, last))
+        if last.planned is not None and iterations < last.planned:
+            return iterations, [f'the logs end at iteration {iterations} of {last.planned}']
+        return iterations, []
+    notes = [f'its first {begin:,} iterations were without InfoBatch'] if begin else []
+    notes += [] if infobatch['totals']['finished'] else ['not finished']
+    return infobatch['totals']['iterations'] + begin, notes
+
+
+def _sample_corners(
     train: List[Row],
     owners: List[Session],
     iterations: int,
@@ -272,7 +202,7 @@ def _sample_steps(
     return np.array(xs), np.array(ys)
 
 
-def _second_steps(
+def _second_corners(
     train: List[Row], iterations: int, infobatch: Optional[Dict[str, Any]]
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Corners (iterations, seconds) of the line along which the training time grows.

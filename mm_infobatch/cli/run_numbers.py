@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 from ..page.run_facts import Curve, RunFacts, flat
+from .logged_run import LoggedRun
 from .plot import COLORS, along, smooth
-from .run_logs import Run
 from .sessions import read_session
 from .summarize import best_of, duration
 
@@ -19,12 +19,12 @@ SCORE = 'threshold and mean score (dotted)'
 
 
 def run_facts(
-    run: Run, label: str, number: int, work_dir: Path, config: Any, metric: Optional[str]
+    run: LoggedRun, label: str, number: int, work_dir: Path, config: Any, metric: Optional[str]
 ) -> RunFacts:
     """What the page shows of a run besides its samples.
 
     Args:
-        run (Run): The run.
+        run (LoggedRun): The run.
         label (str): Its name.
         number (int): Its place among the runs, which gives its color.
         work_dir (Path): Its work directory.
@@ -41,7 +41,7 @@ def run_facts(
     return facts
 
 
-def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
+def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
     """The run in numbers: names and texts."""
     found = {}
     report = run.infobatch or {}
@@ -82,7 +82,7 @@ def numbers(run: Run, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
     return found
 
 
-def steps_before(run: Run) -> int:
+def steps_before(run: LoggedRun) -> int:
     """The steps of the schedule that a run had made before InfoBatch was switched on.
 
     They are its iterations; by epoch its epochs, whose iterations may have been of another batch
@@ -94,11 +94,11 @@ def steps_before(run: Run) -> int:
     return run.begin if run.begin // length == passes else passes * length
 
 
-def steps_done(run: Run, report: Dict[str, Any]) -> float:
+def steps_done(run: LoggedRun, report: Dict[str, Any]) -> float:
     """The steps of the schedule that a run had done when its report was written.
 
     Args:
-        run (Run): The run.
+        run (LoggedRun): The run.
         report (dict): Its ``infobatch.json``.
     """
     settings, passes = report['settings'], report['passes']
@@ -115,7 +115,7 @@ def samples_per_pass(report: Dict[str, Any]) -> int:
     return passes[-2]['full'] if len(passes) > 1 else report['settings']['num_samples']
 
 
-def against(run: Run, first: Run, metric: Optional[str]) -> str:
+def difference(run: LoggedRun, first: LoggedRun, metric: Optional[str]) -> str:
     """How a run differs from the first one: samples, iterations, time, and the final metric."""
     pairs = {
         'samples': (run.samples, first.samples),
@@ -133,7 +133,7 @@ def against(run: Run, first: Run, metric: Optional[str]) -> str:
     return ', '.join(parts)
 
 
-def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
+def remaining_seconds(run: LoggedRun, work_dir: Path) -> Optional[float]:
     """The training time that is left, estimated from the times so far.
 
     Returns:
@@ -147,7 +147,7 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
         if planned is None:
             return None
         left = max(planned - run.iterations, 0)
-        return left * per(run.seconds, run.iterations) if left else 0.0
+        return left * seconds_each(run.seconds, run.iterations) if left else 0.0
     settings, totals = run.infobatch['settings'], run.infobatch['totals']
     if totals['finished']:
         return 0.0
@@ -155,7 +155,7 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
     since = float(run.seconds_at(np.array(np.inf))) - (run.seconds or 0.0)
     if settings.get('budget') == 'iterations':
         left = max(totals['schedule_iterations'] - run.iterations, 0)
-        return still(left * per(run.seconds, run.iterations) - since)
+        return above_zero(left * seconds_each(run.seconds, run.iterations) - since)
     passes = totals['schedule_iterations'] / settings['pass_length']
     samples = remaining_samples(
         steps_done(run, run.infobatch) / settings['pass_length'],
@@ -164,15 +164,15 @@ def remaining_seconds(run: Run, work_dir: Path) -> Optional[float]:
         samples_per_pass(run.infobatch),
         pruned_share(run.infobatch['passes']),
     )
-    return still(samples * per(run.seconds, run.samples) - since)
+    return above_zero(samples * seconds_each(run.seconds, run.samples) - since)
 
 
-def still(seconds: float) -> float:
-    """The seconds left of a run that is not finished: never 0, which says that one is."""
+def above_zero(seconds: float) -> float:
+    """The seconds left of a run that is not finished: never 0, which would say that it is."""
     return float(np.maximum(seconds, 0.1))
 
 
-def per(seconds: Optional[float], count: Optional[int]) -> float:
+def seconds_each(seconds: Optional[float], count: Optional[int]) -> float:
     """Seconds for each of what was counted; NaN where either is not known."""
     return seconds / count if seconds is not None and count else float('nan')
 
@@ -215,7 +215,7 @@ def state_text(work_dir: Path, seconds_left: Optional[float]) -> str:
     )
 
 
-def curves(run: Run, metric: Optional[str]) -> List[Curve]:
+def curves(run: LoggedRun, metric: Optional[str]) -> List[Curve]:
     """Loss, metric, learning rate, share pruned, threshold and mean score of a run."""
     found = []
 

@@ -10,17 +10,17 @@ from typing import List, Optional
 import numpy as np
 
 from . import run_logs
-from .run_logs import Run
+from .logged_run import LoggedRun
 
 LOWER = ('loss', 'error', 'abs_rel', 'sq_rel', 'rmse', 'silog', 'log10')
 HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'saving')
 
 
-def table(runs: List[Run], labels: List[str], metric: Optional[str] = None) -> str:
+def table(runs: List[LoggedRun], labels: List[str], metric: Optional[str] = None) -> str:
     """Write the table, one row a run, and below it the notes on the numbers.
 
     Args:
-        runs (list[Run]): The runs.
+        runs (list[LoggedRun]): The runs.
         labels (list[str]): Name of each row.
         metric (str, optional): Which metric. Defaults to mIoU or top-1 accuracy.
 
@@ -36,7 +36,7 @@ def table(runs: List[Run], labels: List[str], metric: Optional[str] = None) -> s
     return text + ''.join(f'\n\n{note}' for note in dict.fromkeys(notes))
 
 
-def cells(run: Run, metric: Optional[str]) -> List[str]:
+def cells(run: LoggedRun, metric: Optional[str]) -> List[str]:
     """Write the cells of a row, without its label."""
     name, steps, values = run.metric(metric)
     final = best = '-'

@@ -70,7 +70,7 @@ def flat(config: Any, prefix: str = '') -> Dict[str, str]:
     return found
 
 
-def beside(columns: Sequence[Dict[str, str]]) -> List[Tuple[str, List[str], bool]]:
+def side_by_side(columns: Sequence[Dict[str, str]]) -> List[Tuple[str, List[str], bool]]:
     """Put named texts side by side.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 from .gallery import Gallery
-from .run_facts import RunFacts, beside
+from .run_facts import RunFacts, side_by_side
 from .sample_table import ClassRow
 from .scan import name_of
 
@@ -92,11 +92,11 @@ def render(
     )
     environment.filters['json'] = lambda text: Markup(json_in_html(text))
     environment.globals['gallery_classes'] = gallery_classes
-    settings = beside([run.settings for run in runs])
+    settings = side_by_side([run.settings for run in runs])
     return environment.get_template('page.html.j2').render(
         runs=runs,
         sections=sections,
-        numbers=beside([run.numbers for run in runs]),
+        numbers=side_by_side([run.numbers for run in runs]),
         differences=[row for row in settings if row[2]] if len(runs) > 1 else [],
         settings=settings,
         curves=curves,

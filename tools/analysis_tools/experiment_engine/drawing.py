@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from mm_infobatch.cli.logged_run import LoggedRun
 from mm_infobatch.cli.plot import COLORS, along, smooth, time_unit, upper_limit
-from mm_infobatch.cli.run_logs import Run
 from mm_infobatch.cli.summarize import duration
 
 from .records import Record
@@ -135,7 +135,7 @@ def draw_line(
         axis.fill_between(x, y - spread, y + spread, color=color, alpha=0.15, linewidth=0)
 
 
-def _zoom(axis: Any, runs: List[Run]) -> None:
+def _zoom(axis: Any, runs: List[LoggedRun]) -> None:
     """Let the first validations leave the figure, where they would flatten the others."""
     values = [run.metric()[2] for run in runs if len(run.metric()[2]) > 4]
     if values:

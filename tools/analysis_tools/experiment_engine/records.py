@@ -29,7 +29,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mm_infobatch.cli.run_logs import Run, read_run
+from mm_infobatch.cli.logged_run import LoggedRun
+from mm_infobatch.cli.run_logs import read_run
 
 from .losses import distributions as loss_distributions
 from .spec import SCORES_FILE, Arm
@@ -44,7 +45,7 @@ class Record(NamedTuple):
     """A record: what its file says, and the run as ``run_logs.py`` gives one."""
 
     content: Dict[str, Any]
-    run: Run
+    run: LoggedRun
 
     @property
     def timed(self) -> bool:
@@ -161,7 +162,7 @@ def columns(rows: List[Row]) -> Dict[str, List[Any]]:
     return {name: [_short(row.get(name)) for row in rows] for name in names}
 
 
-def _placed(run: Run, logged: List[Row]) -> Dict[str, List[Any]]:
+def _placed(run: LoggedRun, logged: List[Row]) -> Dict[str, List[Any]]:
     """Logged rows as columns, with the samples and the seconds that they come after."""
     iterations = np.array([row['iter'] for row in logged])
     found = columns([{key: row[key] for key in row if key != 'step'} for row in logged])
@@ -244,7 +245,7 @@ def _read_lines(path: Path) -> Dict[Any, Record]:
     return found
 
 
-def run_of(content: Dict[str, Any], name: str) -> Run:
+def run_of(content: Dict[str, Any], name: str) -> LoggedRun:
     """The run that a record is of."""
     train, metrics = rows(content['train']), rows(content['metrics'])
     infobatch, end = content['infobatch'], content['iterations']
@@ -258,7 +259,7 @@ def run_of(content: Dict[str, Any], name: str) -> Run:
         if content[key] is not None:
             place[end] = content[key]
     samples, seconds = ((np.array([*each]), np.array([*each.values()])) for each in places.values())
-    return Run(
+    return LoggedRun(
         name,
         train,
         metrics,

@@ -1,0 +1,103 @@
+"""A run as its logs tell it: loss, metrics, iterations, samples and time."""
+
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from .sessions import Row
+
+PREFERRED_METRICS = ('mIoU', 'accuracy/top1')
+
+
+@dataclass
+class LoggedRun:
+    """A whole run, over all its sessions.
+
+    Attributes:
+        name: Last part of the work directory's path.
+        train: Logged training rows, ascending in their ``iter``.
+        metrics: Rows of validation results, ascending in their ``iter``.
+        iterations: Training iterations done.
+        samples: Samples trained on over all ranks; None if the logs do not tell the world size.
+        seconds: Time of the training iterations without validation, and of choosing samples;
+            None if the logs have no times.
+        infobatch: Content of ``infobatch.json``; None for a run without InfoBatch.
+        notes: Limits of the numbers, a sentence each.
+        begin: The iterations that it made before InfoBatch was switched on; 0 for most.
+    """
+
+    name: str
+    train: List[Row]
+    metrics: List[Row]
+    iterations: int
+    samples: Optional[int]
+    seconds: Optional[float]
+    infobatch: Optional[Dict[str, Any]]
+    notes: List[str]
+    _sample_corners: Tuple[np.ndarray, np.ndarray]
+    _second_corners: Tuple[np.ndarray, np.ndarray]
+    _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
+    begin: int = 0
+
+    def samples_at(self, iterations: np.ndarray) -> np.ndarray:
+        """Samples trained on after the given iterations, float64 [M]."""
+        return np.interp(iterations, *self._sample_corners)
+
+    def seconds_at(self, iterations: np.ndarray) -> np.ndarray:
+        """Training time in seconds after the given iterations, float64 [M]."""
+        return np.interp(iterations, *self._second_corners)
+
+    def loss(self, trained: bool = False) -> Tuple[np.ndarray, np.ndarray]:
+        """Iterations int64 [M] and the training loss logged there, float64 [M].
+
+        Args:
+            trained (bool): Whether it is the loss that was trained, instead of the mean loss over
+                all data that it implies. Defaults to False.
+        """
+        rows = [row for row in self.train if 'loss' in row]
+        steps = np.array([row['iter'] for row in rows], int)
+        key = 'loss' if trained else 'loss_all_data'
+        return steps, np.array([row.get(key, row['loss']) for row in rows])
+
+    def count_samples(self, num_samples: int) -> None:
+        """Count the samples of a run without InfoBatch by the length of its dataset, if it fits."""
+        if self._full_batches is None:
+            return
+        length, samples = self._full_batches
+        if (length - 1) * samples < num_samples <= length * samples:
+            steps = self._sample_corners[0]
+            rest = np.minimum(steps % length * samples, num_samples)
+            self._sample_corners = steps, (steps // length * num_samples + rest).astype(float)
+            self.samples = int(self._sample_corners[1][-1])
+            self._full_batches = None
+
+    def metric_names(self) -> List[str]:
+        """Names of the logged validation metrics, sorted."""
+        names = {name for row in self.metrics for name in row}
+        return sorted(names - {'iter', 'step', 'time', 'data_time'})
+
+    def metric(self, name: Optional[str] = None) -> Tuple[str, np.ndarray, np.ndarray]:
+        """Name of a metric, iterations int64 [M] and the values logged there, float64 [M].
+
+        Args:
+            name (str, optional): Which metric. Defaults to mIoU or top-1 accuracy, whichever was
+                logged, else to the first one; empty arrays if none was.
+
+        Raises:
+            ValueError: If ``name`` is given and was never logged.
+        """
+        names = self.metric_names()
+        if name is None:
+            preferred = [each for each in PREFERRED_METRICS if each in names] + names
+            if not preferred:
+                return '', np.zeros(0, int), np.zeros(0)
+            name = preferred[0]
+        elif name not in names:
+            logged = ', '.join(names) or 'no metric at all'
+            raise ValueError(
+                f'metric {name!r} is not in the logs of {self.name!r}, which have: {logged}. '
+                'Give --metric one of these'
+            )
+        rows = [row for row in self.metrics if name in row]
+        return name, np.array([row['iter'] for row in rows], int), np.array([r[name] for r in rows])

@@ -17,9 +17,9 @@ def fit_to_batches(
     """Change a plan by the few samples that make a batch smaller than the smallest of a whole pass.
 
     A batch of one image stops a network with batch norm, and ``drop_last`` would leave out samples
-    that stand for others. So ``d`` more samples are skipped, at random among those that weigh the
-    most: of n samples of one weight w, n - m stay at the weight w * n / (n - m). Each sample's
-    expected weight stays what it was, and so does the sum of the weights.
+    that stand for others. So a few more samples are skipped, at random among those that weigh the
+    most: if m of n samples of one weight w are skipped, the others weigh w * n / (n - m). Each
+    sample's expected weight stays what it was, and so does the sum of the weights.
 
     A plan of weights of 1 (``rescale=False``) keeps them, and one whose weights have a mean of 1
     (``rescale='normalized'``) keeps that mean. Unseen samples stay, unless the plan itself skips
@@ -93,8 +93,8 @@ def _paired(
         return None
     first, second = places[: 2 * surplus].reshape(-1, 2).T
     both = weights[first] + weights[second]
-    goes_first = bits.random_raw(surplus) / 2.0**64 < weights[first] / both
-    kept, skipped = np.where(goes_first, (first, second), (second, first))
+    keeps_first = bits.random_raw(surplus) / 2.0**64 < weights[first] / both
+    kept, skipped = np.where(keeps_first, (first, second), (second, first))
     weights[kept] = both
     return _without(plan, skipped, weights)
 

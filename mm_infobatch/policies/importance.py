@@ -82,40 +82,40 @@ def group_levels(
     bands[probabilities >= 1] = NUM_GROUPS
     enough = math.ceil(4 / least)
     sizes: List[int] = []
-    means: List[float] = []
+    expected: List[float] = []
     group_of_band = [0] * (NUM_GROUPS + 1)
     size_of_band = torch.bincount(bands, counts.double(), NUM_GROUPS + 1).tolist()
-    mean_of_band = torch.bincount(bands, counts * probabilities, NUM_GROUPS + 1).tolist()
+    expected_of_band = torch.bincount(bands, counts * probabilities, NUM_GROUPS + 1).tolist()
     for band in range(NUM_GROUPS):
         if not size_of_band[band]:
             continue
         if not sizes or sizes[-1] >= enough:
             sizes.append(0)
-            means.append(0.0)
+            expected.append(0.0)
         sizes[-1] += int(size_of_band[band])
-        means[-1] += mean_of_band[band]
+        expected[-1] += expected_of_band[band]
         group_of_band[band] = len(sizes) - 1
     if len(sizes) > 1 and sizes[-1] < enough:  # too few for a group of their own
         group_of_band = [min(group, len(sizes) - 2) for group in group_of_band]
-        last_size, last_mean = sizes.pop(), means.pop()
+        last_size, last_expected = sizes.pop(), expected.pop()
         sizes[-1] += last_size
-        means[-1] += last_mean
+        expected[-1] += last_expected
     group_of_band[NUM_GROUPS] = len(sizes)
     whole = int(size_of_band[NUM_GROUPS])
     return (
         torch.tensor(group_of_band, dtype=torch.uint8)[bands],
         [*sizes, whole],
-        [*means, float(whole)],
+        [*expected, float(whole)],
     )
 
 
 def round_to_sum(
-    means: List[float], lowest: List[int], highest: List[int], total: int
+    numbers: List[float], lowest: List[int], highest: List[int], total: int
 ) -> List[int]:
     """Round numbers to integers within bounds, with a given sum as far as the bounds allow.
 
     Args:
-        means (list[float]): The numbers.
+        numbers (list[float]): The numbers.
         lowest (list[int]): The lower bound of each, inclusive.
         highest (list[int]): The upper bound of each, inclusive.
         total (int): The sum of the integers.
@@ -125,7 +125,8 @@ def round_to_sum(
         number then change first.
     """
     rounded = [
-        min(max(math.floor(mean), low), high) for mean, low, high in zip(means, lowest, highest)
+        min(max(math.floor(number), low), high)
+        for number, low, high in zip(numbers, lowest, highest)
     ]
     missing = total - sum(rounded)
     while missing:
@@ -137,7 +138,7 @@ def round_to_sum(
         ]
         if not free:
             break
-        free.sort(key=lambda i: step * (means[i] - rounded[i]), reverse=True)
+        free.sort(key=lambda i: step * (numbers[i] - rounded[i]), reverse=True)
         change = max(1, abs(missing) // len(free))
         for i in free[: abs(missing)]:
             room = highest[i] - rounded[i] if step > 0 else rounded[i] - lowest[i]

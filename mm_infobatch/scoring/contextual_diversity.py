@@ -38,13 +38,13 @@ def contextual_diversity(
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
         logs = by_rows(lambda block: log_probabilities(block).astype(np.float32), logits[rows])
-        chances = np.exp(logs)
-        own = np.einsum('nc,nc->n', chances, logs)
+        probabilities = np.exp(logs)
+        own = np.einsum('nc,nc->n', probabilities, logs)
 
         def distances_to(index: int) -> np.ndarray:
             found = own + own[index]
-            found -= chances @ logs[index]
-            found -= logs @ chances[index]
+            found -= probabilities @ logs[index]
+            found -= logs @ probabilities[index]
             return np.maximum(found, 0, out=found)  # doubled: the order is the same
 
         first = int(generator.integers(len(rows)))

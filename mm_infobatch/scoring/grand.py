@@ -4,6 +4,7 @@ Paul et al. 2021, Deep Learning on a Data Diet, https://arxiv.org/abs/2107.07075
 networks, early in training; the highest are kept. At initialization their results have not been
 reproduced (Kirsch 2023, https://arxiv.org/abs/2303.14753), so give checkpoints of a trained one.
 
+Differences:
 1. ``grand`` takes the gradient of the last layer, as DeepCore does; ``grand_of_model`` takes that
    of all parameters, as the original does, with a backward pass a sample.
 2. The product EL2N * norm(x) is averaged over checkpoints, not its factors.

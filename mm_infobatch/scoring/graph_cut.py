@@ -25,6 +25,7 @@ def graph_cut(
     a product of two matrices of rank C and D + 1, so no [n, n] matrix is needed: O(k n (C + D))
     time, O(n (C + D)) memory.
 
+    Where implementations differ:
     1. At lambda = 1, DeepCore's, gains become negative near half of the samples; the rest is
        chosen all the same, by the largest gain.
     2. A gradient of 0 has a cosine of 0 with all; in DeepCore it is NaN.

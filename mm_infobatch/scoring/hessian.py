@@ -61,10 +61,10 @@ def _exact(
     classes, width = logits.shape[1], features.shape[1] + 1
     whole = np.zeros((classes, width, classes, width))
     for part in blocks(logits, features):
-        chances, points = np.exp(log_probabilities(logits[part])), _with_bias(features[part])
+        probabilities, points = np.exp(log_probabilities(logits[part])), _with_bias(features[part])
         for a in range(classes):
             for b in range(a, classes):
-                factor = chances[:, a] * ((a == b) - chances[:, b])
+                factor = probabilities[:, a] * ((a == b) - probabilities[:, b])
                 whole[a, :, b] += (points * factor[:, None]).T @ points
     for a in range(classes):
         for b in range(a):
@@ -104,8 +104,8 @@ def _kronecker(
     classes, width = logits.shape[1], features.shape[1] + 1
     left, right = np.zeros((classes, classes)), np.zeros((width, width))
     for part in blocks(logits, features):
-        chances, points = np.exp(log_probabilities(logits[part])), _with_bias(features[part])
-        left += np.diag(chances.sum(0)) - chances.T @ chances
+        probabilities, points = np.exp(log_probabilities(logits[part])), _with_bias(features[part])
+        left += np.diag(probabilities.sum(0)) - probabilities.T @ probabilities
         right += points.T @ points
     inverses = [
         np.linalg.inv(each / len(logits) + damping**0.5 * np.eye(len(each))).astype(np.float32)

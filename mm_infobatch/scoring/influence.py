@@ -23,6 +23,7 @@ def influence(
     Influence in its Table 1 without a formula, so which number it ranks by is not known:
     ``'norm'``, the default, is a guess.
 
+    Differences from the publication:
     1. The Hessian and the gradients are those of the last layer alone, by cross-entropy.
     2. Where Q is too large it is a Kronecker product, see ``hessian.py``.
 

@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from .losses.model_losses import ModelLosses
-from .losses.search import check_names, check_plain_losses, find_losses
+from .losses.search import check_plain_losses, check_unweighted, find_losses
 from .passes.running_pass import RunningPass
 from .training import checkpointing, checks, state
 from .training.accumulation import Accumulation
@@ -104,7 +104,7 @@ class InfoBatchHook(Hook):
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
         find_losses(runner.model)
-        check_names(runner.model, self.unweighted)
+        check_unweighted(runner.model, self.unweighted)
         check_plain_losses(runner.model, self.unweighted)
         self._device = torch.device(get_device())
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)

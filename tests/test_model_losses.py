@@ -14,7 +14,7 @@ from torch import nn
 
 from mm_infobatch import InfoBatchLoss
 from mm_infobatch.losses.model_losses import ModelLosses, unweighted_warning
-from mm_infobatch.losses.search import check_names, check_plain_losses, plain_losses
+from mm_infobatch.losses.search import check_plain_losses, check_unweighted, plain_losses
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
@@ -105,7 +105,7 @@ def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, p
     for text in (path, line, 'carry no weights', 'score=False', f'unweighted=[{path!r}]'):
         assert text in str(error.value)
     for name in (path, 'model.part', path.replace('.loss_module', '.loss')):
-        check_names(model, [name])
+        check_unweighted(model, [name])
         ModelLosses(model, [name])
 
 
@@ -132,13 +132,13 @@ def test_a_loss_that_is_also_wrapped_is_wrapped():
 @pytest.mark.parametrize('names', ['model.head', [1], None, {'model.head': 1}])
 def test_names_that_are_no_list_are_refused(names):
     with pytest.raises(TypeError, match=r'has to be a list of paths; write custom_hooks='):
-        check_names(model_of(part=LossHead(plain())), names)
+        check_unweighted(model_of(part=LossHead(plain())), names)
 
 
 @pytest.mark.parametrize('name', ['model.prat', 'part', 'model.head', 'model.part.loss_mod'])
 def test_a_name_of_no_such_loss_is_refused_with_those_that_there_are(name):
     with pytest.raises(ValueError, match=f'names {name!r}.*: model.part.loss_module'):
-        check_names(model_of(part=LossHead(plain())), ['model.part', name])
+        check_unweighted(model_of(part=LossHead(plain())), ['model.part', name])
 
 
 # ------------------------------------------------------- what the model trains

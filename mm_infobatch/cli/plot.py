@@ -5,7 +5,7 @@ The faint line is the loss as logged, the bold one its moving average.
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import numpy as np
 
@@ -146,7 +146,7 @@ def along(run: LoggedRun, x: str, iterations: np.ndarray) -> np.ndarray:
     return run.seconds_at(iterations) if x == 'time' else iterations
 
 
-def time_unit(runs: List[LoggedRun]) -> Any:
+def time_unit(runs: List[LoggedRun]) -> Tuple[str, float]:
     """The name and the seconds of the unit for the longest of some runs."""
     longest = max((run.seconds or 0.0 for run in runs), default=0.0)
     units = [('s', 1.0), ('min', 60.0), ('h', 3600.0)]

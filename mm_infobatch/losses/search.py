@@ -140,7 +140,7 @@ def line_of(path: str, name: str) -> str:
     return f'{".".join(parts)}={loss}{place}'
 
 
-def check_names(model: nn.Module, unweighted: Any) -> None:
+def check_unweighted(model: nn.Module, unweighted: Any) -> None:
     """Refuse names of losses that a model does not have.
 
     Args:

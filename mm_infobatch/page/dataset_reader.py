@@ -127,6 +127,12 @@ def palette_of(dataset: Any, num_classes: int) -> np.ndarray:
     return cv2.cvtColor(hsv.astype(np.uint8)[None], cv2.COLOR_HSV2RGB)[0]
 
 
+def ignored_label(dataset: Any, index: int) -> Optional[int]:
+    """The label of pixels without a class in the label map of a sample; None if there is none."""
+    ignored = getattr(innermost(dataset, index)[0], 'ignore_index', None)
+    return ignored if isinstance(ignored, int) else None
+
+
 def _loaders(dataset: Any) -> List[Any]:
     """The transforms that load files, of the pipeline of an innermost dataset."""
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or []

@@ -7,8 +7,8 @@ import numpy as np
 
 from .dataset_reader import (
     class_names,
+    ignored_label,
     info_if_any,
-    innermost,
     labels_of,
     palette_of,
     path_of,
@@ -121,8 +121,8 @@ class CardMaker:
         if self._palette is None:
             self._palette = palette_of(self._dataset, max(len(self.names), 1))
         count = len(self.names)
-        ignored = getattr(innermost(self._dataset, card.index)[0], 'ignore_index', None)
-        if isinstance(ignored, int):
+        ignored = ignored_label(self._dataset, card.index)
+        if ignored is not None:
             labels = np.where(labels == ignored, -1, labels.astype(np.int64))
         card.classes = [int(each) for each in np.unique(labels) if 0 <= each < count]
         card.images.append(data_uri(overlay(small, labels, self._palette[:count])))

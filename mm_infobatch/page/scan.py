@@ -5,7 +5,7 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .dataset_reader import as_text, info_of, innermost, labels_of, path_of, read_label_map
+from .dataset_reader import as_text, ignored_label, info_of, labels_of, path_of, read_label_map
 from .sample_table import Occurrences
 
 CHUNK = 50_000
@@ -109,8 +109,8 @@ def occurrences_in_maps(
         looked_at += 1
         found, counts = np.unique(labels, return_counts=True)
         valid = (found >= 0) & (found < num_classes)
-        ignored = getattr(innermost(dataset, int(index))[0], 'ignore_index', None)
-        if isinstance(ignored, int):
+        ignored = ignored_label(dataset, int(index))
+        if ignored is not None:
             valid &= found != ignored
         samples.append(np.full(int(valid.sum()), index, np.int64))
         classes.append(found[valid].astype(np.int64))

@@ -67,23 +67,23 @@ class PassOrder:
         self.weights = torch.ones(1).expand(len(weights)) if self.uniform else weights
 
     @classmethod
-    def of(cls, plan: Optional[Plan], order: Tensor) -> 'PassOrder':
+    def of(cls, plan: Optional[Plan], order_of_all: Tensor) -> 'PassOrder':
         """Restrict an order of the whole dataset to what a plan keeps.
 
         Args:
             plan (Plan, optional): The plan; None keeps everything at weight 1.
-            order (Tensor): Integers [N], all samples.
+            order_of_all (Tensor): Integers [N], all samples.
         """
-        num_samples = len(order)
+        num_samples = len(order_of_all)
         if plan is None:
-            return cls(order, torch.ones(1).expand(num_samples), num_samples)
+            return cls(order_of_all, torch.ones(1).expand(num_samples), num_samples)
         by_index = torch.zeros(num_samples, dtype=torch.float32)
         by_index.index_copy_(0, plan.indices, plan.weights)
         # Random accesses take most of the time: to the mask, which is small enough for the cache,
         # and then to the weights of the kept samples alone.
-        kept = torch.from_numpy(by_index.numpy() > 0).index_select(0, order)
+        kept = torch.from_numpy(by_index.numpy() > 0).index_select(0, order_of_all)
         # PyTorch takes several times as long as NumPy to select by a mask.
-        indices = torch.from_numpy(np.compress(kept.numpy(), order.numpy()))
+        indices = torch.from_numpy(np.compress(kept.numpy(), order_of_all.numpy()))
         return cls(indices, by_index.index_select(0, indices), num_samples, plan.threshold)
 
     @property

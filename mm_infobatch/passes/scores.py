@@ -116,7 +116,11 @@ class ScoreTable:
         return contextlib.nullcontext() if self.tracker is None else self.tracker.apply_in_thread()
 
     def state_dict(self) -> Dict[str, Any]:
-        """The state, copies: ``values``, and ``tracked`` where there is a tracker."""
+        """The state, copies.
+
+        Returns:
+            dict: ``values`` (float32 [N]), and ``tracked``, where there is a tracker.
+        """
         state: Dict[str, Any] = dict(values=self.values.clone())
         if self.tracker is not None:
             state['tracked'] = self.tracker.state_dict()

@@ -197,5 +197,5 @@ def check_by_steps(runner: Any, names: Sequence[str]) -> None:
         if any(isinstance(hook, BY_ITERATIONS) for hook in hooks):
             raise ValueError(
                 f'by_steps names {name!r}, which logs or saves iterations of the run, so it cannot '
-                f'be called several times in one; remove it from {BY_STEPS_LINE}'
+                f'be called several times in one of them; remove it from {BY_STEPS_LINE}'
             )

@@ -68,7 +68,7 @@ class InfoBatchHook(Hook):
             same: see :mod:`~mm_infobatch.training.step_length`. Defaults to ``'paper'``.
 
     Raises:
-        TypeError: If ``by_steps`` is no list of names, or ``step_length`` of the wrong type.
+        TypeError: If ``by_steps`` is not a list of names, or ``step_length`` has the wrong type.
         ValueError: If ``step_length`` is out of range. When training starts, if something about
             the run cannot work.
     """

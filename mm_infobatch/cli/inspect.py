@@ -185,7 +185,7 @@ def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
         state, meta = content.get('infobatch'), content.get('meta') or {}
         table = None if state is None else read_samples(state['sampler'])
         return table, int(meta.get('iter', 0))
-    except Exception as error:  # whatever a file that is no checkpoint raises
+    except Exception as error:  # whatever a file that is not a checkpoint raises
         raise UsageError(
             f'checkpoint {str(path)!r} cannot be read ({in_one_line(error)}): give another one'
         ) from error

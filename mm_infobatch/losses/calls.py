@@ -60,7 +60,7 @@ class Call:
         return self.at(1)
 
     def default(self, name: str) -> Any:
-        """The default of a parameter; None if it has none, or is no parameter."""
+        """The default of a parameter; None if it has none, or there is no such parameter."""
         parameter = self._signature.parameters.get(name)
         if parameter is None or parameter.default is parameter.empty:
             return None

@@ -69,8 +69,8 @@ class MixingRecorder:
         """Mix a batch.
 
         Raises:
-            ValueError: If the targets are no tensor [B, C], or the augmentation changes the number
-                of rows or of columns.
+            ValueError: If the targets are not a tensor [B, C], or the augmentation changes the
+                number of rows or of columns.
         """
         if not isinstance(targets, Tensor) or targets.ndim != 2:
             raise ValueError(

@@ -101,7 +101,7 @@ def divisor(
 
     Returns:
         tuple: The divisor, None where it is the number of values, and the factor by which
-        :class:`Weights` changes it, which is 1 where it is no count of the batch.
+        :class:`Weights` changes it, which is 1 where it is not a count of the batch.
     """
     avg_factor = call.get('avg_factor')
     if avg_factor is not None:

@@ -148,7 +148,7 @@ def check_unweighted(model: nn.Module, unweighted: Any) -> None:
         unweighted (Sequence[str]): The names.
 
     Raises:
-        TypeError: If they are no list of texts.
+        TypeError: If they are not a list of strings.
         ValueError: If one names no loss that carries no weights.
     """
     if not isinstance(unweighted, (list, tuple)) or not all(

@@ -87,7 +87,7 @@ class InfoBatchLoss(nn.Module):
             another loss than without InfoBatch, also where nothing is pruned. Defaults to False.
 
     Raises:
-        TypeError: If ``loss`` is no loss, or one that has no values of single samples.
+        TypeError: If ``loss`` is not a loss, or one that has no values of single samples.
         ValueError: If it is in a mode that has none.
     """
 
@@ -234,7 +234,7 @@ class InfoBatchLoss(nn.Module):
 
         Raises:
             ValueError: If the batch has another number of samples than the plan handed out, or the
-                loss turns out to be no mean over samples.
+                loss turns out not to be a mean over samples.
         """
         call = Call(self._signature, self._names, args, kwargs, self._constants)
         # A head that stays in evaluation mode, as a frozen one, trains what is before it.

@@ -85,7 +85,7 @@ def occurrences_in_maps(
     Args:
         dataset (Dataset): The outermost dataset.
         num_samples (int): N.
-        num_classes (int): Labels from here on, such as 255, are no class.
+        num_classes (int): Labels from here on, such as 255, are not a class.
         limit (int): How many samples to look at; they are drawn at random if there are more.
         seed (int): For the draw. Defaults to 0.
 

@@ -71,7 +71,7 @@ class ScoreTable:
 
         Raises:
             TypeError: If the indices are of another type (float16 for one cannot tell 20208 from
-                20209), or the values no floating-point numbers.
+                20209), or the values are not floating-point numbers.
             ValueError: If the shapes differ or an index lies outside the dataset.
         """
         indices, values = torch.as_tensor(indices), torch.as_tensor(values)

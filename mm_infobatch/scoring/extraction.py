@@ -108,7 +108,7 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         **walking: More arguments of :func:`walk`.
 
     Raises:
-        ValueError: If a sample has no label, several, or one that is no class of the classifier,
+        ValueError: If a sample has no label, several, or one that is not a class of the classifier,
             a logit is not finite, or as :func:`walk`.
     """
     watch = LastLayer(model)

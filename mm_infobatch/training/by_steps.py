@@ -170,7 +170,7 @@ def require_by_steps(names: Any) -> Tuple[str, ...]:
     """Take the argument ``by_steps`` of :class:`~mm_infobatch.InfoBatchHook`.
 
     Raises:
-        TypeError: If it is no list of names.
+        TypeError: If it is not a list of names.
     """
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         raise TypeError(

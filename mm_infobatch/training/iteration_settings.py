@@ -147,7 +147,7 @@ def _of_hooks(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
 def _of_code(
     hook: Hook, name: str, configs: Sequence[Any], schedule: PassSchedule
 ) -> Iterator[Setting]:
-    """What a hook that is no toolbox's own does by iterations, as its code and attributes say."""
+    """What a user's own hook does by iterations, as its code and attributes say."""
     by_steps = not isinstance(hook, BY_ITERATIONS)
     by_iteration = False
     read_beside: Set[str] = set()  # attributes that a function reads beside the iteration

@@ -5,7 +5,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 
@@ -48,42 +48,11 @@ def read_session(scalars: Path) -> Session:
     Raises:
         ValueError: If its ``config.py`` cannot be read.
     """
-    session = Session(train=[], metrics=[])
-    for line in scalars.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(row, dict):
-            continue
-        if 'iter' in row:
-            session.train.append(row)
-        elif any(not name.startswith('infobatch/') for name in row if name != 'step'):
-            session.metrics.append(row)
-    # A log with hierarchy names its values train/loss, val/mIoU.
-    session.train = [_without_prefix(row, 'train/') for row in session.train]
-    session.metrics = [_without_prefix(row, 'val/') for row in session.metrics]
-
-    folder = scalars.parent.parent
+    session = Session(*_read_rows(scalars))
     config = scalars.with_name('config.py')
     if config.is_file():
-        try:
-            cfg = Config.fromfile(str(config), import_custom_modules=False)
-        except SyntaxError as error:  # cut off by a kill
-            raise ValueError(
-                f'{str(config)!r} cannot be read ({error}): move its directory {folder.name!r} '
-                'out of the work directory'
-            ) from error
-        loader, schedule = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
-        session.batch_size = loader.get('batch_size', 1)
-        session.drop_last = bool(loader.get('drop_last', False))
-        session.planned_iterations = schedule.get('max_iters')
-        session.planned_epochs = schedule.get('max_epochs')
-        logger = cfg.get('default_hooks', {}).get('logger', {})
-        session.metrics_by_epoch = logger.get('log_metric_by_epoch', True)
-        session.log_interval = logger.get('interval', 10)
-        session.log_window = (cfg.get('log_processor') or {}).get('window_size', 10)
-        session.world_size = 1 if cfg.get('launcher', 'none') == 'none' else None
+        _add_settings(session, config)
+    folder = scalars.parent.parent
     log = folder / f'{folder.name}.log'
     if log.is_file():
         text = log.read_text(errors='replace')
@@ -92,6 +61,53 @@ def read_session(scalars: Path) -> Session:
             session.world_size = int(world_size.group(1))
         session.epoch_lengths = {int(e): int(n) for e, n in EPOCH_LINE.findall(text)}
     return session
+
+
+def _read_rows(scalars: Path) -> Tuple[List[Row], List[Row]]:
+    """The logged rows of training, and those of metrics."""
+    train: List[Row] = []
+    metrics: List[Row] = []
+    for line in scalars.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(row, dict):
+            continue
+        if 'iter' in row:
+            train.append(row)
+        elif any(not name.startswith('infobatch/') for name in row if name != 'step'):
+            metrics.append(row)
+    # A log with hierarchy names its values train/loss, val/mIoU.
+    return (
+        [_without_prefix(row, 'train/') for row in train],
+        [_without_prefix(row, 'val/') for row in metrics],
+    )
+
+
+def _add_settings(session: Session, config: Path) -> None:
+    """Add the settings in the config that MMEngine has written.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    try:
+        cfg = Config.fromfile(str(config), import_custom_modules=False)
+    except SyntaxError as error:  # cut off by a kill
+        raise ValueError(
+            f'{str(config)!r} cannot be read ({error}): move its directory '
+            f'{config.parent.parent.name!r} out of the work directory'
+        ) from error
+    loader, schedule = cfg.get('train_dataloader') or {}, cfg.get('train_cfg') or {}
+    session.batch_size = loader.get('batch_size', 1)
+    session.drop_last = bool(loader.get('drop_last', False))
+    session.planned_iterations = schedule.get('max_iters')
+    session.planned_epochs = schedule.get('max_epochs')
+    logger = cfg.get('default_hooks', {}).get('logger', {})
+    session.metrics_by_epoch = logger.get('log_metric_by_epoch', True)
+    session.log_interval = logger.get('interval', 10)
+    session.log_window = (cfg.get('log_processor') or {}).get('window_size', 10)
+    session.world_size = 1 if cfg.get('launcher', 'none') == 'none' else None
 
 
 def _without_prefix(row: Row, prefix: str) -> Row:

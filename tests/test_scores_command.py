@@ -452,8 +452,8 @@ def test_what_needs_more_memory_than_there_is_is_refused_with_the_number(
 def test_a_cost_is_stated_from_sizes():
     size = cost.Size(60_000, 42_000, 10, 84)
     with pytest.raises(ValueError, match='needs about 43.2 GB .* 60,000 samples, but 20.0 GB'):
-        cost.state('craig', [size], cost.of_pairs, 20 * 10**9)
-    text = cost.state('craig', [cost.Size(6000, 4200, 10, 84)] * 10, cost.of_pairs, 10**9)
+        cost.statement('craig', [size], cost.of_pairs, 20 * 10**9)
+    text = cost.statement('craig', [cost.Size(6000, 4200, 10, 84)] * 10, cost.of_pairs, 10**9)
     assert text.startswith('craig: 10 groups of up to 6,000 samples, about 432 MB')
     assert [cost.duration(each) for each in (0.4, 30, 119, 130, 3 * 3600)] == [
         'less than 1 s', '30 s', '119 s', '2 min', '3 h',

@@ -223,15 +223,7 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
     note = dict(
         method=args.kind,
         settings=dict(settings.__dict__),
-        checkpoints=[
-            dict(
-                name=one.path.name,
-                sha256=one.digest,
-                epoch=one.meta.get('epoch'),
-                iter=one.meta.get('iter'),
-            )
-            for one in sources
-        ],
+        checkpoints=[_checkpoint_note(source) for source in sources],
         num_samples=len(scores),
         num_classes=found.logits.shape[1],
         num_features=None if found.features is None else found.features.shape[1],
@@ -244,6 +236,15 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
     )
     count = settings.count if method.selects else None
     return ScoreFile(scores, found.labels, weights, args.per_class, count), note
+
+
+def _checkpoint_note(source: Source) -> Dict[str, Any]:
+    return dict(
+        name=source.path.name,
+        sha256=source.digest,
+        epoch=source.meta.get('epoch'),
+        iter=source.meta.get('iter'),
+    )
 
 
 def _settings(args: argparse.Namespace, method: Method, num_samples: int) -> Settings:
@@ -268,7 +269,7 @@ def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> s
     if settings.count is not None:
         counts = by_class(groups, settings.count)
     sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]
-    return cost.state(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
+    return cost.statement(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
 
 
 def peak_memory() -> Optional[int]:

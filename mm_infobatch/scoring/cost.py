@@ -119,7 +119,7 @@ def free_memory() -> Optional[int]:
     return int(found.group(1)) * 1024 if found else None
 
 
-def state(
+def statement(
     name: str, sizes: Sequence[Size], cost: Callable[[Size], Cost], free: Optional[int]
 ) -> str:
     """What a method will need, in words.

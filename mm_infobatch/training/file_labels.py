@@ -3,7 +3,7 @@
 import operator
 from typing import Any, Optional
 
-from .sample_names import inside
+from .sample_idx import inside
 
 COMPARED = 1000  # samples, evenly spaced: a large dataset takes its time to read
 

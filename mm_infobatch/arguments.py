@@ -18,14 +18,15 @@ def whole_number(value: Any) -> bool:
     return math.isfinite(value) and value == math.floor(value)
 
 
-def require_count(name: str, value: Any, least: int = 1) -> None:
-    """Check that a value is an integer of at least ``least``.
+def require_count(name: str, value: Any, least: int = 1) -> int:
+    """The integer that a value is, which may be a float without a fraction, such as 8e4.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If it is not an integer of at least ``least``.
     """
     if not whole_number(value) or value < least:
         raise ValueError(f'{name}={value!r} has to be an integer of at least {least}')
+    return int(value)
 
 
 def require_integer(name: str, value: Any, line: str) -> None:

@@ -42,10 +42,9 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         val_interval: int = 1,
         dynamic_intervals: Optional[List[Tuple[int, int]]] = None,
     ) -> None:
-        require_count('train_cfg.max_epochs', max_epochs)
+        self._max_epochs = require_count('train_cfg.max_epochs', max_epochs)
         require_validation(val_begin, val_interval, dynamic_intervals)
         self._set_up(runner, dataloader, val_begin, val_interval, dynamic_intervals)
-        self._max_epochs = int(max_epochs)
         self._make_schedule(None, passes=self._max_epochs)
         self._max_iters = self.schedule.total
 
@@ -143,10 +142,10 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         budget: str = 'passes',
         fast_forward_on_resume: bool = True,
     ) -> None:
-        require_count('train_cfg.max_iters', max_iters)
+        self._max_iters = require_count('train_cfg.max_iters', max_iters)
+        self._max_epochs = 1
         require_validation(val_begin, val_interval, dynamic_intervals)
         self._set_up(runner, dataloader, val_begin, val_interval, dynamic_intervals)
-        self._max_iters, self._max_epochs = int(max_iters), 1
         self._make_schedule(self._max_iters, budget)
 
     @property

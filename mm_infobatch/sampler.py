@@ -90,7 +90,7 @@ class InfoBatchSampler(Sampler[int]):
         arguments.require_dataset(dataset)
         delta = arguments.require_delta(delta, "sampler=dict(type='InfoBatchSampler', delta=0.875)")
         if num_passes is not None:
-            arguments.require_count('num_passes', num_passes)
+            num_passes = arguments.require_count('num_passes', num_passes)
         line = "sampler=dict(type='InfoBatchSampler', shuffle=True, stratify=False, track=True)"
         for name, value in (('shuffle', shuffle), ('stratify', stratify), ('track', track)):
             arguments.require_bool(name, value, line)
@@ -131,7 +131,7 @@ class InfoBatchSampler(Sampler[int]):
         Raises:
             ValueError: If ``epoch`` is not an integer of at least 0.
         """
-        arguments.require_count('epoch', epoch, 0)
+        epoch = arguments.require_count('epoch', epoch, 0)
         if self._in_run or epoch == self.epoch and self._planned_from == self.scores.version:
             return
         if self._schedule is not None:

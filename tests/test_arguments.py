@@ -38,8 +38,9 @@ def test_intervals_of_validation_that_are_none_are_refused(pairs):
 
 
 @pytest.mark.parametrize('value, least', [(0, 0), (1, 1), (8e4, 1), (np.int32(3), 3)])
-def test_a_count_from_the_least_on_is_accepted(value, least):
-    arguments.require_count('a', value, least)
+def test_a_count_from_the_least_on_is_accepted_as_an_integer(value, least):
+    found = arguments.require_count('a', value, least)
+    assert found == value and type(found) is int
 
 
 @pytest.mark.parametrize('value, least', [(-1, 0), (0, 1), (1.5, 1), (math.inf, 1), (True, 1)])

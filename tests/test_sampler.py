@@ -189,6 +189,18 @@ def test_beginning_a_pass_twice_changes_nothing():
     assert sampler.order is plan and sampler.epoch == 4
 
 
+def test_whole_floats_are_taken_as_integers():
+    whole, floats = (
+        InfoBatchSampler(Numbered(64), seed=0, num_passes=passes) for passes in (8, 8.0)
+    )
+    for sampler, number in ((whole, 5), (floats, 5.0)):
+        sampler.scores.update(torch.arange(64), torch.linspace(0, 1, 64))
+        sampler.set_epoch(number)
+    assert list(floats) == list(whole) and len(whole) < 64
+    for value in (floats.epoch, floats.num_passes, floats.state_dict()['epoch']):
+        assert isinstance(value, int)
+
+
 def test_a_pass_may_be_iterated_more_than_once():
     sampler = scored_sampler(64)
     sampler.set_epoch(1)

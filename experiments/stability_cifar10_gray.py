@@ -1,4 +1,4 @@
-title = 'What pruning does to LeNet-5 on CIFAR-10 in shades of gray'
+title = 'What pruning does to LeNet-5 on gray CIFAR-10'
 about = """
 Images of which so small a network learns few well: 10 epochs as the schedule, a peak learning rate
 of 0.05, on a CPU. The arms are those of stability_fashion_mnist.

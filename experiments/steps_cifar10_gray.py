@@ -1,6 +1,6 @@
 _base_ = './steps_fashion_mnist.py'
 
-title = 'How long steps are: LeNet-5 on CIFAR-10 in shades of gray'
+title = 'How long steps are: LeNet-5 on gray CIFAR-10'
 about = """
 20 epochs as the schedule, on a CPU; the test images are looked at once, at the end. The peak
 learning rate is the one that is best for all data on a split of the training set, see

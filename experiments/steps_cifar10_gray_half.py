@@ -1,6 +1,6 @@
 _base_ = './steps_cifar10_gray.py'
 
-title = 'How long steps are: LeNet-5 on CIFAR-10 in shades of gray, half the learning rate'
+title = 'How long steps are: LeNet-5 on gray CIFAR-10, half the learning rate'
 about = """
 As steps_cifar10_gray, at half the tuned learning rate.
 """

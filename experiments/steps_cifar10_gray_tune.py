@@ -1,6 +1,6 @@
 _base_ = './steps_cifar10_r14_tune.py'
 
-title = 'The learning rate of LeNet-5 on CIFAR-10 in shades of gray'
+title = 'The learning rate of LeNet-5 on gray CIFAR-10'
 about = """
 All data, 20 epochs, on a CPU, with the split of the training set of steps_cifar10_r14_tune. The
 peak learning rate that is best here is the tuned one of steps_cifar10_gray.

@@ -286,6 +286,17 @@ def test_craig_of_two_clusters_takes_one_of_each_with_its_size():
     assert len({index < 3 for index in np.flatnonzero(scores)}) == 2
 
 
+def test_craig_gives_each_chosen_sample_a_weight_also_beside_one_of_the_same_gradient():
+    logits, labels = np.zeros((6, 2), np.float32), np.array([0, 0, 0, 0, 1, 1])
+    features = np.array([[3, 0], [3, 0], [3, 0], [-3, 1], [2, 0], [2, 0]], np.float32)
+    for count in range(2, 7):
+        for seed in range(5):
+            scores, weights = craig(logits, features, labels, count, seed)
+            assert np.array_equal(weights > 0, scores > 0) and (scores > 0).sum() == count
+            assert weights.sum() == 6
+    assert weights.tolist() == [1] * 6
+
+
 def test_similarities_are_the_largest_distance_minus_each(data):
     flat = full_gradients(*data).reshape(N, -1)
     distances = np.linalg.norm(flat[:, None] - flat, axis=2)

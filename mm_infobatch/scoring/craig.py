@@ -23,8 +23,9 @@ def craig(
     Mirzasoleiman et al. 2020, https://arxiv.org/abs/1906.01827: per class, maximize the sum over
     all samples of their similarity to the nearest chosen one, where the similarity is the largest
     distance minus the distance of the last layer's gradients. The weight of a chosen sample is the
-    number of samples that are nearest to it; all weights sum to N. O(n^2) memory and, as the greedy
-    selection is lazy, far less than k n^2 time for k of the n samples of a class.
+    number of samples that are nearest to it, itself included; all weights sum to N, but for the
+    samples of a class of which none is chosen. O(n^2) memory and, as the greedy selection is lazy,
+    far less than k n^2 time for k of the n samples of a class.
 
     Differences:
     1. The original selects anew during training; this once, as DeepCore.
@@ -51,6 +52,7 @@ def craig(
         similar = similarities(errors(logits[rows], labels[rows]), features[rows])
         chosen = facility_location(similar, number, generator)
         nearest = similar[chosen].argmax(0)
+        nearest[chosen] = np.arange(number)  # itself, also where another one is as near
         weights[rows[chosen]] = np.bincount(nearest, minlength=number) + one_more
         return chosen
 

@@ -254,8 +254,10 @@ def head_of(kind, **kwargs):
         (dict(type='LeNet5', num_classes=3), dict(type='ClsHead'), 'backbone.classifier.2'),
         (None, head_of('StackedLinearClsHead', mid_channels=[8]), 'head.layers.1.fc'),
         (None, head_of('ArcFaceClsHead'), None),
+        (None, head_of('ArcFaceClsHead', scale=1.0), None),
+        (None, head_of('ArcFaceClsHead', scale=1.0, num_subcenters=2), None),
     ],
-    ids=['in the backbone', 'behind another one', 'none'],
+    ids=['in the backbone', 'behind another one', 'none', 'of cosines', 'of maxima of cosines'],
 )
 def test_the_last_layer_is_found_wherever_it_is(trained, tmp_path, backbone, head, layer):
     cfg = runs.Config.fromfile(str(trained / 'config.py'))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
 from ..training.sample_idx import check_samples
@@ -81,7 +82,11 @@ class LastLayer:
             and torch.allclose(call[2].softmax(1), predictions, atol=1e-5)
         ]
         for module, inputs, output in reversed(fitting):
-            if isinstance(module, nn.Linear) and inputs.ndim == 2:
+            if (
+                isinstance(module, nn.Linear)
+                and inputs.ndim == 2
+                and _is_linear(module, inputs, output)
+            ):
                 return output, module, inputs
         # The logarithm of a softmax is its logits but for a constant, where none of them is 0.
         tiny = torch.finfo(predictions.dtype).tiny
@@ -95,6 +100,15 @@ class LastLayer:
         """Stop watching."""
         for handle in self._handles:
             handle.remove()
+
+
+def _is_linear(module: nn.Linear, inputs: Tensor, output: Tensor) -> bool:
+    """Whether a linear layer did what its class says: one of a derived class may have normalized
+    features or weights, as that of ArcFace."""
+    expected = functional.linear(inputs, module.weight, module.bias)
+    return expected.shape == output.shape and torch.allclose(
+        expected, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())
+    )
 
 
 def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) -> Extraction:

@@ -104,6 +104,16 @@ def test_scores_that_depend_on_the_batch_are_no_losses(tmp_path):
         logged_losses(paths)
 
 
+def test_losses_of_two_runs_are_not_those_of_one(tmp_path):
+    paths = [tmp_path / f'{index}.pth' for index in range(3)]
+    for index, path in enumerate(paths):
+        sampler = dict(scores=torch.ones(3), seed=index // 2)
+        torch.save(dict(infobatch=dict(schedule=dict(iters=index), sampler=sampler)), path)
+    assert logged_losses(paths[:2]).shape == (2, 3)
+    with pytest.raises(ValueError, match='runs of different seeds'):
+        logged_losses(paths)
+
+
 def test_moving_averages_are_no_losses(tmp_path):
     runner = small_runner(
         tmp_path,

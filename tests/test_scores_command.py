@@ -404,6 +404,22 @@ def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
     assert 'NaN or infinite logits' in refused(capsys, 'el2n', *files)
 
 
+def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):
+    epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2)]
+    other = torch.load(epochs[1], weights_only=False)
+    torch.save(other, tmp_path / 'same.pth')  # such as the best one of the run
+    other['state_dict']['head.fc.weight'] *= -1
+    torch.save(other, tmp_path / 'other.pth')
+    out = '--out', tmp_path / 'a.npz'
+    files = trained / 'config.py', *epochs, tmp_path / 'same.pth', *out
+    cli.main(['scores', 'forgetting', *map(str, files)])
+    capsys.readouterr()
+    line = refused(
+        capsys, 'forgetting', trained / 'config.py', *epochs, tmp_path / 'other.pth', *out
+    )
+    assert 'different runs' in line
+
+
 @pytest.mark.parametrize('method', ['el2n', 'grand'])
 @pytest.mark.parametrize('image', [2, NUM_IMAGES - 1])  # the last is a batch of its own
 def test_a_sample_in_place_of_one_that_cannot_be_read_is_refused(

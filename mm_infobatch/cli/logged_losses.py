@@ -12,9 +12,10 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     """The scores that InfoBatch saved in checkpoints, [P, N], in the order of training.
 
     Raises:
-        ValueError: If a checkpoint has none, or their datasets have different lengths.
+        ValueError: If a checkpoint has none, or they are of datasets of different lengths or of
+            runs of different seeds.
     """
-    rows = []
+    rows, seeds = [], set()
     for path in paths:
         state = read_checkpoint(path).get('infobatch')
         why = 'it was trained without InfoBatch' if state is None else _no_losses(state)
@@ -23,11 +24,14 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
                 f'checkpoint {path} has no losses: {why}; give the config before the checkpoints '
                 'to evaluate them'
             )
+        seeds.add(state['sampler'].get('seed'))
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
     if len({len(scores) for _, scores in rows}) != 1:
         raise ValueError(
             'the checkpoints are of datasets of different lengths; give those of one run'
         )
+    if len(seeds) != 1:
+        raise ValueError('the checkpoints are of runs of different seeds; give those of one run')
     return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
 
 

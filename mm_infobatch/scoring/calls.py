@@ -93,10 +93,18 @@ def by_grand(source: Source, settings: Settings) -> np.ndarray:
 
 def by_forgetting(sources: List[Source], settings: Settings) -> Scores:
     """How often each sample was learned and then not, in the order of training."""
-    rows = []
+    rows: List[np.ndarray] = []
+    last = None
     for source in sorted(sources, key=lambda each: int(each.meta.get('iter', 0))):
         found = source.extraction(False)
         rows.append(found.logits.argmax(1) == found.labels)
+        iters = source.meta.get('iter')
+        if iters is not None and iters == last and not np.array_equal(rows[-2], rows[-1]):
+            raise ValueError(
+                f'two checkpoints of iteration {iters}, one of them {source.path}, predict other '
+                'classes, so they are of different runs; forgetting needs those of one run'
+            )
+        last = iters
     return forgetting(np.stack(rows), 0 if settings.deepcore else None), None
 
 

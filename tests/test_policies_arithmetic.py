@@ -294,3 +294,11 @@ def test_a_file_keeps_at_least_its_share_and_tells_close_scores_apart(tmp_path):
     np.save(tmp_path / 'scores.npy', scores[::-1])
     plan = FromFile(str(tmp_path / 'scores.npy'), keep=0.25).plan(skewed(11), seeded())
     assert plan.indices.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize('values', [1 - np.arange(11) * 1e-12, 2**40 - np.arange(11)])
+def test_scores_of_eight_bytes_that_differ_are_no_ties(tmp_path, values):
+    np.save(tmp_path / 'scores.npy', values)
+    for reverse, expected in ((False, [0, 1, 2]), (True, [8, 9, 10])):
+        policy = FromFile(str(tmp_path / 'scores.npy'), keep=0.25, reverse=reverse)
+        assert policy.plan(skewed(11), seeded()).indices.tolist() == expected

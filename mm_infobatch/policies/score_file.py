@@ -15,7 +15,7 @@ class ScoreFile:
     """What a file of scores contains.
 
     Args:
-        scores (np.ndarray): float32 [N], finite; the highest are kept.
+        scores (np.ndarray): float32 or float64 [N], finite; the highest are kept.
         labels (np.ndarray, optional): The class of each sample, int64 [N]. Defaults to None.
         weights (np.ndarray, optional): The weight of each sample that is kept, float32 [N], at
             least 0. Defaults to None.
@@ -76,7 +76,9 @@ def read_score_file(path: str) -> ScoreFile:
             f'{path} contains the arrays {", ".join(found)}; it needs scores, and may have '
             f'{", ".join(names[1:])}; {WRITE}'
         )
-    scores = _numbers(path, 'scores', found['scores'], 'fiu').astype(np.float32)
+    scores = _numbers(path, 'scores', found['scores'], 'fiu')
+    # Of large integers and of float64 close to 1, float32 would make many equal.
+    scores = scores.astype(np.float64 if scores.dtype.itemsize > 4 else np.float32)
     if not np.isfinite(scores).all():
         raise ValueError(f'{path} contains a NaN or infinite score; {WRITE}')
     labels, weights = found.get('labels'), found.get('weights')

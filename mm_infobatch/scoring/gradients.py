@@ -4,7 +4,8 @@ The gradient of cross-entropy by weight and bias of the last layer is the outer 
 sample's error e (probabilities minus one-hot label, [C]) and x = (h, 1), its features with a 1 for
 the bias, [D + 1]. So norms, inner products and means need only E, float32 [N, C], and H,
 float32 [N, D]; [N, C * (D + 1)] would be C times as large. Exact for cross-entropy; other losses
-(label smoothing, Mixup) have other errors, and these scores are defined by cross-entropy.
+(label smoothing, Mixup) have other errors, and these scores are defined by cross-entropy. A layer
+without a bias counts as one whose bias is 0, so its gradients have the entries of that bias too.
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ import toolbox_runs as runs
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict, ZeroRedundancyOptimizer
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
 from small_runner import Classifier, small_runner
 from torch import nn
@@ -268,6 +268,21 @@ def test_one_group_that_divides_by_the_gradient_decides():
     groups = [dict(params=[first], lars_exclude=True), dict(params=[second])]
     assert is_proportional(lars(groups[:1], lr=0.1, momentum=0.9))
     assert not is_proportional(lars(groups, lr=0.1, momentum=0.9))
+
+
+@pytest.mark.parametrize('kind, proportional', [('SGD', True), ('Adam', False)])
+def test_an_optimizer_whose_state_the_ranks_divide_is_measured_by_the_one_inside(
+    kind, proportional
+):
+    torch.distributed.init_process_group(
+        'gloo', store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        optimizer = ZeroRedundancyOptimizer([nn.Parameter(torch.ones(2, 2))], kind, lr=0.01)
+        assert is_proportional(optimizer) == proportional
+        assert optimizer.param_groups[0]['params'][0].eq(1).all()
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 class NoOptimizer:

@@ -4,6 +4,7 @@ import collections
 from typing import Any, Dict, List
 
 import torch
+from mmengine.optim import ZeroRedundancyOptimizer
 from torch import Tensor
 
 RATE, STEPS = 0.1, 20  # RAdam's first five steps are proportional, later ones are not
@@ -25,6 +26,8 @@ def is_proportional(optimizer: Any) -> bool:
     Returns:
         bool: False also where a copy cannot take steps, as one that needs a GPU.
     """
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        optimizer = optimizer.optim  # takes the steps of this rank; it itself cannot be copied
     try:
         once, twice = _moved(optimizer, 1.0), _moved(optimizer, 2.0)
     except Exception:  # whatever an optimizer that is not PyTorch's raises

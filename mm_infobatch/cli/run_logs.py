@@ -122,13 +122,23 @@ def read_run(work_dir: Path) -> LoggedRun:
 def _read_sessions(work_dir: Path) -> List[Session]:
     """The sessions of a run that have logged a training iteration, in order.
 
+    What one without training has validated, which was resumed at the end of the run, belongs to
+    the session before it.
+
     Raises:
         ValueError: If there is none.
     """
     if not work_dir.is_dir():
         raise ValueError(f'{str(work_dir)!r} is not a directory: give the work_dir of a run')
     files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    sessions = [session for session in map(read_session, files) if session.train]
+    sessions: List[Session] = []
+    for session in map(read_session, files):
+        if session.train:
+            sessions.append(session)
+        elif sessions:
+            again = {row['step'] for row in session.metrics}
+            old = [row for row in sessions[-1].metrics if row['step'] not in again]
+            sessions[-1].metrics = old + [row for row in session.metrics if row['step'] > 0]
     if not sessions:
         raise ValueError(
             f'{str(work_dir)!r} has no training logs: no <timestamp>/vis_data/scalars.json in it '

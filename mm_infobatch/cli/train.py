@@ -19,6 +19,7 @@ from .common import (
     load_config,
 )
 from .infobatch_options import add_infobatch_options, check_infobatch, switch_on_infobatch
+from .last_validation import LastValidationHook
 from .launch import prepare_launch
 from .resume import check_stays_on, choose_checkpoint, keeps_only_one
 
@@ -104,4 +105,6 @@ def main(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     for note in filter(None, notes):
         runner.logger.warning(note)
+    if cfg.get('resume'):
+        runner.register_hook(LastValidationHook())
     runner.train()

@@ -151,12 +151,19 @@ def keep(job: Job, places: Places) -> Path:
     """Write the record of a run that has ended.
 
     Raises:
-        ValueError: If its logs do not reach the end, or what is no record is in the way.
+        ValueError: If its logs do not reach the end, or lack the validation there, or what is no
+            record is in the way.
     """
     work_dir, record = places.work_dir(job), places.record(job)
-    for note in read_run(work_dir).notes:
+    run = read_run(work_dir)
+    for note in run.notes:
         if note.startswith(('not finished', 'the logs end')):
             raise ValueError(f'{work_dir} has ended, but {note}')
+    if not run.metrics or run.metrics[-1]['iter'] < run.iterations:
+        raise ValueError(
+            f'{work_dir} has ended, but has no validation after its last iteration, which gives '
+            'the result. Resume it with tools/train.py CONFIG --resume, which makes up for it'
+        )
     make_record(work_dir, record, with_losses=job.arm.keep_checkpoints)
     return record
 

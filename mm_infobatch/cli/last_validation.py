@@ -1,0 +1,33 @@
+"""The validation that ends a run, where the run was killed before it and is resumed behind it.
+
+The last checkpoint is written before the last validation. A run that is resumed from it has no
+iteration left, and MMEngine's loops validate only after an iteration: the run would end without
+the result that it was trained for.
+"""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+
+
+class LastValidationHook(Hook):
+    """Validate a run that was resumed at its end.
+
+    One that had been validated there is validated again: a checkpoint does not say.
+    """
+
+    priority = 'VERY_HIGH'  # what is logged and kept after training follows the validation
+
+    def before_train(self, runner: Any) -> None:
+        """Note where training begins."""
+        self._begin = runner.iter
+
+    def after_train(self, runner: Any) -> None:
+        """Validate where nothing was left to train and the config has a validation at the end."""
+        cfg = runner.cfg.train_cfg
+        end = cfg.get('max_epochs') or cfg.get('max_iters')
+        loop = runner.val_loop
+        if runner.iter > self._begin or loop is None or cfg.get('val_begin', 1) > end:
+            return
+        runner.logger.info('Nothing is left to train; the validation at the end is made.')
+        loop.run()

@@ -17,7 +17,7 @@ from torch import nn
 import mm_infobatch
 from mm_infobatch import CannotConvert, InfoBatchHook, InfoBatchLoss, convert
 from mm_infobatch.losses.model_losses import ModelLosses
-from mm_infobatch.training.gradient_response import is_proportional
+from mm_infobatch.training.gradient_response import follows_rate, is_proportional
 from mm_infobatch.training.peak_rates import peak_rates, rate
 from mm_infobatch.training.step_length import StepLength, require_step_length, step_length
 
@@ -244,12 +244,14 @@ def test_momentum_makes_steps_longer_where_it_adds_gradients_up():
 
 PROPORTIONAL = {
     'SGD': [dict(), dict(momentum=0.9), dict(momentum=0.9, nesterov=True, weight_decay=0.1)],
+    'ASGD': [dict()],
 }
 OTHERS = ['Adam', 'AdamW', 'RAdam', 'Adagrad', 'RMSprop', 'Lamb', 'LARS', 'LBFGS', 'Rprop']
+OWN_STEP_SIZES = ['ASGD', 'Rprop']  # which do not follow the learning rate from step to step
 
 
 @pytest.mark.parametrize('name', [*PROPORTIONAL, *OTHERS])
-def test_whether_a_step_is_proportional_to_the_gradient_is_measured(name):
+def test_what_a_step_is_proportional_to_is_measured(name):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         cls = OPTIMIZERS.get(f'mmpretrain.{name}') or OPTIMIZERS.get(name)
@@ -257,6 +259,7 @@ def test_whether_a_step_is_proportional_to_the_gradient_is_measured(name):
         parameter = nn.Parameter(torch.ones(2, 2))
         optimizer = cls([parameter], lr=0.01, **kwargs)
         assert is_proportional(optimizer) == (name in PROPORTIONAL)
+        assert follows_rate(optimizer) == (name not in OWN_STEP_SIZES)
         assert parameter.eq(1).all() and parameter.grad is None
         assert all('momentum_buffer' not in state for state in optimizer.state.values())
         assert optimizer.param_groups[0]['lr'] == 0.01
@@ -297,6 +300,15 @@ def test_an_optimizer_whose_rate_cannot_be_set_for_a_step_is_refused(tmp_path):
     with pytest.raises(ValueError, match='NoOptimizer.*remove step_length'):
         StepLength('capped').begin_run(runner, 'schedule')
     assert 'do not change' in StepLength('paper').begin_run(runner, 'schedule')
+
+
+@pytest.mark.parametrize('setting', ['normalized', 'capped', 1.2])
+def test_an_optimizer_that_does_not_follow_its_rate_is_refused(tmp_path, setting):
+    runner, _ = build(tmp_path, LOOPS[0], optimizer=dict(type='Rprop', lr=0.01), length=setting)
+    with pytest.raises(ValueError, match=f'step_length={setting!r} cannot be set for Rprop'):
+        runner.train()
+    runner, _ = build(tmp_path, LOOPS[0], optimizer=dict(type='Rprop', lr=0.01))
+    runner.train()
 
 
 # ------------------------------------------------------------------------ runs

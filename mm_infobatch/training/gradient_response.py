@@ -1,15 +1,17 @@
-"""Whether the steps of an optimizer are proportional to the gradient: measured, on a copy."""
+"""What the steps of an optimizer are proportional to, the gradient or the learning rate: measured,
+on a copy."""
 
 import collections
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import torch
 from mmengine.optim import ZeroRedundancyOptimizer
 from torch import Tensor
 
 RATE, STEPS = 0.1, 20  # RAdam's first five steps are proportional, later ones are not
-# Settings of the copy: steps by the gradient alone, computed on the CPU.
-OVERRIDDEN = dict(weight_decay=0.0, foreach=False, fused=None, capturable=False)
+SMALL = ([1.0, -2.0], [[0.5, 1.5], [-1.0, 2.0]])  # float64: some steps are short beside them
+# Settings of the copy: steps by the gradient alone, computed on the CPU. ASGD decays by lambd.
+OVERRIDDEN = dict(weight_decay=0.0, lambd=0.0, foreach=False, fused=None, capturable=False)
 
 
 def is_proportional(optimizer: Any) -> bool:
@@ -26,20 +28,50 @@ def is_proportional(optimizer: Any) -> bool:
     Returns:
         bool: False also where a copy cannot take steps, as one that needs a GPU.
     """
-    if isinstance(optimizer, ZeroRedundancyOptimizer):
-        optimizer = optimizer.optim  # takes the steps of this rank; it itself cannot be copied
     try:
-        once, twice = _moved(optimizer, 1.0), _moved(optimizer, 2.0)
+        once, twice = (_moved(*_copy_of(optimizer), factor) for factor in (1.0, 2.0))
     except Exception:  # whatever an optimizer that is not PyTorch's raises
         return False
+    return _doubled(once, twice)
+
+
+def follows_rate(optimizer: Any) -> bool:
+    """Whether twice the learning rate makes the next step twice as long, in every parameter group.
+
+    It is so for Adam, LARS, LAMB and most others. Rprop and Adafactor have step sizes of their own.
+    Two copies take 20 steps as in :func:`is_proportional`, and one more, of which one takes it at
+    twice the rate.
+
+    Args:
+        optimizer (Optimizer): It is not changed.
+
+    Returns:
+        bool: True also where a copy cannot take steps, as one that needs a GPU.
+    """
+    try:
+        moved = []
+        for factor in (1, 2):
+            copy, parameters = _copy_of(optimizer)
+            _moved(copy, parameters)
+            for group in copy.param_groups:
+                group['lr'] *= factor
+            moved.append(_moved(copy, parameters, steps=1))
+    except Exception:
+        return True
+    return _doubled(*moved)
+
+
+def _doubled(once: List[Tensor], twice: List[Tensor]) -> bool:
     return all(
         bool(one.abs().sum() > 0) and torch.allclose(2 * one, two, rtol=1e-4, atol=0)
         for one, two in zip(once, twice)
     )
 
 
-def _moved(optimizer: Any, factor: float) -> List[Tensor]:
-    """How far parameters of each group move in 20 steps by gradients times a factor."""
+def _copy_of(optimizer: Any) -> Tuple[Any, List[Tensor]]:
+    """A copy of an optimizer that has taken no step, and small parameters of each group."""
+    if isinstance(optimizer, ZeroRedundancyOptimizer):
+        optimizer = optimizer.optim  # takes the steps of this rank; it itself cannot be copied
     probe = object.__new__(type(optimizer))
     probe.__dict__.update(optimizer.__dict__)
     probe.__dict__.pop('step', None)  # what schedulers of PyTorch put there
@@ -63,13 +95,20 @@ def _moved(optimizer: Any, factor: float) -> List[Tensor]:
         if kind in seen:
             continue
         seen.append(kind)
-        small = [torch.tensor([1.0, -2.0]), torch.tensor([[0.5, 1.5], [-1.0, 2.0]])]
+        small = [torch.tensor(each, dtype=torch.float64) for each in SMALL]
         parameters += small
         probe.param_groups.append(dict(settings, params=[each.requires_grad_() for each in small]))
+    return probe, parameters
+
+
+def _moved(
+    optimizer: Any, parameters: List[Tensor], factor: float = 1.0, steps: int = STEPS
+) -> List[Tensor]:
+    """How far parameters move in some steps by gradients times a factor."""
     before = [each.detach().clone() for each in parameters]
-    for step in range(STEPS):
+    for step in range(steps):
         for each in parameters:
-            values = torch.arange(1.0, each.numel() + 1).view_as(each)
+            values = torch.arange(1, each.numel() + 1).to(each).view_as(each)
             each.grad = factor * (0.01 * values + 0.02 * step)
-        probe.step()
+        optimizer.step()
     return [each.detach() - old for each, old in zip(parameters, before)]

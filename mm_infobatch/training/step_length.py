@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from ..arguments import require_number
 from ..passes.schedule import PassSchedule
-from .gradient_response import is_proportional
+from .gradient_response import follows_rate, is_proportional
 from .peak_rates import peak_rates, rate
 
 Setting = Union[str, float]
@@ -136,8 +136,8 @@ class StepLength:
             str, optional: A line for the log, the first time.
 
         Raises:
-            ValueError: If the learning rate of an optimizer cannot be changed for a step, and its
-                steps are not proportional to the gradient.
+            ValueError: If the steps of an optimizer are proportional neither to the gradient nor to
+                a learning rate that can be changed for a step.
         """
         if self._schedule is schedule:
             return None
@@ -147,15 +147,14 @@ class StepLength:
         self._by_weights = all(is_proportional(each) for each in optimizers)
         if not self._by_weights and self.setting != 'paper':
             for each in optimizers:
-                if isinstance(each, Optimizer):
-                    self._factors.append(LearningRateFactor(each))
-                else:
+                if not isinstance(each, Optimizer) or not follows_rate(each):
                     raise ValueError(
                         f'step_length={self.setting!r} cannot be set for {type(each).__name__}: '
-                        'its steps are not proportional to the gradient, and its learning rate '
-                        'cannot be changed for a step; remove step_length from '
+                        'its steps are proportional neither to the gradient nor to a learning '
+                        'rate that can be changed for a step; remove step_length from '
                         "custom_hooks=[dict(type='InfoBatchHook')]"
                     )
+                self._factors.append(LearningRateFactor(each))
         self._schedule, self._wrappers = schedule, list(wrappers.values())
         if self.setting == 'capped':
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)

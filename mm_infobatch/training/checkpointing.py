@@ -6,7 +6,8 @@ from mmengine.hooks import CheckpointHook
 
 from ..passes.running_pass import RunningPass
 from .report import RunReport
-from .state import VERSION, upgraded
+from .sample_names import names_of, other_samples
+from .state import VERSION, require, upgraded
 
 STATE_KEY = 'infobatch'
 NO_STATE = (
@@ -50,6 +51,7 @@ def state_of(loop: Any, report: RunReport, running: RunningPass) -> Dict[str, An
     schedule = loop.schedule
     return dict(
         version=VERSION,
+        samples=names_of(loop.dataloader.dataset),
         settings=dict(report.settings),
         schedule=schedule.state_dict(),
         records=[dict(record) for record in report.passes],
@@ -78,10 +80,16 @@ class LoadedState:
 
         A strategy of ``FlexibleRunner`` that calls no hook for a checkpoint (``DeepSpeedStrategy``)
         saves and loads the message hub.
+
+        Raises:
+            ValueError: If it is of a dataset with other samples.
         """
         state, self._state = self._state, None
         if state is None and STATE_KEY in runner.message_hub.runtime_info:
             state = runner.message_hub.get_info(STATE_KEY)
+        if isinstance(state, dict):
+            reason = other_samples(state.get('samples'), runner.train_loop.dataloader.dataset)
+            require(reason is None, str(reason))
         return upgraded(state)
 
 

@@ -3,7 +3,7 @@
 import operator
 from typing import Any, Optional
 
-from .sample_idx import inside
+from .sample_idx import annotation_of
 
 COMPARED = 1000  # samples, evenly spaced: a large dataset takes its time to read
 
@@ -18,14 +18,9 @@ def label_of(dataset: Any, index: int) -> Optional[int]:
     Returns:
         int, optional: None if it is unknown, or the sample has several.
     """
-    while not hasattr(dataset, 'get_data_info'):
-        found = inside(dataset, index)
-        if found is None:
-            return None
-        dataset, index = found
     try:
-        return operator.index(dataset.get_data_info(index)['gt_label'])
-    except Exception:  # whatever a user's dataset raises; training shows it
+        return operator.index(annotation_of(dataset, index)['gt_label'])
+    except (KeyError, TypeError):
         return None
 
 

@@ -16,6 +16,7 @@ from .file_labels import other_labels
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
 from .rng import RunRandomness
+from .sample_names import check_same_samples
 
 
 class PassLoop(BaseLoop):
@@ -82,11 +83,13 @@ class PassLoop(BaseLoop):
 
         Raises:
             ValueError: If our hook is not one of them, or names hooks that cannot be called by
-                steps, or the optimizer's config names parameters that are called otherwise.
+                steps, or the optimizer's config names parameters that are called otherwise, or the
+                ranks have other samples.
         """
         self._hook = hook = checks.check_has_hook(self.runner)
         check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
         checks.check_recipes(self.runner, hook.unweighted)
+        check_same_samples(self.dataloader.dataset)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
         warning = other_labels(self.sampler.policy, self.dataloader.dataset)

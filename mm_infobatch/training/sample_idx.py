@@ -1,7 +1,7 @@
 """The ``sample_idx`` of a sample in a wrapped dataset, and whether a batch is the planned one."""
 
 import bisect
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
 
@@ -38,6 +38,27 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
     if hasattr(dataset, '_get_ori_dataset_idx'):
         return inner, int(dataset._get_ori_dataset_idx(index))
     return None
+
+
+def annotation_of(dataset: Any, index: int) -> Dict[str, Any]:
+    """The annotation of a sample, which ``get_data_info`` of the dataset that has one gives.
+
+    Args:
+        dataset (Dataset): The outermost dataset.
+        index (int): The index into it.
+
+    Returns:
+        dict: Empty if there is none, or it cannot be had.
+    """
+    while not hasattr(dataset, 'get_data_info'):
+        found = inside(dataset, index)
+        if found is None:
+            return {}
+        dataset, index = found
+    try:
+        return dict(dataset.get_data_info(index))
+    except Exception:  # whatever a user's dataset raises; training shows it
+        return {}
 
 
 def sample_idx_is_index(dataset: Any) -> bool:

@@ -110,14 +110,14 @@ class InfoBatchHook(Hook):
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
-        self._iteration_settings = None
-        if self._schedule.begun:  # a second train(): continue where the first one ended
+        self._iteration_settings, self._resumes = None, self._loaded.resumes(self._loop)
+        if self._schedule.begun and not self._resumes:  # train() again: continue where it ended
             self._loop.continue_run()
             if self._pass is not None:
                 self._sampler.continue_at(self._pass.consumed)
             return
         self._report = RunReport(self._sampler, self._schedule, self._step_length.setting)
-        self._resumes = self._loop.iter > 0 or self._loop.epoch > 0
+        self._schedule.walked = 0  # until the state is loaded: a finished run may go back
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
             runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=state.VERSION))

@@ -1,7 +1,10 @@
 """A run goes on exactly by whichever route: resume(path), strategies, a second train()."""
 
+import contextlib
+
 import pytest
 import toolbox_runs as runs
+import torch
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.hooks import Hook
 from mmengine.registry import STRATEGIES
@@ -154,6 +157,46 @@ def test_a_run_interrupted_twice_goes_on_exactly(whole, tmp_path):
     runner.train()
     assert len(trained.rows) == len(rows)
     assert_goes_on(runner, trained, whole)
+
+
+@pytest.mark.parametrize('at, done', [(30, 13), (30, 30), (None, 13)])
+def test_resume_with_a_path_after_train_goes_on_exactly(whole, tmp_path, at, done):
+    """Back, where it was interrupted, and after its end."""
+    loop, work_dir, *_ = whole
+    runner, trained = run(tmp_path, loop, Trained('after', at))
+    with contextlib.nullcontext() if at is None else pytest.raises(KeyboardInterrupt):
+        runner.train()
+    before = len(trained.rows)
+    runner.resume(str(work_dir / f'iter_{done}.pth'))
+    runner.train()
+    assert trained.rows[before]['iter'] == done
+    assert_goes_on(runner, trained, whole, done)
+    totals, expected = (runs.report_of(each)['totals'] for each in (tmp_path, work_dir))
+    assert dict(totals, seconds_choosing=0) == dict(expected, seconds_choosing=0)
+
+
+def test_load_checkpoint_after_an_interrupt_takes_the_weights_alone(whole, tmp_path):
+    loop, work_dir, rows, first = whole
+    runner, trained = run(tmp_path, loop, Trained('after', 13))
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    runner.load_checkpoint(str(work_dir / 'iter_30.pth'))
+    runner.train()
+    assert [row['iter'] for row in trained.rows[13:16]] == [13, 14, 15]
+    assert not runner.model.head.weight.equal(first.model.head.weight)
+
+
+def test_a_checkpoint_without_state_is_refused_by_a_runner_that_has_trained(whole, tmp_path):
+    loop, work_dir, *_ = whole
+    checkpoint = torch.load(work_dir / 'iter_30.pth', weights_only=False)
+    del checkpoint['infobatch']
+    torch.save(checkpoint, tmp_path / 'stock.pth')
+    runner, _ = run(tmp_path, loop, Trained('after', 13))
+    with pytest.raises(KeyboardInterrupt):
+        runner.train()
+    runner.resume(str(tmp_path / 'stock.pth'))
+    with pytest.raises(ValueError, match='has trained already.* build a new runner'):
+        runner.train()
 
 
 # ------------------------------------------------------------------- strategies

@@ -14,6 +14,11 @@ NO_STATE = (
     'the checkpoint holds no state of InfoBatch (was it trained without?); there are no scores, so '
     'the next pass prunes nothing'
 )
+NOT_AGAIN = (
+    'the checkpoint holds no state of InfoBatch, and this runner has trained already, so its '
+    'scores and its place in the schedule are not those of the checkpoint; build a new runner to '
+    'resume: runner = Runner.from_cfg(cfg); runner.resume(CHECKPOINT)'
+)
 UNANNOUNCED = (
     'a checkpoint was written at a moment that CheckpointHook does not announce; of the running '
     'pass it holds only the scores that rank 0 has seen'
@@ -64,16 +69,37 @@ def state_of(loop: Any, report: RunReport, running: RunningPass) -> Dict[str, An
 class LoadedState:
     """The state of the checkpoint that was loaded last, until training starts.
 
-    Whether a checkpoint was loaded to resume or for its weights alone shows when training starts:
-    a resumed loop has iterations behind it.
+    Whether a checkpoint was loaded to resume or for its weights alone shows when training starts,
+    see :meth:`resumes`.
     """
 
     def __init__(self) -> None:
         self._state: Optional[Dict[str, Any]] = None
+        self._iter: Optional[int] = None  # of that checkpoint
 
     def keep(self, checkpoint: Dict[str, Any]) -> None:
         """Keep the state of a checkpoint, if it holds one."""
-        self._state = checkpoint.get(STATE_KEY, self._state)
+        if STATE_KEY in checkpoint:
+            self._state = checkpoint[STATE_KEY]
+            self._iter = checkpoint.get('meta', {}).get('iter')
+
+    def resumes(self, loop: Any) -> bool:
+        """Whether a loop that starts is to resume from a checkpoint.
+
+        ``runner.resume`` moves the loop to the checkpoint. So a loop that has not trained yet
+        resumes if it has iterations behind it; one that has, where it was moved, or stands where
+        the checkpoint was written. Otherwise the state is dropped.
+        """
+        schedule = loop.schedule
+        if schedule.begun:
+            # A hook may have interrupted it before it counted the last iteration.
+            moved = loop.iter not in (schedule.iters - 1, schedule.iters)
+            resumes = moved or (self._state is not None and self._iter == loop.iter)
+        else:
+            resumes = loop.iter > 0 or loop.epoch > 0
+        if not resumes:
+            self._state = None
+        return resumes
 
     def take(self, runner: Any) -> Optional[Dict[str, Any]]:
         """The state to resume from, by the keys of this version; None where there is none.
@@ -82,11 +108,14 @@ class LoadedState:
         saves and loads the message hub.
 
         Raises:
-            ValueError: If it is of a dataset with other samples.
+            ValueError: If it is of a dataset with other samples, or there is none and the runner
+                has trained already.
         """
         state, self._state = self._state, None
         if state is None and STATE_KEY in runner.message_hub.runtime_info:
             state = runner.message_hub.get_info(STATE_KEY)
+        if state is None and runner.train_loop.schedule.begun:
+            raise ValueError(NOT_AGAIN)
         if isinstance(state, dict):
             reason = other_samples(state.get('samples'), runner.train_loop.dataloader.dataset)
             require(reason is None, str(reason))

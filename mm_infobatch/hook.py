@@ -69,8 +69,7 @@ class InfoBatchHook(Hook):
 
     Raises:
         TypeError: If ``by_steps`` is not a list of names, or ``step_length`` has the wrong type.
-        ValueError: If ``step_length`` is out of range. When training starts, if something about
-            the run cannot work.
+        ValueError: If ``step_length`` is out of range; when training starts, if it cannot work.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -198,6 +197,7 @@ class InfoBatchHook(Hook):
     def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
         """Have the model train a batch, in which the losses carry weights and keep scores."""
         assert self._pass is not None and self._losses is not None
+        self._losses = self._losses.current()  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
         scale = self._step_length.begin(mean)
         self._losses.begin_batch(weights, self._pass.uniform, mean, data_batch, scale)

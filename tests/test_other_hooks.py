@@ -8,8 +8,11 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from small_runner import Classifier, Points, small_runner
 from torch.nn.functional import cross_entropy
+
+from mm_infobatch import InfoBatchLoss
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 # Before and after InfoBatchHook, whose priority is ABOVE_NORMAL
@@ -130,3 +133,100 @@ def test_of_the_toolboxes_models_too(tmp_path, name, moment, priority):
     for key, value in found[0][1].items():
         assert torch.equal(value, found[1][1][key]), key
     assert 'carries no weights' not in runs.log_of(tmp_path)
+
+
+# ------------------------------------------------------- hooks that replace parts of the model
+
+
+class Replaces(Hook):
+    """Replaces a part of the model in the middle of a pass that prunes, and keeps the weights that
+    the losses are handed from then on.
+
+    Args:
+        replace (callable): Is called with the model.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, replace):
+        self.replace, self.weights, self.due = replace, [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter != 9:
+            return
+        assert not runner.train_loop._hook._pass.uniform and runner.train_loop.schedule.pass_iter
+        due = runner.train_loop._hook._pass.weights(2).tolist()
+        self.replace(runner.model)
+        for module in runner.model.modules():
+            if isinstance(module, InfoBatchLoss):
+                module.register_forward_pre_hook(
+                    lambda module, args: self.note(module._weights, runner.iter, due)
+                )
+
+    def note(self, weights, iteration, due):
+        if iteration == 9:
+            self.due.append(due)
+            self.weights.append(None if weights is None else weights.tolist())
+
+
+def replace_head_loss(model):
+    loss = dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, num_classes=3)
+    model.head.loss_module = InfoBatchLoss(loss)
+
+
+def replace_auxiliary_loss(model):
+    loss = dict(type='mmseg.CrossEntropyLoss', loss_weight=0.1)
+    model.auxiliary_head.loss_decode = torch.nn.ModuleList([InfoBatchLoss(loss)])
+
+
+def replaced_run(work_dir, replace):
+    if replace is replace_auxiliary_loss:
+        data = runs.write_segmentation_data(work_dir / 'data')
+        cfg = runs.segmentation_config(data, work_dir, max_iters=12)
+    else:
+        data = runs.write_classification_data(work_dir / 'data')
+        cfg = runs.classification_config(data, work_dir, max_epochs=2, batch_size=2)
+        loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3, mode='original')
+        cfg.model.head.loss = loss
+        cfg.data_preprocessor.to_onehot = True  # as a batch augmentation needs them
+    runner = Runner.from_cfg(runs.switch_on(cfg, delta=1.0))
+    hook = Replaces(replace)
+    runner.register_hook(hook)
+    return runner, hook
+
+
+@pytest.mark.parametrize('replace', [replace_head_loss, replace_auxiliary_loss])
+def test_a_loss_that_a_hook_replaces_in_mid_pass_is_weighted_at_once(tmp_path, replace):
+    runner, hook = replaced_run(tmp_path, replace)
+    runner.train()
+    assert hook.weights and hook.weights == hook.due
+    assert not runner.train_loop.sampler.scores.values.isnan().any()
+
+
+def test_a_plain_loss_that_a_hook_puts_in_is_refused_at_once(tmp_path):
+
+    def replace(model):
+        model.head.loss_module = model.head.loss_module.loss
+
+    runner, _ = replaced_run(tmp_path, replace)
+    with pytest.raises(ValueError, match='no loss of ImageClassifier is an InfoBatchLoss'):
+        runner.train()
+    assert runner.iter == 9
+
+
+def halves_mixed(inputs, targets):
+    """A batch augmentation that mixes each image with its neighbor."""
+    return (inputs + inputs.flip(0)) / 2, (targets + targets.flip(0)) / 2
+
+
+def test_a_batch_augmentation_that_a_hook_puts_in_mixes_the_weights_at_once(tmp_path):
+
+    def replace(model):
+        model.data_preprocessor.batch_augments = halves_mixed
+
+    runner, hook = replaced_run(tmp_path, replace)
+    runner.train()
+    mean = runner.train_loop.sampler.plan.weights.double().mean().item()
+    assert mean > 1 and hook.due != [[1, 1]]
+    assert hook.weights == [[pytest.approx(np.prod(hook.due) / mean)] * 2]
+    assert runner.model.data_preprocessor.batch_augments is halves_mixed

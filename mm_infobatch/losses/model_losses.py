@@ -1,42 +1,17 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
 
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from .mixing import MixingRecorder, mixed_weights
+from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
+from .tasks import rows_of_tasks, tasks_of
 from .wrapper import InfoBatchLoss
-
-
-def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
-    """The tasks whose samples a loss gets, outermost first, for the losses below a head like
-    mmpretrain's ``MultiTaskHead``, which gives each task only the samples that have it."""
-    tasks: Dict[InfoBatchLoss, Tuple[str, ...]] = {}
-    for head in model.modules():
-        task_heads = getattr(head, 'task_heads', None)
-        if isinstance(task_heads, nn.ModuleDict):
-            for task, sub_head in task_heads.items():
-                for module in sub_head.modules():
-                    if isinstance(module, InfoBatchLoss):
-                        tasks[module] = (*tasks.get(module, ()), task)
-    return tasks
-
-
-def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
-    """The rows of a batch whose samples have all of some nested tasks, outermost first."""
-    having = []
-    for row, sample in enumerate(data_samples):
-        for task in tasks:
-            sample = sample.get(task) if task in sample else None
-            if sample is None:
-                break
-        else:
-            having.append(row)
-    return having
 
 
 def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
@@ -97,6 +72,8 @@ class ModelLosses:
             assert self._preprocessor is not None
             self._mixing = MixingRecorder(augment, self._mix)
             self._preprocessor.batch_augments = self._mixing
+        self._places = Places(self._model, self.losses)
+        self._unweighted = unweighted
         self._in_step = False  # a hook may evaluate the model before and after a step
         self._uniform = True
         self._mean_weight = self._scale = 1.0
@@ -105,6 +82,18 @@ class ModelLosses:
         self._batches_until_compared = compared
         self._total: Any = None  # the loss that the model trained in it
         self._wrapped: Any = None  # and what the wrapped losses gave of it
+
+    def current(self) -> 'ModelLosses':
+        """These, or others where a hook has replaced a loss or the batch augmentation since then.
+
+        Raises:
+            ValueError: If a new loss carries no weights, or one of the old ones was wrong.
+        """
+        if not self._places.changed():
+            return self
+        self.check()
+        self._stop_watching()
+        return ModelLosses(self._model, self._unweighted)
 
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""

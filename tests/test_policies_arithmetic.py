@@ -8,14 +8,18 @@ import pytest
 import torch
 from policies import seeded, skewed
 
+from mm_infobatch import PRUNING_POLICIES
 from mm_infobatch.policies import (
+    KAKURENBO,
     UCB,
     EpsilonGreedy,
     FromFile,
+    OrderDP,
     QuantilePruning,
     Run,
     SoftPruning,
     StaticRandom,
+    TargetSaving,
 )
 from mm_infobatch.policies.drawing import draw_subset, keep_in_groups, mark_highest
 from mm_infobatch.policies.importance import group_levels, levels_of, round_to_sum, value_of
@@ -190,6 +194,51 @@ def test_the_threshold_of_a_plan_is_the_quantile(policy, quantile):
     scores = skewed(200)
     expected = np.quantile(scores.double().numpy(), quantile)
     assert policy.plan(scores, seeded()).threshold == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize('prune_ratio, skipped', [(0.29, 29), (0.57, 57), (0.07, 7), (0.295, 29)])
+@pytest.mark.parametrize('name', ['RandomPruning', 'SoftPruning', 'EpsilonGreedy', 'UCB', 'SeTa'])
+def test_a_whole_number_of_skipped_samples_is_that_many(name, prune_ratio, skipped):
+    """0.29 * 100 is 28.999999999999996, and of 100 samples 28 were skipped."""
+    more = dict(SeTa=dict(num_groups=1)).get(name, {})
+    policy = PRUNING_POLICIES.build(dict(type=name, prune_ratio=prune_ratio, **more))
+    scores = torch.arange(100.0)
+    if name == 'SoftPruning':
+        scores = torch.cat([scores, torch.full((100,), 1e4)])  # 100 of them below the mean
+    assert policy.plan(scores, seeded()).pruned == skipped
+
+
+def test_a_whole_number_of_samples_is_that_many_in_the_other_policies():
+    scores = torch.arange(100.0)
+    sure = torch.zeros(100)
+    assert KAKURENBO(hidden=0.29).plan(sure, seeded()).pruned == 29
+    assert KAKURENBO(hidden=0.295).plan(sure, seeded()).pruned == 29
+    assert OrderDP(subset=1.0, top=0.29).plan(scores, seeded()).kept == 29
+    assert OrderDP(subset=0.29, top=1.0).plan(scores, seeded()).kept == 29
+    assert OrderDP(subset=1.0, top=0.295).plan(scores, seeded()).kept == 29
+    # 7 of the 100 samples below the median, which with float rounding were ceil(7.000000000000001).
+    assert QuantilePruning([0.5], [0.07]).plan(torch.arange(200.0), seeded()).kept == 107
+    assert QuantilePruning([0.5], [0.075]).plan(torch.arange(200.0), seeded()).kept == 108
+    # Of the 7 samples below the quantile 2 are kept, as no weight may exceed 5.
+    plan = TargetSaving(0.05, quantile=0.07).plan(scores, seeded())
+    assert plan.pruned == 5 and float(plan.weights.max()) == 3.5
+
+
+@pytest.mark.parametrize('quantile, below', [(0.07, 7), (0.14, 14), (0.28, 28), (0.29, 29)])
+def test_a_sample_at_a_quantile_does_not_lie_below_it(quantile, below):
+    """0.07 * 100 is 7.000000000000001, and the sample of that rank counted as below."""
+    plan = SoftPruning(0.999, threshold=quantile).plan(torch.arange(101.0), seeded())
+    assert plan.threshold == below and plan.pruned == below - 1
+
+
+@pytest.mark.parametrize('delta', [0.55, 0.56])
+def test_a_run_that_ends_its_last_pruned_pass_at_delta_makes_no_further_one(delta):
+    """0.55 * 100 is 55.00000000000001, and a pass that begins there counted as one that prunes."""
+    run = Run(**START, total=100, delta=delta, **PASS, by_iterations=True)
+    pruned, trained, skipped = walk(run, 50)
+    assert pruned == 9 if delta == 0.55 else 10
+    assert run.most_saving(0.5) == pytest.approx(skipped / (trained + skipped), abs=1e-12)
+    assert run.passes_left(skipped) == pruned
 
 
 def test_255_buckets_beside_the_whole_one_are_possible():

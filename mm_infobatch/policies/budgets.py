@@ -5,6 +5,13 @@ import math
 import numpy as np
 
 
+def nearly_whole(number: float) -> float:
+    """The number, or the whole number that it is but for the rounding of floats: 0.29 * 100 is
+    28.999999999999996, and 0.07 * 100 is 7.000000000000001."""
+    whole = round(number)
+    return whole if abs(number - whole) < 1e-6 else number
+
+
 def share_of(num_samples: int, share: float) -> int:
     """The number of samples in a share of them, rounded up.
 
@@ -12,15 +19,26 @@ def share_of(num_samples: int, share: float) -> int:
     50,000 samples are 51.
 
     Args:
-        num_samples (int): N, at least 1.
+        num_samples (int): N, at least 0.
         share (float): In (0, 1].
 
     Returns:
-        int: From 1 to N.
+        int: From 1 to N; 0 if N is 0.
     """
-    product = num_samples * share
-    whole = round(product)
-    return max(1, whole if abs(product - whole) < 1e-6 else math.ceil(product))
+    return min(num_samples, max(1, math.ceil(nearly_whole(num_samples * share))))
+
+
+def count_kept(num_samples: int, prune_ratio: float) -> int:
+    """How many samples are kept if floor(N * ``prune_ratio``) of them are skipped.
+
+    Args:
+        num_samples (int): N, at least 0.
+        prune_ratio (float): In [0, 1).
+
+    Returns:
+        int: From 1 to N; 0 if N is 0.
+    """
+    return share_of(num_samples, 1 - prune_ratio)
 
 
 def by_class(sizes: np.ndarray, count: int) -> np.ndarray:

@@ -1,16 +1,12 @@
 """Draws the samples that a pass keeps, and weights them."""
 
-import math
 from typing import Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
-
-def count_kept(num_samples: int, prune_ratio: float) -> int:
-    """How many of ``num_samples`` samples are kept where a share of them is skipped."""
-    return num_samples - math.floor(num_samples * prune_ratio)
+from .budgets import count_kept
 
 
 def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import count_kept, keep_in_groups, mark_highest, rescaled
+from .budgets import count_kept
+from .drawing import keep_in_groups, mark_highest, rescaled
 from .plan import Plan
 
 

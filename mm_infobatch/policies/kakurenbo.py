@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
+from .budgets import count_kept
 from .drawing import keep_marked, mark_highest, rescaled
 from .plan import Plan
 from .run import Run
@@ -105,10 +106,9 @@ class KAKURENBO:
         require_scores(scores, generator)
         marked = scores.isnan()
         seen = (~marked).nonzero().squeeze(1)
-        most = math.floor(len(seen) * self.largest_share(run))
         # Those that the model is sure of are the lowest losses too.
         sure = int((scores <= -math.log(self.confidence)).sum())
-        kept = len(seen) - min(sure, most)
+        kept = max(len(seen) - sure, count_kept(len(seen), self.largest_share(run)))
         marked[seen[mark_highest(scores[seen], kept, generator)]] = True
         indices, weights = keep_marked(marked)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))

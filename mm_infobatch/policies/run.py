@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from .budgets import nearly_whole
+
 
 @dataclass(frozen=True)
 class Run:
@@ -92,7 +94,8 @@ class Run:
             return 0.0
         b = self.samples_per_pass + skips + room
         root = math.sqrt(max(0.0, b * b - 4 * self.samples_per_pass * skips))
-        return max(1.0, math.ceil((b + root) / (2 * self.samples_per_pass)) - 1.0)
+        passes = nearly_whole((b + root) / (2 * self.samples_per_pass))
+        return max(1.0, math.ceil(passes) - 1.0)
 
     def most_saving(self, least_kept: float) -> float:
         """The largest saving that this run can reach.
@@ -107,6 +110,6 @@ class Run:
         if not self.by_iterations:
             return (self.passes_left(0.0) * skips + self.samples_skipped) / self._samples_total
         room = self._samples_before_annealing()
-        passes = math.ceil(room / (self.samples_per_pass * least_kept))
+        passes = math.ceil(nearly_whole(room / (self.samples_per_pass * least_kept)))
         ratio = (passes * skips + self.samples_skipped) / self._samples_total
         return ratio / (1 + ratio)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..arguments import require_integer, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .drawing import count_kept, draw_subset, keep_marked, rescaled
+from .budgets import count_kept
+from .drawing import draw_subset, keep_marked, rescaled
 from .plan import Plan
 from .run import Run
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_number, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
+from .budgets import share_of
 from .drawing import keep_in_groups, mark_highest, prune_to_count, rescaled
 from .importance import (
     gradient_norms,
@@ -157,7 +158,7 @@ class TargetSaving:
         if num_new:
             groups[new] = len(sizes) - 1
             sizes[-1] += num_new
-        lowest = [math.ceil(n * least - 1e-9) for n in sizes[:-1]] + [sizes[-1]]
+        lowest = [share_of(n, least) for n in sizes[:-1]] + [sizes[-1]]
         keep = round_to_sum(means, lowest, sizes, kept + num_new)
         indices, weights = keep_in_groups(groups, keep, generator)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))
@@ -167,10 +168,10 @@ class TargetSaving:
     ) -> Plan:
         """Keep so many samples, if they have a score, by pruning those with the lowest scores."""
         seen = (~scores.isnan()).nonzero().squeeze(1)
-        others = len(seen) - math.ceil(len(seen) * quantile)
+        others = len(seen) - share_of(len(seen), quantile)
         pruned = torch.zeros(len(scores), dtype=torch.bool)
         pruned[seen] = ~mark_highest(scores[seen], others, generator)
-        least = math.ceil((len(seen) - others) / self.max_weight - 1e-9)
+        least = share_of(len(seen) - others, 1 / self.max_weight)
         indices, weights = prune_to_count(pruned, max(kept - others, least), generator)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))
 

@@ -230,6 +230,23 @@ def test_a_threshold_of_its_own_skips_nothing_at_or_above_the_limit():
     assert len(plan.indices) == 9 + 1
 
 
+@pytest.mark.parametrize(
+    'arguments, skippable', [(dict(reverse=True), range(4, 8)), (dict(fixed=2000.0), range(8))]
+)
+def test_nothing_at_or_above_the_limit_is_skipped_above_a_threshold_or_below_a_fixed_one(
+    arguments, skippable
+):
+    policy = PRUNING_POLICIES.build(
+        dict(type='OwnThreshold', limit=10.0, prune_ratio=0.9, **arguments)
+    )
+    scores = torch.cat([torch.arange(8.0), torch.full((40,), 1000.0), torch.tensor([10.0])])
+    skipped = set()
+    for seed in range(30):
+        plan = policy.plan(scores, torch.Generator().manual_seed(seed))
+        skipped |= set(range(49)) - set(plan.indices.tolist())
+    assert skipped == set(skippable)
+
+
 def test_the_config_with_infobatch_is_what_the_flag_makes():
     converted = convert(Config.fromfile(CONFIG)).to_dict()
     written = Config.fromfile(str(CONFIG).replace('1xb8-', '1xb8-infobatch-')).to_dict()

@@ -3,10 +3,11 @@
 import math
 from typing import Any, Optional
 
+import torch
 from torch import Tensor
 
 from mm_infobatch import PRUNING_POLICIES
-from mm_infobatch.policies import SoftPruning
+from mm_infobatch.policies import Plan, SoftPruning
 
 
 @PRUNING_POLICIES.register_module()
@@ -16,7 +17,7 @@ class OwnThreshold(SoftPruning):
     Args:
         fixed (float, optional): The threshold. Defaults to None: the mean.
         limit (float, optional): Samples whose score is not lower have no part in the mean, and are
-            never skipped. Defaults to None: all have.
+            never skipped, whatever ``fixed`` and ``reverse`` are. Defaults to None: all have.
         **kwargs: Of SoftPruning.
     """
 
@@ -28,11 +29,13 @@ class OwnThreshold(SoftPruning):
 
     def find_threshold(self, scores: Tensor) -> float:
         """The threshold; NaN where no sample has a score."""
-        if self.fixed is not None:
-            return self.fixed
-        if self.limit is not None:
+        return super().find_threshold(scores) if self.fixed is None else self.fixed
+
+    def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
+        """Choose the samples of a pass, see SoftPruning."""
+        if self.limit is not None:  # without a score, a sample is in no mean and never skipped
             scores = scores.where(scores < self.limit, scores.new_tensor(math.nan))
-        return super().find_threshold(scores)
+        return super().plan(scores, generator)
 
     def __repr__(self) -> str:
         inner = super().__repr__().partition('(')[2]

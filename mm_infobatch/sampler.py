@@ -14,7 +14,7 @@ from .passes.batch_shape import BatchShape
 from .passes.order import PassOrder, as_integers, policy_generator, shuffled, spread_evenly
 from .passes.planner import Planner
 from .passes.schedule import PassSchedule
-from .passes.scores import ScoreTable
+from .passes.scores import ScoreTable, check_smoothing
 from .policies import Plan
 from .policies.thresholds import below, mean_score
 from .seeding import PassIndex, SeededDataset
@@ -110,6 +110,7 @@ class InfoBatchSampler(Sampler[int]):
         self.warmup_passes = int(warmup_passes)
         self.batch_score = require_batch_score(batch_score, self.policy)
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer, track)
+        check_smoothing(self.scores.smoothing, self.policy)
         self.epoch = 0
         # Outside a run, a schedule of one step a pass, if the number of passes is known.
         self._schedule = None if num_passes is None else PassSchedule(num_passes, 1, delta=delta)

@@ -114,6 +114,14 @@ def test_a_kind_of_score_that_cannot_work_is_refused(policy, batch_score, words)
         InfoBatchSampler(Numbered(6), dict(type=policy), seed=0, batch_score=batch_score)
 
 
+def test_moving_averages_are_refused_where_a_score_has_to_be_the_latest_loss():
+    """KAKURENBO takes exp(-score) for the probability of the label."""
+    with pytest.raises(ValueError, match=r'score_smoothing=0.9 does not fit KAKURENBO, .*=0.0'):
+        InfoBatchSampler(Numbered(6), dict(type='KAKURENBO'), seed=0, score_smoothing=0.9)
+    InfoBatchSampler(Numbered(6), dict(type='KAKURENBO'), seed=0, score_smoothing=0)
+    InfoBatchSampler(Numbered(6), dict(type='IES'), seed=0, score_smoothing=0.9)  # it keeps losses
+
+
 def test_a_policy_gets_the_scores_that_it_needs():
     assert InfoBatchSampler(Numbered(6), dict(type='RePB'), seed=0).batch_score == 'excess'
     sampler = InfoBatchSampler(Numbered(6), dict(type='RePB'), seed=0, batch_score='excess')

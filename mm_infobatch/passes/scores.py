@@ -149,6 +149,26 @@ class ScoreTable:
         self.version += 1
 
 
+def check_smoothing(smoothing: float, policy: Any) -> None:
+    """Check that a policy can plan by moving averages of losses, where the scores are such.
+
+    Args:
+        smoothing (float): That of the score table.
+        policy (object): The policy. If it has an attribute ``score_smoothing``, it needs that one.
+
+    Raises:
+        ValueError: If it needs another smoothing.
+    """
+    needed = getattr(policy, 'score_smoothing', smoothing)
+    if smoothing != needed:
+        raise ValueError(
+            f'score_smoothing={smoothing} does not fit {type(policy).__name__}, which needs '
+            f'score_smoothing={needed}: it takes the probability of the label to be exp(-score), '
+            'which a moving average of losses does not tell; remove score_smoothing from the '
+            'sampler, or change its policy'
+        )
+
+
 def all_finite(values: Tensor) -> bool:
     """Whether no float32 of [M] is NaN or infinite, in one pass over them and without a mask."""
     return not len(values) or all(math.isfinite(end) for end in torch.aminmax(values))

@@ -56,6 +56,7 @@ class KAKURENBO:
     """
 
     batch_score = None
+    score_smoothing = 0.0
     bias = 'towards high losses'
 
     def __init__(

@@ -18,6 +18,7 @@ an epoch.
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -155,10 +156,13 @@ def _check_numbers(args: argparse.Namespace) -> None:
             )
     if args.keep is not None and not 0 < args.keep <= 1:
         raise UsageError(f'--keep {args.keep} lies outside (0, 1]; give a share such as 0.7')
-    for name in ('damping', 'trade_off'):
-        given = getattr(args, name, None)
-        if given is not None and not given > 0:
-            raise UsageError(f'--{name.replace("_", "-")} {given} has to be above 0; change it')
+    for name, option in METHODS[args.kind].options.items():
+        given = getattr(args, name)
+        if isinstance(option.default, float) and not 0 < given < math.inf:
+            raise UsageError(
+                f'--{name.replace("_", "-")} {given} has to be finite and above 0: it is '
+                f'{option.help}; give a number such as {option.default:g}'
+            )
     if args.out.suffix not in ('.npy', '.npz'):
         raise UsageError(f'--out {args.out} has to end in .npz or .npy; change its name')
     whole = args.per_class or METHODS[args.kind].needs_count or args.keep or args.count

@@ -161,7 +161,7 @@ METHODS: Dict[str, Method] = {
         lambda size, settings: cost.of_gradients(size),
         selects=True,
         per_class=True,
-        options=dict(trade_off=Option(1.0, 'lambda, what similarity to all others counts')),
+        options=dict(trade_off=Option(1.0, 'lambda, the weight of the similarity to all others')),
     ),
     'influence': Method(
         'samples that moved the last layer the most, by its Hessian',

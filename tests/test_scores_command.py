@@ -299,6 +299,31 @@ def test_gradients_of_all_parameters_are_those_of_autograd(trained, tmp_path):
     assert last[24] == pytest.approx(layer, rel=1e-4) and (last < found).all()
 
 
+def test_gradients_of_all_parameters_need_no_linear_last_layer(trained, tmp_path, capsys):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head = head_of('ArcFaceClsHead')
+    cfg.dump(tmp_path / 'config.py')
+    classifier.prepare(cfg)
+    (tmp_path / 'run').mkdir()
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        state = dict(state_dict=classifier.build_model(cfg).state_dict())
+    torch.save(state, tmp_path / 'run' / 'epoch_3.pth')
+    call(tmp_path, tmp_path / 'a.npy', 'grand', '--all-parameters')
+    found = np.load(tmp_path / 'a.npy')
+    model, dataset = build(tmp_path)
+    for index in (0, 24):
+        data = model.data_preprocessor(classifier.collate([dataset[index]]), False)
+        model.zero_grad()
+        model.loss(data['inputs'], data['data_samples'])['loss'].backward()
+        norm = sum(float(each.grad.square().sum()) for each in model.parameters()) ** 0.5
+        assert found[index] == pytest.approx(norm, rel=1e-4)
+    files = tmp_path / 'config.py', tmp_path / 'run' / 'epoch_3.pth', '--out', tmp_path / 'b.npy'
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['scores', 'grand', *map(str, files)])
+    assert 'no linear layer whose outputs are its logits' in capsys.readouterr().err
+
+
 def test_perturbed_images_of_deepfool_are_of_another_class(trained, tmp_path):
     call(trained, tmp_path / 'a.npy', 'deepfool', '--classes', '3')
     images = np.load(tmp_path / 'a.npy')

@@ -33,7 +33,7 @@ class Method:
         score (callable): From checkpoints and settings to scores and weights.
         cost (callable): From the size of a group and the settings to what it takes.
         checkpoints (tuple[int, int]): The least and the largest number of them.
-        features (bool): Whether it needs what the last layer gets.
+        features (bool): Whether it needs what the last layer gets, whatever its settings.
         selects (bool): Whether it makes an order or a subset, and not a score of each sample alone.
         needs_count (bool): Whether the result depends on K.
         per_class (bool, optional): Whether it selects in each class by default; None where it
@@ -90,6 +90,7 @@ METHODS: Dict[str, Method] = {
         'the largest gradient of the last layer, the mean over checkpoints',
         calls.averaged(calls.by_grand),
         checkpoints=ANY,
+        features=False,  # --all-parameters needs none; else they are asked for
         options=dict(
             all_parameters=Option(False, 'take the gradient of all parameters, image by image')
         ),

@@ -340,6 +340,47 @@ def test_perturbed_images_of_deepfool_are_of_another_class(trained, tmp_path):
         assert np.corrcoef(ranks[0], one)[0, 1] > 0.5
 
 
+def test_deepfool_takes_a_head_of_several_outputs(trained, tmp_path):
+    """As Conformer's, which predicts from the sum of two."""
+    linear = type(build(trained)[0].head)
+
+    class SumOfTwoHead(linear):
+        def forward(self, feats):
+            logits = super().forward(feats)
+            return 0.3 * logits, 0.7 * logits
+
+        def predict(self, feats, data_samples=None):
+            return self._get_predictions(sum(self(feats)), data_samples)
+
+    MODELS.register_module(module=SumOfTwoHead, force=True)
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head.type = 'SumOfTwoHead'
+    cfg.dump(tmp_path / 'config.py')
+    shutil.copytree(trained / 'run', tmp_path / 'run')
+    call(tmp_path, tmp_path / 'a.npy', 'deepfool')
+    call(trained, tmp_path / 'b.npy', 'deepfool')
+    found, expected = (np.load(tmp_path / name) for name in ('a.npy', 'b.npy'))
+    assert np.allclose(found, expected, rtol=1e-2) and (found < 0).all()
+
+
+def test_a_model_without_a_loss_has_no_gradient_of_all_parameters(trained, tmp_path, capsys):
+    """Such as mmpretrain's distilled ones."""
+    linear = type(build(trained)[0].head)
+
+    class DistilledHead(linear):
+        def loss(self, *args, **kwargs):
+            raise NotImplementedError("MMPretrain doesn't support to train the distilled version")
+
+    MODELS.register_module(module=DistilledHead, force=True)
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head.type = 'DistilledHead'
+    cfg.dump(tmp_path / 'config.py')
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_3.pth', '--out', tmp_path / 'a.npy'
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['scores', 'grand', '--all-parameters', *map(str, files)])
+    assert 'the model has no loss' in capsys.readouterr().err
+
+
 def test_errors_of_a_file_are_those_of_its_labels(trained, tmp_path):
     call(trained, tmp_path / 'a.npz', 'el2n')
     found = read_score_file(str(tmp_path / 'a.npz'))

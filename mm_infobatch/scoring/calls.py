@@ -119,16 +119,26 @@ def by_deepfool(sources: List[Source], settings: Settings) -> Scores:
 
     def compute(model: Any, batch: Dict[str, Any]) -> Dict[str, np.ndarray]:
         images = model.data_preprocessor(batch, False)['inputs']
-
-        def logits_of(images: torch.Tensor) -> torch.Tensor:
-            if len(images) == 1:  # which mmpretrain's LeNet-5 cannot take
-                return model(torch.cat([images, images]))[:1]
-            return model(images)
-
-        found = deepfool(logits_of, images, top, overshoot=overshoot)
+        found = deepfool(lambda images: logits_of(model, images), images, top, overshoot=overshoot)
         return {'distance': found.cpu().numpy()}
 
     return source.walk(f'deepfool-{top}-{overshoot:g}', compute), None
+
+
+def logits_of(model: Any, images: torch.Tensor) -> torch.Tensor:
+    """What a classifier predicts from, differentiable, [B, C].
+
+    A head of several outputs, as Conformer's, predicts from one number a class that it does not
+    return: there, the logarithm of the probabilities, which is that but for a constant.
+    """
+    count = len(images)
+    if count == 1:  # which mmpretrain's LeNet-5 cannot take
+        images = torch.cat([images, images])
+    found = model(images)
+    if not isinstance(found, torch.Tensor):
+        scores = torch.stack([sample.pred_score for sample in model.predict(images)])
+        found = scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+    return found[:count]
 
 
 def by_herding(sources: List[Source], settings: Settings) -> Scores:

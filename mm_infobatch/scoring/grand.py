@@ -47,13 +47,22 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
 
     Returns:
         np.ndarray: float32 [B].
+
+    Raises:
+        ValueError: If the model has no loss, as those of mmpretrain that were distilled.
     """
     parameters = [each for each in model.parameters() if each.requires_grad]
     found = []
     for inputs, sample in zip(batch['inputs'], batch['data_samples']):
         # Twice the same sample, whose mean loss is its own.
         data = model.data_preprocessor(collate([dict(inputs=inputs, data_samples=sample)]), False)
-        losses = model.loss(data['inputs'], data['data_samples'])
+        try:
+            losses = model.loss(data['inputs'], data['data_samples'])
+        except NotImplementedError as error:
+            raise ValueError(
+                f'the model has no loss, of which --all-parameters takes the gradient: {error}; '
+                'leave it out, or take another method, such as el2n'
+            ) from error
         loss, _ = model.parse_losses(losses)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         squares = [each.double().square().sum() for each in gradients if each is not None]

@@ -1,8 +1,10 @@
 """``mm-infobatch scores`` with every method, from a real training to a training on its file."""
 
+import gc
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,21 @@ def test_scores_are_the_mean_over_checkpoints_of_what_each_predicts(trained, tmp
             error = sample.pred_score.numpy() - np.eye(3)[int(sample.gt_label)]
             expected[index] += np.linalg.norm(error) / 2
     assert np.allclose(np.load(tmp_path / 'a.npy'), expected, atol=1e-5)
+
+
+def test_the_weights_of_one_checkpoint_at_a_time_are_in_memory(trained, tmp_path, monkeypatch):
+    weights, in_memory = [], []
+
+    def read(path):
+        gc.collect()
+        in_memory.append(sum(weight() is not None for weight in weights))
+        checkpoint = read_checkpoint(path)
+        weights.append(weakref.ref(checkpoint['state_dict']['head.fc.weight']))
+        return checkpoint
+
+    monkeypatch.setattr('mm_infobatch.cli.scores.read_checkpoint', read)
+    call(trained, tmp_path / 'a.npy', 'forgetting', checkpoints=(1, 2, 3))
+    assert len(in_memory) >= 3 and max(in_memory) == 0
 
 
 def test_what_is_extracted_makes_the_logits_and_the_labels(trained, tmp_path):

@@ -210,7 +210,10 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
         study = make_study(
             cfg, folder, batch_size=args.batch_size, num_workers=args.num_workers, say=_say
         )
-        sources = [Source(study, path, read_checkpoint(path)) for path in args.checkpoints]
+        sources = [
+            Source(study, path, read_checkpoint, read_checkpoint(path).get('meta'))
+            for path in args.checkpoints
+        ]
         found = sources[0].extraction(method.features)
         settings = _settings(args, method, len(found.labels))
         _say(_cost(args.kind, method, found, settings))

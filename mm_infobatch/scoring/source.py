@@ -53,18 +53,26 @@ class Source:
     Args:
         study (Study): What it shares with others.
         path (Path): The checkpoint.
-        checkpoint (dict): What it contains.
+        read (callable): Reads one. It is read anew for each pass, so that the weights of several
+            checkpoints are never in memory at once.
+        meta (dict, optional): What it says of the run. Defaults to None: nothing.
 
     Attributes:
         seconds (float): How long the passes took that were asked for, whenever they were made.
         waited (float): How long they took now.
     """
 
-    def __init__(self, study: Study, path: Path, checkpoint: Dict[str, Any]) -> None:
-        self.path, self.meta = path, checkpoint.get('meta') or {}
-        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    def __init__(
+        self,
+        study: Study,
+        path: Path,
+        read: Callable[[Path], Dict[str, Any]],
+        meta: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        self.path, self.meta = path, meta or {}
+        self.digest = _digest_of_file(path)
         self.seconds = self.waited = 0.0
-        self._study, self._state = study, checkpoint.get('state_dict')
+        self._study, self._read = study, read
         self._found: Optional[Extraction] = None
 
     def extraction(self, features: bool = True) -> Extraction:
@@ -122,7 +130,7 @@ class Source:
     def _passing(self) -> Iterator[None]:
         """Load the weights for a pass, and measure it."""
         began = time.perf_counter()
-        load_weights(self._study.model, self._state, self.path)
+        load_weights(self._study.model, self._read(self.path).get('state_dict'), self.path)
         yield
         self.waited += time.perf_counter() - began
 
@@ -143,3 +151,11 @@ class Source:
             self._study.folder / f'{self.path.parent.name}-{self.path.stem}-{what}-{key[:8]}',
             key,
         )
+
+
+def _digest_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        for block in iter(lambda: file.read(2**20), b''):
+            digest.update(block)
+    return digest.hexdigest()

@@ -84,7 +84,7 @@ def predictions(cfg: Config, checkpoint: Path, folder: Path) -> Tuple[np.ndarray
     prepare(cfg)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         study = make_study(cfg, folder, batch_size=500, num_workers=0, say=print)
-        found = Source(study, checkpoint, read_checkpoint(checkpoint)).extraction(features=False)
+        found = Source(study, checkpoint, read_checkpoint).extraction(features=False)
     return found.labels, np.exp(log_probabilities(found.logits))
 
 

@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mm_infobatch import cli
 from mm_infobatch.cli.checkpoints import read_checkpoint
+from mm_infobatch.cli.one_run import OneRun
 from mm_infobatch.policies.score_file import read_score_file
 from mm_infobatch.scoring import classifier, cost
 from mm_infobatch.scoring.el2n import el2n
@@ -506,6 +507,43 @@ def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):
         capsys, 'forgetting', trained / 'config.py', *epochs, tmp_path / 'other.pth', *out
     )
     assert 'different runs' in line
+
+
+def test_forgetting_tells_runs_apart_that_share_no_iteration_and_takes_a_resumed_one(
+    trained, tmp_path, capsys
+):
+    def config(folder, epochs):
+        cfg = runs.classification_config(
+            str(trained / 'data'), str(folder), flip=True, max_epochs=epochs, val_interval=epochs
+        )
+        return runs.checkpoints_every(cfg, 1, by_epoch=True)
+
+    epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2, 3)]
+    longer = config(tmp_path / 'resumed', 4)
+    longer.model.head.cal_acc = True  # so the config is another one
+    longer.load_from, longer.resume = str(epochs[2]), True
+    runs.train(longer)
+    out = '--out', tmp_path / 'a.npz', '--work-dir', tmp_path / 'extraction'
+    files = trained / 'config.py', tmp_path / 'resumed' / 'epoch_4.pth', *epochs
+    cli.main(['scores', 'forgetting', *map(str, [*files, *out])])
+    capsys.readouterr()
+
+    other = config(tmp_path / 'other', 2)  # of the same seed
+    other.optim_wrapper.optimizer.lr *= 2
+    runs.train(other)
+    files = trained / 'config.py', tmp_path / 'other' / 'epoch_2.pth', epochs[0], epochs[2]
+    line = refused(capsys, 'forgetting', *files, *out)
+    assert re.search(r'other/epoch_2.pth and .*epoch_1.pth are of different runs: .*losses', line)
+
+
+def test_runs_are_told_apart_by_seed_where_the_checkpoints_have_no_losses():
+    seeds = [OneRun(), OneRun()]
+    for run in seeds:
+        run.add(Path('a.pth'), dict(meta=dict(seed=3)))
+        run.add(Path('b.pth'), dict(meta=dict(seed=3)))
+        run.add(Path('c.pth'), dict(meta={}))
+    with pytest.raises(ValueError, match='a.pth and d.pth .* with the seeds 3 and 4'):
+        seeds[0].add(Path('d.pth'), dict(meta=dict(seed=4)))
 
 
 @pytest.mark.parametrize('method', ['el2n', 'grand'])

@@ -6,6 +6,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from .checkpoints import read_checkpoint
+from .one_run import OneRun
 
 
 def logged_losses(paths: List[Path]) -> np.ndarray:
@@ -13,17 +14,19 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
 
     Raises:
         ValueError: If a checkpoint has none, or they are of datasets of different lengths or of
-            runs of different seeds.
+            different runs.
     """
-    rows, seeds = [], set()
+    rows, seeds, one_run = [], set(), OneRun()
     for path in paths:
-        state = read_checkpoint(path).get('infobatch')
+        checkpoint = read_checkpoint(path)
+        state = checkpoint.get('infobatch')
         why = 'it was trained without InfoBatch' if state is None else _no_losses(state)
         if state is None or why:
             raise ValueError(
                 f'checkpoint {path} has no losses: {why}; give the config before the checkpoints '
                 'to evaluate them'
             )
+        one_run.add(path, checkpoint)
         seeds.add(state['sampler'].get('seed'))
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
     if len({len(scores) for _, scores in rows}) != 1:

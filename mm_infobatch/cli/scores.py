@@ -37,10 +37,11 @@ from ..scoring.classifier import prepare
 from ..scoring.extraction import Extraction
 from ..scoring.forgetting import forgetting, learned_by_loss
 from ..scoring.methods import METHODS, Method, Option
-from ..scoring.source import Source, make_study
+from ..scoring.source import Source, Study, make_study
 from .checkpoints import read_checkpoint
 from .common import UsageError, add_config_arguments, check_directory, read_config
 from .logged_losses import logged_losses
+from .one_run import OneRun
 from .resume import check_complete
 
 
@@ -210,10 +211,8 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
         study = make_study(
             cfg, folder, batch_size=args.batch_size, num_workers=args.num_workers, say=_say
         )
-        sources = [
-            Source(study, path, read_checkpoint, read_checkpoint(path).get('meta'))
-            for path in args.checkpoints
-        ]
+        one_run = OneRun() if args.kind == 'forgetting' else None
+        sources = [_source(study, path, one_run) for path in args.checkpoints]
         found = sources[0].extraction(method.features)
         settings = _settings(args, method, len(found.labels))
         _say(_cost(args.kind, method, found, settings))
@@ -243,6 +242,14 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
     )
     count = settings.count if method.selects else None
     return ScoreFile(scores, found.labels, weights, args.per_class, count), note
+
+
+def _source(study: Study, path: Path, one_run: Optional[OneRun]) -> Source:
+    """A checkpoint as a source of scores; of the run of those before it, where that matters."""
+    checkpoint = read_checkpoint(path)
+    if one_run is not None:
+        one_run.add(path, checkpoint)
+    return Source(study, path, read_checkpoint, checkpoint.get('meta'))
 
 
 def _checkpoint_note(source: Source) -> Dict[str, Any]:

@@ -81,13 +81,13 @@ def check_config(cfg: Config) -> None:
                 f'{len(hooks_of(cfg))} InfoBatchHook; write '
                 + ', '.join(LINES[name] for name in missing)
             )
-        check_loop(train_cfg, loop_cls)
+        check_loop_settings(train_cfg, loop_cls)
         for hook in hooks_of(cfg):
             if isinstance(hook, dict):
                 check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
                 require_step_length(hook.get('step_length', 'paper'))
     if parts['InfoBatchSampler']:
-        check_sampler(sampler, sampler_cls)
+        check_sampler_settings(sampler, sampler_cls)
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):
         if is_wrapped(class_of(node, inner, MODELS)):
             check_loss(cfg, path, node, inner)
@@ -111,7 +111,7 @@ def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:
             raise TypeError(f'{path}: {cls.__name__} needs {each.name}; write {each.name}=...')
 
 
-def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
+def check_loop_settings(train_cfg: Dict[str, Any], cls: type) -> None:
     """Check the settings of a training loop.
 
     Raises:
@@ -137,7 +137,7 @@ def check_loop(train_cfg: Dict[str, Any], cls: type) -> None:
         check_budget(train_cfg['budget'], 'train_cfg.budget')
 
 
-def check_sampler(sampler: Dict[str, Any], cls: type) -> None:
+def check_sampler_settings(sampler: Dict[str, Any], cls: type) -> None:
     """Check the settings of a sampler.
 
     Raises:

@@ -25,7 +25,7 @@ from .refusals import (
     CannotConvert,
     check_data,
     check_model,
-    check_sampler,
+    check_replaced_sampler,
     loop_class,
     sampler_class,
 )
@@ -123,7 +123,7 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
         if old is None:  # PyTorch's own sampler
             sampler['shuffle'] = bool(dataloader.pop('shuffle', 'sampler' not in dataloader))
         else:
-            check_sampler(old, cls)
+            check_replaced_sampler(old, cls)
             sampler.update({key: old[key] for key in ('shuffle', 'seed') if key in old})
         if cls is InfiniteSampler:  # it never ends, so that every batch was full
             dataloader['drop_last'] = True

@@ -212,7 +212,7 @@ def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
     )
 
 
-def check_sampler(old: Any, cls: type) -> None:
+def check_replaced_sampler(old: Any, cls: type) -> None:
     """Refuse what a stock sampler does not take, and is meant for the one that replaces it.
 
     Args:

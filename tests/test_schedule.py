@@ -274,6 +274,30 @@ def test_a_run_in_which_no_pass_anneals_is_known_beforehand(total, length, delta
     assert any(progress >= delta for progress in begun) is anneals
 
 
+@pytest.mark.parametrize(
+    'total, delta, may',
+    [(100, 1.0, False), (100, 0.995, False), (100, 0.99, True), (9, 0.5, False)],
+)
+def test_a_run_of_so_many_iterations_in_which_no_pass_can_anneal_is_known_beforehand(
+    total, delta, may
+):
+    schedule = PassSchedule(total, 10, 'iterations', delta)
+    assert schedule.will_anneal is may
+    found = set()
+    for kept in range(1, 11):  # of the iterations of a pass, in each pass after the first
+        schedule, begun = PassSchedule(total, 10, 'iterations', delta), []
+
+        def steps_of(schedule, begun=begun, kept=kept):
+            begun.append(schedule.progress)
+            return kept if len(begun) > 1 else 10
+
+        run(schedule, steps_of)
+        found.add(any(progress >= delta for progress in begun))
+    assert (True in found) is may
+    warning = PassSchedule(100, 10, 'iterations', delta).warning()
+    assert (warning is not None and 'none anneals' in warning) is (delta == 0.995)
+
+
 @pytest.mark.parametrize('budget', ['iters', None, 'Passes', 1])
 def test_an_unknown_budget_is_refused_with_the_line_to_change(budget):
     with pytest.raises(ValueError) as error:

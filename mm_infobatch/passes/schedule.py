@@ -129,9 +129,12 @@ class PassSchedule:
 
     @property
     def will_anneal(self) -> bool:
-        """bool: Whether a pass of the schedule begins at or after ``delta`` of it."""
+        """bool: Whether a pass of the schedule begins at or after ``delta`` of it; with
+        ``budget='iterations'``, whether one may, as a pruned pass can end at any step."""
         last = (self.total - 1) // self.pass_length * self.pass_length
-        return self.budget == 'iterations' or self._anneals(last)
+        if last and self.budget == 'iterations':
+            last = self.total - 1
+        return self._anneals(last)
 
     def settings(self) -> Dict[str, Any]:
         """What identifies the schedule, for the report and for comparing with a checkpoint."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Iterator, List, Sequence, Set, Tuple
 
-TOOLBOXES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mm_infobatch', 'torch')
+# What their classes do is known; any other package is a user's own.
+KNOWN_PACKAGES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mm_infobatch', 'torch')
 POSITION = {'iter', '_iter', 'max_iters', '_max_iters', 'every_n_train_iters'}
 
 
@@ -30,7 +31,7 @@ class Reads:
         return self.hub or bool(self.names & POSITION)
 
 
-def own_classes(instance: Any, packages: Sequence[str] = TOOLBOXES) -> List[type]:
+def own_classes(instance: Any, packages: Sequence[str] = KNOWN_PACKAGES) -> List[type]:
     """The classes of an object that are defined in none of these packages."""
     classes = type(instance).__mro__[:-1]  # without ``object``
     return [cls for cls in classes if cls.__module__.split('.')[0] not in packages]

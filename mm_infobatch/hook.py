@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from .losses.model_losses import ModelLosses
-from .losses.search import check_plain_losses, check_unweighted, find_losses
+from .losses.search import check_plain_losses, check_unweighted
 from .passes.running_pass import RunningPass
 from .training import checkpointing, checks, state
 from .training.accumulation import Accumulation
@@ -102,7 +102,7 @@ class InfoBatchHook(Hook):
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
-        find_losses(runner.model)
+        _warn(runner, checks.check_losses(runner.model, self._sampler.policy))
         check_unweighted(runner.model, self.unweighted)
         check_plain_losses(runner.model, self.unweighted)
         self._device = torch.device(get_device())

@@ -10,6 +10,8 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, DefaultScope
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from mm_infobatch import InfoBatchLoss
+from mm_infobatch.policies import KAKURENBO, SoftPruning
+from mm_infobatch.training.checks import check_losses
 from mm_infobatch.training.sample_idx import check_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -480,3 +482,44 @@ def test_a_schedule_without_an_epoch_is_refused(cls, value):
     cls.train_cfg.max_epochs = value
     cls.param_scheduler = None
     assert_refused(cls, f'max_epochs={value}', 'integer of at least 1')
+
+
+# ------------------------------------------------------------------------------ scores
+
+CROSS_ENTROPY = dict(type='mmpretrain.CrossEntropyLoss')
+
+
+@pytest.mark.parametrize(
+    'losses, words',
+    [
+        ([CROSS_ENTROPY], None),
+        ([dict(CROSS_ENTROPY, loss_weight=0.5)], '0.5 times the cross entropy'),
+        ([dict(CROSS_ENTROPY, use_soft=True)], 'use_sigmoid, use_soft or class_weight'),
+        ([dict(CROSS_ENTROPY, class_weight=[1.0, 2.0])], 'use_sigmoid, use_soft or class_weight'),
+        ([CROSS_ENTROPY, CROSS_ENTROPY], 'the sum of 2 losses'),
+        ([dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1)], 'the LabelSmoothLoss'),
+        ([dict(type='mmseg.CrossEntropyLoss')], 'a mean over the pixels'),
+    ],
+)
+def test_a_policy_that_takes_a_score_for_a_probability_warns_where_it_is_none(losses, words):
+    model = torch.nn.Module()
+    model.losses = torch.nn.ModuleList(InfoBatchLoss(dict(loss)) for loss in losses)
+    assert check_losses(model, SoftPruning()) is None
+    warning = check_losses(model, KAKURENBO())
+    assert warning is None if words is None else words in warning
+
+
+def test_mixed_labels_have_no_probability():
+    model = torch.nn.Module()
+    model.loss = InfoBatchLoss(dict(CROSS_ENTROPY))
+    model.data_preprocessor = SimpleNamespace(batch_augments=None)
+    assert check_losses(model, KAKURENBO()) is None
+    model.data_preprocessor.batch_augments = lambda images, labels: (images, labels)
+    assert 'mixed labels' in check_losses(model, KAKURENBO())
+
+
+def test_the_warning_of_kakurenbo_is_in_the_log(seg, tmp_path):
+    seg.train_dataloader.sampler.policy = dict(type='KAKURENBO')
+    runs.train(seg)
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'KAKURENBO takes the probability of the label to be exp(-score)' in log.read_text()

@@ -27,7 +27,9 @@ class Planner:
       batches, or None where everything is trained.
     - ``observe(indices, losses, num_samples)`` is given all finite scores, as the ranks merge them.
     - ``batch_score``: an attribute that says which scores it needs, see
-      :mod:`~mm_infobatch.passes.batch_scores`; ``score_smoothing`` likewise.
+      :mod:`~mm_infobatch.passes.batch_scores`.
+    - ``label_probability``: True if it takes exp(-score) for the probability of the label, so that
+      scores have to be the plain cross entropy of one label.
     - ``sample_labels``: an attribute with the class of each sample that it was made for, which a
       run compares with those of its dataset.
     - ``state_dict()`` and ``load_state_dict(state)``: tensors and plain numbers, which become a

@@ -154,18 +154,16 @@ def check_smoothing(smoothing: float, policy: Any) -> None:
 
     Args:
         smoothing (float): That of the score table.
-        policy (object): The policy. If it has an attribute ``score_smoothing``, it needs that one.
+        policy (object): The policy. One whose ``label_probability`` is True cannot.
 
     Raises:
-        ValueError: If it needs another smoothing.
+        ValueError: If it cannot.
     """
-    needed = getattr(policy, 'score_smoothing', smoothing)
-    if smoothing != needed:
+    if smoothing and getattr(policy, 'label_probability', False):
         raise ValueError(
-            f'score_smoothing={smoothing} does not fit {type(policy).__name__}, which needs '
-            f'score_smoothing={needed}: it takes the probability of the label to be exp(-score), '
-            'which a moving average of losses does not tell; remove score_smoothing from the '
-            'sampler, or change its policy'
+            f'score_smoothing={smoothing} does not fit {type(policy).__name__}, which takes the '
+            'probability of the label to be exp(-score): a moving average of losses does not tell '
+            'it; remove score_smoothing from the sampler, or change its policy'
         )
 
 

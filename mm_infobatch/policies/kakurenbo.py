@@ -26,7 +26,8 @@ class KAKURENBO:
 
     It needs scores that are the plain cross entropy of one label: the label's probability is then
     exp(-loss), and above 0.5 the prediction is correct. With label smoothing, Mixup, weights of
-    classes, several losses, or a mean over the pixels of an image, this is not so.
+    classes, several losses, or a mean over the pixels of an image, this is not so; a warning when
+    training starts says which of them the run has.
 
     Differences from the publication:
 
@@ -56,7 +57,7 @@ class KAKURENBO:
     """
 
     batch_score = None
-    score_smoothing = 0.0
+    label_probability = True
     bias = 'towards high losses'
 
     def __init__(

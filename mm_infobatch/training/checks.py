@@ -1,6 +1,6 @@
 """Refuses at the start what cannot work, with the reason and the line to change."""
 
-from typing import Any, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from ..losses.search import is_named
+from ..losses.search import find_losses, is_named, unwrap
+from ..losses.trust import kind_of
 from ..losses.wrapper import InfoBatchLoss
 from ..passes.batch_shape import BatchShape
 from ..sampler import InfoBatchSampler
@@ -137,6 +138,47 @@ def check_recipes(runner: Any, unweighted: Sequence[str]) -> None:
                     'would carry no weights; write in its schedule '
                     f"loss=dict(type='InfoBatchLoss', loss=dict(type={name!r}, ...))"
                 )
+
+
+def check_losses(model: Module, policy: Any) -> Optional[str]:
+    """Refuse a model whose losses give no scores, and find scores that a policy misunderstands.
+
+    Args:
+        model (nn.Module): The model.
+        policy (object): The policy. Where its ``label_probability`` is True, it takes exp(-score)
+            for the probability of the label.
+
+    Returns:
+        str, optional: A warning where the policy does and a score is known to be something else
+        than the plain cross entropy of one label. Of a user's own loss it is not known.
+
+    Raises:
+        ValueError: If no loss is wrapped, or none gives scores.
+    """
+    scored: List[Any] = [loss.loss for loss in find_losses(model) if loss.score]
+    if not getattr(policy, 'label_probability', False):
+        return None
+    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
+    kind, loss, why = kind_of(scored[0]), scored[0], ''
+    if len(scored) > 1:
+        why = f'the sum of {len(scored)} losses'
+    elif kind.toolbox == 'mmseg':
+        why = 'a mean over the pixels of an image'
+    elif kind.name not in ('', 'CrossEntropyLoss'):
+        why = f'the {kind.name}'
+    elif kind.name and (loss.use_sigmoid or loss.use_soft or loss.class_weight):
+        why = 'a cross entropy with use_sigmoid, use_soft or class_weight'
+    elif kind.name and loss.loss_weight != 1:
+        why = f'{loss.loss_weight:g} times the cross entropy'
+    elif getattr(preprocessor, 'batch_augments', None) is not None:
+        why = 'the loss of mixed labels (batch_augments)'
+    if not why:
+        return None
+    return (
+        f'{type(policy).__name__} takes the probability of the label to be exp(-score), but a '
+        f'score is {why} here: it takes samples for sure that are not, or the reverse; use another '
+        'policy, such as SoftPruning, or the plain cross entropy of one label'
+    )
 
 
 def check_loop(loop: Any) -> None:

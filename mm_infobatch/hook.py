@@ -14,7 +14,6 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from .losses.model_losses import ModelLosses
-from .losses.search import check_plain_losses, check_unweighted
 from .passes.running_pass import RunningPass
 from .training import checkpointing, checks, state
 from .training.accumulation import Accumulation
@@ -23,6 +22,7 @@ from .training.by_steps import call_by_steps, require_by_steps, resume_steps
 from .training.changes import changes
 from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
+from .training.label_probability import other_score_warning
 from .training.report import RunReport, log_loss_of_all_data
 from .training.sample_idx import check_samples
 from .training.step_length import StepLength, require_step_length
@@ -102,9 +102,8 @@ class InfoBatchHook(Hook):
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
-        _warn(runner, checks.check_losses(runner.model, self._sampler.policy))
-        check_unweighted(runner.model, self.unweighted)
-        check_plain_losses(runner.model, self.unweighted)
+        checks.check_losses(runner.model, self.unweighted)
+        _warn(runner, other_score_warning(runner.model, self._sampler.policy))
         self._device = torch.device(get_device())
         by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
         self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)

@@ -21,8 +21,8 @@ from mm_infobatch import (
     InfoBatchSampler,
     convert,
 )
-from mm_infobatch.convert.refusals import REASONS, TEXT
 from mm_infobatch.convert.registered import overridden
+from mm_infobatch.losses.whole_batch import REASONS, TEXT
 
 # runs has imported the toolboxes, without their warnings.
 seg = importlib.import_module('mmseg.models')

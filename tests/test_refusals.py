@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, I
 
 from mm_infobatch import InfoBatchLoss
 from mm_infobatch.policies import KAKURENBO, SoftPruning
-from mm_infobatch.training.checks import check_losses
+from mm_infobatch.training.label_probability import other_score_warning
 from mm_infobatch.training.sample_idx import check_samples
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -504,8 +504,8 @@ CROSS_ENTROPY = dict(type='mmpretrain.CrossEntropyLoss')
 def test_a_policy_that_takes_a_score_for_a_probability_warns_where_it_is_none(losses, words):
     model = torch.nn.Module()
     model.losses = torch.nn.ModuleList(InfoBatchLoss(dict(loss)) for loss in losses)
-    assert check_losses(model, SoftPruning()) is None
-    warning = check_losses(model, KAKURENBO())
+    assert other_score_warning(model, SoftPruning()) is None
+    warning = other_score_warning(model, KAKURENBO())
     assert warning is None if words is None else words in warning
 
 
@@ -513,9 +513,9 @@ def test_mixed_labels_have_no_probability():
     model = torch.nn.Module()
     model.loss = InfoBatchLoss(dict(CROSS_ENTROPY))
     model.data_preprocessor = SimpleNamespace(batch_augments=None)
-    assert check_losses(model, KAKURENBO()) is None
+    assert other_score_warning(model, KAKURENBO()) is None
     model.data_preprocessor.batch_augments = lambda images, labels: (images, labels)
-    assert 'mixed labels' in check_losses(model, KAKURENBO())
+    assert 'mixed labels' in other_score_warning(model, KAKURENBO())
 
 
 def test_the_warning_of_kakurenbo_is_in_the_log(seg, tmp_path):

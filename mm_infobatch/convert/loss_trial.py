@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..losses import InfoBatchLoss
 from ..losses.decompositions import find_decomposition
-from ..losses.is_loss import in_package
+from ..losses.is_loss import TOOLBOXES, in_package
 from .config_tree import ConfigPath
-from .registered import TOOLBOXES, resolve
+from .registered import resolve
 
 BATCH_SIZE, HEIGHT, WIDTH = 3, 5, 7  # all different, so that a wrong broadcast is an error
 

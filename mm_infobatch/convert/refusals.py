@@ -8,7 +8,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, LOOPS, MODELS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
-from ..losses.is_loss import in_package
+from ..losses.whole_batch import REASONS, TEXT, TRANSFORM_REASONS, is_text_class
 from ..sampler import InfoBatchSampler
 from .config_tree import dotted, nodes
 from .registered import name_of, overridden, registered, resolve, toolbox_names
@@ -30,54 +30,12 @@ class CannotConvert(ValueError):
         self.reason = reason
 
 
-VIEWS = (
-    'contrastive or multi-crop self-supervision compares views of all samples in a batch, so '
-    'no sample has a loss of its own'
-)
 REPEATED = 'repeated augmentation trains several copies of a sample in a batch'
-SETS = (
-    'a set loss matches queries to objects and divides by the objects of the whole batch, so '
-    'no image has a loss of its own'
-)
-TOKENS = (
-    'its head merges the tokens of all samples before the loss, so that no row of the loss '
-    'belongs to one sample'
-)
-MIXED = 'it mixes the images of a batch inside the backbone, and no sample has a loss of its own'
-TEXT = (
-    'its loss is over the tokens of texts, or over all pairs of images and texts of a batch, '
-    'so that no row of it belongs to one sample'
-)
 NO_LOSS = 'it computes its loss without a registered loss module, so there is nothing to wrap'
 NO_TRAINING = 'it has no training section'
 SAMPLER = 'its sampler does more than shuffle, and InfoBatchSampler would replace it'
 LOOP = "its training loop is not one of mmengine's, and a loop of InfoBatch would replace it"
 BROKEN = 'a part of the config cannot be built'
-
-# Parts of the toolboxes' models whose loss belongs to no single sample
-REASONS: Dict[str, str] = {
-    'BaseAssigner': SETS,
-    'HungarianAssigner': SETS,
-    'MaskHungarianAssigner': SETS,
-    'MaskFormerHead': SETS,
-    'Mask2FormerHead': SETS,
-    'SideAdapterCLIPHead': SETS,
-    'BEiTV1Head': TOKENS,
-    'BEiTV2Head': TOKENS,
-    'CAEHead': TOKENS,
-    'iTPNClipHead': TOKENS,
-    'MixMIMPretrainHead': MIXED,
-    'ContrastiveHead': VIEWS,
-    'LatentPredictHead': VIEWS,
-    'LatentCrossCorrelationHead': VIEWS,
-    'MoCoV3Head': VIEWS,
-    'SwAVHead': VIEWS,
-    'GroundingHead': TEXT,
-    'ITCHead': TEXT,
-    'ITMHead': TEXT,
-    'SeqGenerationHead': TEXT,
-    'VQAGenerationHead': TEXT,
-}
 STOCK_SAMPLER = "sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True)"
 
 
@@ -89,8 +47,7 @@ def is_text_model(kind: Any, scope: Optional[str]) -> bool:
     found = registered(kind, scope, MODELS)
     if inspect.isfunction(found):
         return found.__module__ == 'mmpretrain.utils.dependency'
-    bases = found.__mro__ if isinstance(found, type) else ()
-    return any(in_package(base.__module__, 'mmpretrain.models.multimodal') for base in bases)
+    return isinstance(found, type) and is_text_class(found)
 
 
 def check_model(model: Any, scope: Optional[str]) -> None:
@@ -120,9 +77,9 @@ def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
     root = ('train_dataloader', 'dataset')
     for path, node, inner in nodes(dataloader.get('dataset'), scope, root):
         registry = DATASETS if {'pipeline', 'transforms'}.isdisjoint(path) else TRANSFORMS
-        if 'MultiView' in toolbox_names(node.get('type'), inner, registry):
+        for name in toolbox_names(node.get('type'), inner, registry) & TRANSFORM_REASONS.keys():
             where = f'{dotted(path)}.type={name_of(node["type"])!r}; train it without InfoBatch'
-            raise CannotConvert(VIEWS, where)
+            raise CannotConvert(TRANSFORM_REASONS[name], where)
     if dataloader.get('batch_sampler') is not None:
         raise CannotConvert(
             SAMPLER,

@@ -5,9 +5,8 @@ from typing import Any, List, Optional, Set
 
 from mmengine.registry import MODELS, Registry
 
-from ..losses.is_loss import in_package
+from ..losses.is_loss import toolbox_bases
 
-TOOLBOXES = ('mmseg', 'mmpretrain', 'mmdet')
 # What Python itself sets in each class
 NOT_OVERRIDDEN = ('_abc_impl', '__annotate__', '__annotate_func__')
 
@@ -63,8 +62,7 @@ def toolbox_names(kind: Any, scope: Optional[str], *registries: Registry) -> Set
     for registry in registries:
         cls = resolve(kind, scope, registry)
         if cls is not None:
-            bases = [base for base in cls.__mro__ if in_package(base.__module__, *TOOLBOXES)]
-            return {base.__name__ for base in bases}
+            return toolbox_bases(cls)
     return {short_name(kind)}
 
 

@@ -1,7 +1,7 @@
 """Which classes are losses."""
 
 import inspect
-from typing import Any, Optional, Union
+from typing import Any, Optional, Set, Union
 
 from mmengine.model import BaseModule
 from torch import nn
@@ -14,12 +14,18 @@ LOSSES = (
     'mmcv.ops.focal_loss',
     'torch.nn.modules.loss',
 )
-PARTS = ('mmseg', 'mmpretrain', 'mmdet', 'mmcv', 'mmengine', 'torch')
+TOOLBOXES = ('mmseg', 'mmpretrain', 'mmdet')
+PARTS = (*TOOLBOXES, 'mmcv', 'mmengine', 'torch')
 
 
 def in_package(module: str, *packages: str) -> bool:
     """Whether a module is one of some packages, or lies in one."""
     return any(module == package or module.startswith(f'{package}.') for package in packages)
+
+
+def toolbox_bases(cls: type) -> Set[str]:
+    """The names of the toolboxes' classes that a class is or inherits from."""
+    return {base.__name__ for base in cls.__mro__ if in_package(base.__module__, *TOOLBOXES)}
 
 
 def follows_convention(cls: type) -> bool:

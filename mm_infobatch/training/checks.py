@@ -1,6 +1,6 @@
 """Refuses at the start what cannot work, with the reason and the line to change."""
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from ..losses.search import find_losses, is_named, unwrap
-from ..losses.trust import kind_of
+from ..losses.search import check_plain_losses, check_unweighted, find_losses, is_named
+from ..losses.whole_batch import TRANSFORM_REASONS, check_whole_batch, reason_of
 from ..losses.wrapper import InfoBatchLoss
 from ..passes.batch_shape import BatchShape
 from ..sampler import InfoBatchSampler
@@ -73,6 +73,7 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
                 'hand on the pass that an index belongs to; make it the outermost dataset: '
                 f'{SEEDED_LINE}, without num_batch_per_epoch'
             )
+    check_transforms(dataset)
     shape = BatchShape.of(dataloader, sampler.world_size)
     if not shape.iters(len(sampler.dataset)):
         raise ValueError(
@@ -81,6 +82,49 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
             'train_dataloader.batch_size or set train_dataloader.drop_last=False'
         )
     return sampler
+
+
+def check_transforms(dataset: Any) -> None:
+    """Refuse a dataset that makes several views of a sample.
+
+    Raises:
+        ValueError: If it, or one inside it, has such a transform.
+    """
+    for each in [dataset, *inner_datasets(dataset)]:
+        for transform in transforms_in(getattr(each, 'pipeline', None)):
+            found = reason_of(type(transform), TRANSFORM_REASONS)
+            if found is not None:
+                raise ValueError(
+                    f'the pipeline of {type(each).__name__} has a {found[0]}, with which InfoBatch '
+                    f'cannot train: {found[1]}; remove it from train_dataloader.dataset, or train '
+                    'without InfoBatch'
+                )
+
+
+def transforms_in(pipeline: Any) -> Iterator[Any]:
+    """The transforms of a pipeline, and those inside one of them, at any depth."""
+    for each in pipeline if isinstance(pipeline, (list, tuple)) else [pipeline]:
+        if each is not None:
+            yield each
+            yield from transforms_in(getattr(each, 'transforms', None))
+
+
+def check_losses(model: Module, unweighted: Sequence[str]) -> None:
+    """Refuse a model whose losses cannot be weighted.
+
+    Args:
+        model (nn.Module): The model, or its wrapper of a distributed run.
+        unweighted (Sequence[str]): The losses that are meant to carry no weights.
+
+    Raises:
+        TypeError: If ``unweighted`` is not a list of strings.
+        ValueError: If a loss belongs to no single sample, none is wrapped, one is neither wrapped
+            nor named, or a name is that of none.
+    """
+    check_unweighted(model, unweighted)
+    check_whole_batch(model, unweighted)
+    find_losses(model)
+    check_plain_losses(model, unweighted)
 
 
 def check_has_hook(runner: Any) -> Any:
@@ -138,47 +182,6 @@ def check_recipes(runner: Any, unweighted: Sequence[str]) -> None:
                     'would carry no weights; write in its schedule '
                     f"loss=dict(type='InfoBatchLoss', loss=dict(type={name!r}, ...))"
                 )
-
-
-def check_losses(model: Module, policy: Any) -> Optional[str]:
-    """Refuse a model whose losses give no scores, and find scores that a policy misunderstands.
-
-    Args:
-        model (nn.Module): The model.
-        policy (object): The policy. Where its ``label_probability`` is True, it takes exp(-score)
-            for the probability of the label.
-
-    Returns:
-        str, optional: A warning where the policy does and a score is known to be something else
-        than the plain cross entropy of one label. Of a user's own loss it is not known.
-
-    Raises:
-        ValueError: If no loss is wrapped, or none gives scores.
-    """
-    scored: List[Any] = [loss.loss for loss in find_losses(model) if loss.score]
-    if not getattr(policy, 'label_probability', False):
-        return None
-    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
-    kind, loss, why = kind_of(scored[0]), scored[0], ''
-    if len(scored) > 1:
-        why = f'the sum of {len(scored)} losses'
-    elif kind.toolbox == 'mmseg':
-        why = 'a mean over the pixels of an image'
-    elif kind.name not in ('', 'CrossEntropyLoss'):
-        why = f'the {kind.name}'
-    elif kind.name and (loss.use_sigmoid or loss.use_soft or loss.class_weight):
-        why = 'a cross entropy with use_sigmoid, use_soft or class_weight'
-    elif kind.name and loss.loss_weight != 1:
-        why = f'{loss.loss_weight:g} times the cross entropy'
-    elif getattr(preprocessor, 'batch_augments', None) is not None:
-        why = 'the loss of mixed labels (batch_augments)'
-    if not why:
-        return None
-    return (
-        f'{type(policy).__name__} takes the probability of the label to be exp(-score), but a '
-        f'score is {why} here: it takes samples for sure that are not, or the reverse; use another '
-        'policy, such as SoftPruning, or the plain cross entropy of one label'
-    )
 
 
 def check_loop(loop: Any) -> None:

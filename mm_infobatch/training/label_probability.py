@@ -1,0 +1,46 @@
+"""Whether a score tells the probability of the label, where a policy takes it to."""
+
+from typing import Any, List, Optional
+
+from torch import nn
+
+from ..losses.search import find_losses, unwrap
+from ..losses.trust import kind_of
+
+
+def other_score_warning(model: nn.Module, policy: Any) -> Optional[str]:
+    """Find a score that a policy takes for the cross entropy of one label, and is another loss.
+
+    Args:
+        model (nn.Module): The model.
+        policy (object): The policy. Where its ``label_probability`` is True, it takes exp(-score)
+            for the probability of the label.
+
+    Returns:
+        str, optional: A warning where the policy does and a score is known to be something else
+        than the plain cross entropy of one label. Of a user's own loss it is not known.
+    """
+    if not getattr(policy, 'label_probability', False):
+        return None
+    scored: List[Any] = [loss.loss for loss in find_losses(model) if loss.score]
+    preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
+    kind, loss, why = kind_of(scored[0]), scored[0], ''
+    if len(scored) > 1:
+        why = f'the sum of {len(scored)} losses'
+    elif kind.toolbox == 'mmseg':
+        why = 'a mean over the pixels of an image'
+    elif kind.name not in ('', 'CrossEntropyLoss'):
+        why = f'the {kind.name}'
+    elif kind.name and (loss.use_sigmoid or loss.use_soft or loss.class_weight):
+        why = 'a cross entropy with use_sigmoid, use_soft or class_weight'
+    elif kind.name and loss.loss_weight != 1:
+        why = f'{loss.loss_weight:g} times the cross entropy'
+    elif getattr(preprocessor, 'batch_augments', None) is not None:
+        why = 'the loss of mixed labels (batch_augments)'
+    if not why:
+        return None
+    return (
+        f'{type(policy).__name__} takes the probability of the label to be exp(-score), but a '
+        f'score is {why} here: it takes samples for sure that are not, or the reverse; use another '
+        'policy, such as SoftPruning, or the plain cross entropy of one label'
+    )

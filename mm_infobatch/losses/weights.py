@@ -52,10 +52,13 @@ class Weights:
             )
 
     def times(self, values: Tensor) -> Tensor:
-        """Multiply the values of the samples, [B, ...], by the weights."""
+        """Multiply the values of the samples, [B, ...], by the weights.
+
+        At least in float32: n/k in bfloat16 would be up to 0.4 % off, the same way in a whole pass.
+        """
         if self.uniform:
             return values
-        weights = self.values.to(values)
+        weights = self.values.to(values.device)
         if values.ndim > 1:
             weights = weights.view(-1, *[1] * (values.ndim - 1))
         return values * weights

@@ -166,7 +166,8 @@ class InfoBatchHook(Hook):
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
-        share = 1.0 if self._schedule.pass_done else self._pass.trained / self._sampler.order.kept
+        due = self._shape.samples(self._sampler.order.kept)  # without what drop_last leaves out
+        share = 1.0 if self._schedule.pass_done else self._pass.trained / due
         share = min(share, self._schedule.pass_share)
         full = round(share * self._shape.samples(len(self._sampler.scores)))
         self._sampler.counter.count(self._schedule.pass_index, self._pass.trained, full)

@@ -4,6 +4,7 @@ data, whether easy images have more to count or fewer."""
 import importlib
 import itertools
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import toolbox_runs as runs
@@ -22,6 +23,7 @@ with warnings.catch_warnings():
     importlib.import_module('mmseg.models')
     importlib.import_module('mmpretrain.models')
 
+OHEMPixelSampler = importlib.import_module('mmseg.structures.sampler').OHEMPixelSampler
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
 N, B, C, SIZE = 480, 24, 3, 6
@@ -149,6 +151,36 @@ def test_the_expected_gradient_of_a_pruned_pass_is_that_of_all_data(name, more, 
     monkeypatch.setattr(Weights, 'per_position', lambda weights, n, like: torch.ones(B * n))
     ratio, _ = lengths(more, case, config)
     assert abs(ratio - 1) > 0.025
+
+
+def with_hard_pixels(**settings):
+    """Calls a loss as mmseg's heads do that have an ``OHEMPixelSampler``."""
+
+    def case(loss, pred, labels):
+        head = SimpleNamespace(ignore_index=255, loss_decode=loss)
+        weight = OHEMPixelSampler(head, **settings).sample(pred, labels.unsqueeze(1))
+        return loss(pred, labels, weight=weight, ignore_index=255)
+
+    return case
+
+
+@pytest.mark.default_cases('thresh decides', 'rank of the loss decides')
+@pytest.mark.parametrize(
+    'settings, ratio',
+    [
+        (dict(thresh=0.7, min_kept=2), 1),
+        (dict(thresh=0.01, min_kept=8), 0.79),
+        (dict(min_kept=8), 0.79),
+    ],
+    ids=['thresh decides', 'rank of the probability decides', 'rank of the loss decides'],
+)
+def test_pixels_that_a_sampler_chooses_are_unbiased_by_threshold_and_biased_by_rank(
+    settings, ratio
+):
+    """As docs/any_config.md says. Within four standard errors of a mean of 12 passes."""
+    case = with_hard_pixels(**settings)
+    found, error = lengths(False, case, cross_entropy(), passes=12)
+    assert found == pytest.approx(ratio, abs=0.02) and error < 0.005
 
 
 @pytest.mark.parametrize('more', [True, False])

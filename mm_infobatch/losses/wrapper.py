@@ -63,7 +63,8 @@ class InfoBatchLoss(nn.Module):
 
     Without weights (outside training, or in a training without
     :class:`~mm_infobatch.InfoBatchHook`), and where a part of the model calls it with
-    ``reduction_override='none'`` (as OHEM's pixel sampler does), it is the wrapped loss.
+    ``reduction_override='none'`` (as OHEM's pixel sampler does), it is the wrapped loss. So what
+    that sampler chooses by rank (``min_kept``) is biased to hard images in a pruned pass.
 
     The score of a sample is its mean over its valid pixels, or its own loss in classification,
     times ``loss_weight``. A sample without a valid pixel has none (NaN).

@@ -11,11 +11,10 @@ from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
-from torch import Tensor
 
 from .losses.model_losses import ModelLosses
 from .passes.running_pass import RunningPass
-from .training import checkpointing, checks, state
+from .training import checkpointing, checks, sample_names, state
 from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
 from .training.by_steps import call_by_steps, require_by_steps, resume_steps
@@ -89,7 +88,7 @@ class InfoBatchHook(Hook):
         self._resumes = False  # whether to load the state of a checkpoint before the next pass
         self._iteration_settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
-        self._batch_scores: Optional[Tensor] = None
+        self._batch_scores: Optional[torch.Tensor] = None
         self._first_batch = True
         self._warned = False  # that a part of the loss carries no weights
 
@@ -284,6 +283,7 @@ class InfoBatchHook(Hook):
             _warn(runner, line)
         sampler = self._sampler
         sampler.load_state_dict(resumed['sampler'])
+        sample_names.check_resumed(resumed.get('samples'), self._loop.sample_names)
         check_agreement(sampler.order, sampler.start)
         self._pass = RunningPass.of(
             sampler, self._device, merged=resumed['merged'], earlier=resumed['losses']

@@ -23,6 +23,20 @@ SHRUNK_NORMS = {'SyncBN': 'BN', 'SparseSyncBatchNorm2d': 'SparseBatchNorm2d'}
 MASKS = ('BEiTMaskGenerator', 'SimMIMMaskGenerator')
 # Losses that another call changes.
 STATEFUL = ('SeesawLoss',)
+# What makes a transformer, and MAE, small.
+TRANSFORMER = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+MAE = {
+    'model.backbone.arch': TRANSFORMER,
+    'model.backbone.img_size': 32,
+    'model.backbone.patch_size': 8,
+    'model.neck.num_patches': 16,
+    'model.neck.patch_size': 8,
+    'model.neck.embed_dim': 16,
+    'model.neck.decoder_embed_dim': 16,
+    'model.neck.decoder_depth': 1,
+    'model.neck.decoder_num_heads': 2,
+}
+MAE_HEAD = {**MAE, 'model.head.patch_size': 8}
 
 # ---------------------------------------------------------------------- data
 

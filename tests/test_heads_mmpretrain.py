@@ -18,8 +18,11 @@ from mmengine.runner import FlexibleRunner
 from shrink_mmpretrain import (
     BATCH_SIZE,
     CONFIGS,
+    MAE,
+    MAE_HEAD,
     NUM_CLASSES,
     NUM_IMAGES,
+    TRANSFORMER,
     expected_weights,
     shipped,
     shrink,
@@ -63,7 +66,6 @@ class Case(NamedTuple):
     num_classes: int = NUM_CLASSES
 
 
-TRANSFORMER = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 VIT = {
     'model.backbone.arch': TRANSFORMER,
     'model.backbone.img_size': 32,
@@ -90,18 +92,6 @@ REPVGG = {
     'model.backbone.base_channels': 64,
     'model.head.in_channels': 51,
 }
-MAE = {
-    'model.backbone.arch': TRANSFORMER,
-    'model.backbone.img_size': 32,
-    'model.backbone.patch_size': 8,
-    'model.neck.num_patches': 16,
-    'model.neck.patch_size': 8,
-    'model.neck.embed_dim': 16,
-    'model.neck.decoder_embed_dim': 16,
-    'model.neck.decoder_depth': 1,
-    'model.neck.decoder_num_heads': 2,
-}
-MAE_HEAD = {**MAE, 'model.head.patch_size': 8}
 HIVIT = {
     'model.backbone.arch': dict(embed_dims=16, depths=[1, 1, 1], num_heads=2),
     'model.backbone.img_size': 32,

@@ -84,10 +84,10 @@ def test_names_are_found_inside_wrappers(wrap):
 def test_what_is_moved_converted_or_unknown_is_no_other_sample():
     saved = sample_names.names_of(files(['a.png', 'b.png']))
     for same in (files(['a.jpg', 'b.jpg'], '/elsewhere'), Listed([dict(), dict()])):
-        assert sample_names.other_samples(saved, same) is None
-    assert sample_names.other_samples(None, files(['a.png', 'b.png'])) is None
-    reason = sample_names.other_samples(saved, files(['b.png', 'a.png']))
-    assert '2 of 2 samples that were compared are others' in reason and "'a' there" in reason
+        sample_names.check_resumed(saved, sample_names.names_of(same))
+    sample_names.check_resumed(None, saved)
+    with pytest.raises(ValueError, match="2 of 2 samples .* are others .*'a' there, 'b' here"):
+        sample_names.check_resumed(saved, saved[::-1])
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_dataset_in_another_order_is_refused_on_resume(tmp_path, config):
     checkpoint = tmp_path / 'run' / name
     other = runs.resumed(cfg, checkpoint, tmp_path / 'other')
     other.train_dataloader.dataset.type = turned
-    with pytest.raises(ValueError, match='cannot resume .* are others .* fixed order'):
+    with pytest.raises(ValueError, match='cannot resume: .* are others .* fixed order'):
         runs.train(other)
 
     moved = runs.resumed(cfg, checkpoint, tmp_path / 'moved')
@@ -132,7 +132,7 @@ def ranks(monkeypatch, *datasets):
     monkeypatch.setattr(sample_names, 'all_gather', lambda row: rows.append(row) or rows)
     for rank, dataset in enumerate(datasets):
         monkeypatch.setattr(sample_names, 'get_rank', lambda rank=rank: rank)
-        sample_names.check_same_samples(dataset)
+        sample_names.check_ranks(sample_names.names_of(dataset))
 
 
 def test_ranks_that_list_the_files_in_another_order_are_refused(monkeypatch):

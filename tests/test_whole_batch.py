@@ -21,20 +21,6 @@ pytestmark = pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step
 ASSIGNERS = [name for name in REASONS if name.endswith('Assigner')]
 
 
-MAE = {
-    'model.backbone.arch': dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
-    'model.backbone.img_size': 32,
-    'model.backbone.patch_size': 8,
-    'model.neck.num_patches': 16,
-    'model.neck.patch_size': 8,
-    'model.neck.embed_dim': 16,
-    'model.neck.decoder_embed_dim': 16,
-    'model.neck.decoder_depth': 1,
-    'model.neck.decoder_num_heads': 2,
-    'model.head.patch_size': 8,
-}
-
-
 @TRANSFORMS.register_module()
 class TwoViews:
     """A user's own transform that makes two views."""
@@ -97,7 +83,7 @@ def test_a_run_by_hand_on_several_views_is_refused_for_its_pipeline(tmp_path):
 
 def test_a_run_by_hand_of_masked_images_is_accepted(tmp_path):
     """MAE and MixMIM have the same loss; a head of MAE's reads the rows of single images."""
-    cfg = by_hand('mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', tmp_path, MAE)
+    cfg = by_hand('mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py', tmp_path, shrunk.MAE_HEAD)
     watch = shrunk.train(cfg)
     assert torch.isfinite(watch.runner.train_loop.sampler.scores.values).all()
     assert watch.rows[-1]['pruned'] > 0

@@ -6,8 +6,7 @@ from mmengine.hooks import CheckpointHook
 
 from ..passes.running_pass import RunningPass
 from .report import RunReport
-from .sample_names import names_of, other_samples
-from .state import VERSION, require, upgraded
+from .state import VERSION, upgraded
 
 STATE_KEY = 'infobatch'
 NO_STATE = (
@@ -56,7 +55,7 @@ def state_of(loop: Any, report: RunReport, running: RunningPass) -> Dict[str, An
     schedule = loop.schedule
     return dict(
         version=VERSION,
-        samples=names_of(loop.dataloader.dataset),
+        samples=loop.sample_names,
         settings=dict(report.settings),
         schedule=schedule.state_dict(),
         records=[dict(record) for record in report.passes],
@@ -108,17 +107,13 @@ class LoadedState:
         saves and loads the message hub.
 
         Raises:
-            ValueError: If it is of a dataset with other samples, or there is none and the runner
-                has trained already.
+            ValueError: If there is none, and the runner has trained already.
         """
         state, self._state = self._state, None
         if state is None and STATE_KEY in runner.message_hub.runtime_info:
             state = runner.message_hub.get_info(STATE_KEY)
         if state is None and runner.train_loop.schedule.begun:
             raise ValueError(NOT_AGAIN)
-        if isinstance(state, dict):
-            reason = other_samples(state.get('samples'), runner.train_loop.dataloader.dataset)
-            require(reason is None, str(reason))
         return upgraded(state)
 
 

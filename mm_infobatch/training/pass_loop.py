@@ -16,7 +16,7 @@ from .file_labels import other_labels
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
 from .rng import RunRandomness
-from .sample_names import check_same_samples
+from .sample_names import check_ranks, names_of
 
 
 class PassLoop(BaseLoop):
@@ -73,6 +73,11 @@ class PassLoop(BaseLoop):
         """RunRandomness: The random generators of the run; made once all loops are built."""
         return RunRandomness(self.dataloader, getattr(self.runner.val_loop, 'dataloader', None))
 
+    @functools.cached_property
+    def sample_names(self) -> List[str]:
+        """list[str]: The names of some samples of the dataset, read once a run."""
+        return names_of(self.dataloader.dataset)
+
     @property
     def dataloader_iterator(self) -> PassIterator:
         """PassIterator: Stands for that of ``IterBasedTrainLoop``, to read and not to advance."""
@@ -89,7 +94,7 @@ class PassLoop(BaseLoop):
         self._hook = hook = checks.check_has_hook(self.runner)
         check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
         checks.check_recipes(self.runner, hook.unweighted)
-        check_same_samples(self.dataloader.dataset)
+        check_ranks(self.sample_names)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
         warning = other_labels(self.sampler.policy, self.dataloader.dataset)

@@ -2,7 +2,7 @@
 
 import zlib
 from pathlib import PurePath
-from typing import Any, List, Optional
+from typing import Any, List
 
 import numpy as np
 import torch
@@ -42,38 +42,40 @@ def names_of(dataset: Any) -> List[str]:
     return [name_of(dataset, int(index)) for index in indices]
 
 
-def other_samples(saved: Any, dataset: Any) -> Optional[str]:
-    """Compare the names in a checkpoint with those of the training dataset.
+def check_resumed(saved: Any, names: List[str]) -> None:
+    """Compare the names in a checkpoint with those of a training dataset of the same length.
 
     Args:
         saved (list[str]): What :func:`names_of` gave; None in a checkpoint of an earlier
             mm_infobatch.
-        dataset (Dataset): The training dataset.
+        names (list[str]): Those of the dataset.
 
-    Returns:
-        str, optional: What is wrong; None where nothing is, or it cannot be told.
+    Raises:
+        ValueError: If a sample has another name. Where either is unknown, it cannot be told.
     """
-    now = names_of(dataset)
-    if not isinstance(saved, list) or len(saved) != len(now):  # another length is refused
-        return None
-    other = [pair for pair in zip(saved, now) if all(pair) and pair[0] != pair[1]]
-    if not other:
-        return None
-    return (
-        f'{len(other)} of {len(now)} samples that were compared are others than in the training '
-        f'dataset of the checkpoint ({other[0][0]!r} there, {other[0][1]!r} here): {REASON}'
-    )
+    if not isinstance(saved, list):
+        return
+    other = [pair for pair in zip(saved, names) if all(pair) and pair[0] != pair[1]]
+    if other:
+        raise ValueError(
+            f'training cannot resume: {len(other)} of {len(names)} samples that were compared are '
+            f'others than in the training dataset of the checkpoint ({other[0][0]!r} there, '
+            f'{other[0][1]!r} here): {REASON}, or start a new run from the weights with '
+            'load_from=CHECKPOINT and resume=False'
+        )
 
 
-def check_same_samples(dataset: Any) -> None:
-    """Compare the names of some samples over all ranks; a small collective, once a run.
+def check_ranks(names: List[str]) -> None:
+    """Compare the names of the samples over all ranks; a small collective, once a run.
+
+    Args:
+        names (list[str]): What :func:`names_of` gave on this rank.
 
     Raises:
         ValueError: If a rank has others than rank 0.
     """
     if get_world_size() == 1:
         return
-    names = names_of(dataset)
     mine = torch.tensor([zlib.crc32(name.encode()) for name in names])
     rows = [row.tolist() for row in all_gather(mine)]
     for rank, row in enumerate(rows):

@@ -40,7 +40,7 @@ RECORD_NUMBERS = (
 )
 
 
-def require(condition: bool, reason: str) -> None:
+def _require(condition: bool, reason: str) -> None:
     """Refuse the state, for that reason, unless a condition holds.
 
     Raises:
@@ -55,20 +55,20 @@ def require(condition: bool, reason: str) -> None:
 
 
 def _require_keys(name: str, node: Any, keys: Any) -> None:
-    require(isinstance(node, dict), f'{name} is a {type(node).__name__}, not a dict')
+    _require(isinstance(node, dict), f'{name} is a {type(node).__name__}, not a dict')
     missing = [key for key in keys if key not in node]
-    require(not missing, f'{name} has no {", ".join(missing)}')
+    _require(not missing, f'{name} has no {", ".join(missing)}')
 
 
 def _require_int(name: str, value: Any, low: int = 0) -> None:
-    require(
+    _require(
         isinstance(value, int) and not isinstance(value, bool) and value >= low,
         f'{name}={value!r} is not an integer from {low} on',
     )
 
 
 def _require_number(name: str, value: Any) -> None:
-    require(
+    _require(
         isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
         f'{name}={value!r} is not a finite number',
     )
@@ -80,7 +80,7 @@ def _require_tensor(name: str, value: Any, dtype: torch.dtype, length: Optional[
         if torch.is_tensor(value)
         else f'a {type(value).__name__}'
     )
-    require(
+    _require(
         torch.is_tensor(value)
         and value.dtype == dtype
         and value.ndim == 1
@@ -125,9 +125,9 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
         ValueError: If anything is missing, is not of the type, shape or range that was saved, or
             contradicts something else.
     """
-    require(isinstance(state, dict), f'it is a {type(state).__name__}, not a dict')
+    _require(isinstance(state, dict), f'it is a {type(state).__name__}, not a dict')
     version = state.get('version')
-    require(
+    _require(
         version == VERSION and not isinstance(version, bool),
         f'it is of version {version!r}, and this mm_infobatch reads version {VERSION} (resume '
         'with the mm_infobatch that wrote it)',
@@ -140,12 +140,12 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
         _check_randomness(state['randomness'])
     _check_records(state['records'], state['schedule']['pass_index'])
     schedule = state['schedule']
-    require(
+    _require(
         iters is None or iters == schedule['iters'],
         f'it is of iteration {schedule["iters"]}, but the checkpoint is of iteration {iters}',
     )
     # A checkpoint after an epoch holds the finished pass, one within an epoch the running one.
-    require(
+    _require(
         epoch is None or epoch - 1 <= schedule['pass_index'] <= epoch,
         f'it is of pass {schedule["pass_index"]} (from 0), but the checkpoint is of epoch {epoch}: '
         'was it trained by InfoBatchIterLoop? Then resume with that loop',
@@ -157,16 +157,16 @@ def _check_schedule(schedule: Any) -> None:
     for key in SCHEDULE_KEYS:
         _require_int(f'schedule.{key}', schedule[key], int(key == 'pass_length'))
     # An earlier mm_infobatch did not save the budget.
-    require(
+    _require(
         schedule.get('budget', BUDGETS[0]) in BUDGETS,
         f'schedule.budget={schedule.get("budget")!r} is neither of {BUDGETS}',
     )
-    require(
+    _require(
         schedule['pass_iter'] <= schedule['pass_iters'],
         f'schedule.pass_iter={schedule["pass_iter"]} is greater than '
         f'schedule.pass_iters={schedule["pass_iters"]}',
     )
-    require(
+    _require(
         schedule['pass_from'] <= schedule['walked'] <= schedule['pass_to'],
         f'schedule.walked={schedule["walked"]} lies outside its pass, from '
         f'{schedule["pass_from"]} to {schedule["pass_to"]}',
@@ -177,7 +177,7 @@ def _check_sampler(sampler: Any) -> None:
     _require_keys('sampler', sampler, SAMPLER_KEYS)
     for key in SAMPLER_COUNTS:
         _require_int(f'sampler.{key}', sampler[key])
-    require(
+    _require(
         isinstance(sampler['seed'], int) and not isinstance(sampler['seed'], bool),
         f'sampler.seed={sampler["seed"]!r} is not an integer',
     )
@@ -185,12 +185,12 @@ def _check_sampler(sampler: Any) -> None:
         _require_number('sampler.threshold', sampler['threshold'])
     scores, order, weights = sampler['scores'], sampler['order'], sampler['weights']
     _require_tensor('sampler.scores', scores, torch.float32, None)
-    require(not bool(scores.isinf().any()), 'sampler.scores holds an infinite score')
+    _require(not bool(scores.isinf().any()), 'sampler.scores holds an infinite score')
     small = torch.is_tensor(order) and order.dtype == torch.int32
     _require_tensor('sampler.order', order, torch.int32 if small else torch.int64, None)
     _check_order(order, len(scores))
     _require_tensor('sampler.weights', weights, torch.float32, len(order))
-    require(
+    _require(
         bool((weights.isfinite() & (weights > 0)).all()),
         'sampler.weights holds a weight that is NaN, infinite or not above 0',
     )
@@ -206,12 +206,12 @@ def _check_tracked(tracked: Any, num_samples: int) -> None:
     _require_tensor(f'{name}.trained', trained, torch.int16, num_samples)
     _require_tensor(f'{name}.mean', mean, torch.float32, num_samples)
     _require_tensor(f'{name}.squares', squares, torch.float32, num_samples)
-    require(bool((trained >= 0).all()), f'{name}.trained holds a count below 0')
-    require(
+    _require(bool((trained >= 0).all()), f'{name}.trained holds a count below 0')
+    _require(
         torch.equal(mean.isfinite(), trained > 0) and not bool(mean.isinf().any()),
         f'{name}.mean is not a number where, and only where, a loss was taken',
     )
-    require(
+    _require(
         bool((squares.isfinite() & (squares >= 0)).all()),
         f'{name}.squares holds a sum that is NaN, infinite or below 0',
     )
@@ -219,17 +219,17 @@ def _check_tracked(tracked: Any, num_samples: int) -> None:
         unfinished = tracked['unfinished']
         _require_tensor(f'{name}.unfinished', unfinished, torch.int64, None)
         known = bool(((unfinished >= 0) & (unfinished < num_samples)).all())
-        require(known, f'{name}.unfinished names samples that are not in [0, {num_samples})')
+        _require(known, f'{name}.unfinished names samples that are not in [0, {num_samples})')
 
 
 def _check_order(order: Tensor, num_samples: int) -> None:
-    require(len(order) > 0, 'sampler.order is empty')
+    _require(len(order) > 0, 'sampler.order is empty')
     low, high = int(order.min()), int(order.max())
-    require(
+    _require(
         0 <= low and high < num_samples,
         f'sampler.order goes from {low} to {high}, but there are scores of {num_samples} samples',
     )
-    require(len(order.unique()) == len(order), 'sampler.order names a sample more than once')
+    _require(len(order.unique()) == len(order), 'sampler.order names a sample more than once')
 
 
 def _check_position(state: Dict[str, Any]) -> None:
@@ -237,18 +237,18 @@ def _check_position(state: Dict[str, Any]) -> None:
     schedule, sampler, merged = state['schedule'], state['sampler'], state['merged']
     _require_int('merged', merged)
     consumed, kept = sampler['consumed'], len(sampler['order'])
-    require(merged <= consumed, f'merged={merged} is greater than sampler.consumed={consumed}')
+    _require(merged <= consumed, f'merged={merged} is greater than sampler.consumed={consumed}')
     _require_tensor('losses', state['losses'], torch.float32, consumed - merged)
-    require(
+    _require(
         sampler['epoch'] == schedule['pass_index'],
         f'sampler.epoch={sampler["epoch"]} is not schedule.pass_index={schedule["pass_index"]}',
     )
-    require(
+    _require(
         consumed < kept or schedule['pass_iter'] == schedule['pass_iters'],
         f'sampler.consumed={consumed} is the whole pass of {kept} samples, but '
         f'{schedule["pass_iter"]} of {schedule["pass_iters"]} iterations have been made',
     )
-    require(
+    _require(
         consumed > 0 or schedule['pass_iter'] == 0,
         f'sampler.consumed=0, but {schedule["pass_iter"]} iterations of the pass have been made',
     )
@@ -257,7 +257,7 @@ def _check_position(state: Dict[str, Any]) -> None:
 def _check_randomness(randomness: Any) -> None:
     _require_keys('randomness', randomness, ('states', 'persistent', 'opened'))
     states = randomness['states']
-    require(
+    _require(
         torch.is_tensor(states) and states.dtype == torch.uint8 and states.ndim == 2,
         'randomness.states is not a uint8 tensor [W, L]',
     )
@@ -266,12 +266,12 @@ def _check_randomness(randomness: Any) -> None:
 
 
 def _check_records(records: Any, pass_index: int) -> None:
-    require(isinstance(records, list) and bool(records), 'records is not a list of passes')
+    _require(isinstance(records, list) and bool(records), 'records is not a list of passes')
     for index, record in enumerate(records):
         _require_keys(f'records[{index}]', record, RECORD_NUMBERS)
         for key in RECORD_NUMBERS:
             _require_number(f'records[{index}].{key}', record[key])
-    require(
+    _require(
         records[-1]['pass'] == pass_index,
         f'its last record is of pass {records[-1]["pass"]}, but its schedule of pass {pass_index}',
     )

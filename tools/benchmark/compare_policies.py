@@ -22,7 +22,7 @@ and the plans' weighted gradients e it tells, in units of |g|^2 and in means ove
   Curvature, which limits steps too, is not in it. Only for policies without a bias.
 
 The numbers are printed as JSON; ``--json`` keeps them, and ``tools/analysis_tools/experiment.py
-report`` writes the tables of docs/policies.md from them (``show 'policies: FILE'`` prints them).
+report`` writes the tables of docs/ablations.md from them (``show 'policies: FILE'`` prints them).
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """projects/efficientnet_lite: the backbone, its weights, the hook and the metric."""
 
 import importlib
+import re
 import sys
 import warnings
 import zipfile
@@ -22,6 +23,7 @@ with warnings.catch_warnings():
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'projects' / 'efficientnet_lite' / 'configs'
 CONFIG = CONFIGS / 'upernet_efficientnet-lite0_1xb8-4.5k_camvid-128x160.py'
+CLASSIFIER = CONFIGS / 'efficientnet-lite0_1xb128_cifar10-64px.py'
 pytestmark = [
     pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore`` is False'),
     pytest.mark.filterwarnings('ignore:``build_loss`` would be deprecated soon'),
@@ -247,9 +249,11 @@ def test_nothing_at_or_above_the_limit_is_skipped_above_a_threshold_or_below_a_f
     assert skipped == set(skippable)
 
 
-def test_the_config_with_infobatch_is_what_the_flag_makes():
-    converted = convert(Config.fromfile(CONFIG)).to_dict()
-    written = Config.fromfile(str(CONFIG).replace('1xb8-', '1xb8-infobatch-')).to_dict()
+@pytest.mark.parametrize('config', [CONFIG, CLASSIFIER])
+def test_the_config_with_infobatch_is_what_the_flag_makes(config):
+    converted = convert(Config.fromfile(config)).to_dict()
+    infobatch = re.sub(r'(1xb\d+)', r'\1-infobatch', config.name)
+    written = Config.fromfile(config.with_name(infobatch)).to_dict()
     assert converted['train_dataloader']['sampler'].pop('shuffle') is True  # the default
     assert {key for key in converted if converted[key] != written[key]} == set()
 

@@ -97,6 +97,23 @@ def test_images_of_two_shapes_are_refused(tmp_path):
         project.ImagesInMemory(settings(folder))
 
 
+def test_parts_of_a_dataset_share_no_image_and_are_all_of_it(dataset):
+    parts = [dataset(flip=0.0, part=(first, 5)) for first in range(5)]
+    assert [len(part) for part in parts] == [5, 5, 5, 5, 4]
+    whole = dataset(flip=0.0)
+    for first, part in enumerate(parts):
+        assert torch.equal(part.images, whole.images[first::5])
+        labels = [int(sample.gt_label) for sample in part.data_samples]
+        assert labels == [int(sample.gt_label) for sample in whole.data_samples[first::5]]
+        assert len(part.dataset) == len(part)
+
+
+@pytest.mark.parametrize('part', [(5, 5), (-1, 5), (24, 100)])
+def test_a_part_without_images_is_refused(dataset, part):
+    with pytest.raises(ValueError, match=rf'part=\({part[0]}, {part[1]}\).*24 of the dataset'):
+        dataset(part=part)
+
+
 @pytest.mark.parametrize('data', ['cifar10-gray', 'fashion-mnist'])
 def test_a_config_differs_in_the_dataset_and_the_memory_format_alone(data):
     cfg = Config.fromfile(CONFIG.parent / f'lenet5_1xb128-infobatch_{data}.py')

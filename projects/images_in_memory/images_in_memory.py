@@ -1,6 +1,6 @@
 """A dataset that holds the images of another one, and augments a batch at a time."""
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -29,13 +29,30 @@ class ImagesInMemory(Dataset[Dict[str, Any]]):
             images have one shape, [C, H, W]. The pipeline runs once on each sample, at the start.
         padding (int): Pixels around an image out of which it is cropped. Default: 0, no crop.
         flip (float): The share of the images that are flipped. Default: 0.5.
+        part (tuple[int, int]): (first, step): only the images first, first + step, first + 2 step
+            and so on. Parts with the same step and another first share no image. Default: (0, 1),
+            all images.
 
     Raises:
-        ValueError: Images differ in shape.
+        ValueError: Images differ in shape, or there are none in the part.
     """
 
-    def __init__(self, dataset: Dict[str, Any], padding: int = 0, flip: float = 0.5) -> None:
+    def __init__(
+        self,
+        dataset: Dict[str, Any],
+        padding: int = 0,
+        flip: float = 0.5,
+        part: Tuple[int, int] = (0, 1),
+    ) -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset)
+        first, step = part
+        if not 0 <= first < min(step, len(self.dataset)):
+            raise ValueError(
+                f'part=({first}, {step}): the first image is from 0 to {step - 1}, and one of the '
+                f'{len(self.dataset)} of the dataset'
+            )
+        if step > 1:
+            self.dataset.get_subset_(range(first, len(self.dataset), step))
         samples = [self.dataset[index] for index in range(len(self.dataset))]
         shapes = {tuple(sample['inputs'].shape) for sample in samples}
         if len(shapes) > 1:

@@ -7,6 +7,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from mmseg.datasets import BaseSegDataset
@@ -140,3 +141,30 @@ def test_ranks_that_list_the_files_in_another_order_are_refused(monkeypatch):
     ranks(monkeypatch, files(same), files(same, '/other/machine'))
     with pytest.raises(ValueError, match=r"4 of 5 .* on rank 1 than on rank 0 \('4' on rank 1\)"):
         ranks(monkeypatch, files(same), files(same[::-1]))
+
+
+class ChangesTheDataset(Hook):
+    """Changes the training dataset when the third pass begins."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def before_train_pass(self, runner):
+        if runner.train_loop.schedule.pass_index == 2:
+            self.change(runner.train_dataloader.dataset)
+
+
+@pytest.mark.parametrize('config', ['mmseg', 'mmpretrain'], indirect=True)
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (
+            lambda dataset: dataset.get_subset_(list(range(len(dataset)))[::-1]),
+            '.* is where .* was',
+        ),
+        (lambda dataset: dataset.get_subset_(10), 'it has 10 samples, and had 1[26]'),
+    ],
+)
+def test_a_dataset_that_changes_during_the_run_stops_it(config, change, message):
+    with pytest.raises(ValueError, match=f'has changed since the run began: {message}; scores'):
+        runs.train(config[0], ChangesTheDataset(change))

@@ -16,7 +16,7 @@ from .file_labels import other_labels
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
 from .rng import RunRandomness
-from .sample_names import check_ranks, names_of
+from .sample_names import check_ranks, check_unchanged, names_of
 
 
 class PassLoop(BaseLoop):
@@ -110,6 +110,7 @@ class PassLoop(BaseLoop):
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
+        check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
         opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
         return batches_of_pass(opened, self.dataloader, self.sampler)

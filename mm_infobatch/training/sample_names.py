@@ -65,6 +65,30 @@ def check_resumed(saved: Any, names: List[str]) -> None:
         )
 
 
+def check_unchanged(dataset: Any, length: int, names: List[str]) -> None:
+    """Compare a training dataset with what it was when the run began; called once a pass.
+
+    Args:
+        dataset (Dataset): The outermost dataset.
+        length (int): The number of its samples that have scores.
+        names (list[str]): What :func:`names_of` gave when the run began.
+
+    Raises:
+        ValueError: If it has another length, or a sample another name.
+    """
+    change = ''
+    if len(dataset) != length:
+        change = f'it has {len(dataset)} samples, and had {length}'
+    elif names != (now := names_of(dataset)):
+        before, after = next(pair for pair in zip(names, now) if pair[0] != pair[1])
+        change = f'{after!r} is where {before!r} was'
+    if change:
+        raise ValueError(
+            f'the training dataset has changed since the run began: {change}; {REASON}. Remove the '
+            'hook or the line of the dataset that changes it'
+        )
+
+
 def check_ranks(names: List[str]) -> None:
     """Compare the names of the samples over all ranks; a small collective, once a run.
 

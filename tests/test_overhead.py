@@ -14,7 +14,7 @@ import benchmark_overhead
 from experiment_engine.documents import PLACE, render
 from mm_infobatch.passes.order import BLOCK, PassOrder, as_integers
 from mm_infobatch.policies import Plan
-from mm_infobatch.policies.drawing import distinct, draw_subset, prune_at_random
+from mm_infobatch.policies.drawing import draw_distinct, draw_subset, prune_at_random
 from mm_infobatch.policies.thresholds import below, mean_score
 from mm_infobatch.training.report import HISTORY, log_loss_of_all_data
 
@@ -154,7 +154,7 @@ def test_a_subset_has_its_size_and_every_sample_the_same_chance(count):
 
 def test_places_are_distinct_however_many_are_drawn():
     for count in range(9):
-        found = distinct(8, count, np.random.SFC64(count))
+        found = draw_distinct(8, count, np.random.SFC64(count))
         assert len(set(found.tolist())) == count and set(found.tolist()) <= set(range(8))
 
 

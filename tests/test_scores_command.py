@@ -476,13 +476,13 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
 def test_samples_with_several_labels_or_none_are_refused(trained):
     _, dataset = build(trained)
     sample = dataset[0]['data_samples']
-    assert classifier.label_of(sample) == int(sample.gt_label)
+    assert classifier.gt_label_of(sample) == int(sample.gt_label)
     several = sample.clone()
     several.set_gt_label([0, 2])
     with pytest.raises(ValueError, match='has 2 labels'):
-        classifier.label_of(several)
+        classifier.gt_label_of(several)
     with pytest.raises(ValueError, match='has 0 labels'):
-        classifier.label_of(type(sample)())
+        classifier.gt_label_of(type(sample)())
 
 
 def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
@@ -599,7 +599,7 @@ def test_a_cost_is_stated_from_sizes():
         cost.statement('craig', [size], cost.of_pairs, 20 * 10**9)
     text = cost.statement('craig', [cost.Size(6000, 4200, 10, 84)] * 10, cost.of_pairs, 10**9)
     assert text.startswith('craig: 10 groups of up to 6,000 samples, about 432 MB')
-    assert [cost.duration(each) for each in (0.4, 30, 119, 130, 3 * 3600)] == [
+    assert [cost.rough_duration(each) for each in (0.4, 30, 119, 130, 3 * 3600)] == [
         'less than 1 s', '30 s', '119 s', '2 min', '3 h',
     ]  # fmt: skip
-    assert cost.rate() > 1e6
+    assert cost.multiplications_per_second() > 1e6

@@ -125,7 +125,7 @@ def test_gradients_are_never_built_and_yet_those_of_autograd(data):
     assert np.allclose(gradients.norms(mistakes, features), np.linalg.norm(flat, axis=1), rtol=1e-5)
     assert np.allclose(gradients.inner_products(mistakes, features), flat @ flat.T, atol=1e-4)
     assert np.allclose(gradients.mean(mistakes, features), full.mean(0), atol=1e-5)
-    along = gradients.along(full[3].astype(np.float32), mistakes, features)
+    along = gradients.products_with(full[3].astype(np.float32), mistakes, features)
     assert np.allclose(along, flat @ flat[3], atol=1e-4)
 
 

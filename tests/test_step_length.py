@@ -18,7 +18,7 @@ import mm_infobatch
 from mm_infobatch import CannotConvert, InfoBatchHook, InfoBatchLoss, convert
 from mm_infobatch.losses.model_losses import ModelLosses
 from mm_infobatch.training.gradient_response import follows_rate, is_proportional
-from mm_infobatch.training.peak_rates import peak_rates, rate
+from mm_infobatch.training.peak_rates import effective_rate, peak_rates
 from mm_infobatch.training.step_length import StepLength, require_step_length, step_length
 
 with warnings.catch_warnings():
@@ -223,9 +223,9 @@ def test_a_scheduler_of_a_users_may_know_groups_apart_that_look_alike():
 
 
 def test_momentum_makes_steps_longer_where_it_adds_gradients_up():
-    assert rate(dict(lr=0.1, momentum=0.9)) == pytest.approx(1.0)
-    assert rate(dict(lr=0.1, betas=(0.9, 0.99), momentum=0.9)) == 0.1
-    assert rate(dict(lr=0.1)) == 0.1
+    assert effective_rate(dict(lr=0.1, momentum=0.9)) == pytest.approx(1.0)
+    assert effective_rate(dict(lr=0.1, betas=(0.9, 0.99), momentum=0.9)) == 0.1
+    assert effective_rate(dict(lr=0.1)) == 0.1
     wrapper = wrapper_of(momentum=0.9)
     cycle = [ONE_CYCLE, dict(type='OneCycleMomentum', total_steps=48, by_epoch=False)]
     (peak,) = peak_rates(wrapper.param_groups, built(cycle, wrapper), STEPS)
@@ -505,7 +505,9 @@ class Lengths(Hook):
         self.hook, self.optimizer, self.rows = hook, optimizer, []
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.now = rate((self.optimizer or runner.optim_wrapper.optimizer).param_groups[0])
+        self.now = effective_rate(
+            (self.optimizer or runner.optim_wrapper.optimizer).param_groups[0]
+        )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         steps = self.hook._step_length

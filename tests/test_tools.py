@@ -328,7 +328,7 @@ def test_the_best_value_is_the_lowest_of_a_loss_or_an_error(name, best):
     [(41.96, '42.0 s'), (185.2, '3 min 05 s'), (3599.7, '1 h 00 min'), (7621, '2 h 07 min')],
 )
 def test_durations_are_written_for_people(seconds, text):
-    assert summarize.duration(seconds) == text
+    assert summarize.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize('subcommand', ['summarize', 'plot'])

@@ -191,7 +191,7 @@ def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
         ) from error
 
 
-def distinct(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
+def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
     """The labels of the runs; equal ones get as much of their paths as tells them apart."""
     folders = [path.resolve().parts for path in work_dirs]
     names = list(labels)
@@ -265,7 +265,7 @@ def write_page(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
     check_directory(str(out.parent), '--out')
     runs, labels = run_logs.read_runs(args)
-    labels = labels if args.labels else distinct(labels, args.work_dirs)
+    labels = labels if args.labels else distinct_labels(labels, args.work_dirs)
     facts, sections = [], []
     out.parent.mkdir(parents=True, exist_ok=True)
     for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):

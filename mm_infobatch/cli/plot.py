@@ -59,7 +59,7 @@ def draw(
         color = COLORS[number % len(COLORS)]
 
         def position(iterations: Any, run: LoggedRun = run) -> np.ndarray:
-            return along(run, x, np.asarray(iterations)) / divisor
+            return axis_values(run, x, np.asarray(iterations)) / divisor
 
         steps, loss = run.loss(trained_loss)
         axes[0].plot(position(steps), loss, color=color, alpha=0.22, linewidth=0.8)
@@ -139,7 +139,7 @@ def _draw_passes(axis: Any, run: LoggedRun, position: Any, color: str) -> None:
         )
 
 
-def along(run: LoggedRun, x: str, iterations: np.ndarray) -> np.ndarray:
+def axis_values(run: LoggedRun, x: str, iterations: np.ndarray) -> np.ndarray:
     """Where iterations are on an axis of ``AXES``, float64 [M]; time in seconds."""
     if x == 'samples':
         return run.samples_at(iterations)

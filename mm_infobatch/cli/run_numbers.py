@@ -8,9 +8,9 @@ import numpy as np
 
 from ..page.run_facts import Curve, RunFacts, flat
 from .logged_run import LoggedRun
-from .plot import COLORS, along, smooth
+from .plot import COLORS, axis_values, smooth
 from .sessions import read_session
-from .summarize import best_of, duration
+from .summarize import best_of, format_duration
 
 LOSS = 'training loss'
 RATE = 'learning rate'
@@ -63,11 +63,11 @@ def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, 
     elif run.samples is not None:
         found['samples trained'] = f'{run.samples:,}'
     if run.seconds is not None:
-        found['training time'] = duration(run.seconds)
+        found['training time'] = format_duration(run.seconds)
         if totals and trained:
             seconds = run.seconds - run.seconds_at(np.array(run.begin))
             saved = (seconds - totals['seconds_choosing']) * full / trained - seconds
-            found['time saved (estimated)'] = duration(max(saved, 0.0))
+            found['time saved (estimated)'] = format_duration(max(saved, 0.0))
     name, steps_of, values = run.metric(metric)
     if len(values):
         best = best_of(name, values)
@@ -75,7 +75,7 @@ def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, 
         found[f'{name}, best'] = f'{values[best]:.2f} (at {steps_of[best]:,})'
     if totals:
         found['passes'] = f'{totals["passes"]:,}'
-        found['time spent choosing'] = duration(totals['seconds_choosing'])
+        found['time spent choosing'] = format_duration(totals['seconds_choosing'])
         for key in ('policy', 'delta', 'seed', 'num_samples', 'batch_size', 'world_size'):
             if key in settings:
                 found[key.replace('_', ' ')] = str(settings[key])
@@ -210,8 +210,8 @@ def state_text(work_dir: Path, seconds_left: Optional[float]) -> str:
     newest = max(path.stat().st_mtime for path in work_dir.glob('*/vis_data/scalars.json'))
     end = datetime.datetime.fromtimestamp(newest + seconds_left)
     return (
-        f'not finished: {duration(seconds_left)} of training left without validation, expected '
-        f'end {end:%Y-%m-%d %H:%M} if it runs'
+        f'not finished: {format_duration(seconds_left)} of training left without validation, '
+        f'expected end {end:%Y-%m-%d %H:%M} if it runs'
     )
 
 
@@ -224,9 +224,9 @@ def curves(run: LoggedRun, metric: Optional[str]) -> List[Curve]:
             at = np.asarray(iterations, float)
             positions = {'iterations': at}
             if run.samples is not None:
-                positions['samples'] = along(run, 'samples', at)
+                positions['samples'] = axis_values(run, 'samples', at)
             if run.seconds is not None:
-                positions['time'] = along(run, 'time', at) / 3600
+                positions['time'] = axis_values(run, 'time', at) / 3600
             values = np.array([np.nan if each is None else each for each in values], float)
             found.append(Curve(panel, positions, values, style))
 

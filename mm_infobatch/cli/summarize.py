@@ -47,7 +47,7 @@ def cells(run: LoggedRun, metric: Optional[str]) -> List[str]:
     return [
         f'{run.iterations:,}',
         f'{run.samples:,}' if run.samples is not None else '?',
-        duration(run.seconds) if run.seconds is not None else '?',
+        format_duration(run.seconds) if run.seconds is not None else '?',
         name if len(values) else '-',
         final,
         best,
@@ -73,7 +73,7 @@ def best_of(name: str, values: np.ndarray) -> int:
     return int(kept.argmax())
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Write a time as 42.0 s, 3 min 05 s or 2 h 07 min."""
     if seconds < 60:
         return f'{seconds:.1f} s'

@@ -19,7 +19,7 @@ from .config_losses import is_wrapped
 from .config_tree import ConfigPath, dotted, nodes
 from .loss_trial import place_of, problem_with
 from .options import check_budget, check_policy
-from .registered import name_of, resolve
+from .registered import resolve, type_name
 
 LINES = {
     'InfoBatchSampler': SAMPLER_LINE,
@@ -76,8 +76,8 @@ def check_config(cfg: Config) -> None:
             there = ' and '.join(name for name, there in parts.items() if there)
             raise ValueError(
                 f'{there} cannot work without {" and ".join(missing)}, but the config has '
-                f'train_dataloader.sampler.type={name_of(sampler.get("type"))!r}, '
-                f'train_cfg.type={name_of(train_cfg.get("type"))!r} and '
+                f'train_dataloader.sampler.type={type_name(sampler.get("type"))!r}, '
+                f'train_cfg.type={type_name(train_cfg.get("type"))!r} and '
                 f'{len(hooks_of(cfg))} InfoBatchHook; write '
                 + ', '.join(LINES[name] for name in missing)
             )

@@ -29,7 +29,7 @@ from .refusals import (
     loop_class,
     sampler_class,
 )
-from .registered import name_of, registered, short_name
+from .registered import registered, short_name, type_name
 
 PACKAGE = 'mm_infobatch'
 DELTA, PRUNE_RATIO = 0.875, 0.5
@@ -141,7 +141,7 @@ def _set_sampler(dataloader: Any, scope: Optional[str], options: Options) -> Non
         except TypeError as error:
             raise ValueError(
                 f'prune_ratio={options.prune_ratio!r} does not fit the policy of the config, '
-                f'{name_of(policy.get("type"))}; set policy=dict(type=..., ...) instead'
+                f'{type_name(policy.get("type"))}; set policy=dict(type=..., ...) instead'
             ) from error
         sampler['policy'] = policy
     dataloader['sampler'] = sampler
@@ -209,11 +209,11 @@ def _no_loss(model: Any, scope: Optional[str]) -> CannotConvert:
         is_loss = any(str(key).startswith('loss') for key in path)
         if is_loss and 'type' in node and registered(node['type'], inner) is None:
             return CannotConvert(
-                BROKEN, f'{dotted(path)}.type={name_of(node["type"])!r} is not registered'
+                BROKEN, f'{dotted(path)}.type={type_name(node["type"])!r} is not registered'
             )
     return CannotConvert(
         NO_LOSS,
-        f'model.type={name_of(model.get("type"))!r}; register its loss in MODELS and build it '
+        f'model.type={type_name(model.get("type"))!r}; register its loss in MODELS and build it '
         'from the config',
     )
 

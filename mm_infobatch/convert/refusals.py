@@ -11,7 +11,7 @@ from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses.whole_batch import REASONS, TEXT, TRANSFORM_REASONS, is_text_class
 from ..sampler import InfoBatchSampler
 from .config_tree import dotted, nodes
-from .registered import name_of, overridden, registered, resolve, toolbox_names
+from .registered import overridden, registered, resolve, toolbox_names, type_name
 
 
 class CannotConvert(ValueError):
@@ -57,11 +57,11 @@ def check_model(model: Any, scope: Optional[str]) -> None:
         CannotConvert: If the model or one of its parts is such a class.
     """
     if is_text_model(model.get('type'), model.get('_scope_', scope)):
-        name = name_of(model['type'])
+        name = type_name(model['type'])
         raise CannotConvert(TEXT, f'model.type={name!r}; train it without InfoBatch')
     for path, node, inner in nodes(model, scope, ('model',)):
         kind = node.get('type')
-        where = f'{dotted(path)}.type={name_of(kind)!r}; train it without InfoBatch'
+        where = f'{dotted(path)}.type={type_name(kind)!r}; train it without InfoBatch'
         for name in toolbox_names(kind, inner, MODELS, TASK_UTILS) & REASONS.keys():
             raise CannotConvert(REASONS[name], where)
 
@@ -78,7 +78,7 @@ def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
     for path, node, inner in nodes(dataloader.get('dataset'), scope, root):
         registry = DATASETS if {'pipeline', 'transforms'}.isdisjoint(path) else TRANSFORMS
         for name in toolbox_names(node.get('type'), inner, registry) & TRANSFORM_REASONS.keys():
-            where = f'{dotted(path)}.type={name_of(node["type"])!r}; train it without InfoBatch'
+            where = f'{dotted(path)}.type={type_name(node["type"])!r}; train it without InfoBatch'
             raise CannotConvert(TRANSFORM_REASONS[name], where)
     if dataloader.get('batch_sampler') is not None:
         raise CannotConvert(
@@ -108,7 +108,7 @@ def sampler_class(sampler: Any, scope: Optional[str]) -> type:
     if not isinstance(sampler, dict):
         raise CannotConvert(SAMPLER, f'train_dataloader.sampler={sampler!r}; write {STOCK_SAMPLER}')
     kind = sampler.get('type')
-    where = f'train_dataloader.sampler.type={name_of(kind)!r}'
+    where = f'train_dataloader.sampler.type={type_name(kind)!r}'
     if 'RepeatAugSampler' in toolbox_names(kind, scope, DATA_SAMPLERS):
         raise CannotConvert(REPEATED, f'{where}; write {STOCK_SAMPLER} to train without it')
     cls = resolve(kind, scope, DATA_SAMPLERS)
@@ -151,7 +151,7 @@ def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
     kind = train_cfg.get('type')
     if kind is None:
         return IterBasedTrainLoop if 'max_iters' in train_cfg else EpochBasedTrainLoop
-    where = f'train_cfg.type={name_of(kind)!r}'
+    where = f'train_cfg.type={type_name(kind)!r}'
     cls = resolve(kind, scope, LOOPS)
     if cls is not None and issubclass(cls, (InfoBatchIterLoop, InfoBatchEpochLoop)):
         return cls

@@ -38,14 +38,14 @@ def resolve(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Opt
     return found if isinstance(found, type) else None
 
 
-def name_of(kind: Any) -> str:
+def type_name(kind: Any) -> str:
     """The name of a ``type``, for messages."""
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))
 
 
 def short_name(kind: Any) -> str:
     """The name of a ``type`` without its scope or module."""
-    return name_of(kind).split('.')[-1]
+    return type_name(kind).split('.')[-1]
 
 
 def toolbox_names(kind: Any, scope: Optional[str], *registries: Registry) -> Set[str]:

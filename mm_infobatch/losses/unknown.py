@@ -44,7 +44,7 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
         raise ValueError(
             f'{type(loss).__name__} returned a {type(own).__name__}; InfoBatchLoss needs a tensor'
         )
-    valid = valid_positions(loss, call, values)
+    valid = not_ignored(loss, call, values)
     divide_by, factor, comparison = compare(loss, call, values, valid, own, weights)
     pred = call.pred() if isinstance(call.pred(), Tensor) else values
     scores = per_sample(values, pred, valid, divide_by)
@@ -87,7 +87,7 @@ def total_of(values: Tensor) -> Tensor:
     return values.sum(dtype=torch.float64 if values.dtype == torch.float64 else torch.float32)
 
 
-def valid_positions(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
+def not_ignored(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
     """Which positions of the target are not ignored.
 
     Args:
@@ -125,7 +125,7 @@ def compare(
         loss (nn.Module): The loss.
         call (Call): What it is called with.
         values (Tensor): The map.
-        valid (Tensor, optional): What :func:`valid_positions` gave.
+        valid (Tensor, optional): What :func:`not_ignored` gave.
         own (Tensor): What the loss gave for the batch.
         weights (Weights): The weights of the batch.
 

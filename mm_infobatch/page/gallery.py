@@ -17,7 +17,7 @@ from .dataset_reader import (
 )
 from .lists import SampleList
 from .sample_table import SampleTable
-from .scan import name_of
+from .scan import class_name
 from .thumbnails import data_uri, overlay, shrink
 
 SIZE = 112  # pixels of the longer side
@@ -106,7 +106,7 @@ class CardMaker:
             segmentation = 'seg_map_path' in info and 'gt_label' not in info
             card.path = path_of(info)
             card.classes = labels_of(info)
-            card.label = ', '.join(name_of(each, self.names) for each in card.classes)
+            card.label = ', '.join(class_name(each, self.names) for each in card.classes)
             image = read_image(self._dataset, card.index, self._bgr)
             small = shrink(image, SIZE)
             card.tiny = max(image.shape[:2]) <= SIZE // 2

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 
 from .sample_table import SampleTable
-from .scan import Annotations, name_of
+from .scan import Annotations, class_name
 
 
 def rows_of(
@@ -30,7 +30,9 @@ def rows_of(
     columns: Dict[str, Any] = {'index': np.arange(part.start, part.stop)}
     if paths:
         columns['filepath'] = read.paths
-        columns['label'] = [';'.join(name_of(each, names) for each in row) for row in read.labels]
+        columns['label'] = [
+            ';'.join(class_name(each, names) for each in row) for row in read.labels
+        ]
         columns['mask_path'] = read.masks
     for name, values in table.columns().items():
         columns[name] = values[part]

@@ -46,7 +46,7 @@ def read_annotations(dataset: Any, num_samples: int, chunk: int = CHUNK) -> Iter
         yield read
 
 
-def name_of(label: int, names: Sequence[str]) -> str:
+def class_name(label: int, names: Sequence[str]) -> str:
     """The name of a class, or its number where it has none."""
     return names[label] if 0 <= label < len(names) else str(label)
 

@@ -7,7 +7,7 @@ from typing import List, Optional, Sequence, Tuple
 from .gallery import Gallery
 from .run_facts import RunFacts, side_by_side
 from .sample_table import ClassRow
-from .scan import name_of
+from .scan import class_name
 
 FOLDER = Path(__file__).parent
 
@@ -65,7 +65,7 @@ def gallery_classes(section: SampleSection) -> List[Tuple[int, str]]:
         for card in [*gallery.top, *gallery.by_class]
         for each in card.classes
     }
-    return [(each, name_of(each, section.names)) for each in sorted(found)]
+    return [(each, class_name(each, section.names)) for each in sorted(found)]
 
 
 def render(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..policies import Plan
-from ..policies.drawing import distinct, random_bits
+from ..policies.drawing import draw_distinct, random_bits
 from .batch_shape import BatchShape
 
 
@@ -43,7 +43,7 @@ def fit_to_batches(
     weights, skipped = plan.weights.numpy().copy(), np.empty(0, np.int64)
     bits = random_bits(generator)
     for group, count in _surplus_by_weight(plan, scores, surplus):
-        skipped = np.append(skipped, group[distinct(len(group), count, bits)])
+        skipped = np.append(skipped, group[draw_distinct(len(group), count, bits)])
         weights[group] = _total(float(weights[group[0]]), len(group)) / (len(group) - count)
         surplus -= count
     if surplus or not fitting:
@@ -129,7 +129,7 @@ def _extended(plan: Plan, shape: BatchShape, bits: np.random.BitGenerator) -> Op
     by_index = np.zeros(length, np.float32)
     by_index[plan.indices.numpy()] = weights
     skipped = np.flatnonzero(by_index == 0)
-    more = skipped[distinct(len(skipped), goal - plan.kept, bits)]
+    more = skipped[draw_distinct(len(skipped), goal - plan.kept, bits)]
     num_well_learned = len(kept) + plan.pruned
     by_index[kept] = by_index[more] = light * num_well_learned / (len(kept) + len(more))
     indices = np.flatnonzero(by_index)

@@ -35,7 +35,7 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
     surplus = int(np.count_nonzero(drawn)) - count
     if surplus:
         pool = np.flatnonzero(drawn if surplus > 0 else among & ~drawn)
-        drawn[pool[distinct(len(pool), abs(surplus), bits)]] = surplus < 0
+        drawn[pool[draw_distinct(len(pool), abs(surplus), bits)]] = surplus < 0
     return torch.from_numpy(drawn)
 
 
@@ -45,7 +45,7 @@ def random_bits(generator: torch.Generator) -> np.random.BitGenerator:
     return np.random.SFC64(np.random.SeedSequence(seed))
 
 
-def distinct(length: int, count: int, bits: np.random.BitGenerator) -> np.ndarray:
+def draw_distinct(length: int, count: int, bits: np.random.BitGenerator) -> np.ndarray:
     """Draw ``count`` distinct integers below ``length``.
 
     Each is a random 64-bit integer modulo ``length``, with a bias below ``length`` / 2**64.
@@ -60,7 +60,7 @@ def distinct(length: int, count: int, bits: np.random.BitGenerator) -> np.ndarra
     """
     if 2 * count > length:  # fewer draws: those that are left out
         left = np.ones(length, bool)
-        left[distinct(length, length - count, bits)] = False
+        left[draw_distinct(length, length - count, bits)] = False
         return np.flatnonzero(left)
     found = np.empty(0, np.int64)
     while len(found) < count:

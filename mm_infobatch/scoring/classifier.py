@@ -111,7 +111,7 @@ def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
     )
 
 
-def label_of(sample: Any) -> int:
+def gt_label_of(sample: Any) -> int:
     """The class of a sample.
 
     Args:

@@ -101,7 +101,7 @@ def of_skipping(size: Size, most_rows: int) -> Cost:
     return Cost(hessian.memory + 8 * size.n * DIMENSIONS, hessian.operations + skips)
 
 
-def rate() -> float:
+def multiplications_per_second() -> float:
     """Multiplications a second of a product of a matrix and a vector, measured here."""
     matrix, vector = np.ones((2**14, 2**9), np.float32), np.ones(2**9, np.float32)
     seconds: List[float] = []
@@ -142,14 +142,14 @@ def statement(
             f'samples, but {free / 1e9:,.1f} GB are free; choose per class (--per-class), or on a '
             'machine with more memory'
         )
-    seconds = sum(each.operations for each in costs) / rate()
+    seconds = sum(each.operations for each in costs) / multiplications_per_second()
     return (
         f'{name}: {len(sizes)} group{"s" * (len(sizes) > 1)} of up to {largest:,} samples, about '
-        f'{memory / 1e6:,.0f} MB of memory and {duration(seconds)} after the extraction'
+        f'{memory / 1e6:,.0f} MB of memory and {rough_duration(seconds)} after the extraction'
     )
 
 
-def duration(seconds: float) -> str:
+def rough_duration(seconds: float) -> str:
     """Seconds, minutes or hours."""
     for unit, size in (('h', 3600.0), ('min', 60.0)):
         if seconds >= 2 * size:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Subset
 
 from ..training.sample_idx import check_samples
-from .classifier import collate, label_of
+from .classifier import collate, gt_label_of
 
 FLUSH = 2.0  # seconds of work that a kill can lose
 SHOW = 10.0  # seconds between two lines on the progress
@@ -130,7 +130,7 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
 
     @torch.no_grad()
     def compute(batch: Dict[str, Any]) -> Arrays:
-        labels = np.array([label_of(sample) for sample in batch['data_samples']], np.int64)
+        labels = np.array([gt_label_of(sample) for sample in batch['data_samples']], np.int64)
         predicted = torch.stack([sample.pred_score for sample in model.val_step(batch)])
         logits, layer, features = watch.take(predicted)
         found = dict(logits=logits.float().cpu().numpy(), labels=labels)

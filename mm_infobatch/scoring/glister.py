@@ -59,7 +59,7 @@ def glister(
             taken = gradients.mean(mistakes[chosen], points[chosen]) if len(chosen) else None
             goal = _validation_gradient(held, taken, step)
             gains = by_rows(
-                lambda e, h, goal=goal: gradients.along(goal, e, h),
+                lambda e, h, goal=goal: gradients.products_with(goal, e, h),
                 mistakes,
                 points,
             )

@@ -32,7 +32,7 @@ def mean(errors: np.ndarray, features: np.ndarray) -> np.ndarray:
     return np.concatenate([weight, errors.sum(0)[:, None]], 1) / np.float32(len(errors))
 
 
-def along(direction: np.ndarray, errors: np.ndarray, features: np.ndarray) -> np.ndarray:
+def products_with(direction: np.ndarray, errors: np.ndarray, features: np.ndarray) -> np.ndarray:
     """The inner product of each gradient with one matrix, e^T M x.
 
     Args:

@@ -9,7 +9,7 @@ from .reads import KNOWN_PACKAGES
 OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
 
 
-def rate(group: Dict[str, Any]) -> float:
+def effective_rate(group: Dict[str, Any]) -> float:
     """How far a group's parameters move along a gradient of 1 that lasts: lr / (1 - momentum).
 
     With momentum, past gradients add up to 1 / (1 - momentum) times one of them. The averages of
@@ -28,7 +28,7 @@ def peak_rates(
     steps: int,
     epoch_length: Optional[int] = None,
 ) -> List[float]:
-    """The highest :func:`rate` of each group over a schedule, whatever of it is done already.
+    """The highest :func:`effective_rate` of each group over a schedule, also of what is done.
 
     Copies of the schedulers walk the whole schedule from its first step on, with an optimizer that
     has groups and no parameters. Groups in the same state share a copy. What a scheduler does when
@@ -55,7 +55,7 @@ def peak_rates(
     walking = _copies(foreseen, reduced, firsts)
     by_iter = [one for one in walking if not one.by_epoch]
     by_epoch = [one for one in walking if one.by_epoch]
-    peaks = [rate(group) for group in reduced]
+    peaks = [effective_rate(group) for group in reduced]
     for step in range(1, steps):
         for one in by_iter:
             one.step()
@@ -64,7 +64,7 @@ def peak_rates(
                 one.step()
         elif not by_iter:
             continue
-        peaks = [max(peak, rate(group)) for peak, group in zip(peaks, reduced)]
+        peaks = [max(peak, effective_rate(group)) for peak, group in zip(peaks, reduced)]
     peak_of_kind = dict(zip(first_of, peaks))
     return [peak_of_kind[kind] for kind in kinds]
 

@@ -17,7 +17,7 @@ REASON = (
 )
 
 
-def name_of(dataset: Any, index: int) -> str:
+def sample_name(dataset: Any, index: int) -> str:
     """The name of a sample: its file's, without folders and ending, or a checksum of its image.
 
     Args:
@@ -39,7 +39,7 @@ def name_of(dataset: Any, index: int) -> str:
 def names_of(dataset: Any) -> List[str]:
     """The names of up to ``COMPARED`` samples, from the first to the last."""
     indices = np.linspace(0, len(dataset) - 1, min(COMPARED, len(dataset))).round().astype(int)
-    return [name_of(dataset, int(index)) for index in indices]
+    return [sample_name(dataset, int(index)) for index in indices]
 
 
 def check_resumed(saved: Any, names: List[str]) -> None:

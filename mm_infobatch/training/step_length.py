@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from ..arguments import require_number
 from ..passes.schedule import PassSchedule
 from .gradient_response import follows_rate, is_proportional
-from .peak_rates import peak_rates, rate
+from .peak_rates import effective_rate, peak_rates
 
 Setting = Union[str, float]
 SETTINGS = ('paper', 'normalized', 'capped')
@@ -194,7 +194,7 @@ class StepLength:
                 for wrapper, peaks in zip(self._wrappers, self._peaks)
                 # Not wrapper.param_groups, where one that is trained nowhere comes last.
                 for group, peak in zip(wrapper.optimizer.param_groups, peaks)
-                for now in (rate(group),)
+                for now in (effective_rate(group),)
                 if peak > 0 and now > 0
             ),
             default=math.inf,

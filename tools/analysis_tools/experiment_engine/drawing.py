@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from mm_infobatch.cli.logged_run import LoggedRun
-from mm_infobatch.cli.plot import COLORS, along, smooth, time_unit, upper_limit
-from mm_infobatch.cli.summarize import duration
+from mm_infobatch.cli.plot import COLORS, axis_values, smooth, time_unit, upper_limit
+from mm_infobatch.cli.summarize import format_duration
 
 from .records import Record
 from .spec import Arm
@@ -77,11 +77,11 @@ def curves(figure: Dict[str, Any], groups: Groups, records: Path) -> Figure:
             losses, metrics = [], []
             for run in (one.run for one in group):
                 steps, loss = run.loss()
-                losses.append((along(run, way, steps) / scale, smooth(loss)))
+                losses.append((axis_values(run, way, steps) / scale, smooth(loss)))
                 name, steps, values = run.metric()
                 if len(values):
                     names.add(name)
-                    metrics.append((along(run, way, steps) / scale, values))
+                    metrics.append((axis_values(run, way, steps) / scale, values))
             label = named(arm, len(group))
             draw_line(axes[0, column], *mean_curve(losses), color, label)
             if metrics:
@@ -165,7 +165,7 @@ def times(figure: Dict[str, Any], groups: Groups, records: Path) -> Figure:
             xerr=error,
             error_kw=dict(linewidth=1, capsize=3),
         )
-        text = duration(mean(seconds))
+        text = format_duration(mean(seconds))
         choosing = [run.infobatch['totals']['seconds_choosing'] for run in group if run.infobatch]
         if choosing:
             axis.barh(number, mean(choosing) / size, 0.62, color='black')

@@ -14,7 +14,7 @@ from typing import Dict, List, Optional, Set, Tuple
 import torch
 
 from mm_infobatch.cli.run_logs import read_run
-from mm_infobatch.cli.summarize import duration
+from mm_infobatch.cli.summarize import format_duration
 
 from . import ROOT
 from .jobs import Job, Places, command_of, status
@@ -219,7 +219,7 @@ def run_all(
                 if code is not None:
                     running.remove(one)
                 if code == 0:
-                    say(f'{one.job.name}: done in {duration(one.seconds)}')
+                    say(f'{one.job.name}: done in {format_duration(one.seconds)}')
                 elif code is not None:
                     fail(one.job, f'ended with status {code}; {one.ending()}')
             busy = failed | {one.job.name for one in running}

@@ -6,7 +6,7 @@ import numpy as np
 
 from mm_infobatch.policies.budgets import by_class, share_of
 from mm_infobatch.scoring.calls import Settings
-from mm_infobatch.scoring.cost import Cost, Size, duration
+from mm_infobatch.scoring.cost import Cost, Size, rough_duration
 from mm_infobatch.scoring.methods import METHODS
 
 from .markdown import table
@@ -55,7 +55,7 @@ def _on_imagenet(run: Dict[str, Any]) -> List[str]:
     operations = [sum(each.operations for each in costs) for costs in (here, there)]
     memory = max(each.memory for each in there)
     seconds = run['processor_seconds'] * operations[1] / operations[0]
-    return [duration(seconds), f'{memory / 1e9:,.1f} GB']
+    return [rough_duration(seconds), f'{memory / 1e9:,.1f} GB']
 
 
 def _costs(run: Dict[str, Any], samples: int, classes: int, features: int) -> List[Cost]:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from scipy.stats import t as student
 
-from mm_infobatch.cli.summarize import duration
+from mm_infobatch.cli.summarize import format_duration
 
 from . import ROOT, class_tables, figures, markdown
 from .records import Record, recorded
@@ -137,7 +137,7 @@ def extra_time(arm: Arm, found: Dict[int, Record], records: Path) -> str:
                 return '?'
             total += sum(seconds) + sum(record.content['scores']['seconds'].values())
         times.append(total)
-    return duration(mean(times)) if max(times) >= 1 else f'{mean(times):.3f} s'
+    return format_duration(mean(times)) if max(times) >= 1 else f'{mean(times):.3f} s'
 
 
 def finals(arm: Arm, records: Path) -> List[float]:
@@ -168,9 +168,9 @@ def training_time(found: List[Record]) -> Tuple[str, bool]:
     seconds = [one.run.seconds for one in found if one.timed and one.run.seconds is not None]
     if seconds:
         count = f' (n={len(seconds)})' if len(seconds) < len(found) else ''
-        return duration(mean(seconds)) + count, False
+        return format_duration(mean(seconds)) + count, False
     seconds = [one.run.seconds for one in found if one.run.seconds is not None]
-    return duration(mean(seconds)) if len(seconds) == len(found) else '?', True
+    return format_duration(mean(seconds)) if len(seconds) == len(found) else '?', True
 
 
 def hardware(content: Dict[str, Any]) -> str:

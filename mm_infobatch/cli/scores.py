@@ -20,7 +20,6 @@ import argparse
 import json
 import math
 import platform
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
@@ -235,7 +234,7 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
         num_features=None if found.features is None else found.features.shape[1],
         seconds=dict(extraction=round(extraction, 3), method=round(spent, 3)),
         processor_seconds=round(time.process_time() - processor, 3),  # without the first pass
-        peak_memory=peak_memory(),
+        peak_memory=cost.peak_memory(),
         python=platform.python_version(),
         torch=torch.__version__,
         threads=torch.get_num_threads(),
@@ -284,16 +283,6 @@ def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> s
         counts = by_class(groups, settings.count)
     sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]
     return cost.statement(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
-
-
-def peak_memory() -> Optional[int]:
-    """The most bytes of memory that this process has had; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes if sys.platform == 'darwin' else kilobytes * 1024
 
 
 def _say(line: str) -> None:

@@ -1,6 +1,7 @@
 """The memory and time that a selection needs: said before it begins, refused where too much."""
 
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional, Sequence
@@ -117,6 +118,16 @@ def free_memory() -> Optional[int]:
     info = Path('/proc/meminfo')
     found = re.search(r'MemAvailable:\s+(\d+) kB', info.read_text()) if info.is_file() else None
     return int(found.group(1)) * 1024 if found else None
+
+
+def peak_memory() -> Optional[int]:
+    """The most bytes of memory that this process has had; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes if sys.platform == 'darwin' else kilobytes * 1024
 
 
 def statement(

@@ -98,12 +98,12 @@ def draw(
     return figure
 
 
-def smooth(values: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """Centred moving average over a share of the values, float64 [M]; one-sided at the ends.
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Centred moving average over a twentieth of the values, float64 [M]; one-sided at the ends.
 
     Values that are not finite are left out.
     """
-    half = int(share * len(values) / 2)
+    half = int(0.05 * len(values) / 2)
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])

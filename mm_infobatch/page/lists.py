@@ -7,6 +7,8 @@ import numpy as np
 
 from .sample_table import Occurrences, SampleTable
 
+CLASS_IMAGES = 60
+
 
 @dataclass
 class SampleList:
@@ -58,21 +60,17 @@ def first_of_each_class(
 
 
 def choose_lists(
-    table: SampleTable,
-    found: Optional[Occurrences],
-    count: int,
-    seed: int = 0,
-    class_images: int = 60,
+    table: SampleTable, found: Optional[Occurrences], count: int, seed: int = 0
 ) -> List[SampleList]:
     """Choose the lists of the gallery that the table allows.
+
+    A list has up to ``CLASS_IMAGES`` more images, so that its filter by class shows some of each.
 
     Args:
         table (SampleTable): Of N samples.
         found (Occurrences, optional): The classes of samples.
         count (int): Length of a list.
         seed (int): For the list that is drawn at random. Defaults to 0.
-        class_images (int): About how many more images a list has, so that its filter by class
-            shows some of each. Defaults to 60.
     """
     orders = [
         (
@@ -113,7 +111,7 @@ def choose_lists(
             ),
         ]
     classes = 0 if found is None else len(np.unique(found.classes))
-    each = min(6, class_images // classes) if classes > 1 else 0
+    each = min(6, CLASS_IMAGES // classes) if classes > 1 else 0
     lists = []
     for title, about, order in orders:
         top = order[:count]

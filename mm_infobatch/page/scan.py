@@ -78,7 +78,7 @@ def joined(parts: Sequence[Occurrences]) -> Optional[Occurrences]:
 
 
 def occurrences_in_maps(
-    dataset: Any, num_samples: int, num_classes: int, limit: int, seed: int = 0
+    dataset: Any, num_samples: int, num_classes: int, limit: int
 ) -> Tuple[Optional[Occurrences], Optional[str]]:
     """Read which classes occur in the label maps of some samples.
 
@@ -87,7 +87,6 @@ def occurrences_in_maps(
         num_samples (int): N.
         num_classes (int): Labels from here on, such as 255, are not a class.
         limit (int): How many samples to look at; they are drawn at random if there are more.
-        seed (int): For the draw. Defaults to 0.
 
     Returns:
         tuple[Occurrences, str]: None for the first where no label map could be read; the reason
@@ -95,7 +94,7 @@ def occurrences_in_maps(
     """
     chosen = np.arange(num_samples)
     if num_samples > limit:
-        drawn = np.random.default_rng(seed).choice(num_samples, limit, replace=False)
+        drawn = np.random.default_rng(0).choice(num_samples, limit, replace=False)
         chosen = np.sort(drawn)
     samples, classes, pixels, looked_at, reason = [], [], [], 0, None
     for index in chosen:

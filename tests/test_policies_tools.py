@@ -110,7 +110,7 @@ def test_losses_of_two_runs_are_not_those_of_one(tmp_path):
         sampler = dict(scores=torch.ones(3), seed=index // 2)
         torch.save(dict(infobatch=dict(schedule=dict(iters=index), sampler=sampler)), path)
     assert logged_losses(paths[:2]).shape == (2, 3)
-    with pytest.raises(ValueError, match='runs of different seeds'):
+    with pytest.raises(ValueError, match='of different runs, with the seeds 0 and 1'):
         logged_losses(paths)
 
 

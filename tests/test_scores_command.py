@@ -544,6 +544,8 @@ def test_runs_are_told_apart_by_seed_where_the_checkpoints_have_no_losses():
         run.add(Path('c.pth'), dict(meta={}))
     with pytest.raises(ValueError, match='a.pth and d.pth .* with the seeds 3 and 4'):
         seeds[0].add(Path('d.pth'), dict(meta=dict(seed=4)))
+    with pytest.raises(ValueError, match='a.pth and d.pth .* with the seeds 3 and 4'):
+        seeds[1].add(Path('d.pth'), dict(meta=dict(seed=3), infobatch=dict(sampler=dict(seed=4))))
 
 
 @pytest.mark.parametrize('method', ['el2n', 'grand'])

@@ -26,7 +26,7 @@ class OneRun:
         Raises:
             ValueError: If it is of another run.
         """
-        losses, seed = _losses_of(checkpoint), (checkpoint.get('meta') or {}).get('seed')
+        losses, seed = _losses_of(checkpoint), _seed_of(checkpoint)
         if losses is not None and self._losses is not None:
             shared = min(len(losses), len(self._losses))
             same = losses[:shared] == self._losses[:shared]
@@ -46,6 +46,12 @@ class OneRun:
             self._seeds.setdefault(seed, path)
         if losses is not None and (self._losses is None or len(losses) > len(self._losses)):
             self._path, self._losses = path, losses
+
+
+def _seed_of(checkpoint: Dict[str, Any]) -> Any:
+    """The seed of a run: that of its sampler, which may have one of its own with InfoBatch."""
+    own = (checkpoint.get('infobatch') or {}).get('sampler') or checkpoint.get('meta') or {}
+    return own.get('seed')
 
 
 def _losses_of(checkpoint: Dict[str, Any]) -> Optional[np.ndarray]:

@@ -119,7 +119,12 @@ def test_moving_averages_are_refused_where_a_score_has_to_be_the_latest_loss():
     with pytest.raises(ValueError, match='score_smoothing=0.9 does not fit KAKURENBO, .*average'):
         InfoBatchSampler(Numbered(6), dict(type='KAKURENBO'), seed=0, score_smoothing=0.9)
     InfoBatchSampler(Numbered(6), dict(type='KAKURENBO'), seed=0, score_smoothing=0)
-    InfoBatchSampler(Numbered(6), dict(type='IES'), seed=0, score_smoothing=0.9)  # it keeps losses
+
+
+@pytest.mark.parametrize('policy', ['UCB', 'IES'])
+def test_moving_averages_are_refused_where_the_policy_keeps_the_losses_itself(policy):
+    with pytest.raises(ValueError, match=f'score_smoothing=0.9 does not fit {policy}, .*no effect'):
+        InfoBatchSampler(Numbered(6), dict(type=policy), seed=0, score_smoothing=0.9)
 
 
 def test_a_policy_gets_the_scores_that_it_needs():

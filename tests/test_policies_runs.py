@@ -127,7 +127,7 @@ def test_a_saving_out_of_reach_is_refused_when_training_starts(cls_data, tmp_pat
     ids=lambda policy: policy['type'],
 )
 def test_a_run_resumed_in_mid_pass_or_at_its_end_goes_on_bit_for_bit(cls_data, tmp_path, policy):
-    smoothing = 0.0 if policy['type'] == 'KAKURENBO' else 0.3  # which refuses any
+    smoothing = 0.0 if policy['type'] in ('KAKURENBO', 'UCB', 'IES') else 0.3  # they refuse any
     cfg = cls_config(
         cls_data,
         tmp_path / 'whole',

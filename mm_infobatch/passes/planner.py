@@ -28,6 +28,8 @@ class Planner:
     - ``observe(indices, losses, num_samples)`` is given all finite scores, as the ranks merge them.
     - ``batch_score``: an attribute that says which scores it needs, see
       :mod:`~mm_infobatch.passes.batch_scores`.
+    - ``keeps_losses``: True if it plans by the losses that ``observe`` was given and not by scores,
+      so that ``score_smoothing`` would have no effect.
     - ``label_probability``: True if it takes exp(-score) for the probability of the label, so that
       scores have to be the plain cross entropy of one label.
     - ``sample_labels``: an attribute with the class of each sample that it was made for, which a

@@ -154,16 +154,24 @@ def check_smoothing(smoothing: float, policy: Any) -> None:
 
     Args:
         smoothing (float): That of the score table.
-        policy (object): The policy. One whose ``label_probability`` is True cannot.
+        policy (object): The policy. One whose ``label_probability`` or ``keeps_losses`` is True
+            cannot.
 
     Raises:
         ValueError: If it cannot.
     """
-    if smoothing and getattr(policy, 'label_probability', False):
+    why = None
+    if getattr(policy, 'label_probability', False):
+        why = (
+            'takes the probability of the label to be exp(-score): a moving average of losses does '
+            'not tell it'
+        )
+    elif getattr(policy, 'keeps_losses', False):
+        why = 'plans by the losses themselves: moving averages have no effect on what it keeps'
+    if smoothing and why:
         raise ValueError(
-            f'score_smoothing={smoothing} does not fit {type(policy).__name__}, which takes the '
-            'probability of the label to be exp(-score): a moving average of losses does not tell '
-            'it; remove score_smoothing from the sampler, or change its policy'
+            f'score_smoothing={smoothing} does not fit {type(policy).__name__}, which {why}; '
+            'remove score_smoothing from the sampler, or change its policy'
         )
 
 

@@ -50,6 +50,7 @@ class IES:
     """
 
     batch_score = None
+    keeps_losses = True
 
     def __init__(
         self,

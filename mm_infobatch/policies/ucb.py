@@ -44,6 +44,7 @@ class UCB:
     """
 
     bias = 'towards high scores'
+    keeps_losses = True
 
     def __init__(
         self,

@@ -306,6 +306,16 @@ def test_what_drop_last_leaves_out_is_no_part_of_the_schedule(tmp_path):
     assert left == pytest.approx(60 * 0.5, rel=1e-2), 'as long as the half that is done'
 
 
+def test_what_drop_last_leaves_out_is_not_left_to_train_in_the_first_pass_either(tmp_path):
+    def change(report):  # 10 batches of 4 of 43 samples
+        report['passes'][0].update(iterations=5, trained=20, full=20)
+        report['settings'].update(num_samples=43, batch_size=4)
+        report['totals'].update(iterations=5, samples_trained=20, samples_full=20, saving=0.0)
+
+    work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, passes=1, finished=False)
+    assert written_report(work_dir, change)[0]['schedule done'] == '25.0%'
+
+
 def test_a_budget_of_iterations_is_done_by_iterations(tmp_path):
     def change(report):  # each pass takes 10 iterations and would take 20 on all data
         report['settings'].update(budget='iterations', pass_length=20)

@@ -33,7 +33,9 @@ def run_facts(
     """
     facts = RunFacts(label, COLORS[number] if number < 6 else '#808080')
     facts.numbers = numbers(run, work_dir, metric)
-    facts.notes = [note for note in run.notes if note != 'not finished']  # which the state says
+    facts.notes = [
+        note for note in run.notes if note not in ('not finished', STOPPED)
+    ]  # which the state says
     facts.passes = (run.infobatch or {}).get('passes', [])
     facts.curves = curves(run, metric)
     facts.settings = {} if config is None else flat(config.to_dict())
@@ -112,7 +114,11 @@ def samples_per_pass(report: Dict[str, Any]) -> int:
     """The samples that a pass over all data trains: those that ``drop_last`` leaves out are none,
     as a pass that has ended says."""
     passes = report['passes']
-    return passes[-2]['full'] if len(passes) > 1 else report['settings']['num_samples']
+    if len(passes) > 1:
+        return passes[-2]['full']
+    settings = report['settings']
+    in_batches = settings['pass_length'] * settings['batch_size'] * settings['world_size']
+    return min(in_batches, settings['num_samples'])
 
 
 def difference(run: LoggedRun, first: LoggedRun, metric: Optional[str]) -> str:

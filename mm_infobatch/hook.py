@@ -171,7 +171,7 @@ class InfoBatchHook(Hook):
         full = round(share * self._shape.samples(len(self._sampler.scores)))
         self._sampler.counter.count(self._schedule.pass_index, self._pass.trained, full)
         self._report.update_pass(self._schedule.iters - self._report.passes[-1]['begin_iter'])
-        self._report.finished = self._schedule.done
+        self._report.note_end(self._schedule.done, self._loop.stop_training)
         if is_main_process():
             _warn(runner, self._report.try_write(osp.join(runner.work_dir, 'infobatch.json')))
 

@@ -14,7 +14,9 @@ from pathlib import Path
 import inspect_runs
 import numpy as np
 import pytest
+import toolbox_runs as runs
 import torch
+from mmengine.hooks import EarlyStoppingHook
 
 from mm_infobatch import cli
 from mm_infobatch.cli import run_logs, run_numbers
@@ -314,6 +316,19 @@ def test_what_drop_last_leaves_out_is_not_left_to_train_in_the_first_pass_either
 
     work_dir = inspect_runs.write_run(tmp_path / 'run', DATASET, 60, passes=1, finished=False)
     assert written_report(work_dir, change)[0]['schedule done'] == '25.0%'
+
+
+def test_a_run_that_a_hook_stopped_says_so(tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data')
+    cfg = runs.classification_config(data, tmp_path / 'run', max_epochs=4, val_interval=2)
+    stopping = EarlyStoppingHook('accuracy/top1', stopping_threshold=-1.0)
+    runs.train(runs.switch_on(cfg), stopping)
+    totals = runs.report_of(tmp_path / 'run')['totals']
+    assert totals['stopped'] and not totals['finished'] and totals['passes'] == 2
+    run = run_logs.read_run(tmp_path / 'run')
+    numbers = run_numbers.numbers(run, tmp_path / 'run', None)
+    assert run.notes == [numbers['state']] == ['stopped by a hook before the end of its schedule']
+    assert numbers['schedule done'] == '50.0%'
 
 
 def test_a_budget_of_iterations_is_done_by_iterations(tmp_path):

@@ -24,6 +24,7 @@ from .sessions import (
     read_session,
 )
 
+STOPPED = 'stopped by a hook before the end of its schedule'
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
     'run beside it, which tells the length of the dataset'
@@ -183,8 +184,10 @@ def _iterations_done(
             return iterations, [f'the logs end at iteration {iterations} of {last.planned}']
         return iterations, []
     notes = [f'its first {begin:,} iterations were without InfoBatch'] if begin else []
-    notes += [] if infobatch['totals']['finished'] else ['not finished']
-    return infobatch['totals']['iterations'] + begin, notes
+    totals = infobatch['totals']
+    if not totals['finished']:  # an earlier mm_infobatch did not say whether it was stopped
+        notes.append(STOPPED if totals.get('stopped') else 'not finished')
+    return totals['iterations'] + begin, notes
 
 
 def _sample_corners(

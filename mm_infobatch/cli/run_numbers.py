@@ -9,6 +9,7 @@ import numpy as np
 from ..page.run_facts import Curve, RunFacts, flat
 from .logged_run import LoggedRun
 from .plot import COLORS, axis_values, smooth
+from .run_logs import STOPPED
 from .sessions import read_session
 from .summarize import best_of, format_duration
 
@@ -49,7 +50,7 @@ def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, 
     report = run.infobatch or {}
     settings, totals = report.get('settings', {}), report.get('totals', {})
     seconds_left = remaining_seconds(run, work_dir)
-    found['state'] = state_text(work_dir, seconds_left)
+    found['state'] = STOPPED if totals.get('stopped') else state_text(work_dir, seconds_left)
     found['iterations'] = f'{run.iterations:,}'
     if totals:
         steps, before = totals['schedule_iterations'], steps_before(run)

@@ -51,6 +51,7 @@ class RunReport:
             ``histogram`` (of the scores that it was planned from, see :func:`histogram`).
         schedule_iterations (int): The iterations of the unpruned run.
         finished (bool): Whether the schedule has been walked to its end.
+        stopped (bool): Whether a hook (mmengine's ``EarlyStoppingHook``) ended the run before.
 
     Args:
         sampler (InfoBatchSampler): The sampler of the run.
@@ -82,7 +83,7 @@ class RunReport:
         self._bias: Optional[str] = getattr(sampler.policy, 'bias', None)
         self.passes: List[Dict[str, Any]] = []
         self.schedule_iterations = schedule.total
-        self.finished = False
+        self.finished = self.stopped = False
 
     def begin_pass(
         self, order: PassOrder, schedule: PassSchedule, scores: Tensor, seconds: float
@@ -134,6 +135,10 @@ class RunReport:
             iterations=iterations, trained=trained, full=full, saving=self._counter.saving
         )
 
+    def note_end(self, finished: bool, stop_training: bool) -> None:
+        """Take whether the schedule has been walked to its end, and what the loop says."""
+        self.finished, self.stopped = finished, stop_training and not finished
+
     def resume(self, records: List[Dict[str, Any]], schedule: PassSchedule) -> None:
         """Take the records of a checkpoint, and have the counter count their samples.
 
@@ -159,6 +164,7 @@ class RunReport:
             saving=self._counter.saving,
             seconds_choosing=sum(record['seconds'] for record in self.passes),
             finished=self.finished,
+            stopped=self.stopped,
         )
 
     def pass_line(self) -> str:

@@ -4,6 +4,7 @@ import gc
 import json
 import re
 import shutil
+import sys
 import weakref
 from pathlib import Path
 
@@ -420,11 +421,13 @@ def test_errors_of_a_file_are_those_of_its_labels(trained, tmp_path):
         ('k_center', ['--count', '0'], '--count 0 has to be at least 1'),
         ('k_center', ['--keep', '1.5'], '--keep 1.5 lies outside (0, 1]'),
         ('el2n', ['--batch-size', '0'], '--batch-size 0 has to be at least 1'),
-        ('influence', ['--damping', '0'], '--damping 0.0 has to be finite and above 0'),
+        ('el2n', ['--batch-size', '1' + 30 * '0'], f'{10**30} has to be at most {sys.maxsize}'),
+        ('influence', ['--damping', '0'], '--damping 0.0 lies outside [1e-8, 1e8]'),
+        ('influence', ['--damping', '1e-300'], '--damping 1e-300 lies outside [1e-8, 1e8]'),
         ('dp', ['--keep', '0.5', '--damping', 'inf'], 'lambda, added to the Hessian; give a'),
-        ('graph_cut', ['--trade-off', 'inf'], '--trade-off inf has to be finite and above 0'),
+        ('graph_cut', ['--trade-off', 'inf'], '--trade-off inf lies outside [1e-8, 1e8]'),
         ('graph_cut', ['--trade-off', 'nan'], 'weight of the similarity to all others; give'),
-        ('glister', ['--count', '9', '--step', 'nan'], '--step nan has to be finite and above 0'),
+        ('glister', ['--count', '9', '--step', 'nan'], '--step nan lies outside [1e-8, 1e8]'),
         ('glister', ['--count', '9', '--step=-1'], 'a number such as 0.1'),
         ('craig', [], 'one of the arguments --keep --count is required'),
         ('margin', ['--deepcore'], 'unrecognized arguments: --deepcore'),

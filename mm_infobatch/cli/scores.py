@@ -18,7 +18,6 @@ an epoch.
 
 import argparse
 import json
-import math
 import platform
 import time
 from pathlib import Path
@@ -150,18 +149,17 @@ def _check_numbers(args: argparse.Namespace) -> None:
     least = dict(batch_size=1, num_workers=0, seed=0, count=1, rounds=1, classes=2, swaps=0)
     for name, value in least.items():
         given = getattr(args, name, None)
-        if given is not None and given < value:
-            raise UsageError(
-                f'--{name.replace("_", "-")} {given} has to be at least {value}; change it'
-            )
+        if given is not None and not value <= given <= sys.maxsize:
+            bound = f'at least {value}' if given < value else f'at most {sys.maxsize}'
+            raise UsageError(f'--{name.replace("_", "-")} {given} has to be {bound}; change it')
     if args.keep is not None and not 0 < args.keep <= 1:
         raise UsageError(f'--keep {args.keep} lies outside (0, 1]; give a share such as 0.7')
     for name, option in METHODS[args.kind].options.items():
         given = getattr(args, name)
-        if isinstance(option.default, float) and not 0 < given < math.inf:
+        if isinstance(option.default, float) and not 1e-8 <= given <= 1e8:
             raise UsageError(
-                f'--{name.replace("_", "-")} {given} has to be finite and above 0: it is '
-                f'{option.help}; give a number such as {option.default:g}'
+                f'--{name.replace("_", "-")} {given} lies outside [1e-8, 1e8], in which float32 '
+                f'can compute: it is {option.help}; give a number such as {option.default:g}'
             )
     if args.out.suffix not in ('.npy', '.npz'):
         raise UsageError(f'--out {args.out} has to end in .npz or .npy; change its name')

@@ -42,9 +42,9 @@ def dataset_pruning(
     outside, inside = np.flatnonzero(skipped), np.flatnonzero(~skipped)
     if len(outside) and len(inside):
         generator = np.random.default_rng(seed)
-        pairs = generator.random((swaps, 2)) * (len(outside), len(inside))
         best = float(total @ total)
-        for out, back in pairs.astype(np.int64):
+        for _ in range(swaps):
+            out, back = (generator.random(2) * (len(outside), len(inside))).astype(np.int64)
             other = total - influences[outside[out]] + influences[inside[back]]
             norm = float(other @ other)
             if norm < best:

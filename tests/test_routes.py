@@ -175,12 +175,13 @@ def test_resume_with_a_path_after_train_goes_on_exactly(whole, tmp_path, at, don
     assert dict(totals, seconds_choosing=0) == dict(expected, seconds_choosing=0)
 
 
-def test_load_checkpoint_after_an_interrupt_takes_the_weights_alone(whole, tmp_path):
+@pytest.mark.parametrize('saved', [13, 30])  # where the loop stands, and elsewhere
+def test_load_checkpoint_after_an_interrupt_takes_the_weights_alone(whole, tmp_path, saved):
     loop, work_dir, rows, first = whole
     runner, trained = run(tmp_path, loop, Trained('after', 13))
     with pytest.raises(KeyboardInterrupt):
         runner.train()
-    runner.load_checkpoint(str(work_dir / 'iter_30.pth'))
+    runner.load_checkpoint(str(work_dir / f'iter_{saved}.pth'))
     runner.train()
     assert [row['iter'] for row in trained.rows[13:16]] == [13, 14, 15]
     assert not runner.model.head.weight.equal(first.model.head.weight)

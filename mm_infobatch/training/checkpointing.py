@@ -74,28 +74,21 @@ class LoadedState:
 
     def __init__(self) -> None:
         self._state: Optional[Dict[str, Any]] = None
-        self._iter: Optional[int] = None  # of that checkpoint
 
     def keep(self, checkpoint: Dict[str, Any]) -> None:
         """Keep the state of a checkpoint, if it holds one."""
         if STATE_KEY in checkpoint:
             self._state = checkpoint[STATE_KEY]
-            self._iter = checkpoint.get('meta', {}).get('iter')
 
     def resumes(self, loop: Any) -> bool:
         """Whether a loop that starts is to resume from a checkpoint.
 
-        ``runner.resume`` moves the loop to the checkpoint. So a loop that has not trained yet
-        resumes if it has iterations behind it; one that has, where it was moved, or stands where
-        the checkpoint was written. Otherwise the state is dropped.
+        ``runner.resume`` places the loop where the checkpoint was written, which the loop notices.
+        A loop that has not trained yet begins anew from a checkpoint of the start. Where nothing
+        is to be resumed the state is dropped.
         """
-        schedule = loop.schedule
-        if schedule.begun:
-            # A hook may have interrupted it before it counted the last iteration.
-            moved = loop.iter not in (schedule.iters - 1, schedule.iters)
-            resumes = moved or (self._state is not None and self._iter == loop.iter)
-        else:
-            resumes = loop.iter > 0 or loop.epoch > 0
+        resumes: bool = loop.resumed and (loop.schedule.begun or loop.iter > 0 or loop.epoch > 0)
+        loop.resumed = False
         if not resumes:
             self._state = None
         return resumes

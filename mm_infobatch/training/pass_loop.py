@@ -25,6 +25,7 @@ class PassLoop(BaseLoop):
     Attributes:
         sampler (InfoBatchSampler): The dataloader's sampler.
         schedule (PassSchedule): Where the run stands.
+        resumed (bool): Whether ``runner.resume`` has placed the loop since training last started.
     """
 
     runner: Any
@@ -41,7 +42,8 @@ class PassLoop(BaseLoop):
         """Do what the loops of MMEngine do when they are built, except that the dataloader is
         neither asked for its length nor opened: there is no plan yet."""
         BaseLoop.__init__(self, runner, dataloader)
-        self._epoch = self._iter = 0
+        self._epoch = self._count = 0
+        self.resumed = False
         self.val_begin, self.val_interval = val_begin, val_interval
         self.stop_training = False
         if hasattr(self.dataloader.dataset, 'metainfo'):
@@ -62,6 +64,15 @@ class PassLoop(BaseLoop):
         pass_length = shape.iters(len(self.sampler.scores))
         self.schedule = PassSchedule(total, pass_length, budget, self.sampler.delta, passes)
         self.sampler.join_run(self.schedule, shape)
+
+    @property
+    def _iter(self) -> int:
+        """int: The iterations that are done. ``runner.resume`` sets it, and nothing else does."""
+        return self._count
+
+    @_iter.setter
+    def _iter(self, done: int) -> None:
+        self._count, self.resumed = done, True
 
     @property
     def max_iters(self) -> int:
@@ -106,7 +117,7 @@ class PassLoop(BaseLoop):
 
         A hook may have interrupted it after that iteration and before the loop counted it.
         """
-        self._iter = self.schedule.iters
+        self._count = self.schedule.iters
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
@@ -122,7 +133,7 @@ class PassLoop(BaseLoop):
         runner.call_hook('before_train_iter', **batch)
         outputs = self._hook.train_step(runner, data_batch)
         runner.call_hook('after_train_iter', **batch, outputs=outputs)
-        self._iter += 1
+        self._count += 1
 
     def _validates(self) -> bool:
         """Whether a validation follows the last iteration, or the last epoch."""

@@ -19,6 +19,7 @@ an epoch.
 import argparse
 import json
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple

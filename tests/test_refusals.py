@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import toolbox_runs as runs
 import torch
+from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, DefaultScope
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
@@ -215,6 +216,25 @@ def test_a_loss_that_gets_another_batch_than_was_planned_is_refused(cls):
 
 
 # ------------------------------------------------------------------- the order of samples
+
+
+class NextLoader(Hook):
+    """Trains other batches from the second epoch on."""
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            loader = dict(runner.cfg.train_dataloader, batch_size=2)
+            runner.train_loop.dataloader = runner.build_dataloader(loader, seed=runner.seed)
+
+
+def test_a_dataloader_that_a_hook_puts_in_later_is_refused(cls):
+    assert_refused(
+        cls,
+        'a hook has replaced train_loop.dataloader',
+        'train_loop.dataloader.dataset.pipeline',
+        trained=2,
+        change=lambda runner: runner.register_hook(NextLoader()),
+    )
 
 
 @DATA_SAMPLERS.register_module()

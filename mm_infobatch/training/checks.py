@@ -84,6 +84,21 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
     return sampler
 
 
+def check_not_replaced(dataloader: Any, checked: DataLoader[Any]) -> None:
+    """Refuse a dataloader that a hook has put in the place of the one that was checked.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    if dataloader is not checked:
+        raise ValueError(
+            'a hook has replaced train_loop.dataloader, but scores, weights and the schedule are '
+            'those of the sampler and the batch size of the dataloader that the run began with; '
+            'have the hook change what that loads, such as train_loop.dataloader.dataset.pipeline, '
+            'or train what follows as a run of its own, with load_from=CHECKPOINT'
+        )
+
+
 def check_transforms(dataset: Any) -> None:
     """Refuse a dataset that makes several views of a sample.
 

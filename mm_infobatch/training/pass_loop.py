@@ -60,6 +60,7 @@ class PassLoop(BaseLoop):
         See :class:`~mm_infobatch.passes.schedule.PassSchedule` for the arguments.
         """
         self.sampler = checks.check_dataloader(self.dataloader, type(self).__name__)
+        self._checked = self.dataloader
         shape = BatchShape.of(self.dataloader, self.sampler.world_size)
         pass_length = shape.iters(len(self.sampler.scores))
         self.schedule = PassSchedule(total, pass_length, budget, self.sampler.delta, passes)
@@ -121,6 +122,7 @@ class PassLoop(BaseLoop):
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
+        checks.check_not_replaced(self.dataloader, self._checked)
         check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
         opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())

@@ -602,6 +602,30 @@ def test_of_several_optimizers_the_one_with_least_room_decides(tmp_path, kinds):
     assert any(1 < length < mean for mean, length, *_ in watch.rows)
 
 
+class NextOptimizer(Hook):
+    """Trains with another optimizer from the third epoch on, and keeps the rates of its steps."""
+
+    def __init__(self):
+        self.rates = []
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 2:
+            optimizer = torch.optim.Adam(runner.model.parameters(), lr=0.01)
+            optimizer.register_step_post_hook(
+                lambda *_: self.rates.append(round(optimizer.param_groups[0]['lr'], 6))
+            )
+            runner.optim_wrapper = OptimWrapper(optimizer)
+
+
+def test_an_optimizer_that_a_hook_puts_in_later_takes_steps_of_the_length_that_is_set(tmp_path):
+    hook = NextOptimizer()
+    runner = small_runner(
+        tmp_path, dict(LOOPS[0]), custom_hooks=[dict(type='InfoBatchHook', step_length=1.1), hook]
+    )
+    runner.train()
+    assert set(hook.rates) == {0.011, 0.01}  # in pruned passes, and while annealing
+
+
 def test_a_mixed_batch_is_scaled_once():
     model = nn.Module()
     model.loss = InfoBatchLoss(dict(type='mmpretrain.CrossEntropyLoss'))

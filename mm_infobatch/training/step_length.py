@@ -133,16 +133,16 @@ class StepLength:
         """Take the optimizers and the schedule of a run; checkpoints have been loaded by then.
 
         Returns:
-            str, optional: A line for the log, the first time.
+            str, optional: A line for the log, the first time and with other optimizers.
 
         Raises:
             ValueError: If the steps of an optimizer are proportional neither to the gradient nor to
                 a learning rate that can be changed for a step.
         """
-        if self._schedule is schedule:
-            return None
-        self.release()
         wrappers = dict(_wrappers_of(runner))
+        if self._schedule is schedule and self._wrappers == list(wrappers.values()):
+            return None  # else a hook has replaced an optimizer, as to train further parameters
+        self.release()
         optimizers = [getattr(each, 'optimizer', None) for each in wrappers.values()]
         self._by_weights = all(is_proportional(each) for each in optimizers)
         if not self._by_weights and self.setting != 'paper':

@@ -3,6 +3,7 @@
 import importlib
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import toolbox_runs as runs
@@ -17,6 +18,7 @@ from torch import nn
 import mm_infobatch
 from mm_infobatch import CannotConvert, InfoBatchHook, InfoBatchLoss, convert
 from mm_infobatch.losses.model_losses import ModelLosses
+from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.training.gradient_response import follows_rate, is_proportional
 from mm_infobatch.training.peak_rates import effective_rate, peak_rates
 from mm_infobatch.training.step_length import StepLength, require_step_length, step_length
@@ -600,6 +602,14 @@ def test_of_several_optimizers_the_one_with_least_room_decides(tmp_path, kinds):
         assert length == pytest.approx(min(mean, 0.1 / bias) if mean > 1 else 1)
         assert scale == pytest.approx(length / mean if kinds[1] == 'SGD' else 1 / mean)
     assert any(1 < length < mean for mean, length, *_ in watch.rows)
+
+
+@pytest.mark.parametrize('optimizer', [torch.optim.SGD, torch.optim.Adam])
+@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+def test_the_log_says_that_clipping_sets_the_length_of_clipped_steps_of_sgd(optimizer, clip):
+    wrapper = OptimWrapper(optimizer([nn.Parameter(torch.ones(1))], lr=0.1), clip_grad=clip)
+    line = StepLength().begin_run(SimpleNamespace(optim_wrapper=wrapper), PassSchedule(10, 5))
+    assert ('clip_grad' in line) is (clip is not None and optimizer is torch.optim.SGD)
 
 
 class NextOptimizer(Hook):

@@ -182,6 +182,8 @@ class StepLength:
             text = means.get(str(self.setting), f'at most {self.setting} times as long as there')
             if self.setting != 'paper':
                 text += ', by the ' + ('weights' if self._by_weights else 'learning rate')
+        if self._by_weights and any(getattr(one, 'clip_grad_kwargs', 0) for one in self._wrappers):
+            text += '; where clip_grad shortens a gradient, it sets the length whatever the weights'
         return f'step length {self.setting}: steps of {", ".join(names)} are {text}'
 
     @property

@@ -73,9 +73,12 @@ def test_a_wrapped_loss_waits_and_copies_no_more_often_than_it_does_alone(name, 
 
 
 @pytest.mark.parametrize('uniform', [False, True])
-def test_an_unknown_loss_is_checked_without_a_wait(uniform):
+def test_after_the_first_batch_an_unknown_loss_is_checked_without_a_wait(uniform):
     _, (pred, target), _ = LOSSES['mmseg softmax, ignored pixels']
     loss = InfoBatchLoss(ValidMean())
+    loss.begin_batch(WEIGHTS, uniform)
+    loss(pred, target)  # the first batch, for which the run waits
+    loss.end_batch()
     assert found_in(loss, (pred, target), {}, WEIGHTS, uniform, batches=2) == []
 
 

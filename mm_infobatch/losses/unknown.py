@@ -6,6 +6,8 @@ so it is evaluated twice: for the map, and for the value. Where nothing is prune
 is trained. Elsewhere it shows what the sum of the map is divided by: all positions, or those whose
 target is not ignored. A loss that divides by anything else is refused.
 
+In the first batch the gradient of one value of the map shows whether that belongs to one sample.
+
 The second evaluation leaves no trace: it has no gradient, and the state of the loss and of the
 random generators are what they were before. The check costs that evaluation, and no wait for the
 device: see :meth:`InfoBatchLoss.check`.
@@ -75,6 +77,34 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
         )
     weights.check(values, name)
     return values
+
+
+def check_rows(loss: Any, call: Call, weights: Weights) -> None:
+    """Refuse a loss of which a value of the map belongs to more than one sample, as in a map of
+    classes, which may have as many rows as the batch has samples. Waits for the device.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    pred = call.pred()
+    if not isinstance(pred, Tensor) or not pred.is_floating_point() or call.target() is None:
+        return
+    if pred.ndim == 0 or len(pred) != len(weights.values):
+        return
+    with spare_evaluation(loss), torch.enable_grad():
+        pred = pred.detach().clone().requires_grad_()
+        values = map_of(loss, call.replaced(pred, call.target()), weights)
+        if not values.requires_grad:
+            return
+        (grad,) = torch.autograd.grad(values[0].sum(), pred, allow_unused=True)
+    if grad is not None and bool(grad[1:].nan_to_num().any()):
+        raise ValueError(
+            f'the value that {type(loss).__name__} gives for a sample depends on the other samples '
+            "of the batch: with reduction_override='none' a row of its map, of shape "
+            f'{tuple(values.shape)}, has to belong to one sample. Return a map [B, ...] of values '
+            'of single samples, or train the mean of its values for each image alone, which may be '
+            "another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
+        )
 
 
 def reduction_of(loss: Any, call: Call) -> str:

@@ -70,11 +70,11 @@ class InfoBatchLoss(nn.Module):
     times ``loss_weight``. A sample without a valid pixel has none (NaN).
 
     A loss is one of mmseg or mmpretrain only if its ``forward``, and what that calls on ``self``,
-    is the toolbox's own. Every other one is unknown. Its ``forward`` has to take
-    ``reduction_override`` as the toolboxes' losses do. Where nothing is pruned its own value is
-    trained, and in every batch that value is compared with the values of the samples. On a device
-    the result is read when the pass ends (:meth:`check`), so that no step waits for it. The
-    comparison costs one more evaluation of the loss, without gradients.
+    is the toolbox's own. Every other one is unknown. Its ``forward`` takes ``reduction_override``
+    as the toolboxes' losses do. Where nothing is pruned its own value is trained, and in every
+    batch that is compared with the values of the samples, by one more evaluation without gradients.
+    On a device the first step and the end of a pass wait for the result (:meth:`check`). In the
+    first batch a gradient also shows that each value belongs to one sample.
 
     Args:
         loss (dict or nn.Module): The loss to wrap: any of mmseg or mmpretrain that is a sum over
@@ -130,6 +130,7 @@ class InfoBatchLoss(nn.Module):
         self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
+        self._seen = False  # a batch, if the loss is unknown
         self.__dict__['called'] = False  # in any batch so far, where it gives scores
         self.begin_pass()
 
@@ -256,7 +257,11 @@ class InfoBatchLoss(nn.Module):
     def _take_apart(self, call: Call, weights: Weights) -> Parts:
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
         hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
-        if not hooked or is_compiling() or self._decomposition.take_apart is unknown.take_apart:
+        is_unknown = self._decomposition.take_apart is unknown.take_apart
+        if is_unknown and not self._seen and not is_compiling():
+            self.__dict__['_seen'] = True
+            unknown.check_rows(self.loss, call, weights)
+        if not hooked or is_compiling() or is_unknown:
             return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:
             parts = self._decomposition.evaluate(self.loss, call, weights)

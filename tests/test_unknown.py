@@ -217,6 +217,17 @@ def test_a_map_whose_rows_belong_to_no_single_sample_is_refused_at_any_batch_siz
     trained(InfoBatchLoss(ValidMean()), torch.ones(B), labels(), uniform)
 
 
+def test_a_loss_that_is_put_into_a_wrapper_is_taken_apart_as_what_it_is():
+    loss = InfoBatchLoss(dict(type='mmseg.CrossEntropyLoss'))
+    loss.loss = ValidMean()
+    target = labels(True)
+    assert trained(loss, torch.ones(B), target) == ValidMean()(randn(B, C, H, W), target)
+    loss.loss = OfClasses()
+    loss.begin_batch(torch.ones(C))
+    with pytest.raises(ValueError, match='depends on the other samples'):
+        loss(randn(C, C, H, W), labels()[:C])
+
+
 # ----------------------------------------------------------------- no traces
 
 

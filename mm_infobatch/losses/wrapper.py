@@ -162,6 +162,9 @@ class InfoBatchLoss(nn.Module):
             or hasattr(InfoBatchLoss, name)
         ):
             super().__setattr__(name, value)
+            if name == 'loss' and inner is not None:  # replaced, perhaps in the middle of a pass
+                self._seen = False
+                self.begin_pass()
         else:
             setattr(inner, name, value)
 

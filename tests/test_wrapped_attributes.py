@@ -1,6 +1,7 @@
 """What others read and set of a loss reaches the loss, though it is wrapped."""
 
 import copy
+import math
 import pickle
 
 import pytest
@@ -107,3 +108,15 @@ def test_what_a_subclass_sets_stays_with_the_subclass():
 
     wrapper = Own(dict(type='mmseg.CrossEntropyLoss'))
     assert wrapper.class_weight == 'own' and wrapper.loss.class_weight is None
+
+
+def test_the_scores_of_a_loss_that_learns_its_weight_have_no_gradient():
+    wrapper = InfoBatchLoss(dict(type='mmpretrain.CrossEntropyLoss', loss_weight=0.5))
+    wrapper.loss_weight = torch.nn.Parameter(torch.tensor(0.5))
+    wrapper.begin_batch(torch.tensor([1.0, 2.0]))
+    value = wrapper(torch.zeros(2, 4), torch.tensor([0, 1]))
+    scores = wrapper.end_batch()
+    torch.testing.assert_close(scores, torch.full((2,), 0.5 * math.log(4)))
+    assert not scores.requires_grad
+    value.backward()
+    assert wrapper.loss.loss_weight.grad == pytest.approx(1.5 * math.log(4))

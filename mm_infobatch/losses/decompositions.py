@@ -102,7 +102,8 @@ def parts_of_map(
         value = value / factor
     if loss_weight == 1:
         return Parts(value, scores)
-    return Parts(loss_weight * value, scores * loss_weight)
+    # The weight may be a parameter, which the model learns.
+    return Parts(loss_weight * value, (scores * loss_weight).detach())
 
 
 def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:

@@ -445,6 +445,8 @@ REFUSED = {
     ),
     'views': (with_dataset_type('MultiView'), "dataset.pipeline.1.type='MultiView'"),
     'a contrastive head': (with_head(type='ContrastiveHead', loss=CE), 'no sample has a loss'),
+    'a contrastive algorithm': (classification(**{'model.type': 'MoCo'}), "model.type='MoCo'"),
+    'mixing': (classification(**{'model.type': 'MixMIM'}), "backbone.*model.type='MixMIM'"),
     'tokens': (with_head(type='BEiTV1Head', embed_dims=8, num_embed=8, loss=CE), 'merges the tok'),
     'a set loss': (
         segmentation(

@@ -7,7 +7,6 @@ import warnings
 import pytest
 import toolbox_runs as runs
 import torch
-from mmengine.hooks import Hook
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.registry import MODELS
 from small_runner import Classifier, small_runner
@@ -353,44 +352,3 @@ def test_an_unknown_loss_that_was_wrong_is_refused_when_the_pass_ends_by_its_pat
         losses.end_batch()
     with pytest.raises(ValueError, match=r'^model.head.loss_module: .*Foreground.*no mean over'):
         losses.end_pass()
-
-
-class SharpnessAware(Classifier):
-    """Trained by SAM: the gradient is that at the weights after a step uphill."""
-
-    def train_step(self, data, optim_wrapper):
-        self.losses, self.given = [], []
-        for uphill in (0.1, 0):
-            logits = self.head(data['inputs'])
-            self.losses.append(
-                nn.functional.cross_entropy(logits, data['labels'], reduction='none')
-            )
-            losses = self(**data, mode='loss')
-            self.given.append(self.weights)
-            optim_wrapper.zero_grad()
-            optim_wrapper.backward(losses['loss'])
-            with torch.no_grad():
-                self.head.weight += uphill * self.head.weight.grad
-        optim_wrapper.step()
-        return losses
-
-
-class CompareScores(Hook):
-    pruned = False
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        model, running = runner.model, runner.train_loop._hook._pass
-        first, second = model.losses
-        scores = running._losses[running.done - len(first) : running.done]
-        assert torch.allclose(scores, first) and not torch.allclose(first, second, rtol=1e-3)
-        assert model.given[0] == model.given[1]
-        self.pruned |= any(weight > 1 for weight in model.given[1])
-
-
-def test_the_score_is_of_the_first_forward_pass_where_a_step_has_two(tmp_path):
-    loop = dict(type='InfoBatchIterLoop', max_iters=30)
-    runner = small_runner(tmp_path, loop, model=SharpnessAware())
-    compared = CompareScores()
-    runner.register_hook(compared)
-    runner.train()
-    assert compared.pruned

@@ -22,12 +22,12 @@ class Evaluation(NamedTuple):
 
     Attributes:
         value (Tensor): What was trained, detached.
-        scores (Tensor, optional): float32 [B]; None after a backward pass of the batch.
+        scores (Tensor): float32 [B].
         graph (bool, optional): Whether it was evaluated with a graph, where it was compiled.
     """
 
     value: Tensor
-    scores: Optional[Tensor]
+    scores: Tensor
     graph: Optional[bool]
 
 
@@ -126,7 +126,7 @@ class InfoBatchLoss(nn.Module):
                 'write one of them only'
             )
         self._weights: Optional[Tensor] = None
-        self._uniform = self._backward = False  # whether a backward pass of the batch was made
+        self._uniform = False
         self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
@@ -196,7 +196,7 @@ class InfoBatchLoss(nn.Module):
                 loss's own even where that can be taken apart only to rounding. Defaults to False.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
-        self.__dict__.update(_weights=weights, _uniform=uniform, _calls=[], _backward=False)
+        self.__dict__.update(_weights=weights, _uniform=uniform, _calls=[])
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and return the scores of the batch.
@@ -204,15 +204,13 @@ class InfoBatchLoss(nn.Module):
         Returns:
             Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; summed
             where the model called this loss more than once, None where it did not. What gradient
-            checkpointing computes a second time counts once, and what is called after a backward
-            pass of the same batch, as the second forward pass of SAM, not at all.
+            checkpointing computes a second time counts once.
         """
         scores: Optional[Tensor] = None
         if self.score:
             self.__dict__['called'] = self.called or bool(self._calls)
             for call in first_evaluations(self._calls):
-                if call.scores is not None:
-                    scores = call.scores if scores is None else scores + call.scores
+                scores = call.scores if scores is None else scores + call.scores
         self.__dict__.update(_weights=None, _calls=[])
         return scores
 
@@ -254,16 +252,10 @@ class InfoBatchLoss(nn.Module):
         if not compiled and in_backward():
             return parts.value
         graph = torch.is_grad_enabled() if compiled else None
-        scores = None if self._backward else parts.scores
-        self._calls.append(Evaluation(parts.value.detach(), scores, graph))
-        if not compiled and parts.value.requires_grad:
-            parts.value.register_hook(self._note_backward)
+        self._calls.append(Evaluation(parts.value.detach(), parts.scores, graph))
         if parts.comparison is not None:
             self._keep(parts.comparison)
         return parts.value
-
-    def _note_backward(self, gradient: Tensor) -> None:
-        self.__dict__['_backward'] = True
 
     def _take_apart(self, call: Call, weights: Weights) -> Parts:
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""

@@ -127,11 +127,22 @@ class TwoLosses(BaseModel):
         )
 
 
+def after_the_first_batch():
+    """A model of which an unknown loss has seen a batch, for which a run waits."""
+    model = TwoLosses()
+    losses = ModelLosses(model)
+    losses.begin_batch(WEIGHTS, False, 0.7, {})
+    model(torch.randn(B, 3), torch.tensor([0, 1, 2, 1]))
+    losses.end_batch({})
+    return model
+
+
 @pytest.mark.parametrize('uniform', [False, True])
 def test_a_step_of_a_model_neither_waits_nor_copies(uniform):
     inputs, labels = torch.randn(B, 3), torch.tensor([0, 1, 2, 1])
+    model = after_the_first_batch()
     with fake_cuda() as put, torch.no_grad():
-        model, weights = put(TwoLosses()), put(WEIGHTS)
+        model, weights = put(model), put(WEIGHTS)
         inputs, labels, matrix = put(inputs), put(labels), put(torch.full((B, B), 0.25))
         losses = ModelLosses(model)
         for _ in range(2):
@@ -191,8 +202,9 @@ def test_weights_on_the_host_multiply_values_on_a_device(name, uniform):
 
 
 def test_scores_come_back_to_the_device_of_the_weights():
+    model = after_the_first_batch()
     with fake_cuda() as put, torch.no_grad():
-        model = put(TwoLosses())
+        model = put(model)
         losses = ModelLosses(model)
         with watched():
             losses.begin_batch(WEIGHTS, False, 0.7, {})

@@ -19,7 +19,9 @@ def config(folder, data, policy, batch_score=None):
         delta=0.9,
     )
     sampler = cfg.train_dataloader.sampler
-    sampler.policy, sampler.stratify, sampler.score_smoothing = policy, True, 0.3
+    sampler.policy, sampler.stratify = policy, True
+    if policy['type'] != 'UCB':
+        sampler.score_smoothing = 0.3
     sampler.batch_score = batch_score
     return cfg
 

@@ -607,4 +607,5 @@ def test_a_cost_is_stated_from_sizes():
     assert [cost.rough_duration(each) for each in (0.4, 30, 119, 130, 3 * 3600)] == [
         'less than 1 s', '30 s', '119 s', '2 min', '3 h',
     ]  # fmt: skip
+    assert cost.of_rounds(10**30)(size) == cost.of_rounds(42_000)(size) > cost.of_rounds(15)(size)
     assert cost.multiplications_per_second() > 1e6

@@ -75,11 +75,14 @@ def of_pairs(size: Size) -> Cost:
 
 
 def of_rounds(rounds: int) -> Callable[[Size], Cost]:
-    """The gradients with one matrix, for each round, of training and validation data."""
+    """The gradients with one matrix, for each round, of training and validation data.
+
+    A round chooses a sample at least, so that there are at most k rounds.
+    """
 
     def cost(size: Size) -> Cost:
         row = 2 * size.c * size.d / BLAS + SOFTMAX * size.c + PICK * size.d
-        return Cost(8 * size.n * (size.c + size.d), float(rounds) * size.n * row)
+        return Cost(8 * size.n * (size.c + size.d), float(min(rounds, size.k)) * size.n * row)
 
     return cost
 

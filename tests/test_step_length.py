@@ -250,6 +250,9 @@ PROPORTIONAL = {
 }
 OTHERS = ['Adam', 'AdamW', 'RAdam', 'Adagrad', 'RMSprop', 'Lamb', 'LARS', 'LBFGS', 'Rprop']
 OWN_STEP_SIZES = ['ASGD', 'Rprop']  # which do not follow the learning rate from step to step
+if 'TorchAdafactor' in OPTIMIZERS:  # with PyTorch 2.5 or newer, and the forks
+    OTHERS.append('TorchAdafactor')
+    OWN_STEP_SIZES.append('TorchAdafactor')
 
 
 @pytest.mark.parametrize('name', [*PROPORTIONAL, *OTHERS])

@@ -8,7 +8,9 @@ import torch
 from mmengine.optim import ZeroRedundancyOptimizer
 from torch import Tensor
 
-RATE, STEPS = 0.1, 20  # RAdam's first five steps are proportional, later ones are not
+# RAdam's first five steps are proportional, later ones are not; the size of those of PyTorch's
+# Adafactor is min(rate, 1 / sqrt(step)), which lies below twice this rate from step 26 on.
+RATE, STEPS = 0.1, 30
 SMALL = ([1.0, -2.0], [[0.5, 1.5], [-1.0, 2.0]])  # float64: some steps are short beside them
 # Settings of the copy: steps by the gradient alone, computed on the CPU. ASGD decays by lambd.
 OVERRIDDEN = dict(weight_decay=0.0, lambd=0.0, foreach=False, fused=None, capturable=False)
@@ -19,7 +21,7 @@ def is_proportional(optimizer: Any) -> bool:
 
     It is so for SGD, with momentum or without. Adam, LARS, Lion and others divide by the size of
     the gradient, all of it or in part. A copy of the optimizer with its settings, but without
-    weight decay, takes 20 steps on small parameters of one and of two dimensions, once with some
+    weight decay, takes 30 steps on small parameters of one and of two dimensions, once with some
     gradients and once with twice as large ones.
 
     Args:
@@ -39,7 +41,7 @@ def follows_rate(optimizer: Any) -> bool:
     """Whether twice the learning rate makes the next step twice as long, in every parameter group.
 
     It is so for Adam, LARS, LAMB and most others. Rprop and Adafactor have step sizes of their own.
-    Two copies take 20 steps as in :func:`is_proportional`, and one more, of which one takes it at
+    Two copies take 30 steps as in :func:`is_proportional`, and one more, of which one takes it at
     twice the rate.
 
     Args:

@@ -25,6 +25,7 @@ class LoggedRun:
         infobatch: Content of ``infobatch.json``; None for a run without InfoBatch.
         notes: Limits of the numbers, a sentence each.
         begin: The iterations that it made before InfoBatch was switched on; 0 for most.
+        unfinished: Why it has not reached its end, which is one of the notes; None where it has.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LoggedRun:
     _second_corners: Tuple[np.ndarray, np.ndarray]
     _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
     begin: int = 0
+    unfinished: Optional[str] = None
 
     def samples_at(self, iterations: np.ndarray) -> np.ndarray:
         """Samples trained on after the given iterations, float64 [M]."""

@@ -24,7 +24,6 @@ from .sessions import (
     read_session,
 )
 
-STOPPED = 'stopped by a hook before the end of its schedule'
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
     'run beside it, which tells the length of the dataset'
@@ -80,7 +79,10 @@ def read_run(work_dir: Path) -> LoggedRun:
     train, metrics, owners = _merged(sessions)
     last = sessions[-1]
     begin = infobatch['passes'][0]['begin_iter'] if infobatch and infobatch['passes'] else 0
-    iterations, notes = _iterations_done(work_dir, train, metrics, last, infobatch, begin)
+    iterations, unfinished = _iterations_done(work_dir, train, metrics, last, infobatch, begin)
+    notes = [f'its first {begin:,} iterations were without InfoBatch'] if begin else []
+    if unfinished is not None:
+        notes.append(unfinished)
     sample_corners = _sample_corners(train, owners, iterations, infobatch, begin)
     second_corners = _second_corners(train, iterations, infobatch)
     samples = seconds = full_batches = None
@@ -117,6 +119,7 @@ def read_run(work_dir: Path) -> LoggedRun:
         second_corners,
         full_batches,
         begin,
+        unfinished,
     )
 
 
@@ -175,19 +178,21 @@ def _iterations_done(
     last: Session,
     infobatch: Optional[Dict[str, Any]],
     begin: int,
-) -> Tuple[int, List[str]]:
-    """The iterations that a run has made, and the notes on them."""
+) -> Tuple[int, Optional[str]]:
+    """The iterations that a run has made, and why they are not all, if they are not."""
     if infobatch is None:
         logged = max(rows[-1]['iter'] for rows in (train, metrics) if rows)
         iterations = max(logged, checkpoint_iteration(work_dir, last))
         if last.planned is not None and iterations < last.planned:
-            return iterations, [f'the logs end at iteration {iterations} of {last.planned}']
-        return iterations, []
-    notes = [f'its first {begin:,} iterations were without InfoBatch'] if begin else []
+            return iterations, f'the logs end at iteration {iterations} of {last.planned}'
+        return iterations, None
     totals = infobatch['totals']
-    if not totals['finished']:  # an earlier mm_infobatch did not say whether it was stopped
-        notes.append(STOPPED if totals.get('stopped') else 'not finished')
-    return totals['iterations'] + begin, notes
+    unfinished = None
+    if totals.get('stopped'):  # which an earlier mm_infobatch did not say
+        unfinished = 'stopped by a hook before the end of its schedule'
+    elif not totals['finished']:
+        unfinished = 'not finished'
+    return totals['iterations'] + begin, unfinished
 
 
 def _sample_corners(

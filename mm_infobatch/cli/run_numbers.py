@@ -9,7 +9,6 @@ import numpy as np
 from ..page.run_facts import Curve, RunFacts, flat
 from .logged_run import LoggedRun
 from .plot import COLORS, axis_values, smooth
-from .run_logs import STOPPED
 from .sessions import read_session
 from .summarize import best_of, format_duration
 
@@ -34,9 +33,8 @@ def run_facts(
     """
     facts = RunFacts(label, COLORS[number] if number < 6 else '#808080')
     facts.numbers = numbers(run, work_dir, metric)
-    facts.notes = [
-        note for note in run.notes if note not in ('not finished', STOPPED)
-    ]  # which the state says
+    said = None if run.infobatch is None else run.unfinished  # by the state
+    facts.notes = [note for note in run.notes if note != said]
     facts.passes = (run.infobatch or {}).get('passes', [])
     facts.curves = curves(run, metric)
     facts.settings = {} if config is None else flat(config.to_dict())
@@ -50,7 +48,8 @@ def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, 
     report = run.infobatch or {}
     settings, totals = report.get('settings', {}), report.get('totals', {})
     seconds_left = remaining_seconds(run, work_dir)
-    found['state'] = STOPPED if totals.get('stopped') else state_text(work_dir, seconds_left)
+    stopped = run.unfinished if totals.get('stopped') else None
+    found['state'] = stopped or state_text(work_dir, seconds_left)
     found['iterations'] = f'{run.iterations:,}'
     if totals:
         steps, before = totals['schedule_iterations'], steps_before(run)

@@ -156,9 +156,8 @@ def keep(job: Job, places: Places) -> Path:
     """
     work_dir, record = places.work_dir(job), places.record(job)
     run = read_run(work_dir)
-    for note in run.notes:
-        if note.startswith(('not finished', 'stopped', 'the logs end')):
-            raise ValueError(f'{work_dir} has ended, but {note}')
+    if run.unfinished is not None:
+        raise ValueError(f'{work_dir} has ended, but {run.unfinished}')
     if not run.metrics or run.metrics[-1]['iter'] < run.iterations:
         raise ValueError(
             f'{work_dir} has ended, but has no validation after its last iteration, which gives '

@@ -196,7 +196,7 @@ class InfoBatchHook(Hook):
     def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
         """Have the model train a batch, in which the losses carry weights and keep scores."""
         assert self._pass is not None and self._losses is not None
-        self._losses = self._losses.current()  # a hook may have replaced one
+        self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
         scale = self._step_length.begin(mean)
         self._losses.begin_batch(weights, self._pass.uniform, mean, data_batch, scale)

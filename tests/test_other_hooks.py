@@ -1,6 +1,7 @@
 """Hooks that evaluate the model beside the training step: their losses are nobody's scores."""
 
 import contextlib
+import copy
 import random
 
 import numpy as np
@@ -143,7 +144,7 @@ class Replaces(Hook):
     the losses are handed from then on.
 
     Args:
-        replace (callable): Is called with the model.
+        replace (callable): Is called with the model; may return another one.
     """
 
     priority = 'LOW'
@@ -156,7 +157,7 @@ class Replaces(Hook):
             return
         assert not runner.train_loop._hook._pass.uniform and runner.train_loop.schedule.pass_iter
         due = runner.train_loop._hook._pass.weights(2).tolist()
-        self.replace(runner.model)
+        runner.model = self.replace(runner.model) or runner.model
         for module in runner.model.modules():
             if isinstance(module, InfoBatchLoss):
                 module.register_forward_pre_hook(
@@ -195,8 +196,8 @@ def replaced_run(work_dir, replace):
     return runner, hook
 
 
-@pytest.mark.parametrize('replace', [replace_head_loss, replace_auxiliary_loss])
-def test_a_loss_that_a_hook_replaces_in_mid_pass_is_weighted_at_once(tmp_path, replace):
+@pytest.mark.parametrize('replace', [replace_head_loss, replace_auxiliary_loss, copy.deepcopy])
+def test_a_loss_or_model_that_a_hook_replaces_in_mid_pass_is_weighted_at_once(tmp_path, replace):
     runner, hook = replaced_run(tmp_path, replace)
     runner.train()
     assert hook.weights and hook.weights == hook.due

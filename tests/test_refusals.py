@@ -227,6 +227,36 @@ class NextLoader(Hook):
             runner.train_loop.dataloader = runner.build_dataloader(loader, seed=runner.seed)
 
 
+class NextBatches(Hook):
+    """Changes how the samples of the dataset make batches from the second epoch on."""
+
+    def __init__(self, **changes):
+        self.changes = changes
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            for name, value in self.changes.items():
+                setattr(runner.train_loop.dataloader.batch_sampler, name, value)
+
+
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(batch_size=8), 'batch_sampler.batch_size by 8'),
+        (dict(drop_last=True), 'batch_sampler.drop_last by True'),
+        (dict(sampler=[0, 1, 2, 3]), 'batch_sampler.sampler'),
+    ],
+)
+def test_a_sampler_or_batch_size_that_a_hook_puts_in_later_is_refused(cls, changes, words):
+    assert_refused(
+        cls,
+        f'a hook has replaced train_loop.dataloader.{words}',
+        'a run of its own, with load_from=CHECKPOINT',
+        trained=2,
+        change=lambda runner: runner.register_hook(NextBatches(**changes)),
+    )
+
+
 def test_a_dataloader_that_a_hook_puts_in_later_is_refused(cls):
     assert_refused(
         cls,

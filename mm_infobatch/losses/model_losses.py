@@ -83,17 +83,20 @@ class ModelLosses:
         self._total: Any = None  # the loss that the model trained in it
         self._wrapped: Any = None  # and what the wrapped losses gave of it
 
-    def current(self) -> 'ModelLosses':
-        """These, or others where a hook has replaced a loss or the batch augmentation since then.
+    def current(self, model: nn.Module) -> 'ModelLosses':
+        """These, or others where a hook has replaced the model, a loss or the batch augmentation.
+
+        Args:
+            model (nn.Module): The model that trains the next batch, or its wrapper.
 
         Raises:
             ValueError: If a new loss carries no weights, or one of the old ones was wrong.
         """
-        if not self._places.changed():
+        if unwrap(model) is self._model and not self._places.changed():
             return self
         self.check()
         self._stop_watching()
-        return ModelLosses(self._model, self._unweighted)
+        return ModelLosses(model, self._unweighted)
 
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""

@@ -84,15 +84,26 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
     return sampler
 
 
-def check_not_replaced(dataloader: Any, checked: DataLoader[Any]) -> None:
-    """Refuse a dataloader that a hook has put in the place of the one that was checked.
+def check_not_replaced(dataloader: Any, checked: DataLoader[Any], sampler: Any) -> None:
+    """Refuse a dataloader, sampler or batch size that a hook has put in the place of the one that
+    was checked.
 
     Raises:
         ValueError: If it is another one.
     """
+    batches: Any = dataloader.batch_sampler
+    replaced = None
     if dataloader is not checked:
+        replaced = 'dataloader'
+    elif batches.sampler is not sampler:
+        replaced = 'dataloader.batch_sampler.sampler'
+    elif BatchShape.of(dataloader, sampler.world_size) != sampler.shape:
+        replaced = f'dataloader.batch_sampler.batch_size by {batches.batch_size}'
+        if batches.drop_last != sampler.shape.drop_last:
+            replaced = f'dataloader.batch_sampler.drop_last by {batches.drop_last}'
+    if replaced is not None:
         raise ValueError(
-            'a hook has replaced train_loop.dataloader, but scores, weights and the schedule are '
+            f'a hook has replaced train_loop.{replaced}, but scores, weights and the schedule are '
             'those of the sampler and the batch size of the dataloader that the run began with; '
             'have the hook change what that loads, such as train_loop.dataloader.dataset.pipeline, '
             'or train what follows as a run of its own, with load_from=CHECKPOINT'

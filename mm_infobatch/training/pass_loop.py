@@ -122,7 +122,7 @@ class PassLoop(BaseLoop):
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
-        checks.check_not_replaced(self.dataloader, self._checked)
+        checks.check_not_replaced(self.dataloader, self._checked, self.sampler)
         check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
         opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())

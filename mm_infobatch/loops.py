@@ -86,6 +86,7 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         )
 
     def _follows_validation(self) -> bool:
+        self._decide_current_val_interval()  # a resumed run may be behind a milestone
         return self.schedule.pass_iter == 0 and self._validates()
 
     def continue_without_state(self) -> None:

@@ -140,6 +140,15 @@ def test_a_run_with_dropout_resumes_bit_for_bit_at_the_end_of_a_pass(whole, tmp_
             assert_resumes(whole, tmp_path / name, name, done, workers)
 
 
+def test_a_run_resumes_bit_for_bit_behind_a_change_of_the_interval_of_validation(tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data')
+    cfg = cls_config(data, tmp_path / 'whole', 'none')
+    cfg.train_cfg.update(val_interval=4, dynamic_intervals=[(3, 1)])
+    recorder = runs.train(cfg)
+    whole = SimpleNamespace(cfg=cfg, rows=recorder.rows, state=recorder.state)
+    assert_resumes(whole, tmp_path / 'resumed', 'epoch_3', ends(whole.rows)[2], 'none')
+
+
 class Draws(Hook):
     """Draws numbers after InfoBatchHook, as a hook that takes images at random does."""
 

@@ -145,8 +145,7 @@ class InfoBatchHook(Hook):
         self._schedule.begin_pass(self._shape.iters(order.kept))
         self._pass = RunningPass.of(self._sampler, self._device)
         self._step_length.begin(self._pass.mean_weight)
-        self._report.begin_pass(order, self._schedule, self._sampler.scores.values, seconds)
-        self._report.note_step_length(self._pass.mean_weight, self._step_length.length)
+        self._report.begin_pass(seconds, self._pass.mean_weight, self._step_length.length)
         runner.logger.info(self._report.pass_line())
         show_pass(runner.visualizer, self._report, self._schedule.iters)
         if self._schedule.pass_index == 0:  # later ones follow the end of a pass, which writes it
@@ -165,13 +164,7 @@ class InfoBatchHook(Hook):
         """Bring the report up to date and write it."""
         if self._pass is None:
             return
-        due = self._shape.samples(self._sampler.order.kept)  # without what drop_last leaves out
-        share = 1.0 if self._schedule.pass_done else self._pass.trained / due
-        share = min(share, self._schedule.pass_share)
-        full = round(share * self._shape.samples(len(self._sampler.scores)))
-        self._sampler.counter.count(self._schedule.pass_index, self._pass.trained, full)
-        self._report.update_pass(self._schedule.iters - self._report.passes[-1]['begin_iter'])
-        self._report.note_end(self._schedule.done, self._loop.stop_training)
+        self._report.update(self._pass, self._loop.stop_training)
         if is_main_process():
             _warn(runner, self._report.try_write(osp.join(runner.work_dir, 'infobatch.json')))
 
@@ -292,8 +285,7 @@ class InfoBatchHook(Hook):
         at_once = self._schedule.load_state_dict(resumed['schedule'], left)
         resume_steps(runner, self._schedule.walked - at_once)
         _warn(runner, self._accumulation.warning())
-        self._report.resume(resumed['records'], self._schedule)
-        self._report.settings['seed'] = sampler.seed
+        self._report.resume(resumed['records'])
         if 'randomness' in resumed:
             self._loop.randomness.load_state_dict(resumed['randomness'])
         if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch

@@ -6,9 +6,8 @@ import os
 from typing import Any, Dict, List, Optional, Union
 
 from mmengine.logging import HistoryBuffer, MessageHub
-from torch import Tensor
 
-from ..passes.order import PassOrder
+from ..passes.running_pass import RunningPass
 from ..passes.schedule import PassSchedule
 from ..policies.thresholds import mean_score
 from ..sampler import InfoBatchSampler
@@ -49,7 +48,6 @@ class RunReport:
             over all ranks, and that it would have on all data), ``saving`` (of the run so far),
             ``mean_weight`` (by the policy), ``step_length`` (where it begins, in unpruned steps),
             ``histogram`` (of the scores that it was planned from, see :func:`histogram`).
-        schedule_iterations (int): The iterations of the unpruned run.
         finished (bool): Whether the schedule has been walked to its end.
         stopped (bool): Whether a hook (mmengine's ``EarlyStoppingHook``) ended the run before.
 
@@ -79,23 +77,20 @@ class RunReport:
             track=sampler.scores.tracker is not None,
             **schedule.settings(),
         )
-        self._counter = sampler.counter
+        self._sampler, self._schedule, self._counter = sampler, schedule, sampler.counter
         self._bias: Optional[str] = getattr(sampler.policy, 'bias', None)
         self.passes: List[Dict[str, Any]] = []
-        self.schedule_iterations = schedule.total
         self.finished = self.stopped = False
 
-    def begin_pass(
-        self, order: PassOrder, schedule: PassSchedule, scores: Tensor, seconds: float
-    ) -> None:
-        """Open the record of a pass that has just begun.
+    def begin_pass(self, seconds: float, mean_weight: float, step_length: float) -> None:
+        """Open the record of the pass that the sampler has planned and the schedule has begun.
 
         Args:
-            order (PassOrder): The pass.
-            schedule (PassSchedule): Where the run stands.
-            scores (Tensor): float32 [N], that the pass was planned from.
             seconds (float): The time that choosing took.
+            mean_weight (float): The mean weight of the pass.
+            step_length (float): The length of its steps, where it begins.
         """
+        order, scores, schedule = self._sampler.order, self._sampler.scores.values, self._schedule
         mean = mean_score(scores)
         pruned = order.num_samples - order.kept
         self.passes.append(
@@ -114,12 +109,10 @@ class RunReport:
                 'full': 0,
                 'saving': self._counter.saving,
                 'histogram': histogram(scores),
+                'mean_weight': mean_weight,
+                'step_length': step_length,
             }
         )
-
-    def note_step_length(self, mean_weight: float, length: float) -> None:
-        """Add the mean weight and the step length of the pass that begins to its record."""
-        self.passes[-1].update(mean_weight=mean_weight, step_length=length)
 
     def scalars(self) -> Dict[str, Any]:
         """The numbers of the pass that begins, for the visualizer, by their names."""
@@ -127,28 +120,27 @@ class RunReport:
         keys = ('kept', 'pruned', 'pruned_share', 'saving', 'threshold', 'mean_score', 'seconds')
         return {f'infobatch/{key}': record[key] for key in keys if record[key] is not None}
 
-    def update_pass(self, iterations: int) -> None:
-        """Bring the record of the current pass up to date with the counter."""
-        record = self.passes[-1]
-        trained, full = self._counter.of(record['pass'])
-        record.update(
-            iterations=iterations, trained=trained, full=full, saving=self._counter.saving
-        )
-
-    def note_end(self, finished: bool, stop_training: bool) -> None:
-        """Take whether the schedule has been walked to its end, and what the loop says."""
-        self.finished, self.stopped = finished, stop_training and not finished
-
-    def resume(self, records: List[Dict[str, Any]], schedule: PassSchedule) -> None:
-        """Take the records of a checkpoint, and have the counter count their samples.
+    def update(self, running: RunningPass, stop_training: bool) -> None:
+        """Bring the counter, the record of the current pass and the end of the run up to date.
 
         Args:
-            records (list[dict]): The records.
-            schedule (PassSchedule): The schedule of the checkpoint, whose passes may be of another
-                length, as in batches of another size.
+            running (RunningPass): The current pass.
+            stop_training (bool): Whether the loop is to stop before the end of its schedule.
         """
-        self.settings.update(schedule.settings())
-        self.schedule_iterations = schedule.total
+        shape, schedule, record = self._sampler.shape, self._schedule, self.passes[-1]
+        due = shape.samples(self._sampler.order.kept)  # without what drop_last leaves out
+        share = 1.0 if schedule.pass_done else running.trained / due
+        share = min(share, schedule.pass_share)
+        full = round(share * shape.samples(len(self._sampler.scores)))
+        self._counter.count(schedule.pass_index, running.trained, full)
+        record['iterations'] = schedule.iters - record['begin_iter']
+        record.update(trained=running.trained, full=full, saving=self._counter.saving)
+        self.finished, self.stopped = schedule.done, stop_training and not schedule.done
+
+    def resume(self, records: List[Dict[str, Any]]) -> None:
+        """Take the records of a checkpoint, whose schedule and seed have been loaded, and have the
+        counter count their samples."""
+        self.settings.update(self._schedule.settings(), seed=self._sampler.seed)
         self.passes = [dict(record) for record in records]
         for record in self.passes:
             self._counter.count(record['pass'], record['trained'], record['full'])
@@ -158,7 +150,7 @@ class RunReport:
         return dict(
             passes=len(self.passes),
             iterations=sum(record['iterations'] for record in self.passes),
-            schedule_iterations=self.schedule_iterations,
+            schedule_iterations=self._schedule.total,
             samples_trained=self._counter.trained,
             samples_full=self._counter.full,
             saving=self._counter.saving,

@@ -219,14 +219,14 @@ class InfoBatchHook(Hook):
         self._schedule.advance()
         if self._schedule.pass_over:
             self._end_pass(runner)
-        if checkpointing.saves_after_iter(runner):
+        if checkpointing.saves_after(runner, by_epoch=False):
             self._prepare_checkpoint(runner)
 
     # ----------------------------------------------------------- checkpoints
 
     def after_train_epoch(self, runner: Any) -> None:
         """Prepare a checkpoint of an epoch."""
-        if self._pass is not None and checkpointing.saves_after_epoch(runner):
+        if self._pass is not None and checkpointing.saves_after(runner, by_epoch=True):
             self._prepare_checkpoint(runner)
 
     def before_val_epoch(self, runner: Any) -> None:

@@ -24,30 +24,17 @@ UNANNOUNCED = (
 )
 
 
-def saves_after_iter(runner: Any) -> bool:
-    """Whether a ``CheckpointHook`` will save after this iteration, as each rank can tell."""
-    return any(
-        not hook.by_epoch
-        and (
-            hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
-            or (hook.save_last and hook.is_last_train_iter(runner))
-        )
-        for hook in runner.hooks
-        if isinstance(hook, CheckpointHook)
-    )
-
-
-def saves_after_epoch(runner: Any) -> bool:
-    """Whether a ``CheckpointHook`` will save after this epoch, as each rank can tell."""
-    return any(
-        hook.by_epoch
-        and (
-            hook.every_n_epochs(runner, hook.interval, hook.save_begin)
-            or (hook.save_last and hook.is_last_train_epoch(runner))
-        )
-        for hook in runner.hooks
-        if isinstance(hook, CheckpointHook)
-    )
+def saves_after(runner: Any, by_epoch: bool) -> bool:
+    """Whether a ``CheckpointHook`` will save after this epoch, or this iteration, as each rank can
+    tell."""
+    for hook in runner.hooks:
+        if not isinstance(hook, CheckpointHook) or bool(hook.by_epoch) != by_epoch:
+            continue
+        is_due = hook.every_n_epochs if by_epoch else hook.every_n_train_iters
+        is_last = hook.is_last_train_epoch if by_epoch else hook.is_last_train_iter
+        if is_due(runner, hook.interval, hook.save_begin) or hook.save_last and is_last(runner):
+            return True
+    return False
 
 
 def state_of(loop: Any, report: RunReport, running: RunningPass) -> Dict[str, Any]:

@@ -215,7 +215,8 @@ def _from_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
         settings = _settings(args, method, len(found.labels))
         _say(_cost(args.kind, method, found, settings))
         began, waited, processor = time.perf_counter(), sources[0].waited, time.process_time()
-        scores, weights = method.score(sources, settings)
+        made = method.score(sources, settings)
+    scores, weights = made if isinstance(made, tuple) else (made, None)
     # Passes over the images that the method asked for count as extraction, like the first.
     spent = time.perf_counter() - began - sum(source.waited for source in sources) + waited
     extraction = sum(source.seconds for source in sources)

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -40,6 +40,13 @@ class Extraction(NamedTuple):
     features: Optional[np.ndarray] = None
     weight: Optional[np.ndarray] = None
     seconds: float = 0.0
+
+    @property
+    def arrays(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """tuple[np.ndarray, np.ndarray, np.ndarray]: Logits, features and labels, where there are
+        features."""
+        assert self.features is not None
+        return self.logits, self.features, self.labels
 
 
 class LastLayer:

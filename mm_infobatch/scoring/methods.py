@@ -1,13 +1,26 @@
 """The methods by name: what each needs, and its own settings."""
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
 
 from . import calls, cost
-from .calls import Scores, Settings
+from .calls import Settings, averaged, classes, validation
+from .contextual_diversity import contextual_diversity
 from .cost import Cost, Size
+from .craig import craig
+from .el2n import el2n
+from .glister import glister
+from .graph_cut import graph_cut
+from .herding import herding
 from .hessian import MAX_ROWS
+from .k_center import k_center
 from .source import Source
+from .uncertainty import entropy, least_confidence, margin
+
+# Scores, float32 [N], and where a method has them the weights of those that it chooses.
+Scores = Union[np.ndarray, Tuple[np.ndarray, np.ndarray]]
 
 
 class Option(NamedTuple):
@@ -30,7 +43,7 @@ class Method:
 
     Args:
         summary (str): For the help.
-        score (callable): From checkpoints and settings to scores and weights.
+        score (callable): From checkpoints and settings to scores, or to scores and weights.
         cost (callable): From the size of a group and the settings to what it takes.
         checkpoints (tuple[int, int]): The least and the largest number of them.
         features (bool): Whether it needs what the last layer gets, whatever its settings.
@@ -63,32 +76,32 @@ ANY = (1, 10**9)
 METHODS: Dict[str, Method] = {
     'least_confidence': Method(
         'the smallest largest probability',
-        calls.averaged(calls.by_least_confidence),
+        averaged(lambda source, settings: least_confidence(source.logits, settings.deepcore)),
         checkpoints=ANY,
         features=False,
         deepcore='takes the largest logit instead of the largest probability',
     ),
     'margin': Method(
         'the smallest difference of the two largest probabilities',
-        calls.averaged(calls.by_margin),
+        averaged(lambda source, settings: margin(source.logits)),
         checkpoints=ANY,
         features=False,
     ),
     'entropy': Method(
         'the largest entropy of the probabilities',
-        calls.averaged(calls.by_entropy),
+        averaged(lambda source, settings: entropy(source.logits)),
         checkpoints=ANY,
         features=False,
     ),
     'el2n': Method(
         'the largest error of the probabilities, the mean over checkpoints',
-        calls.averaged(calls.by_el2n),
+        averaged(lambda source, settings: el2n(source.logits, source.labels)),
         checkpoints=ANY,
         features=False,
     ),
     'grand': Method(
         'the largest gradient of the last layer, the mean over checkpoints',
-        calls.averaged(calls.by_grand),
+        averaged(calls.by_grand),
         checkpoints=ANY,
         features=False,  # --all-parameters needs none; else they are asked for
         options=dict(
@@ -104,7 +117,13 @@ METHODS: Dict[str, Method] = {
     ),
     'herding': Method(
         'samples whose mean follows that of all features',
-        calls.by_herding,
+        lambda sources, settings: herding(
+            sources[0].features,
+            classes(sources[0], settings),
+            settings.count,
+            farthest=settings.deepcore,
+            normalize=settings.options['normalize'],
+        ),
         lambda size, settings: cost.of_features(size),
         selects=True,
         per_class=True,
@@ -113,13 +132,17 @@ METHODS: Dict[str, Method] = {
     ),
     'k_center': Method(
         'the sample farthest from those chosen, again and again, by features',
-        calls.by_k_center,
+        lambda sources, settings: k_center(
+            sources[0].features, classes(sources[0], settings), settings.count, settings.seed
+        ),
         lambda size, settings: cost.of_features(size),
         selects=True,
     ),
     'contextual_diversity': Method(
         'the same by the divergence of probabilities',
-        calls.by_contextual_diversity,
+        lambda sources, settings: contextual_diversity(
+            sources[0].logits, classes(sources[0], settings), settings.count, settings.seed
+        ),
         lambda size, settings: cost.of_probabilities(size),
         features=False,
         selects=True,
@@ -136,7 +159,13 @@ METHODS: Dict[str, Method] = {
     ),
     'craig': Method(
         'samples to whose gradients all others are near, with weights',
-        calls.by_craig,
+        lambda sources, settings: craig(
+            *sources[0].arrays,
+            count=settings.count or 0,
+            seed=settings.seed,
+            one_more=settings.deepcore,
+            over_all=not settings.per_class,
+        ),
         lambda size, settings: cost.of_pairs(size),
         selects=True,
         needs_count=True,
@@ -145,7 +174,14 @@ METHODS: Dict[str, Method] = {
     ),
     'glister': Method(
         'samples whose gradients reduce the loss on validation data',
-        calls.by_glister,
+        lambda sources, settings: glister(
+            sources[0].arrays,
+            validation(sources[0], settings),
+            count=settings.count or 0,
+            rounds=1 if settings.deepcore else settings.options['rounds'],
+            step=settings.options['step'],
+            per_class=settings.per_class,
+        ),
         lambda size, settings: cost.of_rounds(settings.options['rounds'])(size),
         selects=True,
         needs_count=True,
@@ -158,7 +194,12 @@ METHODS: Dict[str, Method] = {
     ),
     'graph_cut': Method(
         'samples whose gradients are like all others and unlike each other',
-        calls.by_graph_cut,
+        lambda sources, settings: graph_cut(
+            *sources[0].arrays,
+            count=settings.count,
+            trade_off=settings.options['trade_off'],
+            over_all=not settings.per_class,
+        ),
         lambda size, settings: cost.of_gradients(size),
         selects=True,
         per_class=True,

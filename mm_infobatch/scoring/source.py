@@ -94,6 +94,27 @@ class Source:
             )
         return self._found
 
+    @property
+    def logits(self) -> np.ndarray:
+        """np.ndarray: Z, of the training data, float32 [N, C]."""
+        return self.extraction(features=False).logits
+
+    @property
+    def labels(self) -> np.ndarray:
+        """np.ndarray: y, of the training data, int64 [N]."""
+        return self.extraction(features=False).labels
+
+    @property
+    def arrays(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """tuple[np.ndarray, np.ndarray, np.ndarray]: Logits, features and labels of the training
+        data; raises as :meth:`extraction` where there are no features."""
+        return self.extraction().arrays
+
+    @property
+    def features(self) -> np.ndarray:
+        """np.ndarray: H, of the training data, float32 [N, D]; raises likewise."""
+        return self.arrays[1]
+
     def validation(self) -> Extraction:
         """The same of ``val_dataloader.dataset``."""
         dataset = DATASETS.build(dict(self._study.cfg.val_dataloader.dataset))

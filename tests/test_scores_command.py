@@ -144,7 +144,7 @@ def test_the_weights_of_one_checkpoint_at_a_time_are_in_memory(trained, tmp_path
         weights.append(weakref.ref(checkpoint['state_dict']['head.fc.weight']))
         return checkpoint
 
-    monkeypatch.setattr('mm_infobatch.cli.scores.read_checkpoint', read)
+    monkeypatch.setattr('mm_infobatch.cli.computed_scores.read_checkpoint', read)
     call(trained, tmp_path / 'a.npy', 'forgetting', checkpoints=(1, 2, 3))
     assert len(in_memory) >= 3 and max(in_memory) == 0
 

@@ -1,0 +1,156 @@
+"""Scores of a method, of a classifier on its training set or of the losses in checkpoints."""
+
+import argparse
+import platform
+import time
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+import torch
+from mmengine.registry import DefaultScope
+
+from ..policies.budgets import by_class, share_of
+from ..policies.score_file import ScoreFile
+from ..scoring import cost
+from ..scoring.calls import Settings
+from ..scoring.classifier import prepare
+from ..scoring.extraction import Extraction
+from ..scoring.forgetting import forgetting, learned_by_loss
+from ..scoring.methods import METHODS, Method
+from ..scoring.source import Source, Study, make_study
+from .checkpoints import read_checkpoint
+from .common import check_directory, read_config
+from .logged_losses import logged_losses
+from .one_run import OneRun
+
+
+def scores_of_losses(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
+    """Forgetting, from the scores in the checkpoints of a run with InfoBatch.
+
+    Args:
+        args (Namespace): The arguments of ``mm-infobatch scores``.
+
+    Returns:
+        tuple[ScoreFile, dict]: What the file holds, and how it was made, for the file beside it.
+
+    Raises:
+        ValueError: If the checkpoints do not have them.
+    """
+    if args.per_class:
+        raise ValueError('--per-class needs the classes; give the config before the checkpoints')
+    if len(args.checkpoints) < 2:
+        raise ValueError('forgetting needs two checkpoints or more of one run')
+    began = time.perf_counter()
+    learned = learned_by_loss(logged_losses(args.checkpoints))
+    scores = forgetting(learned, 0 if args.deepcore else None)
+    seconds = dict(extraction=0.0, method=round(time.perf_counter() - began, 3))
+    names = [path.name for path in args.checkpoints]
+    return ScoreFile(scores), dict(
+        method='forgetting', checkpoints=names, num_samples=len(scores), seconds=seconds
+    )
+
+
+def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
+    """A method, from a classifier on its training set.
+
+    Args:
+        args (Namespace): The arguments of ``mm-infobatch scores``.
+
+    Returns:
+        tuple[ScoreFile, dict]: As of :func:`scores_of_losses`.
+
+    Raises:
+        ValueError: If the method cannot work with what is given.
+    """
+    method = METHODS[args.kind]
+    least, most = method.checkpoints
+    if not least <= len(args.checkpoints) <= most:
+        wanted = {(1, 1): 'one checkpoint'}.get((least, most), f'{least} checkpoints or more')
+        raise ValueError(f'{args.kind} needs {wanted}, but is given {len(args.checkpoints)}')
+    cfg = read_config(args.config, args.cfg_options)
+    prepare(cfg)
+    folder = args.work_dir or args.out.parent / 'extraction'
+    check_directory(str(folder), '--work-dir')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        study = make_study(
+            cfg, folder, batch_size=args.batch_size, num_workers=args.num_workers, say=_say
+        )
+        one_run = OneRun() if args.kind == 'forgetting' else None
+        sources = [_source(study, path, one_run) for path in args.checkpoints]
+        found = sources[0].extraction(method.features)
+        settings = _settings(args, method, len(found.labels))
+        _say(_cost(args.kind, method, found, settings))
+        began, waited, processor = time.perf_counter(), sources[0].waited, time.process_time()
+        made = method.score(sources, settings)
+    scores, weights = made if isinstance(made, tuple) else (made, None)
+    # Passes over the images that the method asked for count as extraction, like the first.
+    spent = time.perf_counter() - began - sum(source.waited for source in sources) + waited
+    extraction = sum(source.seconds for source in sources)
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            f'{args.kind} gives NaN or infinite scores, as the features of the checkpoint are out '
+            'of range; give a checkpoint of a training that has not diverged'
+        )
+    note = dict(
+        method=args.kind,
+        settings=dict(settings.__dict__),
+        checkpoints=[_checkpoint_note(source) for source in sources],
+        num_samples=len(scores),
+        num_classes=found.logits.shape[1],
+        num_features=None if found.features is None else found.features.shape[1],
+        seconds=dict(extraction=round(extraction, 3), method=round(spent, 3)),
+        processor_seconds=round(time.process_time() - processor, 3),  # without the first pass
+        peak_memory=cost.peak_memory(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+    )
+    count = settings.count if method.selects else None
+    return ScoreFile(scores, found.labels, weights, args.per_class, count), note
+
+
+def _source(study: Study, path: Path, one_run: Optional[OneRun]) -> Source:
+    """A checkpoint as a source of scores; of the run of those before it, where that matters."""
+    checkpoint = read_checkpoint(path)
+    if one_run is not None:
+        one_run.add(path, checkpoint)
+    return Source(study, path, read_checkpoint, checkpoint.get('meta'))
+
+
+def _checkpoint_note(source: Source) -> Dict[str, Any]:
+    return dict(
+        name=source.path.name,
+        sha256=source.digest,
+        epoch=source.meta.get('epoch'),
+        iter=source.meta.get('iter'),
+    )
+
+
+def _settings(args: argparse.Namespace, method: Method, num_samples: int) -> Settings:
+    count = args.count if args.keep is None else share_of(num_samples, args.keep)
+    if count is not None and count > num_samples:
+        raise ValueError(f'--count {count} is more than the {num_samples} samples; give a smaller')
+    options = {name: getattr(args, name) for name in method.options}
+    return Settings(count, bool(args.per_class), args.seed, args.deepcore, options)
+
+
+def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> str:
+    """What the method will need beside the extraction.
+
+    Raises:
+        ValueError: If that is more memory than is free.
+    """
+    classes = found.logits.shape[1]
+    features = 0 if found.features is None else found.features.shape[1]
+    apart = method.selects and settings.per_class
+    groups = np.unique(found.labels, return_counts=True)[1] if apart else [len(found.labels)]
+    counts = groups = np.array(groups)
+    if settings.count is not None:
+        counts = by_class(groups, settings.count)
+    sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]
+    return cost.statement(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -11,21 +11,19 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence
 
 from mmengine.config import Config
 
 from ..page import figures, sample_files, write
-from ..page.dataset_reader import in_one_line
-from ..page.sample_table import SampleTable, read_samples
+from ..page.sample_table import SampleTable
 from ..page.section import Limits, sample_section
 from . import run_logs
-from .checkpoints import read_checkpoint
-from .common import ConfigOptions, UsageError, check_checkpoint, check_directory, read_config
+from .common import ConfigOptions, UsageError, check_checkpoint, check_directory
 from .logged_run import LoggedRun
-from .resume import check_complete, latest_checkpoint, why_not_complete
+from .resume import check_complete
+from .run_files import checkpoint_for, dataset_config, own_config, read_table
 from .run_numbers import difference, run_facts
-from .sessions import read_session
 
 
 def require_libraries(fiftyone: bool) -> None:
@@ -103,33 +101,22 @@ def split_paths(args: argparse.Namespace) -> None:
         check_complete(str(path))
 
 
-def checkpoint_for(work_dir: Path, args: argparse.Namespace, cfg: Config) -> Optional[Path]:
-    """The checkpoint of a run: the one that is given for it, else the latest.
+def check_arguments(args: argparse.Namespace) -> Path:
+    """Check the arguments; checkpoints among the work directories move to ``args.checkpoint``.
+
+    Returns:
+        Path: The file to write.
 
     Raises:
-        UsageError: If several are given for it.
+        UsageError: If an argument is wrong, or with several work directories a checkpoint lies in
+            none of them.
     """
-    given = list(args.checkpoint)
-    if len(args.work_dirs) > 1:
-        given = [path for path in given if work_dir.resolve() in path.resolve().parents]
-    if len(given) > 1:
-        raise UsageError(
-            f'{len(given)} checkpoints are given for {str(work_dir)!r}: give one a run'
-        )
-    if given:
-        return given[0]
-    latest = latest_checkpoint(cfg)
-    own = None if latest is None else work_dir / latest.name
-    # In a copy of a work directory, last_checkpoint still names the file in the original.
-    return latest if own is None or why_not_complete(own) is not None else own
-
-
-def check_owners(args: argparse.Namespace) -> None:
-    """Check that each checkpoint lies in a work directory, where there are several.
-
-    Raises:
-        UsageError: If one does not.
-    """
+    for option in ('images', 'label_maps'):
+        if getattr(args, option) < 0:
+            raise UsageError(
+                f'--{option.replace("_", "-")} {getattr(args, option)}: has to be 0 or more'
+            )
+    split_paths(args)
     folders = {path.resolve() for path in args.work_dirs}
     for path in args.checkpoint:
         if len(folders) > 1 and not folders & set(path.resolve().parents):
@@ -137,58 +124,11 @@ def check_owners(args: argparse.Namespace) -> None:
                 f'checkpoint {str(path)!r} lies in none of the work directories, so it is not '
                 'known of which run it is: give its work directory alone'
             )
-
-
-def dataset_config(work_dir: Path, args: argparse.Namespace) -> Tuple[Optional[Config], str]:
-    """The config with the dataset of a run, or None; and why there is none, or ''."""
-    if args.config is not None:
-        return read_config(args.config, args.cfg_options), ''
-    return own_config(work_dir, args.cfg_options)
-
-
-def own_config(
-    work_dir: Path, options: Optional[Dict[str, Any]] = None
-) -> Tuple[Optional[Config], str]:
-    """The config that a run was trained with, or None; and why there is none, or ''."""
-    sessions = sorted(work_dir.glob('*/vis_data/config.py'))
-    trained = [path for path in sessions if _has_trained(path)]  # a test writes its config too
-    sessions = trained or sessions
-    dumped = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    if not sessions and not dumped:
-        return None, f'{str(work_dir)!r} has no config. Give the config of the training: --config'
-    try:
-        return read_config(str((sessions or dumped)[-1]), options), ''
-    except UsageError as error:
-        return None, f'{error}. Give the config of the training: --config'
-
-
-def _has_trained(config: Path) -> bool:
-    scalars = config.with_name('scalars.json')
-    return scalars.is_file() and bool(read_session(scalars).train)
-
-
-def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
-    """Read what a checkpoint knows of each sample.
-
-    Returns:
-        tuple[SampleTable, int]: The table, None for a run without InfoBatch; and the iterations
-        that were done when it was written, 0 where it does not say.
-
-    Raises:
-        UsageError: If it is not a checkpoint.
-    """
-    try:
-        try:
-            content = read_checkpoint(path, mmap=True)
-        except RuntimeError:  # of the format before torch 1.6
-            content = read_checkpoint(path)
-        state, meta = content.get('infobatch'), content.get('meta') or {}
-        table = None if state is None else read_samples(state['sampler'])
-        return table, int(meta.get('iter', 0))
-    except Exception as error:  # whatever a file that is not a checkpoint raises
-        raise UsageError(
-            f'checkpoint {str(path)!r} cannot be read ({in_one_line(error)}): give another one'
-        ) from error
+    out: Path = args.out or args.work_dirs[0] / 'inspect.html'
+    if out.is_dir():
+        raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
+    check_directory(str(out.parent), '--out')
+    return out
 
 
 def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
@@ -253,17 +193,7 @@ def write_page(args: argparse.Namespace) -> None:
         OSError: If a file cannot be written.
     """
     require_libraries(args.fiftyone)
-    for option in ('images', 'label_maps'):
-        if getattr(args, option) < 0:
-            raise UsageError(
-                f'--{option.replace("_", "-")} {getattr(args, option)}: has to be 0 or more'
-            )
-    split_paths(args)
-    check_owners(args)
-    out: Path = args.out or args.work_dirs[0] / 'inspect.html'
-    if out.is_dir():
-        raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
-    check_directory(str(out.parent), '--out')
+    out = check_arguments(args)
     runs, labels = run_logs.read_runs(args)
     labels = labels if args.labels else distinct_labels(labels, args.work_dirs)
     facts, sections = [], []
@@ -290,9 +220,17 @@ def write_page(args: argparse.Namespace) -> None:
         for name in section.files:
             print(f'wrote {out.with_name(name)}')
         if args.fiftyone and section.files:
-            name = f'infobatch {section.label}'
-            try:
-                count = sample_files.write_fiftyone(out.with_name(section.files[1]), name)
-            except ValueError as error:
-                raise UsageError(f'--fiftyone: {error}') from error
-            print(f'wrote {count:,} samples to the FiftyOne dataset {name!r}')
+            write_fiftyone(out.with_name(section.files[1]), f'infobatch {section.label}')
+
+
+def write_fiftyone(path: Path, name: str) -> None:
+    """Write a dataset of FiftyOne from the table of all samples.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
+    try:
+        count = sample_files.write_fiftyone(path, name)
+    except ValueError as error:
+        raise UsageError(f'--fiftyone: {error}') from error
+    print(f'wrote {count:,} samples to the FiftyOne dataset {name!r}')

@@ -22,6 +22,14 @@ class Comparison(NamedTuple):
     own: Tensor
     made: Tensor
 
+    def then(self, later: 'Comparison') -> 'Comparison':
+        """The first of two comparisons that is wrong, else the later one; waits for no device."""
+        return Comparison(
+            self.wrong | later.wrong,
+            torch.where(self.wrong, self.own, later.own),
+            torch.where(self.wrong, self.made, later.made),
+        )
+
 
 class Parts(NamedTuple):
     """The loss of a batch, made of the losses of its samples.

@@ -1,7 +1,7 @@
 """The loss wrapper: weights of the samples in, scores of the samples out."""
 
 import inspect
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 from mmengine.registry import MODELS
@@ -12,41 +12,10 @@ from . import unknown
 from .calls import Call
 from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
+from .evaluations import Evaluation, first_evaluations, in_backward
 from .hooked import changed_by_hooks
 from .parts import Comparison, Decomposition, Parts
 from .weights import Weights
-
-
-class Evaluation(NamedTuple):
-    """A call of the loss.
-
-    Attributes:
-        value (Tensor): What was trained, detached.
-        scores (Tensor): float32 [B].
-        graph (bool, optional): Whether it was evaluated with a graph, where it was compiled.
-    """
-
-    value: Tensor
-    scores: Tensor
-    graph: Optional[bool]
-
-
-def first_evaluations(calls: List[Evaluation]) -> List[Evaluation]:
-    """The calls of a batch without those that gradient checkpointing repeats.
-
-    What is compiled cannot ask whether it runs in the backward pass. Checkpointing of the reentrant
-    kind evaluates without a graph, and once more with one in the backward pass, after all other
-    calls.
-    """
-    repeated = sum(call.graph is False for call in calls)
-    with_graph = [place for place, call in enumerate(calls) if call.graph]
-    dropped = with_graph[len(with_graph) - repeated :] if repeated else []
-    return [call for place, call in enumerate(calls) if place not in dropped]
-
-
-def in_backward() -> bool:
-    """Whether this is evaluated again for the backward pass, as gradient checkpointing does."""
-    return torch._C._current_graph_task_id() != -1
 
 
 @MODELS.register_module()
@@ -276,12 +245,7 @@ class InfoBatchLoss(nn.Module):
     def _keep(self, comparison: Comparison) -> None:
         """Keep the first comparison that failed; read it at once where that needs no wait."""
         if self._comparison is not None:
-            earlier = self._comparison
-            comparison = Comparison(
-                earlier.wrong | comparison.wrong,
-                torch.where(earlier.wrong, earlier.own, comparison.own),
-                torch.where(earlier.wrong, earlier.made, comparison.made),
-            )
+            comparison = self._comparison.then(comparison)
         self.__dict__['_comparison'] = comparison
         if comparison.wrong.device.type == 'cpu' and not is_compiling():
             self.check()

@@ -13,8 +13,9 @@ from small_runner import Classifier, small_runner
 from torch import nn
 
 from mm_infobatch import InfoBatchLoss
-from mm_infobatch.losses.model_losses import ModelLosses, unweighted_warning
+from mm_infobatch.losses.model_losses import ModelLosses
 from mm_infobatch.losses.search import check_plain_losses, check_unweighted, plain_losses
+from mm_infobatch.losses.trained_loss import unweighted_warning
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mm_infobatch import InfoBatchLoss
-from mm_infobatch.losses.model_losses import unweighted_warning
+from mm_infobatch.losses.trained_loss import unweighted_warning
 
 LOSSES = (1e-2, 0.7, 12.0, -3.0, 1e4)
 

@@ -1,37 +1,16 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
 
-import math
 from typing import Any, Dict, Optional, Sequence
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from .mixing import MixingRecorder, mixed_weights
 from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
 from .tasks import rows_of_tasks, tasks_of
+from .trained_loss import TrainedLoss
 from .wrapper import InfoBatchLoss
-
-
-def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
-    """Compare the loss that a model trained with the part that the wrapped losses gave.
-
-    Args:
-        total (float): The loss that the model trained.
-        wrapped (float): The sum of the wrapped losses.
-
-    Returns:
-        str, optional: A warning, if they differ.
-    """
-    if not math.isfinite(total) or math.isclose(total, wrapped, rel_tol=1e-3, abs_tol=1e-6):
-        return None
-    return (
-        f'the model trains a loss of {total:.6g}, of which {wrapped:.6g} comes from '
-        'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
-        f'every loss that the model trains ({LOSS_LINE}); if a head scales its '
-        'losses after it has evaluated them, this is of no concern'
-    )
 
 
 class ModelLosses:
@@ -62,15 +41,13 @@ class ModelLosses:
         self._names = {module: name for name, module in self._model.named_modules()}
         self._tasks = tasks_of(model)
         self._rows: Dict[InfoBatchLoss, Tensor] = {}
-        self._preprocessor = getattr(self._model, 'data_preprocessor', None)
+        self._preprocessor: Any = getattr(self._model, 'data_preprocessor', None)
         augment = getattr(self._preprocessor, 'batch_augments', None)
-        if isinstance(augment, MixingRecorder):
+        if isinstance(augment, MixingRecorder):  # of the pass before
             augment = augment.augment
-        self._augment = augment
-        self._mixing: Optional[MixingRecorder] = None
-        if augment is not None:
+        self._mixing = None if augment is None else MixingRecorder(augment, self._mix)
+        if self._mixing is not None:
             assert self._preprocessor is not None
-            self._mixing = MixingRecorder(augment, self._mix)
             self._preprocessor.batch_augments = self._mixing
         self._places = Places(self._model, self.losses)
         self._unweighted = unweighted
@@ -78,10 +55,7 @@ class ModelLosses:
         self._uniform = True
         self._mean_weight = self._scale = 1.0
         self._weights: Tensor
-        self._watch: Any = self._model.register_forward_hook(self._keep_total)
-        self._batches_until_compared = compared
-        self._total: Any = None  # the loss that the model trained in it
-        self._wrapped: Any = None  # and what the wrapped losses gave of it
+        self._comparison = TrainedLoss(self._model, compared)
 
     def current(self, model: nn.Module) -> 'ModelLosses':
         """These, or others where a hook has replaced the model, a loss or the batch augmentation.
@@ -95,31 +69,14 @@ class ModelLosses:
         if unwrap(model) is self._model and not self._places.changed():
             return self
         self.check()
-        self._stop_watching()
+        self._comparison.stop()
         return ModelLosses(model, self._unweighted)
 
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""
-        self._stop_watching()
-        if self._augment is not None:
-            assert self._preprocessor is not None
-            self._preprocessor.batch_augments = self._augment
-
-    def _stop_watching(self) -> None:
-        if self._watch is not None:
-            self._watch.remove()
-            self._watch = None
-
-    def _keep_total(self, model: Any, args: Any, output: Any) -> None:
-        """Keep the loss that a model trains, as its ``parse_losses`` makes it of what it returned.
-
-        The log variables do not always have it: a head's own key ``loss`` overwrites it there.
-        """
-        compares = self._in_step and not self._batches_until_compared
-        if compares and isinstance(output, dict) and isinstance(model, BaseModel):
-            with torch.no_grad():
-                total = model.parse_losses(output)[0]
-            self._total = total if self._total is None else self._total + total
+        self._comparison.stop()
+        if self._mixing is not None:
+            self._preprocessor.batch_augments = self._mixing.augment
 
     def begin_batch(
         self,
@@ -141,6 +98,7 @@ class ModelLosses:
         """
         self._weights, self._uniform, self._mean_weight = weights, uniform, mean_weight
         self._scale, self._in_step = scale, True
+        self._comparison.begin_batch()
         self._rows = {}
         if self._tasks:
             self._find_rows(data_batch['data_samples'])
@@ -195,10 +153,7 @@ class ModelLosses:
             ValueError: If the model has never called a loss that gives scores.
         """
         self._in_step = False
-        if self._watch is not None and not self._batches_until_compared:
-            self._stop_watching()
-            self._compare(outputs)
-        self._batches_until_compared = max(0, self._batches_until_compared - 1)
+        self._comparison.end_batch(self.losses, outputs, self._weights.device)
         total: Optional[Tensor] = None
         for loss in self.losses:
             scores = loss.end_batch()
@@ -222,17 +177,9 @@ class ModelLosses:
     def drop_batch(self) -> None:
         """Drop the weights of a batch that was not trained to its end."""
         self._in_step = False
+        self._comparison.drop_batch()
         for loss in self.losses:
             loss.end_batch()
-
-    def _compare(self, outputs: Optional[Dict[str, Any]]) -> None:
-        """Keep what the wrapped losses gave of the loss that the model trained."""
-        if self._total is None and isinstance(outputs, dict):
-            self._total = outputs.get('loss')
-        if isinstance(self._total, Tensor):
-            self._total = self._total.detach().clone()
-        given = [loss.trained for loss in self.losses]
-        self._wrapped = sum(one.to(self._weights.device) for one in given if one is not None)
 
     def end_pass(self) -> Optional[str]:
         """Read what was kept on the device during the pass; waits for it.
@@ -246,9 +193,7 @@ class ModelLosses:
                 place in the model, or a batch augmentation does more than mix.
         """
         self.check()
-        self._stop_watching()  # of a pass that ended before
-        total, self._total = self._total, None
-        return None if total is None else unweighted_warning(float(total), float(self._wrapped))
+        return self._comparison.end_pass()
 
     def check(self) -> None:
         """Read whether the unknown losses were what their values of the samples make, and whether

@@ -1,0 +1,110 @@
+"""The loss that a model trains in a batch, compared with what the wrapped losses give of it."""
+
+import math
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from .search import LOSS_LINE
+from .wrapper import InfoBatchLoss
+
+
+def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
+    """Compare the loss that a model trained with the part that the wrapped losses gave.
+
+    Args:
+        total (float): The loss that the model trained.
+        wrapped (float): The sum of the wrapped losses.
+
+    Returns:
+        str, optional: A warning, if they differ.
+    """
+    if not math.isfinite(total) or math.isclose(total, wrapped, rel_tol=1e-3, abs_tol=1e-6):
+        return None
+    return (
+        f'the model trains a loss of {total:.6g}, of which {wrapped:.6g} comes from '
+        'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
+        f'every loss that the model trains ({LOSS_LINE}); if a head scales its '
+        'losses after it has evaluated them, this is of no concern'
+    )
+
+
+class TrainedLoss:
+    """Compares the loss that a model trains with the sum of its wrapped losses, in one batch.
+
+    Both stay on the device until :meth:`end_pass`.
+
+    Args:
+        model (nn.Module): The model, without the wrapper of a distributed run. It has a forward
+            hook until the batch has been compared.
+        batch (int): The batch of the pass in which it compares, from 0.
+    """
+
+    def __init__(self, model: nn.Module, batch: int) -> None:
+        self._batches_before = batch
+        self._in_step = False  # a hook may evaluate the model before and after a step
+        self._total: Any = None  # the loss that the model trained in it
+        self._wrapped: Any = None  # and what the wrapped losses gave of it
+        self._watch: Any = model.register_forward_hook(self._keep)
+
+    def stop(self) -> None:
+        """Remove the hook from the model."""
+        if self._watch is not None:
+            self._watch.remove()
+            self._watch = None
+
+    def _keep(self, model: Any, args: Any, output: Any) -> None:
+        """Keep the loss that a model trains, as its ``parse_losses`` makes it of what it returned.
+
+        The log variables do not always have it: a head's own key ``loss`` overwrites it there.
+        """
+        compares = self._in_step and not self._batches_before
+        if compares and isinstance(output, dict) and isinstance(model, BaseModel):
+            with torch.no_grad():
+                total = model.parse_losses(output)[0]
+            self._total = total if self._total is None else self._total + total
+
+    def begin_batch(self) -> None:
+        """Begin a training step."""
+        self._in_step = True
+
+    def end_batch(
+        self,
+        losses: Sequence[InfoBatchLoss],
+        outputs: Optional[Dict[str, Any]],
+        device: torch.device,
+    ) -> None:
+        """End a training step, before the losses drop what they gave in it.
+
+        Args:
+            losses (Sequence[InfoBatchLoss]): The wrapped losses of the model.
+            outputs (dict, optional): What the model's ``train_step`` returned, for a model that
+                does not return its losses from ``forward``.
+            device (torch.device): Where the losses are added up.
+        """
+        self._in_step = False
+        if self._watch is not None and not self._batches_before:
+            self.stop()
+            if self._total is None and isinstance(outputs, dict):
+                self._total = outputs.get('loss')
+            if isinstance(self._total, Tensor):
+                self._total = self._total.detach().clone()
+            given = [loss.trained for loss in losses]
+            self._wrapped = sum(one.to(device) for one in given if one is not None)
+        self._batches_before = max(0, self._batches_before - 1)
+
+    def drop_batch(self) -> None:
+        """Leave a training step that failed."""
+        self._in_step = False
+
+    def end_pass(self) -> Optional[str]:
+        """Read what was kept on the device; waits for it.
+
+        Returns:
+            str, optional: A warning, if a part of the loss carried no weights.
+        """
+        self.stop()  # of a pass that ended before
+        total, self._total = self._total, None
+        return None if total is None else unweighted_warning(float(total), float(self._wrapped))

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from .mixing import MixingRecorder, mixed_weights
 from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
-from .tasks import rows_of_tasks, tasks_of
+from .tasks import TaskRows
 from .trained_loss import TrainedLoss
-from .wrapper import InfoBatchLoss
 
 
 class ModelLosses:
@@ -39,8 +38,7 @@ class ModelLosses:
             loss.begin_pass()
         self._model = unwrap(model)
         self._names = {module: name for name, module in self._model.named_modules()}
-        self._tasks = tasks_of(model)
-        self._rows: Dict[InfoBatchLoss, Tensor] = {}
+        self._tasks = TaskRows(model)
         self._preprocessor: Any = getattr(self._model, 'data_preprocessor', None)
         augment = getattr(self._preprocessor, 'batch_augments', None)
         if isinstance(augment, MixingRecorder):  # of the pass before
@@ -99,39 +97,16 @@ class ModelLosses:
         self._weights, self._uniform, self._mean_weight = weights, uniform, mean_weight
         self._scale, self._in_step = scale, True
         self._comparison.begin_batch()
-        self._rows = {}
-        if self._tasks:
-            self._find_rows(data_batch['data_samples'])
+        self._tasks.begin_batch(data_batch, weights.device)
         self._hand_out(weights)
-
-    def _find_rows(self, data_samples: Any) -> None:
-        """Find the rows of each loss's tasks, with one copy to the device."""
-        rows = {tasks: rows_of_tasks(data_samples, tasks) for tasks in set(self._tasks.values())}
-        together = torch.tensor(
-            [row for each in rows.values() for row in each],
-            dtype=torch.int64,
-            device=self._weights.device,
-        )
-        parts = dict(zip(rows, together.split([len(each) for each in rows.values()])))
-        self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
 
     def _hand_out(self, weights: Tensor) -> None:
         """Give each loss the weights of the samples that it gets."""
         if self._scale != 1:
             weights = weights * self._scale
         for loss in self.losses:
-            rows = self._rows.get(loss)
-            own = weights if rows is None else self._of_task(weights, rows)
+            own = self._tasks.weights_of(loss, weights, self._uniform)
             loss.begin_batch(own, self._uniform)
-
-    def _of_task(self, weights: Tensor, rows: Tensor) -> Tensor:
-        """The weights of the samples of a task.
-
-        Its loss divides by their number, which is a count of the batch: (w * V).sum() * B / w.sum()
-        where V is 1 for samples that have the task. So their weights get the mean of the batch's.
-        """
-        mine = weights[rows]
-        return mine if self._uniform else mine * (weights.mean() / mine.mean())
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""
@@ -158,10 +133,10 @@ class ModelLosses:
         for loss in self.losses:
             scores = loss.end_batch()
             if scores is not None:
-                scores = self._of_all_rows(loss, scores.to(self._weights.device))
+                scores = self._tasks.in_batch(loss, scores.to(self._weights.device), self._weights)
                 total = scores if total is None else total + scores
-        if self._tasks:
-            return self._without_unseen(total)
+        if self._tasks.found:
+            return self._tasks.without_unseen(total, self.losses, self._weights)
         if total is None and any(loss.called for loss in self.losses):
             # A head may have no loss of a batch, as of one without a valid pixel.
             return torch.full_like(self._weights, float('nan'))
@@ -209,20 +184,3 @@ class ModelLosses:
                 loss.check()
             except ValueError as error:
                 raise ValueError(f'model.{self._names[loss]}: {error}') from None
-
-    def _of_all_rows(self, loss: InfoBatchLoss, scores: Tensor) -> Tensor:
-        """Place the scores of a task's samples into the batch, with 0 for the others."""
-        rows = self._rows.get(loss)
-        return (
-            scores if rows is None else torch.zeros_like(self._weights).index_copy(0, rows, scores)
-        )
-
-    def _without_unseen(self, total: Optional[Tensor]) -> Tensor:
-        """Set the scores of samples without a task to NaN."""
-        total = torch.zeros_like(self._weights) if total is None else total
-        if any(loss not in self._rows for loss in self.losses):  # which gets all samples
-            return total
-        seen = torch.zeros_like(self._weights, dtype=torch.bool)
-        for rows in self._rows.values():
-            seen.index_fill_(0, rows, True)
-        return total.masked_fill(~seen, float('nan'))

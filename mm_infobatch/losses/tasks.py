@@ -1,8 +1,9 @@
 """The tasks of a model whose head gives each of them only the samples that have it."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .wrapper import InfoBatchLoss
 
@@ -32,3 +33,84 @@ def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
         else:
             having.append(row)
     return having
+
+
+class TaskRows:
+    """The rows of a batch that the losses of tasks get. Of a model without tasks there are none.
+
+    Args:
+        model (nn.Module): The model, or its wrapper of a distributed run.
+
+    Attributes:
+        found (bool): Whether the model has tasks.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._tasks = tasks_of(model)
+        self.found = bool(self._tasks)
+        self._rows: Dict[InfoBatchLoss, Tensor] = {}
+
+    def begin_batch(self, data_batch: Any, device: torch.device) -> None:
+        """Find the rows of each loss, with one copy to the device.
+
+        Args:
+            data_batch (Any): The batch, as the dataloader gave it.
+            device (torch.device): Where the weights are.
+        """
+        self._rows = {}
+        if not self.found:
+            return
+        samples = data_batch['data_samples']
+        rows = {tasks: rows_of_tasks(samples, tasks) for tasks in set(self._tasks.values())}
+        together = torch.tensor(
+            [row for each in rows.values() for row in each], dtype=torch.int64, device=device
+        )
+        parts = dict(zip(rows, together.split([len(each) for each in rows.values()])))
+        self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
+
+    def weights_of(self, loss: InfoBatchLoss, weights: Tensor, uniform: bool) -> Tensor:
+        """The weights of the samples that a loss gets.
+
+        The loss of a task divides by their number, which is a count of the batch:
+        (w * V).sum() * B / w.sum() where V is 1 for samples that have the task. So their weights
+        get the mean of the batch's.
+
+        Args:
+            loss (InfoBatchLoss): The loss.
+            weights (Tensor): Those of the batch, float32 [B].
+            uniform (bool): Whether all of them are 1.
+        """
+        rows = self._rows.get(loss)
+        if rows is None:
+            return weights
+        mine = weights[rows]
+        return mine if uniform else mine * (weights.mean() / mine.mean())
+
+    def in_batch(self, loss: InfoBatchLoss, scores: Tensor, like: Tensor) -> Tensor:
+        """Place the scores that a loss gave into the batch, with 0 for samples without the task.
+
+        Args:
+            loss (InfoBatchLoss): The loss.
+            scores (Tensor): Those of the samples that it got.
+            like (Tensor): float32 [B], as the result.
+        """
+        rows = self._rows.get(loss)
+        return scores if rows is None else torch.zeros_like(like).index_copy(0, rows, scores)
+
+    def without_unseen(
+        self, total: Optional[Tensor], losses: Sequence[InfoBatchLoss], like: Tensor
+    ) -> Tensor:
+        """Set the scores of samples without a task to NaN.
+
+        Args:
+            total (Tensor, optional): The scores of the batch, float32 [B]; None is 0.
+            losses (Sequence[InfoBatchLoss]): All losses of the model.
+            like (Tensor): float32 [B], as the result.
+        """
+        total = torch.zeros_like(like) if total is None else total
+        if any(loss not in self._rows for loss in losses):  # which gets all samples
+            return total
+        seen = torch.zeros_like(like, dtype=torch.bool)
+        for rows in self._rows.values():
+            seen.index_fill_(0, rows, True)
+        return total.masked_fill(~seen, float('nan'))

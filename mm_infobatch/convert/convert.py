@@ -85,7 +85,7 @@ def convert(
         ValueError: If an option is out of range, or does not fit this config.
     """
     options = check_options(
-        prune_ratio, delta, policy, budget, score, per_image, step_length, track
+        Options(prune_ratio, delta, policy, budget, score, per_image, step_length, track)
     )
     cfg = copy.deepcopy(cfg)
     for name in ('model', 'train_dataloader', 'train_cfg'):
@@ -226,7 +226,9 @@ def _unweighted(cfg: Config) -> List[str]:
     return [name.replace('.loss_module', '.loss') for name in names if isinstance(name, str)]
 
 
-def _set_score(cfg: Config, found: List[Found], in_hooks: List[Found], score: List[str]) -> None:
+def _set_score(
+    cfg: Config, found: List[Found], in_hooks: List[Found], score: Sequence[str]
+) -> None:
     """Let the losses of these types give the score, and no others."""
     names = {path: _name_of_loss(_at(cfg, path)) for path, _ in found + in_hooks}
     wanted = [short_name(name) for name in score]

@@ -1,7 +1,7 @@
 """The options of a conversion, and the checks that do not need the config."""
 
 import copy
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Union
 
 from ..arguments import require_bool, require_delta
 from ..passes.schedule import BUDGETS
@@ -11,34 +11,29 @@ from ..training.step_length import require_step_length
 
 
 class Options(NamedTuple):
-    """The options of a conversion: the arguments of :func:`mm_infobatch.convert`."""
+    """The options of a conversion: the arguments of :func:`mm_infobatch.convert`, in order."""
 
     prune_ratio: Optional[float]
     delta: Optional[float]
     policy: Optional[Dict[str, Any]]
     budget: Optional[str]
-    score: Optional[List[str]]
+    score: Optional[Sequence[str]]
     per_image: bool
     step_length: Union[None, str, float]
     track: Optional[bool]
 
 
-def check_options(
-    prune_ratio: Optional[float],
-    delta: Optional[float],
-    policy: Optional[Dict[str, Any]],
-    budget: Optional[str],
-    score: Union[str, Sequence[str], None],
-    per_image: bool,
-    step_length: Union[None, str, float],
-    track: Optional[bool],
-) -> Options:
+def check_options(options: Options) -> Options:
     """Check options without the config.
+
+    Returns:
+        Options: The same, with ``score`` as a list, where it is given.
 
     Raises:
         TypeError: If one has the wrong type.
         ValueError: If one is out of range, or two contradict.
     """
+    prune_ratio, policy, score = options.prune_ratio, options.policy, options.score
     if prune_ratio is not None and policy is not None:
         raise ValueError(
             f'prune_ratio={prune_ratio!r} and policy={policy!r} both say what to '
@@ -48,10 +43,10 @@ def check_options(
         build_policy(dict(type='SoftPruning', prune_ratio=prune_ratio))
     if policy is not None:
         check_policy(policy)
-    if delta is not None:
-        require_delta(delta, 'delta=0.875')
-    if budget is not None:
-        check_budget(budget, 'budget')
+    if options.delta is not None:
+        require_delta(options.delta, 'delta=0.875')
+    if options.budget is not None:
+        check_budget(options.budget, 'budget')
     names = [score] if isinstance(score, str) else score
     if names is not None and not (
         isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n for n in names)
@@ -60,13 +55,12 @@ def check_options(
             f"score={score!r} has to be the types of losses; write score=['CrossEntropyLoss', "
             '...], on the command line score=CrossEntropyLoss'
         )
-    require_bool('per_image', per_image, 'per_image=True')
-    names = None if names is None else list(names)
-    if step_length is not None:
-        require_step_length(step_length)
-    if track is not None:
-        require_bool('track', track, 'track=False')
-    return Options(prune_ratio, delta, policy, budget, names, per_image, step_length, track)
+    require_bool('per_image', options.per_image, 'per_image=True')
+    if options.step_length is not None:
+        require_step_length(options.step_length)
+    if options.track is not None:
+        require_bool('track', options.track, 'track=False')
+    return options._replace(score=None if names is None else list(names))
 
 
 def check_policy(policy: Any) -> None:

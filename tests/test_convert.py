@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import toolbox_runs as runs
+import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -96,7 +97,31 @@ def test_a_config_by_hand_and_a_converted_one_are_the_same(make):
     cfg = make()
     by_hand, converted = runs.switch_on(cfg).to_dict(), convert(cfg).to_dict()
     assert converted['train_dataloader']['sampler'].pop('shuffle') is True  # as is the default
+    assert converted['custom_hooks'][-1].pop('step_length') == 'capped'
     assert converted == by_hand
+
+
+@pytest.mark.parametrize(
+    'optim_wrapper, step_length',
+    [
+        (dict(optimizer=dict(type='SGD', lr=0.1)), 'capped'),
+        (dict(type='AmpOptimWrapper', optimizer=dict(type=torch.optim.SGD, lr=0.1)), 'capped'),
+        (dict(optimizer=dict(type='AdamW', lr=0.1)), None),
+        (dict(optimizer=dict(type='mmpretrain.Lamb', lr=0.1)), None),
+        (dict(constructor='Several', one=dict(optimizer=dict(type='SGD', lr=0.1))), None),
+        (None, None),
+    ],
+)
+def test_steps_are_capped_where_sgd_takes_them(optim_wrapper, step_length):
+    """Unless the option, or a hook of the config, says something else."""
+    cfg = classification()
+    cfg.optim_wrapper = optim_wrapper
+    hook = dict(type='InfoBatchHook')
+    expected = hook if step_length is None else dict(hook, step_length=step_length)
+    assert convert(cfg).custom_hooks == [expected]
+    assert convert(cfg, step_length='paper').custom_hooks == [dict(hook, step_length='paper')]
+    cfg.custom_hooks = [hook]
+    assert convert(cfg).custom_hooks == [hook]
 
 
 def test_a_train_cfg_without_a_type_gets_the_loop_that_it_meant():
@@ -181,7 +206,8 @@ def test_what_a_training_may_have_stays():
     ):
         assert converted[key] == cfg[key], key
     assert converted.train_dataloader.dataset == dataset
-    assert converted.custom_hooks == [*cfg.custom_hooks, dict(type='InfoBatchHook')]
+    hook = dict(type='InfoBatchHook', step_length='capped')
+    assert converted.custom_hooks == [*cfg.custom_hooks, hook]
 
 
 # ------------------------------------------------------------- finding losses

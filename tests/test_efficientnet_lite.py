@@ -255,6 +255,7 @@ def test_the_config_with_infobatch_is_what_the_flag_makes(config):
     infobatch = re.sub(r'(1xb\d+)', r'\1-infobatch', config.name)
     written = Config.fromfile(config.with_name(infobatch)).to_dict()
     assert converted['train_dataloader']['sampler'].pop('shuffle') is True  # the default
+    assert converted['custom_hooks'][-1].pop('step_length') == 'capped'  # the config: the paper's
     assert {key for key in converted if converted[key] != written[key]} == set()
 
 

@@ -24,7 +24,7 @@ from typing import Any, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
 
-from ..convert.check import hooks_of
+from ..convert.hooks import hooks_of
 from .checkpoints import read_checkpoint
 from .common import UsageError
 

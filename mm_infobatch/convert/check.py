@@ -3,23 +3,23 @@
 import copy
 import inspect
 import traceback
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS
 
 from ..arguments import require_count, require_known, require_validation
-from ..hook import InfoBatchHook
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..sampler import InfoBatchSampler
 from ..training.checks import HOOK_LINE, SAMPLER_LINE
 from ..training.step_length import require_step_length
 from .config_losses import is_wrapped
 from .config_tree import ConfigPath, dotted, nodes
+from .hooks import hooks_of
 from .loss_trial import place_of, problem_with
 from .options import check_budget, check_policy
-from .registered import resolve, type_name
+from .registered import class_of, type_name
 
 LINES = {
     'InfoBatchSampler': SAMPLER_LINE,
@@ -29,22 +29,6 @@ LINES = {
 }
 # Arguments that mmengine adds when it builds a part
 GIVEN_BY_MMENGINE = ('runner', 'dataloader', 'dataset')
-
-
-def hooks_of(cfg: Config) -> List[Any]:
-    """The hooks of a config that are an ``InfoBatchHook`` or a subclass of it."""
-    return [
-        hook
-        for hook in [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
-        if isinstance(hook, InfoBatchHook)
-        or issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), InfoBatchHook)
-    ]
-
-
-def class_of(node: Any, scope: Optional[str], registry: Any) -> type:
-    """The registered class of a node of a config; ``object`` if there is none."""
-    node = node if isinstance(node, dict) else {}
-    return resolve(node.get('type'), node.get('_scope_', scope), registry) or object
 
 
 def check_config(cfg: Config) -> None:

@@ -13,9 +13,10 @@ from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses.search import is_named
 from ..policies import build_policy
 from ..sampler import InfoBatchSampler
-from .check import check_config, describe, hooks_of
+from .check import check_config, describe
 from .config_losses import Found, rename_keys, replace_losses
 from .config_tree import ConfigPath, dotted, nodes
+from .hooks import hooks_of, set_hook
 from .loss_trial import place_of, problem_with
 from .options import Options, check_options
 from .refusals import (
@@ -72,7 +73,8 @@ def convert(
         per_image (bool): Whether to evaluate losses that are not a mean over samples on each image
             alone, which is another loss. Defaults to False: refuse them.
         step_length (str or float, optional): The length of the steps of a pruned pass, see
-            :class:`~mm_infobatch.InfoBatchHook`. Defaults to None: 'paper', or what the config has.
+            :class:`~mm_infobatch.InfoBatchHook`. Defaults to None: 'capped' with SGD and 'paper'
+            with other optimizers, or what the config has.
         track (bool, optional): Whether to track how often each sample is trained, and the mean and
             spread of its losses. Defaults to None: True, or what the config has.
 
@@ -97,10 +99,7 @@ def convert(
     _set_sampler(cfg.train_dataloader, scope, options)
     _set_loop(cfg.train_cfg, scope, options)
     _wrap_losses(cfg, scope, options)
-    if not hooks_of(cfg):
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='InfoBatchHook')]
-    if step_length is not None:
-        _set_step_length(cfg, step_length)
+    set_hook(cfg, options.step_length)
     _set_import(cfg)
     try:
         check_config(cfg)
@@ -164,16 +163,6 @@ def _set_loop(train_cfg: Any, scope: Optional[str], options: Options) -> None:
                 'remove budget'
             )
         train_cfg['budget'] = options.budget
-
-
-def _set_step_length(cfg: Config, step_length: Union[str, float]) -> None:
-    for hook in hooks_of(cfg):
-        if not isinstance(hook, dict):
-            raise ValueError(
-                f'step_length={step_length!r} cannot be set, as the InfoBatchHook of the config is '
-                'an object; give it to the hook: InfoBatchHook(step_length=...)'
-            )
-        hook['step_length'] = step_length
 
 
 def _wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:

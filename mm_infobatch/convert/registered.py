@@ -38,6 +38,12 @@ def resolve(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Opt
     return found if isinstance(found, type) else None
 
 
+def class_of(node: Any, scope: Optional[str], registry: Any) -> type:
+    """The registered class of a node of a config; ``object`` if there is none."""
+    node = node if isinstance(node, dict) else {}
+    return resolve(node.get('type'), node.get('_scope_', scope), registry) or object
+
+
 def type_name(kind: Any) -> str:
     """The name of a ``type``, for messages."""
     return kind if isinstance(kind, str) else getattr(kind, '__name__', repr(kind))

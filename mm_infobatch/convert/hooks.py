@@ -1,0 +1,53 @@
+"""The ``InfoBatchHook`` of a config: found, added, and given the length of the steps."""
+
+from typing import Any, List, Union
+
+from mmengine.config import Config
+from mmengine.registry import HOOKS
+
+from ..hook import InfoBatchHook
+from .registered import class_of, short_name
+
+
+def hooks_of(cfg: Config) -> List[Any]:
+    """The hooks of a config that are an ``InfoBatchHook`` or a subclass of it."""
+    return [
+        hook
+        for hook in [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
+        if isinstance(hook, InfoBatchHook)
+        or issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), InfoBatchHook)
+    ]
+
+
+def set_hook(cfg: Config, step_length: Union[None, str, float] = None) -> None:
+    """Add an ``InfoBatchHook`` to a config that has none, and set the length of the steps.
+
+    Args:
+        cfg (Config): A training config, changed in place.
+        step_length (str or float, optional): See :class:`~mm_infobatch.InfoBatchHook`. Defaults to
+            None: what the hook of the config has; of a hook that is added, 'capped' where
+            ``optim_wrapper.optimizer`` is SGD, else 'paper'.
+
+    Raises:
+        ValueError: If it is to be set in a hook that is an object.
+    """
+    if not hooks_of(cfg):
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='InfoBatchHook')]
+        if step_length is None and _is_sgd(cfg):
+            step_length = 'capped'
+    if step_length is None:
+        return
+    for hook in hooks_of(cfg):
+        if not isinstance(hook, dict):
+            raise ValueError(
+                f'step_length={step_length!r} cannot be set, as the InfoBatchHook of the config is '
+                'an object; give it to the hook: InfoBatchHook(step_length=...)'
+            )
+        hook['step_length'] = step_length
+
+
+def _is_sgd(cfg: Config) -> bool:
+    """Whether one optimizer trains the model, and it is SGD."""
+    wrapper = cfg.get('optim_wrapper')
+    optimizer = wrapper.get('optimizer') if isinstance(wrapper, dict) else None
+    return isinstance(optimizer, dict) and short_name(optimizer.get('type')) == 'SGD'

@@ -302,7 +302,7 @@ class NoOptimizer:
 def test_an_optimizer_whose_rate_cannot_be_set_for_a_step_is_refused(tmp_path):
     runner, _ = build(tmp_path, LOOPS[0])
     runner.optim_wrapper.optimizer = NoOptimizer()
-    with pytest.raises(ValueError, match='NoOptimizer.*remove step_length'):
+    with pytest.raises(ValueError, match='NoOptimizer.*step_length=.paper'):
         StepLength('capped').begin_run(runner, 'schedule')
     assert 'do not change' in StepLength('paper').begin_run(runner, 'schedule')
 
@@ -313,6 +313,24 @@ def test_an_optimizer_that_does_not_follow_its_rate_is_refused(tmp_path, setting
     with pytest.raises(ValueError, match=f'step_length={setting!r} cannot be set for Rprop'):
         runner.train()
     runner, _ = build(tmp_path, LOOPS[0], optimizer=dict(type='Rprop', lr=0.01))
+    runner.train()
+
+
+@PARAM_SCHEDULERS.register_module()
+class LooksAtParameters(PARAM_SCHEDULERS.get('ConstantLR')):
+    """A scheduler of a user's, which the copies that walk the schedule cannot be."""
+
+    def _get_value(self):
+        assert self.optimizer.param_groups[0]['params'][0].requires_grad
+        return super()._get_value()
+
+
+def test_a_scheduler_that_cannot_be_walked_is_refused_where_the_peak_is_needed(tmp_path):
+    scheduler = dict(type='LooksAtParameters', factor=0.5, begin=0, end=3, by_epoch=False)
+    runner, _ = build(tmp_path, LOOPS[0], 'capped', param_scheduler=scheduler)
+    with pytest.raises(ValueError, match='a copy of the param_scheduler.*KeyError.*=paper'):
+        runner.train()
+    runner, _ = build(tmp_path, LOOPS[0], 'normalized', param_scheduler=scheduler)
     runner.train()
 
 
@@ -688,7 +706,7 @@ def test_convert_sets_the_length_of_a_run_and_the_run_says_it(data, tmp_path, to
 
 def test_convert_changes_nothing_but_the_length_where_infobatch_is_on(data, tmp_path):
     cfg = convert(runs.classification_config(data['mmpretrain'], tmp_path))
-    assert cfg.custom_hooks == [dict(type='InfoBatchHook')]
+    assert cfg.custom_hooks == [dict(type='InfoBatchHook', step_length='capped')]
     changed = convert(cfg, step_length=1.25)
     assert changed.custom_hooks == [dict(type='InfoBatchHook', step_length=1.25)]
     changed.custom_hooks = cfg.custom_hooks

@@ -15,6 +15,10 @@ from .peak_rates import effective_rate, peak_rates
 Setting = Union[str, float]
 SETTINGS = ('paper', 'normalized', 'capped')
 LINE = "custom_hooks=[dict(type='InfoBatchHook', step_length='capped')]"
+PAPER = (
+    "write custom_hooks=[dict(type='InfoBatchHook', step_length='paper')], on the command line "
+    '--infobatch-options step_length=paper'
+)
 
 
 def require_step_length(value: Any) -> Setting:
@@ -137,7 +141,7 @@ class StepLength:
 
         Raises:
             ValueError: If the steps of an optimizer are proportional neither to the gradient nor to
-                a learning rate that can be changed for a step.
+                a learning rate that can be changed for a step, or a scheduler fails in a copy.
         """
         wrappers = dict(_wrappers_of(runner))
         if self._schedule is schedule and self._wrappers == list(wrappers.values()):
@@ -151,20 +155,13 @@ class StepLength:
                     raise ValueError(
                         f'step_length={self.setting!r} cannot be set for {type(each).__name__}: '
                         'its steps are proportional neither to the gradient nor to a learning '
-                        'rate that can be changed for a step; remove step_length from '
-                        "custom_hooks=[dict(type='InfoBatchHook')]"
+                        f'rate that can be changed for a step; {PAPER}'
                     )
                 self._factors.append(LearningRateFactor(each))
         self._schedule, self._wrappers = schedule, list(wrappers.values())
         if self.setting == 'capped':
-            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
             self._peaks = [
-                peak_rates(
-                    each.param_groups,
-                    _schedulers_of(runner, name),
-                    schedule.total,
-                    schedule.pass_length if by_epoch else None,
-                )
+                _peaks_of(each, _schedulers_of(runner, name), runner.train_loop, schedule)
                 for name, each in wrappers.items()
             ]
         return self._line(sorted({type(each).__name__ for each in optimizers}))
@@ -236,6 +233,21 @@ def _wrappers_of(runner: Any) -> List[Tuple[str, Any]]:
     """The optimizer wrappers of a run, by their names; '' for a single one."""
     wrapper = runner.optim_wrapper
     return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
+
+
+def _peaks_of(
+    wrapper: Any, schedulers: Sequence[Any], loop: Any, schedule: PassSchedule
+) -> List[float]:
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    epoch = schedule.pass_length if by_epoch else None
+    try:
+        return peak_rates(wrapper.param_groups, schedulers, schedule.total, epoch)
+    except Exception as error:  # whatever a scheduler raises that is no toolbox's
+        raise ValueError(
+            "step_length='capped' cannot be set: it needs the highest learning rate of the "
+            'schedule, but a copy of the param_scheduler on an optimizer without parameters '
+            f'failed ({type(error).__name__}: {error}); {PAPER}'
+        ) from error
 
 
 def _schedulers_of(runner: Any, name: str) -> List[Any]:

@@ -434,7 +434,8 @@ def test_a_hook_that_inherits_from_ours_is_not_added_to(kind, key):
 
 def test_a_hook_of_the_same_name_is_another_hook():
     cfg = segmentation(custom_hooks=[dict(type='TheirHook')])
-    assert convert(cfg).custom_hooks == [*cfg.custom_hooks, dict(type='InfoBatchHook')]
+    hook = dict(type='InfoBatchHook', step_length='capped')
+    assert convert(cfg).custom_hooks == [*cfg.custom_hooks, hook]
 
 
 # ----------------------------------------------------------------------- losses

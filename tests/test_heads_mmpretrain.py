@@ -354,12 +354,17 @@ def mixed_and_weighted(run):
     ]
 
 
+def by_the_paper(cfg, **options):
+    """Steps of the paper's length, so that the losses get the weights of the plan as they are."""
+    return convert(cfg, step_length='paper', **options)
+
+
 def three_runs(cfg, passes=2, **kwargs):
     """The config as it is, converted without pruning, and converted with it; the first two have to
     agree."""
     baseline = train(cfg, **kwargs)
-    off = train(convert(cfg, prune_ratio=0.0, delta=1.0), baseline.begin, **kwargs)
-    on = train(convert(cfg, prune_ratio=0.5, delta=1.0), baseline.begin, **kwargs)
+    off = train(by_the_paper(cfg, prune_ratio=0.0, delta=1.0), baseline.begin, **kwargs)
+    on = train(by_the_paper(cfg, prune_ratio=0.5, delta=1.0), baseline.begin, **kwargs)
     assert len(baseline.rows) == passes * (NUM_IMAGES // BATCH_SIZE)
     assert_same_numbers(off, baseline)
     assert not any(row['pruned'] for row in off.rows)
@@ -519,7 +524,7 @@ def test_the_state_of_a_loss_is_taken_from_a_checkpoint_of_a_run_without(begins,
     )
     train(cfg)
     path = next((tmp_path / 'checkpoints').glob(f'*/iter_{NUM_IMAGES // BATCH_SIZE}.pth'))
-    going_on = resuming(convert(cfg, prune_ratio=0.0, delta=1.0), path)
+    going_on = resuming(by_the_paper(cfg, prune_ratio=0.0, delta=1.0), path)
     going_on.resume = begins == 'resume'
     run = train(going_on)
     counts = 'head.loss_module.cum_samples'
@@ -552,7 +557,7 @@ def test_a_mixed_row_weighs_the_product_of_its_members_over_the_mean(name, data,
     cfg.model.train_cfg = AUGMENTS[name]
     _, _, on = three_runs(cfg, passes=4)
     rule = dict(type='SoftPruning', prune_ratio=0.5, rescale='normalized')
-    normalized = train(convert(cfg, delta=1.0, policy=rule), on.begin)
+    normalized = train(by_the_paper(cfg, delta=1.0, policy=rule), on.begin)
     for run in (on, normalized):
         assert_prunes_and_weighs(run, passes=4)
         assert mixed_and_weighted(run)
@@ -677,7 +682,7 @@ def resuming(cfg, path):
 @pytest.mark.default_cases('7')
 @pytest.mark.parametrize('iteration', [4, 7, 10])
 def test_a_run_with_switches_and_mixing_resumes_digit_for_digit(iteration, data, tmp_path):
-    cfg = saving(convert(switching(data, tmp_path / 'run'), delta=0.9), tmp_path / 'checkpoints')
+    cfg = saving(by_the_paper(switching(data, tmp_path / 'run'), delta=0.9), tmp_path / 'checkpoints')
     whole = train(cfg)
     path = next((tmp_path / 'checkpoints').glob(f'*/iter_{iteration}.pth'))
     resumed = train(resuming(cfg, path))
@@ -696,7 +701,7 @@ def test_a_shipped_config_resumes_digit_for_digit_in_the_middle_of_a_pruned_pass
     name, data, tmp_path
 ):
     case = next(case for case in CASES if case.config == name)
-    cfg = saving(convert(shrunk(case, data, tmp_path / 'run'), delta=1.0), tmp_path / 'checkpoints')
+    cfg = saving(by_the_paper(shrunk(case, data, tmp_path / 'run'), delta=1.0), tmp_path / 'checkpoints')
     whole = train(cfg)
     path = next((tmp_path / 'checkpoints').glob('*/iter_7.pth'))
     resumed = train(resuming(cfg, path))
@@ -725,8 +730,8 @@ def test_a_wrapped_dataset_is_pruned_by_the_index_into_the_outermost(name, data,
     cfg = slim(data, tmp_path)
     cfg.train_dataloader.dataset = WRAPPERS[name](cfg.train_dataloader.dataset)
     baseline = train(cfg)
-    off = train(convert(cfg, prune_ratio=0.0, delta=1.0), baseline.begin)
-    on = train(convert(cfg, prune_ratio=0.5, delta=1.0), baseline.begin)
+    off = train(by_the_paper(cfg, prune_ratio=0.0, delta=1.0), baseline.begin)
+    on = train(by_the_paper(cfg, prune_ratio=0.5, delta=1.0), baseline.begin)
     assert_same_numbers(off, baseline)
     assert_prunes_and_weighs(on)
     length = len(on.runner.train_loop.dataloader.dataset)
@@ -751,7 +756,7 @@ def test_a_flexible_runner_trains_as_before_where_nothing_is_pruned(data, tmp_pa
 
 
 def test_a_flexible_runner_resumes_digit_for_digit(data, tmp_path):
-    cfg = on_flexible_runner(convert(slim(data, tmp_path / 'run'), delta=1.0))
+    cfg = on_flexible_runner(by_the_paper(slim(data, tmp_path / 'run'), delta=1.0))
     cfg.model.train_cfg = AUGMENTS['mixup']
     saving(cfg, tmp_path / 'checkpoints')
     whole = train(cfg, runner_type=FlexibleRunner)

@@ -682,7 +682,9 @@ def resuming(cfg, path):
 @pytest.mark.default_cases('7')
 @pytest.mark.parametrize('iteration', [4, 7, 10])
 def test_a_run_with_switches_and_mixing_resumes_digit_for_digit(iteration, data, tmp_path):
-    cfg = saving(by_the_paper(switching(data, tmp_path / 'run'), delta=0.9), tmp_path / 'checkpoints')
+    cfg = saving(
+        by_the_paper(switching(data, tmp_path / 'run'), delta=0.9), tmp_path / 'checkpoints'
+    )
     whole = train(cfg)
     path = next((tmp_path / 'checkpoints').glob(f'*/iter_{iteration}.pth'))
     resumed = train(resuming(cfg, path))
@@ -701,7 +703,9 @@ def test_a_shipped_config_resumes_digit_for_digit_in_the_middle_of_a_pruned_pass
     name, data, tmp_path
 ):
     case = next(case for case in CASES if case.config == name)
-    cfg = saving(by_the_paper(shrunk(case, data, tmp_path / 'run'), delta=1.0), tmp_path / 'checkpoints')
+    cfg = saving(
+        by_the_paper(shrunk(case, data, tmp_path / 'run'), delta=1.0), tmp_path / 'checkpoints'
+    )
     whole = train(cfg)
     path = next((tmp_path / 'checkpoints').glob('*/iter_7.pth'))
     resumed = train(resuming(cfg, path))

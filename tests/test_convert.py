@@ -124,6 +124,14 @@ def test_steps_are_capped_where_sgd_takes_them(optim_wrapper, step_length):
     assert convert(cfg).custom_hooks == [hook]
 
 
+def test_the_optimizer_of_a_strategy_is_not_taken_for_sgd():
+    cfg = classification()
+    cfg.strategy = dict(type='DeepSpeedStrategy')
+    assert convert(cfg).custom_hooks == [dict(type='InfoBatchHook')]
+    cfg.strategy = dict(type='DDPStrategy')
+    assert convert(cfg).custom_hooks == [dict(type='InfoBatchHook', step_length='capped')]
+
+
 def test_a_train_cfg_without_a_type_gets_the_loop_that_it_meant():
     train_cfg = convert(classification()).train_cfg
     assert train_cfg == dict(type='InfoBatchEpochLoop', max_epochs=5, val_interval=1)

@@ -8,6 +8,9 @@ from mmengine.registry import HOOKS
 from ..hook import InfoBatchHook
 from .registered import class_of, short_name
 
+# Strategies that put an optimizer of their own around that of the config
+OWN_OPTIMIZERS = ('DeepSpeedStrategy', 'ColossalAIStrategy')
+
 
 def hooks_of(cfg: Config) -> List[Any]:
     """The hooks of a config that are an ``InfoBatchHook`` or a subclass of it."""
@@ -47,7 +50,9 @@ def set_hook(cfg: Config, step_length: Union[None, str, float] = None) -> None:
 
 
 def _is_sgd(cfg: Config) -> bool:
-    """Whether one optimizer trains the model, and it is SGD."""
+    """Whether one optimizer trains the model, and it is SGD and not one of a strategy's own."""
+    if short_name((cfg.get('strategy') or {}).get('type')) in OWN_OPTIMIZERS:
+        return False
     wrapper = cfg.get('optim_wrapper')
     optimizer = wrapper.get('optimizer') if isinstance(wrapper, dict) else None
     return isinstance(optimizer, dict) and short_name(optimizer.get('type')) == 'SGD'

@@ -101,6 +101,9 @@ def test_a_config_by_hand_and_a_converted_one_are_the_same(make):
     assert converted == by_hand
 
 
+NotSGD = type('SGD', (torch.optim.Adam,), {})  # a user's, of the same name
+
+
 @pytest.mark.parametrize(
     'optim_wrapper, step_length',
     [
@@ -109,6 +112,7 @@ def test_a_config_by_hand_and_a_converted_one_are_the_same(make):
         (dict(optimizer=dict(type='AdamW', lr=0.1)), None),
         (dict(optimizer=dict(type='mmpretrain.Lamb', lr=0.1)), None),
         (dict(constructor='Several', one=dict(optimizer=dict(type='SGD', lr=0.1))), None),
+        (dict(optimizer=dict(type=NotSGD, lr=0.1)), None),
         (None, None),
     ],
 )

@@ -2,14 +2,16 @@
 
 from typing import Any, List, Union
 
+from mmengine._strategy import ColossalAIStrategy, DeepSpeedStrategy
 from mmengine.config import Config
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, OPTIMIZERS, STRATEGIES
+from torch.optim import SGD
 
 from ..hook import InfoBatchHook
-from .registered import class_of, short_name
+from .registered import class_of
 
 # Strategies that put an optimizer of their own around that of the config
-OWN_OPTIMIZERS = ('DeepSpeedStrategy', 'ColossalAIStrategy')
+OWN_OPTIMIZERS = (DeepSpeedStrategy, ColossalAIStrategy)
 
 
 def hooks_of(cfg: Config) -> List[Any]:
@@ -51,8 +53,9 @@ def set_hook(cfg: Config, step_length: Union[None, str, float] = None) -> None:
 
 def _is_sgd(cfg: Config) -> bool:
     """Whether one optimizer trains the model, and it is SGD and not one of a strategy's own."""
-    if short_name((cfg.get('strategy') or {}).get('type')) in OWN_OPTIMIZERS:
+    scope = cfg.get('default_scope')
+    if issubclass(class_of(cfg.get('strategy'), scope, STRATEGIES), OWN_OPTIMIZERS):
         return False
     wrapper = cfg.get('optim_wrapper')
     optimizer = wrapper.get('optimizer') if isinstance(wrapper, dict) else None
-    return isinstance(optimizer, dict) and short_name(optimizer.get('type')) == 'SGD'
+    return class_of(optimizer, scope, OPTIMIZERS) is SGD

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -440,6 +441,29 @@ def test_arguments_of_train_that_cannot_work_are_refused(
     assert not (tmp_path / 'work_dirs').exists()
 
 
+@pytest.mark.parametrize(
+    'tool, options, message',
+    [
+        ('train', ['optim_wrapper=None'], 'it has no optim_wrapper, but train_dataloader, train_c'),
+        ('train', ['val_cfg=None'], 'belong together. Add what is missing, or write val_datal'),
+        ('test', ['test_cfg=None', 'test_dataloader=None', 'test_evaluator=None'], 'test_dataload'),
+        ('test', ['test_evaluator=None'], 'no test_evaluator, .* such as test_evaluator = dict'),
+    ],
+)
+def test_a_config_without_a_part_of_the_runner_is_refused(
+    monkeypatch, capsys, config_file, tmp_path, tool, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'weights.pth').write_bytes(b'')
+    names = [f'{kind}_{part}' for kind in ('val', 'test') for part in ('cfg', 'dataloader')]
+    names += ['val_evaluator', 'test_evaluator']
+    lines = ''.join(f'{name} = dict()\n' for name in names)
+    config_file.write_text(f'{config_file.read_text()}\n{lines}')
+    arguments = [] if tool == 'train' else ['weights.pth', '--out', 'a.pkl']
+    error = command(monkeypatch, capsys, tool, config_file, *arguments, '--cfg-options', *options)
+    assert re.search(message, error)
+
+
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_a_work_dir_that_cannot_be_written_is_refused(
     monkeypatch, capsys, config_file, tmp_path, tool
@@ -503,6 +527,10 @@ def a_run(tmp_path):
         '{"version": 1}',
         '{"version": 2}',
         '{"version": 1, "totals": {}, "passes": [1]}',
+        '{"version": 1, "totals": {"iterations": 2, "finished": true, "samples_trained": 8, '
+        '"saving": 0.1}, "passes": []}',
+        '{"version": 1, "totals": {"iterations": 2, "finished": true, "samples_trained": null, '
+        '"saving": 0.1}, "passes": [], "settings": {}}',
     ],
 )
 def test_a_foreign_report_is_refused_by_the_tools_that_read_runs(
@@ -519,7 +547,15 @@ def test_a_foreign_report_is_refused_by_the_tools_that_read_runs(
 def test_lines_of_a_log_that_are_no_rows_are_left_out(tmp_path):
     work_dir = a_run(tmp_path)
     with (work_dir / '1' / 'vis_data' / 'scalars.json').open('a') as file:
-        file.write('3\n[1]\nnull\n')
+        file.write('3\n[1]\nnull\n{"mIoU": 5.0}\n{"iter": null, "step": 9}\n')
+    run = run_logs.read_run(work_dir)
+    assert run.iterations == 2 and not run.metrics
+
+
+@pytest.mark.parametrize('hooks', [None, dict(logger=None)])
+def test_a_run_without_the_default_logger_is_read(tmp_path, hooks):
+    work_dir = a_run(tmp_path)
+    (work_dir / '1' / 'vis_data' / 'config.py').write_text(f'default_hooks = {hooks}\n')
     assert run_logs.read_run(work_dir).iterations == 2
 
 

@@ -65,6 +65,8 @@ PARTS = [
         "without InfoBatchIterLoop.*cfg.type='InfoBatchLoop'",
     ),
     (SAMPLER, dict(type='DefaultSampler'), 'without InfoBatchSampler.*_delete_=True'),
+    (SAMPLER, 'InfoBatchSampler', "sampler='InfoBatchSampler'; write train_dataloader.sampler=d"),
+    ('train_cfg', 'InfoBatchIterLoop', "train_cfg='InfoBatchIterLoop'; write train_cfg=dict"),
     (SAMPLER, dict(type='InfoBatchSamplr'), "sampler.type='InfoBatchSamplr'"),
     ('custom_hooks', [], 'without InfoBatchHook.*0 InfoBatchHook.*custom_hooks='),
     ('custom_hooks', [dict(type='InfobatchHook')], 'without InfoBatchHook.*0 InfoBatchHook'),

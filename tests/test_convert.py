@@ -498,7 +498,14 @@ REFUSED = {
     'another loop': (segmentation(**{'train_cfg.type': 'MyLoop'}), "train_cfg.type='MyLoop'"),
     'no training': (without('train_cfg'), 'no training section'),
     'no data': (without('train_dataloader'), 'no training section'),
-    'dataloaders in a list': (classification(train_dataloader=[]), 'no training section'),
+    'dataloaders in a list': (classification(train_dataloader=[]), r'train_dataloader=\[\]; w'),
+    'a sampler by its name alone': (
+        classification(**{'train_dataloader.sampler': 'DefaultSampler'}),
+        "train_dataloader.sampler='DefaultSampler'; write train_dataloader.sampler=dict",
+    ),
+    'a loop by its name alone': (classification(train_cfg='Loop'), "train_cfg='Loop'; write"),
+    'a model by its name alone': (classification(model='ResNet'), "model='ResNet'; write model=d"),
+    'hooks in a list': (classification(default_hooks=[1]), r'default_hooks=\[1\]; write'),
 }
 
 

@@ -384,8 +384,9 @@ def test_nothing_else_is_named(tmp_path, case):
     assert not train(tmp_path, dict(loop), *registered, **kwargs)[2]
 
 
-def test_what_is_only_in_the_config_of_a_hook_is_named(tmp_path):
-    custom = [dict(type='Closure', warmup_iters=50), OURS]
+@pytest.mark.parametrize('kind', ['Closure', Closure])
+def test_what_is_only_in_the_config_of_a_hook_is_named(tmp_path, kind):
+    custom = [dict(type=kind, warmup_iters=50), OURS]
     _, _, named = train(tmp_path, ITERS, custom_hooks=custom, cfg=dict(custom_hooks=custom))
     assert 'Closure.warmup_iters=50' in named[0]
 

@@ -464,6 +464,12 @@ def test_amp_needs_an_accelerator_and_the_plain_optimizer_wrapper(config, monkey
     monkeypatch.setattr(train_tool, 'get_device', lambda: 'cuda')
     cfg = train_config(config, '--amp')
     assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    new_style = Path(config).with_name('new_style.py')  # its types are classes
+    new_style.write_text(
+        'from mmengine.optim import OptimWrapper\noptim_wrapper = dict(type=OptimWrapper)\n'
+        'model, train_dataloader = dict(), dict()'
+    )
+    assert train_config(str(new_style), '--amp').optim_wrapper.type == 'AmpOptimWrapper'
     with pytest.raises(common.UsageError, match="but the config has 'Other'"):
         train_config(config, '--amp', '--cfg-options', 'optim_wrapper.type=Other')
     monkeypatch.setattr(train_tool, 'get_device', lambda: 'cpu')

@@ -239,6 +239,32 @@ def fill_dataloaders(cfg: Config, *names: str) -> None:
             loader['persistent_workers'] = False
 
 
+def check_parts(cfg: Config, needed: str) -> None:
+    """Check that a config has the parts of MMEngine's runner, which come in threes.
+
+    Args:
+        cfg (Config): The config.
+        needed (str): 'train' or 'test', which have to be there.
+
+    Raises:
+        UsageError: If one is missing.
+    """
+    threes = dict(
+        train=('train_dataloader', 'train_cfg', 'optim_wrapper'),
+        val=('val_dataloader', 'val_cfg', 'val_evaluator'),
+        test=('test_dataloader', 'test_cfg', 'test_evaluator'),
+    )
+    for kind, names in threes.items():
+        missing = [name for name in names if cfg.get(name) is None]
+        if missing and (kind == needed or len(missing) < len(names)):
+            raise UsageError(
+                f'config: it has no {" and no ".join(missing)}, but {", ".join(names)} belong '
+                'together. Add what is missing'
+                + (f', such as {missing[0]} = dict(...)' if kind == needed else '')
+                + ('' if kind == needed else f', or write {" = ".join(names)} = None')
+            )
+
+
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that the config asks for; ``default_scope`` selects the toolbox."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -23,8 +23,11 @@ from pathlib import Path
 from typing import Any, Iterator, List, Optional, Tuple
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
 
 from ..convert.hooks import hooks_of
+from ..convert.registered import class_of
 from .checkpoints import read_checkpoint
 from .common import UsageError
 
@@ -59,7 +62,7 @@ def why_not_complete(path: Path) -> Optional[str]:
 def _checkpoint_hooks(cfg: Config) -> Iterator[Any]:
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     for hook in hooks:
-        if isinstance(hook, dict) and str(hook.get('type', '')).endswith('CheckpointHook'):
+        if issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), CheckpointHook):
             yield hook
 
 

@@ -11,6 +11,8 @@ from mmengine.config import Config
 
 Row = Dict[str, Any]
 
+NUMBERS = ('pass', 'begin_iter', 'iterations', 'trained', 'seconds')  # of a pass, what is read
+
 WORLD_SIZE = re.compile(r'^\s*GPU number: (\d+)\s*$', re.MULTILINE)
 EPOCH_LINE = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*\d+/(\d+)\]')
 
@@ -74,9 +76,12 @@ def _read_rows(scalars: Path) -> Tuple[List[Row], List[Row]]:
             continue
         if not isinstance(row, dict):
             continue
+        row = {name: value for name, value in row.items() if isinstance(value, (int, float))}
         if 'iter' in row:
             train.append(row)
-        elif any(not name.startswith('infobatch/') for name in row if name != 'step'):
+        elif 'step' in row and any(
+            not name.startswith('infobatch/') for name in row if name != 'step'
+        ):
             metrics.append(row)
     # A log with hierarchy names its values train/loss, val/mIoU.
     return (
@@ -103,7 +108,7 @@ def _add_settings(session: Session, config: Path) -> None:
     session.drop_last = bool(loader.get('drop_last', False))
     session.planned_iterations = schedule.get('max_iters')
     session.planned_epochs = schedule.get('max_epochs')
-    logger = cfg.get('default_hooks', {}).get('logger', {})
+    logger = (cfg.get('default_hooks') or {}).get('logger') or {}
     session.metrics_by_epoch = logger.get('log_metric_by_epoch', True)
     session.log_interval = logger.get('interval', 10)
     session.log_window = (cfg.get('log_processor') or {}).get('window_size', 10)
@@ -126,10 +131,11 @@ def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
         content = json.loads(path.read_text())
         version = content['version']
         if version == 1:  # read what is used, which raises an error where it is missing
-            totals = content['totals']
-            totals['iterations'], totals['finished'], totals['samples_trained'], totals['saving']
+            totals, _ = content['totals'], dict(content['settings'])
+            names = ('iterations', 'finished', 'samples_trained', 'saving')
+            math.fsum(totals[name] for name in names)  # each is a number
             for one in content['passes']:
-                one['pass'], one['begin_iter'] + one['iterations'], one['trained'], one['seconds']
+                math.fsum(one[name] for name in NUMBERS)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{str(path)!r} is not what InfoBatchHook writes: {error!r}') from error
     if version != 1:

@@ -19,6 +19,7 @@ from .common import (
     build_runner,
     check_checkpoint,
     check_directory,
+    check_parts,
     fill_dataloaders,
     load_config,
 )
@@ -105,6 +106,7 @@ def _use_tta(cfg: Config) -> None:
 def main(args: argparse.Namespace) -> None:
     """Build the runner and test."""
     cfg = apply_args(load_config(args), args)
+    check_parts(cfg, 'test')
     check_complete(cfg.load_from)
     prepare_launch(cfg, training=False)
     runner = build_runner(cfg)

@@ -8,13 +8,17 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 
+from ..convert.registered import resolve, type_name
 from .common import (
     UsageError,
     add_config_arguments,
     add_run_arguments,
     build_runner,
     check_checkpoint,
+    check_parts,
     fill_dataloaders,
     load_config,
 )
@@ -84,9 +88,11 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 def _use_amp(cfg: Config) -> None:
     kind = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    cls = resolve(kind, cfg.get('default_scope'), OPTIM_WRAPPERS)
+    if cls not in (OptimWrapper, AmpOptimWrapper):
         raise UsageError(
-            f'--amp: works with optim_wrapper.type OptimWrapper, but the config has {kind!r}. '
+            '--amp: works with optim_wrapper.type OptimWrapper, but the config has '
+            f'{type_name(kind)!r}. '
             'Remove --amp, or set optim_wrapper.type to OptimWrapper'
         )
     if get_device() == 'cpu':
@@ -98,6 +104,7 @@ def _use_amp(cfg: Config) -> None:
 def main(args: argparse.Namespace) -> None:
     """Build the runner and train."""
     cfg = apply_args(load_config(args), args)
+    check_parts(cfg, 'train')
     prepare_launch(cfg, training=True)
     notes = [choose_checkpoint(cfg) if cfg.get('resume') else None, keeps_only_one(cfg)]
     if cfg.get('resume'):

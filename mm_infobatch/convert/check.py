@@ -19,6 +19,7 @@ from .config_tree import ConfigPath, dotted, nodes
 from .hooks import hooks_of
 from .loss_trial import place_of, problem_with
 from .options import check_budget, check_policy
+from .refusals import check_sections
 from .registered import class_of, type_name
 
 LINES = {
@@ -44,6 +45,7 @@ def check_config(cfg: Config) -> None:
         TypeError: If an argument is unknown, or of the wrong type.
         ValueError: If a part is missing, or an argument is out of range.
     """
+    check_sections(cfg)
     scope, train_cfg = cfg.get('default_scope'), cfg.get('train_cfg') or {}
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
     loop_cls = class_of(train_cfg, scope, LOOPS)

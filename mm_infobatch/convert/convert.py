@@ -27,6 +27,7 @@ from .refusals import (
     check_data,
     check_model,
     check_replaced_sampler,
+    check_sections,
     loop_class,
     sampler_class,
 )
@@ -93,6 +94,7 @@ def convert(
     for name in ('model', 'train_dataloader', 'train_cfg'):
         if cfg.get(name) is None:
             raise CannotConvert(NO_TRAINING, 'model, train_dataloader or train_cfg is missing')
+    check_sections(cfg)
     scope = cfg.get('default_scope', None)
     check_model(cfg.model, scope)
     check_data(cfg.train_dataloader, scope)
@@ -280,10 +282,9 @@ def _at(cfg: Config, path: ConfigPath) -> Any:
 
 def _set_import(cfg: Config) -> None:
     """Import the package when the config is loaded."""
-    imports = dict(cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False))
-    names: Tuple[str, ...] = (
-        (imports['imports'],) if isinstance(imports['imports'], str) else tuple(imports['imports'])
-    )
+    imports = dict(cfg.get('custom_imports') or dict(allow_failed_imports=False))
+    given = imports.get('imports') or ()
+    names: Tuple[str, ...] = (given,) if isinstance(given, str) else tuple(given)
     if PACKAGE not in names:
         imports['imports'] = [*names, PACKAGE]
     cfg.custom_imports = imports

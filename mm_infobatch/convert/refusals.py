@@ -50,12 +50,31 @@ def is_text_model(kind: Any, scope: Optional[str]) -> bool:
     return isinstance(found, type) and is_text_class(found)
 
 
+def check_sections(cfg: Any) -> None:
+    """Refuse a config in which a section that is read here is not a dict.
+
+    Raises:
+        CannotConvert: If one is something else.
+    """
+    sections: Dict[str, Any] = {
+        name: cfg.get(name)
+        for name in ('train_dataloader', 'train_cfg', 'default_hooks', 'custom_imports')
+    }
+    if isinstance(sections['train_dataloader'], dict):
+        sections['train_dataloader.sampler'] = sections['train_dataloader'].get('sampler')
+    for name, value in sections.items():
+        if value is not None and not isinstance(value, dict):
+            raise CannotConvert(BROKEN, f'{name}={value!r}; write {name}=dict(...)')
+
+
 def check_model(model: Any, scope: Optional[str]) -> None:
     """Refuse models whose loss belongs to no single sample.
 
     Raises:
         CannotConvert: If the model or one of its parts is such a class.
     """
+    if not isinstance(model, dict):
+        raise CannotConvert(BROKEN, f'model={model!r}; write model=dict(...)')
     if is_text_model(model.get('type'), model.get('_scope_', scope)):
         name = type_name(model['type'])
         raise CannotConvert(TEXT, f'model.type={name!r}; train it without InfoBatch')
@@ -72,8 +91,6 @@ def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
     Raises:
         CannotConvert: If the dataset makes several views, or a sampler does more than shuffle.
     """
-    if not isinstance(dataloader, dict):
-        raise CannotConvert(NO_TRAINING, f'train_dataloader={dataloader!r}; give it a config')
     root = ('train_dataloader', 'dataset')
     for path, node, inner in nodes(dataloader.get('dataset'), scope, root):
         registry = DATASETS if {'pipeline', 'transforms'}.isdisjoint(path) else TRANSFORMS
@@ -105,8 +122,6 @@ def sampler_class(sampler: Any, scope: Optional[str]) -> type:
     """
     if sampler is None:  # PyTorch's own sampler
         return DefaultSampler
-    if not isinstance(sampler, dict):
-        raise CannotConvert(SAMPLER, f'train_dataloader.sampler={sampler!r}; write {STOCK_SAMPLER}')
     kind = sampler.get('type')
     where = f'train_dataloader.sampler.type={type_name(kind)!r}'
     if 'RepeatAugSampler' in toolbox_names(kind, scope, DATA_SAMPLERS):

@@ -163,7 +163,8 @@ def _of_code(
         return
     arguments = dict(vars(hook))
     for config in configs:
-        if isinstance(config, dict) and str(config['type']).split('.')[-1] == name:
+        kind = config['type'] if isinstance(config, dict) else None  # a name or a class
+        if kind is type(hook) or isinstance(kind, str) and kind.split('.')[-1] == name:
             arguments.update(config)
     for argument, value in arguments.items():
         bare = argument.strip('_').lower()

@@ -9,6 +9,7 @@ import toolbox_runs as runs
 import torch
 from harness import ROOT, Training, assert_ends_as
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 from mm_infobatch.cli.common import UsageError
 from mm_infobatch.cli.resume import choose_checkpoint, keeps_only_one, why_not_complete
@@ -217,10 +218,16 @@ def test_the_best_and_other_files_are_not_gone_on_from(tmp_path):
         choose_checkpoint(config_of(tmp_path))
 
 
-def test_out_dir_and_filename_tmpl_are_known(tmp_path):
+class Saver(CheckpointHook):
+    pass
+
+
+@pytest.mark.parametrize('kind', ['mmengine.CheckpointHook', CheckpointHook, Saver])
+def test_out_dir_and_filename_tmpl_are_known(tmp_path, kind):
     path = save(tmp_path / 'out' / 'run' / 'step-7.pth')
     (tmp_path / 'run').mkdir()
     cfg = config_of(tmp_path / 'run', out_dir=str(tmp_path / 'out'), filename_tmpl='step-{}.pth')
+    cfg.default_hooks.checkpoint.type = kind  # a class in a new-style config
     assert 'has not been written; resuming from' in choose_checkpoint(cfg)
     assert cfg.load_from == str(path)
 

@@ -224,6 +224,18 @@ def test_a_scheduler_of_a_users_may_know_groups_apart_that_look_alike():
     assert peak_rates(wrapper.param_groups, [scheduler], 5) == pytest.approx([0.1, 0.3, 0.2])
 
 
+def test_a_scheduler_that_logs_its_values_logs_none_that_is_not_trained(monkeypatch):
+    wrapper, printed = wrapper_of(), []
+    monkeypatch.setattr(
+        'mmengine.optim.scheduler.param_scheduler.print_log',
+        lambda text, **kwargs: printed.append(text),
+    )
+    schedulers = built([dict(WARM_UP, verbose=True)], wrapper)
+    before = len(printed)
+    peak_rates(wrapper.param_groups, schedulers, STEPS)
+    assert len(printed) == before == 1 and schedulers[0].verbose
+
+
 def test_momentum_makes_steps_longer_where_it_adds_gradients_up():
     assert effective_rate(dict(lr=0.1, momentum=0.9)) == pytest.approx(1.0)
     assert effective_rate(dict(lr=0.1, betas=(0.9, 0.99), momentum=0.9)) == 0.1

@@ -105,6 +105,7 @@ def _copies(
         made.__dict__.update(copy.deepcopy(one.__dict__, memo))
         made.base_values = [made.base_values[index] for index in indices]
         made.last_step, made._global_step = -1, -1
+        made.verbose = False  # else it would log each step of the schedule
         for place, (group, value) in enumerate(zip(groups, made.base_values)):
             group[one.param_name] = started.setdefault((place, one.param_name), value)
         copies.append(made)

@@ -232,7 +232,26 @@ def test_a_model_that_overrides_parse_losses_trains_what_that_gives():
             return total, logged
 
     model = Halving(factor=lambda index: 5.0)
-    assert watch(model, lambda: model(**BATCH, mode='loss')) is None
+
+    def step():
+        outputs.update(model.parse_losses(model(**BATCH, mode='loss'))[1])
+
+    outputs = {}
+    assert watch(model, step, outputs) is None
+
+
+def test_a_parse_losses_that_changes_something_is_called_once_in_a_batch(tmp_path):
+    class Changing(Trained):
+        calls = 0
+
+        def parse_losses(self, losses):
+            self.calls += 1
+            losses['loss_own'] = losses.pop('loss_other') / self.calls
+            return super().parse_losses(losses)
+
+    model = Changing('loss_ce')
+    assert len(warnings_of(tmp_path, model)) == 1
+    assert model.calls == model.index
 
 
 def test_a_step_of_several_forward_passes_trains_the_sum_of_them():

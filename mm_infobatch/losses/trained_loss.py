@@ -56,12 +56,15 @@ class TrainedLoss:
             self._watch = None
 
     def _keep(self, model: Any, args: Any, output: Any) -> None:
-        """Keep the loss that a model trains, as its ``parse_losses`` makes it of what it returned.
+        """Keep the loss that a model trains, as ``parse_losses`` makes it of what it returned.
 
-        The log variables do not always have it: a head's own key ``loss`` overwrites it there.
+        The log variables do not always have it: a head's own key ``loss`` overwrites it there. They
+        are used where a model has a ``parse_losses`` of its own, which may count its calls, or
+        change what it is given.
         """
         compares = self._in_step and not self._batches_before
-        if compares and isinstance(output, dict) and isinstance(model, BaseModel):
+        own = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
+        if compares and isinstance(output, dict) and not own:
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
             self._total = total if self._total is None else self._total + total
@@ -81,7 +84,7 @@ class TrainedLoss:
         Args:
             losses (Sequence[InfoBatchLoss]): The wrapped losses of the model.
             outputs (dict, optional): What the model's ``train_step`` returned, for a model that
-                does not return its losses from ``forward``.
+                does not return its losses from ``forward``, or adds them up itself.
             device (torch.device): Where the losses are added up.
         """
         self._in_step = False

@@ -1,9 +1,11 @@
 """Scores are kept by index: a dataset in another order is refused, on resume and on other ranks."""
 
+import random
 import shutil
 
 import numpy as np
 import pytest
+import small_runner
 import toolbox_runs as runs
 import torch
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
@@ -60,6 +62,19 @@ def test_a_name_is_that_of_the_file_or_a_checksum_of_the_image():
     assert first != second and len(first) == len(second) == 8
     assert sample_names.names_of(Listed([dict(text='x')])) == ['']
     assert sample_names.names_of(torch.utils.data.TensorDataset(torch.ones(2))) == ['', '']
+
+
+def test_a_dataset_that_draws_which_file_a_sample_has_trains(tmp_path, monkeypatch):
+    def drawn(self, index):
+        name = f'{random.random()}-{np.random.rand()}-{torch.rand(1).item()}-{index}'
+        return dict(img_path=f'{name}.png')
+
+    monkeypatch.setattr(small_runner.Points, 'get_data_info', drawn, raising=False)
+    runner = small_runner.small_runner(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=3))
+    before = small_runner.rng_states()
+    names = runner.train_loop.sample_names
+    assert small_runner.rng_states() == before and len(set(names)) == 24
+    runner.train()  # the names are compared when each pass begins
 
 
 def test_the_samples_of_a_large_dataset_are_compared_from_the_first_to_the_last():

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.dataset import BaseDataset
 
-from ..seeding import SeededDataset, unwrap_seeded
+from ..seeding import SeededDataset, seeded, unwrap_seeded
 from .reads import KNOWN_PACKAGES
 
 
@@ -42,6 +42,9 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
 def annotation_of(dataset: Any, index: int) -> Dict[str, Any]:
     """The annotation of a sample, which ``get_data_info`` of the dataset that has one gives.
 
+    One that draws random numbers, as for one of several images of a sample, gives the same in each
+    call, on each rank, and draws none from the generators of the run.
+
     Args:
         dataset (Dataset): The outermost dataset.
         index (int): The index into it.
@@ -55,7 +58,8 @@ def annotation_of(dataset: Any, index: int) -> Dict[str, Any]:
             return {}
         dataset, index = found
     try:
-        return dict(dataset.get_data_info(index))
+        with seeded(0, 0, index):
+            return dict(dataset.get_data_info(index))
     except Exception:  # whatever a user's dataset raises; training shows it
         return {}
 

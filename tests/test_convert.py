@@ -570,3 +570,9 @@ def test_shipped_configs_are_not_changed_and_convert_once(toolbox):
         assert converted.pretty_text  # it can be written
         seen += 1
     assert seen > 10
+
+
+@pytest.mark.parametrize('imports', [dict(imports=None), dict(allow_failed_imports=True)])
+def test_custom_imports_without_imports_get_the_package(imports):
+    given = convert(classification(custom_imports=imports)).custom_imports
+    assert given == dict(imports, imports=['mm_infobatch'])

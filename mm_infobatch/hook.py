@@ -10,7 +10,6 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop
 
 from .losses.model_losses import ModelLosses
 from .passes.running_pass import RunningPass
@@ -104,8 +103,7 @@ class InfoBatchHook(Hook):
         checks.check_losses(runner.model, self.unweighted)
         _warn(runner, other_score_warning(runner.model, self._sampler.policy))
         self._device = torch.device(get_device())
-        by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
-        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule, by_epoch)
+        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule)
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
         self._iteration_settings, self._resumes = None, self._loaded.resumes(self._loop)
         if self._schedule.begun and not self._resumes:  # train() again: continue where it ended
@@ -270,8 +268,9 @@ class InfoBatchHook(Hook):
             self._loop.continue_without_state()
             resume_steps(runner, self._schedule.walked)
             return
-        by_epoch = isinstance(self._loop, EpochBasedTrainLoop)
-        state.check_state(resumed, self._loop.iter, self._loop.epoch if by_epoch else None)
+        state.check_state(
+            resumed, self._loop.iter, self._loop.epoch if self._schedule.by_epoch else None
+        )
         for line in changes(resumed, self._report.settings):
             _warn(runner, line)
         sampler = self._sampler

@@ -315,12 +315,12 @@ def test_wrappers_that_mmengine_tells_of_no_end_are_left_alone():
     inner = OptimWrapper(optimizer, accumulative_counts=4)
     without_counts = object()  # DeepSpeed's
     for wrapper in (OptimWrapperDict(a=inner), without_counts, OptimWrapper(optimizer)):
-        accumulation = Accumulation(wrapper, schedule, by_epoch=False)
+        accumulation = Accumulation(wrapper, schedule)
         accumulation.fit()
         assert accumulation.warning() is None
     assert (inner._inner_count, inner._max_counts) == (0, -1)
     alone = OptimWrapper(optimizer, accumulative_counts=4)
-    Accumulation(alone, schedule, by_epoch=False).fit()  # the control
+    Accumulation(alone, schedule).fit()  # the control
     assert alone._max_counts == 4 and alone._remainder_counts == 0
 
 

@@ -68,6 +68,11 @@ class PassSchedule:
         return self._total
 
     @property
+    def by_epoch(self) -> bool:
+        """bool: Whether it is written in passes, so that a pass is an epoch of the run."""
+        return self._passes is not None
+
+    @property
     def progress(self) -> float:
         """float: The share of the schedule that is done, in [0, 1]."""
         return self.walked / self.total
@@ -267,7 +272,7 @@ class PassSchedule:
             iters (int): The iterations that it made.
             passes (int): The whole passes that it made.
         """
-        walked = iters if self._passes is None else passes * self.pass_length
+        walked = passes * self.pass_length if self.by_epoch else iters
         self.iters, self.walked = iters, min(walked, self.total)
         self.pass_index = passes - 1
         self._expected = self._estimate()

@@ -2,8 +2,6 @@
 
 from typing import Any, Optional, Tuple
 
-from mmengine.optim import OptimWrapper, OptimWrapperDict
-
 from ..passes.schedule import PassSchedule
 
 
@@ -26,23 +24,18 @@ class Accumulation:
     Args:
         optim_wrapper (BaseOptimWrapper): The optimizer wrapper of the run.
         schedule (PassSchedule): The schedule of the run.
-        by_epoch (bool): Whether the run's epochs are passes.
     """
 
-    def __init__(self, optim_wrapper: Any, schedule: PassSchedule, by_epoch: bool) -> None:
+    def __init__(self, optim_wrapper: Any, schedule: PassSchedule) -> None:
         self._wrapper, self._schedule = optim_wrapper, schedule
-        self._counts = 1  # DeepSpeed's wrapper has none: the engine accumulates
-        if isinstance(optim_wrapper, OptimWrapper) and not isinstance(
-            optim_wrapper, OptimWrapperDict
-        ):
-            self._counts = optim_wrapper._accumulative_counts
-        self._by_epoch = by_epoch
+        # OptimWrapperDict has none, nor has DeepSpeed's wrapper: the engine accumulates.
+        self._counts: int = getattr(optim_wrapper, '_accumulative_counts', 1)
         self._length: Optional[int] = None  # of the open group
 
     @property
     def _with_passes(self) -> bool:
         """bool: Whether groups end with each pass."""
-        return self._by_epoch and self._schedule.pass_length % self._counts == 0
+        return self._schedule.by_epoch and self._schedule.pass_length % self._counts == 0
 
     def fit(self) -> None:
         """Set the wrapper's counts for the iteration that begins."""

@@ -1,15 +1,14 @@
 """How long the steps of a pruned pass are, apart from which samples it trains."""
 
 import math
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Union
 
-from mmengine.optim import OptimWrapperDict
-from mmengine.runner import EpochBasedTrainLoop
 from torch.optim import Optimizer
 
 from ..arguments import require_number
 from ..passes.schedule import PassSchedule
 from .gradient_response import follows_rate, is_proportional
+from .optimizers import schedulers_of, wrappers_of
 from .peak_rates import effective_rate, peak_rates
 
 Setting = Union[str, float]
@@ -143,7 +142,7 @@ class StepLength:
             ValueError: If the steps of an optimizer are proportional neither to the gradient nor to
                 a learning rate that can be changed for a step, or a scheduler fails in a copy.
         """
-        wrappers = dict(_wrappers_of(runner))
+        wrappers = wrappers_of(runner)
         if self._schedule is schedule and self._wrappers == list(wrappers.values()):
             return None  # else a hook has replaced an optimizer, as to train further parameters
         self.release()
@@ -161,7 +160,7 @@ class StepLength:
         self._schedule, self._wrappers = schedule, list(wrappers.values())
         if self.setting == 'capped':
             self._peaks = [
-                _peaks_of(each, _schedulers_of(runner, name), runner.train_loop, schedule)
+                _peaks_of(each, schedulers_of(runner).get(name, ()), schedule)
                 for name, each in wrappers.items()
             ]
         return self._line(sorted({type(each).__name__ for each in optimizers}))
@@ -229,17 +228,8 @@ class StepLength:
         self._factors, self._schedule = [], None
 
 
-def _wrappers_of(runner: Any) -> List[Tuple[str, Any]]:
-    """The optimizer wrappers of a run, by their names; '' for a single one."""
-    wrapper = runner.optim_wrapper
-    return list(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else [('', wrapper)]
-
-
-def _peaks_of(
-    wrapper: Any, schedulers: Sequence[Any], loop: Any, schedule: PassSchedule
-) -> List[float]:
-    by_epoch = isinstance(loop, EpochBasedTrainLoop)
-    epoch = schedule.pass_length if by_epoch else None
+def _peaks_of(wrapper: Any, schedulers: Sequence[Any], schedule: PassSchedule) -> List[float]:
+    epoch = schedule.pass_length if schedule.by_epoch else None
     try:
         return peak_rates(wrapper.param_groups, schedulers, schedule.total, epoch)
     except Exception as error:  # whatever a scheduler raises that is no toolbox's
@@ -248,10 +238,3 @@ def _peaks_of(
             'schedule, but a copy of the param_scheduler on an optimizer without parameters '
             f'failed ({type(error).__name__}: {error}); {PAPER}'
         ) from error
-
-
-def _schedulers_of(runner: Any, name: str) -> List[Any]:
-    schedulers: Union[None, List[Any], Dict[str, List[Any]]] = runner.param_schedulers
-    if isinstance(schedulers, dict):
-        return list(schedulers.get(name, ()))
-    return list(schedulers or ())

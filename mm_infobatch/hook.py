@@ -13,7 +13,7 @@ from mmengine.registry import HOOKS
 
 from .losses.model_losses import ModelLosses
 from .passes.running_pass import RunningPass
-from .training import checkpointing, checks, sample_names, state
+from .training import checkpointing, checks
 from .training.accumulation import Accumulation
 from .training.agreement import check_agreement
 from .training.by_steps import call_by_steps, require_by_steps, resume_steps
@@ -23,6 +23,7 @@ from .training.iteration_settings import IterationSettings
 from .training.label_probability import other_score_warning
 from .training.report import RunReport, log_loss_of_all_data
 from .training.sample_idx import check_samples
+from .training.state import VERSION
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
 
@@ -94,28 +95,36 @@ class InfoBatchHook(Hook):
     # ---------------------------------------------------------------- passes
 
     def before_train(self, runner: Any) -> None:
-        """Refuse what cannot work, find the parts, and tell a resumed run from a new one."""
+        """Refuse what cannot work, then begin the run, or continue one."""
         checks.check_loop(runner.train_loop)
         checks.check_hook_order(runner, self)
-        self._loop = runner.train_loop
-        self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
-        self._shape = self._sampler.shape
         checks.check_losses(runner.model, self.unweighted)
-        _warn(runner, other_score_warning(runner.model, self._sampler.policy))
-        self._device = torch.device(get_device())
-        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule)
-        runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
-        self._iteration_settings, self._resumes = None, self._loaded.resumes(self._loop)
-        if self._schedule.begun and not self._resumes:  # train() again: continue where it ended
+        self._take_parts(runner)
+        self._resumes = self._loaded.resumes(self._loop)
+        if self._schedule.begun and not self._resumes:  # train() again
             self._loop.continue_run()
             if self._pass is not None:
                 self._sampler.continue_at(self._pass.consumed)
-            return
+        else:
+            self._begin_run(runner)
+
+    def _take_parts(self, runner: Any) -> None:
+        self._loop = runner.train_loop
+        self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
+        self._shape = self._sampler.shape
+        self._device = torch.device(get_device())
+        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule)
+        self._iteration_settings = None
+        _warn(runner, other_score_warning(runner.model, self._sampler.policy))
+        runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
+
+    def _begin_run(self, runner: Any) -> None:
+        """Begin a run; one that resumes loads its state when its first pass is due."""
         self._report = RunReport(self._sampler, self._schedule, self._step_length.setting)
         self._schedule.walked = 0  # until the state is loaded: a finished run may go back
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
-            runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=state.VERSION))
+            runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=VERSION))
         _warn(runner, self._schedule.warning())
         if self._sampler.delta > 0:
             _warn(runner, self._shape.warning(len(self._sampler.scores)))
@@ -239,9 +248,13 @@ class InfoBatchHook(Hook):
         self._pass.gather()
         self._loop.randomness.gather(self._schedule.iters)
         if checkpointing.needs_message_hub(runner):
-            self._write_report(runner)
-            saved = checkpointing.state_of(self._loop, self._report, self._pass)
-            runner.message_hub.update_info(checkpointing.STATE_KEY, saved)
+            runner.message_hub.update_info(checkpointing.STATE_KEY, self._state(runner))
+
+    def _state(self, runner: Any) -> Dict[str, Any]:
+        """What a checkpoint holds, beside the report up to the same iteration."""
+        assert self._pass is not None
+        self._write_report(runner)
+        return checkpointing.state_of(self._loop, self._report, self._pass)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Add the state; rank 0 alone comes here."""
@@ -249,9 +262,7 @@ class InfoBatchHook(Hook):
             return
         if not self._pass.complete:
             _warn(runner, checkpointing.UNANNOUNCED)
-        self._write_report(runner)
-        saved = checkpointing.state_of(self._loop, self._report, self._pass)
-        checkpoint[checkpointing.STATE_KEY] = saved
+        checkpoint[checkpointing.STATE_KEY] = self._state(runner)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
@@ -262,30 +273,14 @@ class InfoBatchHook(Hook):
         if not self._resumes:
             return
         self._resumes = False
-        resumed = self._loaded.take(runner)
-        if resumed is None:
+        state, at_once = self._loaded.take(runner), 0
+        if state is None:
             _warn(runner, checkpointing.NO_STATE)
             self._loop.continue_without_state()
-            resume_steps(runner, self._schedule.walked)
-            return
-        state.check_state(
-            resumed, self._loop.iter, self._loop.epoch if self._schedule.by_epoch else None
-        )
-        for line in changes(resumed, self._report.settings):
-            _warn(runner, line)
-        sampler = self._sampler
-        sampler.load_state_dict(resumed['sampler'])
-        sample_names.check_resumed(resumed.get('samples'), self._loop.sample_names)
-        check_agreement(sampler.order, sampler.start)
-        self._pass = RunningPass.of(
-            sampler, self._device, merged=resumed['merged'], earlier=resumed['losses']
-        )
-        left = self._shape.rank_iters(sampler.order.rank_samples(sampler.start, self._shape))
-        at_once = self._schedule.load_state_dict(resumed['schedule'], left)
+        else:
+            for line in changes(state, self._report.settings):
+                _warn(runner, line)
+            loaded = checkpointing.load_state(state, self._loop, self._report, self._device)
+            self._pass, at_once = loaded
+            _warn(runner, self._accumulation.warning())
         resume_steps(runner, self._schedule.walked - at_once)
-        _warn(runner, self._accumulation.warning())
-        self._report.resume(resumed['records'])
-        if 'randomness' in resumed:
-            self._loop.randomness.load_state_dict(resumed['randomness'])
-        if self._schedule.pass_done:  # on fewer or more ranks what is due may make no batch
-            self._pass.merge()

@@ -1,12 +1,15 @@
-"""When checkpoints are saved, and which state a run resumes from."""
+"""When checkpoints are saved, what they hold, and how a run resumes from one."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
+import torch
 from mmengine.hooks import CheckpointHook
 
 from ..passes.running_pass import RunningPass
+from .agreement import check_agreement
 from .report import RunReport
-from .state import VERSION, upgraded
+from .sample_names import check_resumed
+from .state import VERSION, check_state, upgraded
 
 STATE_KEY = 'infobatch'
 NO_STATE = (
@@ -52,6 +55,31 @@ def state_of(loop: Any, report: RunReport, running: RunningPass) -> Dict[str, An
     )
 
 
+def load_state(
+    state: Dict[str, Any], loop: Any, report: RunReport, device: torch.device
+) -> Tuple[RunningPass, int]:
+    """Have a run continue from what :func:`state_of` returned, on this number of ranks; a
+    collective.
+
+    Returns:
+        tuple[RunningPass, int]: The pass, and the steps of the schedule that were walked at once.
+    """
+    sampler, schedule, shape = loop.sampler, loop.schedule, loop.sampler.shape
+    sampler.load_state_dict(state['sampler'])
+    check_resumed(state.get('samples'), loop.sample_names)
+    order, start = sampler.order, sampler.start
+    check_agreement(order, start)
+    running = RunningPass.of(sampler, device, merged=state['merged'], earlier=state['losses'])
+    left = shape.rank_iters(order.rank_samples(start, shape))
+    at_once = schedule.load_state_dict(state['schedule'], left)
+    report.resume(state['records'])
+    if 'randomness' in state:
+        loop.randomness.load_state_dict(state['randomness'])
+    if schedule.pass_done:  # on fewer or more ranks what is due may make no batch
+        running.merge()
+    return running, at_once
+
+
 class LoadedState:
     """The state of the checkpoint that was loaded last, until training starts.
 
@@ -81,20 +109,24 @@ class LoadedState:
         return resumes
 
     def take(self, runner: Any) -> Optional[Dict[str, Any]]:
-        """The state to resume from, by the keys of this version; None where there is none.
+        """The state to resume from, checked and by the keys of this version; None if there is none.
 
         A strategy of ``FlexibleRunner`` that calls no hook for a checkpoint (``DeepSpeedStrategy``)
         saves and loads the message hub.
 
         Raises:
-            ValueError: If there is none, and the runner has trained already.
+            ValueError: If there is none, and the runner has trained already, or it is not as it
+                was saved.
         """
-        state, self._state = self._state, None
+        loop, state, self._state = runner.train_loop, self._state, None
         if state is None and STATE_KEY in runner.message_hub.runtime_info:
             state = runner.message_hub.get_info(STATE_KEY)
-        if state is None and runner.train_loop.schedule.begun:
+        if state is None and loop.schedule.begun:
             raise ValueError(NOT_AGAIN)
-        return upgraded(state)
+        state = upgraded(state)
+        if state is not None:
+            check_state(state, loop.iter, loop.epoch if loop.schedule.by_epoch else None)
+        return state
 
 
 def needs_message_hub(runner: Any) -> bool:

@@ -12,6 +12,7 @@ from ..passes.batch_shape import BatchShape
 from ..passes.schedule import PassSchedule
 from . import checks
 from .by_steps import call_by_steps, check_by_steps
+from .check_data import check_dataloader, check_not_replaced
 from .file_labels import other_labels
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
@@ -59,7 +60,7 @@ class PassLoop(BaseLoop):
 
         See :class:`~mm_infobatch.passes.schedule.PassSchedule` for the arguments.
         """
-        self.sampler = checks.check_dataloader(self.dataloader, type(self).__name__)
+        self.sampler = check_dataloader(self.dataloader, type(self).__name__)
         self._checked = self.dataloader
         shape = BatchShape.of(self.dataloader, self.sampler.world_size)
         pass_length = shape.iters(len(self.sampler.scores))
@@ -122,7 +123,7 @@ class PassLoop(BaseLoop):
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
-        checks.check_not_replaced(self.dataloader, self._checked, self.sampler)
+        check_not_replaced(self.dataloader, self._checked, self.sampler)
         check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
         opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())

@@ -6,54 +6,10 @@ mean what they meant, and intervals count iterations, as the log does. The rest 
 named in a warning. A setting that lies in the first pass is left out: that pass trains all samples.
 """
 
-import itertools
-import re
-import reprlib
-from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set
+from typing import Any, List, Optional
 
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.model import MomentumAnnealingEMA
-from mmengine.optim import OptimWrapperDict
-from mmengine.optim.scheduler.param_scheduler import ReduceOnPlateauParamScheduler
-from mmengine.runner import IterBasedTrainLoop
-
-from ..arguments import whole_number
-from ..losses.search import unwrap
 from ..passes.schedule import PassSchedule
-from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
-from .reads import functions, own_classes
-
-# What the name of a setting says: a moment, a count of iterations, how often, the length of the
-# run, and something else.
-MOMENT = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
-COUNT = re.compile('iter|step')
-HOW_OFTEN = re.compile('interval|every|freq|period')
-RUN_LENGTH = re.compile('^_?(max|total)_(train_)?(iter|step)')
-OTHER = re.compile('epoch|seed|priority|size|worker|class')
-# What the code of a hook reads for the length of the run, and for what is trained.
-LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
-TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting that counts iterations of the run.
-
-    Args:
-        owner (str): The class of a hook or scheduler, or the path of a module of the model.
-        text (str): What it is, such as ``begin_iter=50``.
-        value (int, optional): The iteration, where it is one number. Defaults to None.
-        hook (bool): Whether the owner is a hook that can be called by steps. Defaults to False.
-    """
-
-    owner: str
-    text: str
-    value: Optional[int] = None
-    hook: bool = False
-
-    def __str__(self) -> str:
-        return f'{self.owner}.{self.text}'
+from .settings_search import Setting, settings_of
 
 
 class IterationSettings:
@@ -73,9 +29,7 @@ class IterationSettings:
         self._estimated = False  # and with them the expected end of the run
         self.settings: List[Setting] = []
         if schedule.budget == 'passes' and schedule.delta > 0:
-            found = [*_of_hooks(runner, schedule), *_of_model(runner.model, schedule)]
-            found += _of_optimizers(runner.optim_wrapper, schedule)
-            self.settings = list(dict.fromkeys(found))
+            self.settings = settings_of(runner, schedule)
 
     def warning(self) -> Optional[str]:
         """What to log when a pass has begun.
@@ -115,141 +69,3 @@ class IterationSettings:
         assert setting.value is not None
         reached = '' if setting.value < expected else ', and is not reached'
         return f'{setting} is the share of iteration {setting.value * expected // total}{reached}'
-
-
-# ------------------------------------------------------------------- hooks and schedulers
-
-
-def _of_hooks(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
-    by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)
-    configs = runner.cfg.get('custom_hooks') or []
-    for hook in runner.hooks:
-        if isinstance(hook, StepwiseHook):
-            continue
-        name = type(hook).__name__
-        if isinstance(hook, CheckpointHook) and not hook.by_epoch:
-            yield from _numbers(name, 'save_begin', hook.save_begin, schedule)
-            if not hook.save_last:
-                yield from _numbers(name, 'interval', hook.interval, schedule)
-        if isinstance(hook, EarlyStoppingHook) and by_iteration:
-            yield Setting(name, f'patience={hook.patience} (of validations)')
-        if is_of_class(hook, ['PreciseBNHook']) and by_iteration:
-            yield from _numbers(name, 'interval', hook.interval, schedule)
-        yield from _of_code(hook, name, configs, schedule)
-    schedulers = runner.param_schedulers or []
-    lists = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
-    for scheduler in itertools.chain(*lists):
-        if isinstance(scheduler, ReduceOnPlateauParamScheduler) and by_iteration:
-            text = f'patience={scheduler.patience}, cooldown={scheduler.cooldown} (of validations)'
-            yield Setting(type(scheduler).__name__, text)
-
-
-def _of_code(
-    hook: Hook, name: str, configs: Sequence[Any], schedule: PassSchedule
-) -> Iterator[Setting]:
-    """What a user's own hook does by iterations, as its code and attributes say."""
-    by_steps = not isinstance(hook, BY_ITERATIONS)
-    by_iteration = False
-    read_beside: Set[str] = set()  # attributes that a function reads beside the iteration
-    for cls in own_classes(hook):
-        for function, reads in functions(cls):
-            by_iteration |= function in ('before_train_iter', 'after_train_iter')
-            if not reads.position:
-                continue
-            by_iteration, read_beside = True, read_beside | reads.names
-            if reads.names & LENGTH or reads.stores and reads.names & TRAINED:
-                yield Setting(name, f'{function} (which reads the iteration)', hook=by_steps)
-    if not by_iteration:
-        return
-    arguments = dict(vars(hook))
-    for config in configs:
-        kind = config['type'] if isinstance(config, dict) else None  # a name or a class
-        if kind is type(hook) or isinstance(kind, str) and kind.split('.')[-1] == name:
-            arguments.update(config)
-    for argument, value in arguments.items():
-        bare = argument.strip('_').lower()
-        if getattr(hook, 'by_epoch', False) and 'iter' not in bare:
-            continue
-        if argument in read_beside or any(kind.search(bare) for kind in (MOMENT, COUNT, HOW_OFTEN)):
-            yield from _numbers(name, argument.strip('_'), value, schedule, by_steps)
-
-
-def _numbers(
-    owner: str, name: str, value: Any, schedule: PassSchedule, hook: bool = False
-) -> Iterator[Setting]:
-    """The setting, if a number of it lies behind the first pass.
-
-    An interval counts if it is longer than half of the schedule: it says when, not how often.
-    """
-    whole = schedule.pass_index > 0 or schedule.pass_iters == schedule.pass_length
-    least: float = schedule.pass_length if whole else 1  # a static policy prunes the first pass
-    if HOW_OFTEN.search(name.lower()):
-        least = max(least, schedule.total / 2)
-    if not OTHER.search(name.lower()) and any(number > least for number in _flat(value)):
-        number = int(value) if whole_number(value) else None
-        yield Setting(owner, f'{name}={reprlib.repr(value)}', number, hook)
-
-
-def _flat(value: Any) -> Iterator[float]:
-    """The whole numbers in a value, and in lists and dicts of it."""
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _flat(each)
-    elif whole_number(value):
-        yield value
-
-
-# ---------------------------------------------------------------------------- the model
-
-
-def _of_model(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
-    reads_iteration: Dict[type, bool] = {}
-    for path, module in unwrap(model).named_modules(prefix='model'):
-        cls = type(module)
-        if cls not in reads_iteration:
-            classes = own_classes(module, ('mmengine', 'mmcv', 'torch'))
-            reads_iteration[cls] = any(
-                reads.hub for each in classes for _, reads in functions(each)
-            )
-        owner = f'{path} ({cls.__name__})'
-        if reads_iteration[cls]:
-            yield from _of_reader(module, owner, schedule)
-        elif own_classes(module):  # it may count its calls
-            yield from _timed(owner, vars(module), schedule)
-        if isinstance(module, MomentumAnnealingEMA):
-            yield Setting(owner, f'gamma={module.gamma} (of updates)')
-
-
-def _of_optimizers(wrapper: Any, schedule: PassSchedule) -> Iterator[Setting]:
-    """What an optimizer that is none of a toolbox does by its steps, such as a warm-up."""
-    for each in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
-        optimizer = getattr(each, 'optimizer', None)
-        if own_classes(optimizer):
-            yield from _timed(
-                type(optimizer).__name__, getattr(optimizer, 'defaults', {}), schedule
-            )
-
-
-def _timed(owner: str, values: Dict[str, Any], schedule: PassSchedule) -> Iterator[Setting]:
-    """The values whose names say that they count iterations: to a moment, or to the end."""
-    for name, value in values.items():
-        if MOMENT.search(name) and COUNT.search(name) or RUN_LENGTH.search(name):
-            yield from _numbers(owner, name, value, schedule)
-
-
-def _of_reader(module: Any, owner: str, schedule: PassSchedule) -> Iterator[Setting]:
-    """What a module does by the iteration that it reads from a message hub."""
-    arguments = dict(vars(module))
-    for value in vars(module).values():
-        arguments.update(value if isinstance(value, dict) else {})
-    timed = {
-        str(name): value
-        for name, value in arguments.items()
-        if (MOMENT.search(str(name)) or COUNT.search(str(name))) and any(_flat(value))
-    }
-    for name, value in timed.items():
-        yield from _numbers(owner, name, value, schedule)
-    if not timed:
-        yield Setting(owner, 'forward (which reads the iteration)')

@@ -10,6 +10,13 @@ def dotted(path: ConfigPath) -> str:
     return '.'.join(str(key) for key in path)
 
 
+def at(node: Any, path: ConfigPath) -> Any:
+    """What is at a path, from a node on."""
+    for key in path:
+        node = node[key]
+    return node
+
+
 def nodes(
     node: Any, scope: Optional[str], path: ConfigPath = ()
 ) -> Iterator[Tuple[ConfigPath, Dict[str, Any], Optional[str]]]:

@@ -293,7 +293,7 @@ def written_report(work_dir, change):
     change(report)
     path.write_text(json.dumps(report))
     run = run_logs.read_run(work_dir)
-    return run_numbers.numbers(run, work_dir, None), run_numbers.remaining_seconds(run, work_dir)
+    return run_numbers.numbers(run, work_dir, None), run_numbers.remaining_seconds(run)
 
 
 def test_what_drop_last_leaves_out_is_no_part_of_the_schedule(tmp_path):
@@ -348,12 +348,12 @@ def test_the_times_of_a_pass_that_still_runs_do_not_count_as_those_of_the_passes
         file.writelines(json.dumps(row) + '\n' for row in rows)
     run = run_logs.read_run(work_dir)
     assert run.iterations == before.iterations == 60 and run.seconds == before.seconds
-    left = run_numbers.remaining_seconds(before, work_dir)
-    assert run_numbers.remaining_seconds(run, work_dir) == pytest.approx(left - 8 * 0.5)
+    left = run_numbers.remaining_seconds(before)
+    assert run_numbers.remaining_seconds(run) == pytest.approx(left - 8 * 0.5)
     rows[-1]['time'] = 1000.0
     scalars.write_text(scalars.read_text() + json.dumps(dict(rows[-1], iter=69)) + '\n')
     run = run_logs.read_run(work_dir)
-    assert 0 < run_numbers.remaining_seconds(run, work_dir) < 1, 'never finished before it says so'
+    assert 0 < run_numbers.remaining_seconds(run) < 1, 'never finished before it says so'
 
 
 def test_a_metric_that_was_nan_is_not_the_best(libraries, tmp_path):
@@ -369,7 +369,7 @@ def test_a_run_without_infobatch_ends_at_its_planned_iterations(tmp_path, finish
         tmp_path / 'run', DATASET, 60, infobatch=False, finished=finished
     )
     run = run_logs.read_run(work_dir)
-    assert run_numbers.remaining_seconds(run, work_dir) == pytest.approx(left)
+    assert run_numbers.remaining_seconds(run) == pytest.approx(left)
 
 
 def test_the_samples_that_are_left_follow_the_schedule():

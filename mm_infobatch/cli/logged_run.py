@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from .sessions import Row
+from .sessions import Row, passes_of
 
 PREFERRED_METRICS = ('mIoU', 'accuracy/top1')
 
@@ -26,6 +26,7 @@ class LoggedRun:
         notes: Limits of the numbers, a sentence each.
         begin: The iterations that it made before InfoBatch was switched on; 0 for most.
         unfinished: Why it has not reached its end, which is one of the notes; None where it has.
+        planned: The iterations that a run without InfoBatch is to make, where it is known.
     """
 
     name: str
@@ -41,6 +42,12 @@ class LoggedRun:
     _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
     begin: int = 0
     unfinished: Optional[str] = None
+    planned: Optional[int] = None
+
+    @property
+    def passes(self) -> List[Dict[str, Any]]:
+        """list[dict]: The records of its passes; none without InfoBatch."""
+        return passes_of(self.infobatch)
 
     def samples_at(self, iterations: np.ndarray) -> np.ndarray:
         """Samples trained on after the given iterations, float64 [M]."""

@@ -115,7 +115,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 def _draw_passes(axis: Any, run: LoggedRun, position: Any, color: str) -> None:
     """Draw the pruned share as steps; the passes of annealing get a shade behind them."""
-    passes = (run.infobatch or {}).get('passes', [])
+    passes = run.passes
     if not passes:
         return
     ends = [one['begin_iter'] + one['iterations'] for one in passes]

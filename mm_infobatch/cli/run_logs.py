@@ -19,6 +19,7 @@ from .sessions import (
     Row,
     Session,
     checkpoint_iteration,
+    passes_of,
     place_metrics,
     read_infobatch,
     read_session,
@@ -77,50 +78,60 @@ def read_run(work_dir: Path) -> LoggedRun:
     for session in sessions:
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
-    last = sessions[-1]
-    begin = infobatch['passes'][0]['begin_iter'] if infobatch and infobatch['passes'] else 0
-    iterations, unfinished = _iterations_done(work_dir, train, metrics, last, infobatch, begin)
-    notes = [f'its first {begin:,} iterations were without InfoBatch'] if begin else []
-    if unfinished is not None:
-        notes.append(unfinished)
-    sample_corners = _sample_corners(train, owners, iterations, infobatch, begin)
-    second_corners = _second_corners(train, iterations, infobatch)
-    samples = seconds = full_batches = None
-    if infobatch is not None:
-        before = np.interp(begin, *sample_corners)
-        samples = int(round(before)) + infobatch['totals']['samples_trained']
-    elif any(owner.world_size is None for owner in owners):
-        notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
-    else:
-        samples = int(round(sample_corners[1][-1]))
-        lengths = set(last.epoch_lengths.values())
-        if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
-            full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
-    if any('time' in row for row in train):
-        seconds = float(np.interp(iterations, *second_corners))
-        if any(owner.log_interval > owner.log_window for owner in owners):
-            notes.append(
-                f'time estimated: the log has the mean of the last {last.log_window} of every '
-                f'{last.log_interval} iterations'
-            )
-    else:
-        notes.append('time unknown: the logs have none (IterTimerHook is missing)')
-    name = work_dir.resolve().name
-    return LoggedRun(
-        name,
+    begin = next((one['begin_iter'] for one in passes_of(infobatch)), 0)
+    iterations, unfinished = _iterations_done(
+        work_dir, train, metrics, sessions[-1], infobatch, begin
+    )
+    run = LoggedRun(
+        work_dir.resolve().name,
         train,
         metrics,
         iterations,
-        samples,
-        seconds,
-        infobatch,
-        notes,
-        sample_corners,
-        second_corners,
-        full_batches,
-        begin,
-        unfinished,
+        samples=None,
+        seconds=None,
+        infobatch=infobatch,
+        notes=[f'its first {begin:,} iterations were without InfoBatch'] if begin else [],
+        _sample_corners=_sample_corners(train, owners, iterations, infobatch, begin),
+        _second_corners=_second_corners(train, iterations, infobatch),
+        begin=begin,
+        unfinished=unfinished,
+        planned=None if infobatch is not None else sessions[-1].planned,
     )
+    if unfinished is not None:
+        run.notes.append(unfinished)
+    _count_samples(run, owners)
+    _measure_time(run, owners)
+    return run
+
+
+def _count_samples(run: LoggedRun, owners: List[Session]) -> None:
+    """Set the samples of a run, or note why they are unknown."""
+    iterations, samples = run._sample_corners
+    last = owners[-1]
+    if run.infobatch is not None:
+        before = np.interp(run.begin, iterations, samples)
+        run.samples = int(round(before)) + run.infobatch['totals']['samples_trained']
+    elif any(owner.world_size is None for owner in owners):
+        run.notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
+    else:
+        run.samples = int(round(samples[-1]))
+        lengths = set(last.epoch_lengths.values())
+        if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
+            run._full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
+
+
+def _measure_time(run: LoggedRun, owners: List[Session]) -> None:
+    """Set the seconds of a run, and note where they are estimated or unknown."""
+    if not any('time' in row for row in run.train):
+        run.notes.append('time unknown: the logs have none (IterTimerHook is missing)')
+        return
+    run.seconds = float(run.seconds_at(np.array(run.iterations)))
+    last = owners[-1]
+    if any(owner.log_interval > owner.log_window for owner in owners):
+        run.notes.append(
+            f'time estimated: the log has the mean of the last {last.log_window} of every '
+            f'{last.log_interval} iterations'
+        )
 
 
 def _read_sessions(work_dir: Path) -> List[Session]:
@@ -214,7 +225,7 @@ def _sample_corners(
             end, owner = begin, owners[max(index - 1, 0)]
         ys.append(ys[-1] + (end - xs[-1]) * owner.batch_size * (owner.world_size or 1))
         xs.append(end)
-    for one in (infobatch or {}).get('passes', []):
+    for one in passes_of(infobatch):
         xs.append(one['begin_iter'] + one['iterations'])
         ys.append(ys[-1] + one['trained'])
     return np.array(xs), np.array(ys)
@@ -236,6 +247,6 @@ def _second_corners(
         ys.append(ys[-1] + (end - xs[-1]) * row['time'])
         xs.append(end)
     corners, seconds = np.array(xs), np.array(ys)
-    for one in (infobatch or {}).get('passes', []):
+    for one in passes_of(infobatch):
         seconds = seconds + np.where(corners > one['begin_iter'], one['seconds'], 0.0)
     return corners, seconds

@@ -9,7 +9,6 @@ import numpy as np
 from ..page.run_facts import Curve, RunFacts, flat
 from .logged_run import LoggedRun
 from .plot import COLORS, axis_values, smooth
-from .sessions import read_session
 from .summarize import best_of, format_duration
 
 LOSS = 'training loss'
@@ -35,7 +34,7 @@ def run_facts(
     facts.numbers = numbers(run, work_dir, metric)
     said = None if run.infobatch is None else run.unfinished  # by the state
     facts.notes = [note for note in run.notes if note != said]
-    facts.passes = (run.infobatch or {}).get('passes', [])
+    facts.passes = run.passes
     facts.curves = curves(run, metric)
     facts.settings = {} if config is None else flat(config.to_dict())
     facts.settings.pop('work_dir', None)
@@ -47,7 +46,7 @@ def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, 
     found = {}
     report = run.infobatch or {}
     settings, totals = report.get('settings', {}), report.get('totals', {})
-    seconds_left = remaining_seconds(run, work_dir)
+    seconds_left = remaining_seconds(run)
     stopped = run.unfinished if totals.get('stopped') else None
     found['state'] = stopped or state_text(work_dir, seconds_left)
     found['iterations'] = f'{run.iterations:,}'
@@ -139,7 +138,7 @@ def difference(run: LoggedRun, first: LoggedRun, metric: Optional[str]) -> str:
     return ', '.join(parts)
 
 
-def remaining_seconds(run: LoggedRun, work_dir: Path) -> Optional[float]:
+def remaining_seconds(run: LoggedRun) -> Optional[float]:
     """The training time that is left, estimated from the times so far.
 
     Returns:
@@ -147,12 +146,9 @@ def remaining_seconds(run: LoggedRun, work_dir: Path) -> Optional[float]:
         not known how long the run is to be.
     """
     if run.infobatch is None:
-        files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-        sessions = [each for each in map(read_session, files) if each.train]
-        planned = sessions[-1].planned
-        if planned is None:
+        if run.planned is None:
             return None
-        left = max(planned - run.iterations, 0)
+        left = max(run.planned - run.iterations, 0)
         return left * seconds_each(run.seconds, run.iterations) if left else 0.0
     settings, totals = run.infobatch['settings'], run.infobatch['totals']
     if totals['finished']:
@@ -243,7 +239,7 @@ def curves(run: LoggedRun, metric: Optional[str]) -> List[Curve]:
     add(name, steps, values, 'points' if len(values) <= 40 else 'line')
     rates = [row for row in run.train if 'lr' in row]
     add(RATE, [row['iter'] for row in rates], [row['lr'] for row in rates])
-    passes = (run.infobatch or {}).get('passes', [])
+    passes = run.passes
     begins = [one['begin_iter'] for one in passes]
     if passes:
         end = begins[-1] + passes[-1]['iterations']

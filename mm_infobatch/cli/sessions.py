@@ -146,13 +146,18 @@ def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
     return content
 
 
+def passes_of(infobatch: Optional[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """The records of the passes in ``infobatch.json``; none for a run without InfoBatch."""
+    return (infobatch or {}).get('passes', [])
+
+
 def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None:
     """Give each row of metrics its ``iter``; where they were logged by epoch, the epoch's end.
 
     A step beyond the last epoch is not an epoch: a user's hook has logged there by iterations.
     """
     # One may be too short for a row of its own.
-    passes = [one['pass'] + 1 for one in (infobatch or {}).get('passes', [])]
+    passes = [one['pass'] + 1 for one in passes_of(infobatch)]
     last_epoch = max([0, *passes, *(row.get('epoch', 0) for row in session.train)]) or math.inf
     for row in session.metrics:
         row['iter'] = row['step']
@@ -162,7 +167,7 @@ def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None
 
 def epoch_end(epoch: int, session: Session, infobatch: Optional[Dict[str, Any]]) -> int:
     """Iterations done after ``epoch`` epochs: from the passes, else the text log, else the rows."""
-    passes = {one['pass']: one for one in (infobatch or {}).get('passes', [])}
+    passes = {one['pass']: one for one in passes_of(infobatch)}
     if epoch - 1 in passes:
         return passes[epoch - 1]['begin_iter'] + passes[epoch - 1]['iterations']
     lengths = session.epoch_lengths

@@ -162,19 +162,7 @@ def require_share(
 
 
 def require_delta(value: Any, line: str) -> float:
-    """Check ``delta``, the share of a run in which passes may prune, in [0, 1].
-
-    Args:
-        value (float): Its value.
-        line (str): An example of how it is written.
-
-    Returns:
-        float: The value.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is out of range.
-    """
+    """Check ``delta``, the share of a run in which passes may prune, by :func:`require_share`."""
     why = 'it is the share of the run in which passes may prune'
     return require_share('delta', value, line, zero=True, one=True, why=why)
 

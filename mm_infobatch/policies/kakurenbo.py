@@ -95,16 +95,7 @@ class KAKURENBO:
         return self.hidden * (1 - 0.2 * sum(done >= each for each in self.milestones))
 
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
-        """Choose the samples of a pass.
-
-        Args:
-            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): The source of randomness, used only to break a tie.
-            run (Run, optional): The state of the run. Defaults to None: unknown.
-
-        Returns:
-            Plan: The kept samples and their weights.
-        """
+        """Choose the samples of a pass, by the run too; the generator only breaks ties."""
         require_scores(scores, generator)
         marked = scores.isnan()
         seen = (~marked).nonzero().squeeze(1)

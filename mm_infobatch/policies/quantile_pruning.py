@@ -78,15 +78,7 @@ class QuantilePruning:
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
-        """Choose the samples of a pass.
-
-        Args:
-            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): The source of randomness.
-
-        Returns:
-            Plan: The kept samples and their weights, which sum to N.
-        """
+        """Choose the samples of a pass, with the arguments of ``SoftPruning.plan``."""
         require_scores(scores, generator)
         edges = quantile_scores(scores, self.quantiles)
         # The group of a sample is the number of quantiles that it is not below.

@@ -36,15 +36,7 @@ class RandomPruning:
         self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
-        """Choose the samples of a pass.
-
-        Args:
-            scores (Tensor): float32 [N], NaN where unseen. Other values have no effect.
-            generator (torch.Generator): The source of randomness.
-
-        Returns:
-            Plan: The kept samples and their weights.
-        """
+        """Choose the samples of a pass, with the arguments of ``SoftPruning.plan``."""
         require_scores(scores, generator)
         indices, weights = prune_at_random(~scores.isnan(), self.prune_ratio, generator)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))

@@ -125,16 +125,7 @@ class SeTa:
         return float(bounds[start]), float(bounds[end]) if end < len(bounds) else np.inf
 
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
-        """Choose the samples of a pass.
-
-        Args:
-            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): The source of randomness.
-            run (Run, optional): The state of the run. Defaults to None: unknown.
-
-        Returns:
-            Plan: The kept samples and their weights.
-        """
+        """Choose the samples of a pass, with the arguments of ``SoftPruning.plan`` and the run."""
         require_scores(scores, generator)
         new = scores.isnan()
         kept = count_kept(len(scores) - int(new.sum()), self.prune_ratio)

@@ -123,16 +123,7 @@ class TargetSaving:
         return min(max(kept, unit), num_samples)
 
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
-        """Choose the samples of a pass.
-
-        Args:
-            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): The source of randomness.
-            run (Run, optional): The state of the run. Defaults to None: unknown.
-
-        Returns:
-            Plan: The kept samples and their weights, which sum to N.
-        """
+        """Choose the samples of a pass, with the arguments of ``SoftPruning.plan`` and the run."""
         require_scores(scores, generator)
         new = scores.isnan()
         num_new = int(new.sum())

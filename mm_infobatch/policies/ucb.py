@@ -93,15 +93,7 @@ class UCB:
         return torch.where(self._mean.isnan(), scores, bounds)
 
     def plan(self, scores: Tensor, generator: torch.Generator) -> Plan:
-        """Choose the samples of a pass.
-
-        Args:
-            scores (Tensor): The latest loss of each sample, float32 [N], NaN where unseen.
-            generator (torch.Generator): The source of randomness.
-
-        Returns:
-            Plan: The kept samples and their weights.
-        """
+        """Choose the samples of a pass, with the arguments of ``SoftPruning.plan``."""
         require_scores(scores, generator)
         bounds = self.bounds(scores)
         marked = bounds.isnan()

@@ -50,12 +50,7 @@ class Setting:
 
 
 def settings_of(runner: Any, schedule: PassSchedule) -> List[Setting]:
-    """The settings of a run that count its iterations, without those in the first pass.
-
-    Args:
-        runner (Runner): The runner, when training has started.
-        schedule (PassSchedule): The schedule of its training loop.
-    """
+    """The settings of a run that count its iterations, without those in the first pass."""
     found = [*_of_hooks(runner, schedule), *_of_schedulers(runner, schedule)]
     found += [*_of_model(runner.model, schedule), *_of_optimizers(runner, schedule)]
     return list(dict.fromkeys(found))

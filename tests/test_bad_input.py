@@ -464,6 +464,27 @@ def test_a_config_without_a_part_of_the_runner_is_refused(
     assert re.search(message, error)
 
 
+@pytest.mark.parametrize(
+    'scope, arguments', [('mmseg', ['--out', 'maps']), ('mmpretrain', ['--tta'])]
+)
+def test_what_a_test_writes_or_augments_has_to_be_in_the_config(
+    monkeypatch, capsys, config_file, tmp_path, scope, arguments
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'weights.pth').write_bytes(b'')
+    options = ['--cfg-options', f'default_scope={scope}', 'test_dataloader=None']
+    error = command(monkeypatch, capsys, 'test', config_file, 'weights.pth', *arguments, *options)
+    assert 'no test_dataloader' in error and 'test_dataloader = dict(...)' in error
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_a_default_scope_that_is_no_name_is_refused(monkeypatch, capsys, config_file, tool):
+    arguments = ['weights.pth'] if tool == 'test' else []
+    options = ['--cfg-options', 'default_scope=[mmseg]']
+    error = command(monkeypatch, capsys, tool, config_file, *arguments, *options)
+    assert "default_scope=['mmseg'] has to be the name of a toolbox" in error
+
+
 @pytest.mark.parametrize('tool', ['train', 'test'])
 def test_a_work_dir_that_cannot_be_written_is_refused(
     monkeypatch, capsys, config_file, tmp_path, tool
@@ -503,7 +524,8 @@ def test_arguments_of_test_that_cannot_work_are_refused(
     (tmp_path / 'weights.pth').write_bytes(b'')
     below_a_file(tmp_path)
     if message is None:
-        arguments = [*arguments, '--cfg-options', 'default_scope=mmseg']
+        parts = [f'test_{part}.a=1' for part in ('dataloader', 'cfg', 'evaluator')]
+        arguments = [*arguments, '--cfg-options', 'default_scope=mmseg', *parts]
         message = '--tta: the config has no tta_model and no tta_pipeline'
     assert message in command(monkeypatch, capsys, 'test', config_file, *arguments)
 

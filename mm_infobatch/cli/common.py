@@ -173,11 +173,17 @@ def load_config(args: argparse.Namespace) -> Config:
     ``./work_dirs/<name of the config>``.
 
     Raises:
-        UsageError: If the config file cannot be read, an option does not fit it, or the work
-            directory cannot be written.
+        UsageError: If the config file cannot be read, an option does not fit it, its
+            ``default_scope`` is no name, or the work directory cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
+    scope = cfg.get('default_scope')
+    if scope is not None and not isinstance(scope, str):
+        raise UsageError(
+            f'config: default_scope={scope!r} has to be the name of a toolbox; write '
+            "default_scope = 'mmseg' or 'mmpretrain'"
+        )
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

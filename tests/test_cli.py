@@ -151,7 +151,9 @@ BAD = [
 def folder(tmp_path_factory):
     """A directory with a config that works, and much that does not."""
     folder = tmp_path_factory.mktemp('folder')
-    runs.classification_config('data', str(folder / 'run')).dump(folder / 'ok.py')
+    cfg = runs.classification_config('data', str(folder / 'run'))
+    cfg.update(test_dataloader={}, test_cfg={}, test_evaluator={})
+    cfg.dump(folder / 'ok.py')
     (folder / 'broken.py').write_text('model = dict(')
     (folder / 'name.py').write_text('a = nothing\n')
     (folder / 'base.py').write_text("_base_ = './no_such_base.py'\n")

@@ -56,6 +56,19 @@ def no_pause(monkeypatch):
     monkeypatch.setattr(loops, 'time', SimpleNamespace(sleep=lambda seconds: None))
 
 
+@pytest.fixture(autouse=True)
+def _one_default_scope():
+    """Keep the last default scope alone, of one for each runner of the process.
+
+    MMEngine copies all of them whenever it builds something.
+    """
+    yield
+    from mmengine.registry import DefaultScope
+
+    while len(DefaultScope._instance_dict) > 1:
+        DefaultScope._instance_dict.popitem(last=False)
+
+
 def pytest_collection_finish(session):
     # What is imported by now stays; to look through it takes half a second a full collection.
     gc.collect()

@@ -523,9 +523,10 @@ def test_arguments_of_test_that_cannot_work_are_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'weights.pth').write_bytes(b'')
     below_a_file(tmp_path)
+    parts = [f'test_{part}.a=1' for part in ('dataloader', 'cfg', 'evaluator')]
+    arguments = [*arguments, '--cfg-options', *parts]
     if message is None:
-        parts = [f'test_{part}.a=1' for part in ('dataloader', 'cfg', 'evaluator')]
-        arguments = [*arguments, '--cfg-options', 'default_scope=mmseg', *parts]
+        arguments.append('default_scope=mmseg')
         message = '--tta: the config has no tta_model and no tta_pipeline'
     assert message in command(monkeypatch, capsys, 'test', config_file, *arguments)
 

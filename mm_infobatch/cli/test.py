@@ -54,11 +54,10 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
         UsageError: If an argument cannot work with this config.
     """
     cfg.load_from = check_checkpoint(args.checkpoint)
-    if args.out is not None:
-        _check_out(cfg, args)
-    check_parts(cfg, 'test')
     if args.tta:
         _use_tta(cfg)
+    if args.out is not None:
+        _check_out(cfg, args)
     if args.out is not None and cfg.get('default_scope') == 'mmseg':
         evaluators = cfg.test_evaluator
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
@@ -106,7 +105,10 @@ def _use_tta(cfg: Config) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Build the runner and test."""
-    cfg = apply_args(load_config(args), args)
+    cfg = load_config(args)
+    check_checkpoint(args.checkpoint)
+    check_parts(cfg, 'test')
+    cfg = apply_args(cfg, args)
     check_complete(cfg.load_from)
     prepare_launch(cfg, training=False)
     runner = build_runner(cfg)

@@ -68,28 +68,25 @@ _BY_CLASS = {
     ],
     'model.auxiliary_head.loss_decode.score': False,
 }
+# As many images skipped as with the mean over the pixels, whatever the scores are.
 _LOWEST = dict(type='QuantilePruning', quantiles=[0.65], keep=[0.5])
 arms += [
-    _pruned(
-        _kind + ('_even' if _infobatch == dict(policy=_LOWEST) else ''),
-        _label,
-        options={**_BY_CLASS, f'{_LOSS}.kind': _kind},
-        infobatch=_infobatch,
-    )
-    for _kind, _label, _infobatch in (
-        ('balanced', 'class-balanced mean', {}),
+    _pruned(_name, _label, options={**_BY_CLASS, f'{_LOSS}.kind': _kind}, infobatch=_infobatch)
+    for _name, _kind, _label, _infobatch in (
+        ('balanced', 'balanced', 'class-balanced mean', {}),
         (
+            'worst',
             'worst',
             'every class below its own mean',
             dict(policy=dict(type='OwnThreshold', fixed=1.0, prune_ratio=0.75)),
         ),
         (
             'rare_apart',
+            'rare_apart',
             'images of rare classes never skipped',
             dict(policy=dict(type='OwnThreshold', limit=1000.0, prune_ratio=0.75)),
         ),
-        # The two that save less, with as many images skipped as with the mean over the pixels.
-        ('balanced', 'class-balanced mean, equal saving', dict(policy=_LOWEST)),
-        ('worst', 'its worst class, equal saving', dict(policy=_LOWEST)),
+        ('balanced_even', 'balanced', 'class-balanced mean, equal saving', dict(policy=_LOWEST)),
+        ('worst_even', 'worst', 'the worst class, equal saving', dict(policy=_LOWEST)),
     )
 ]

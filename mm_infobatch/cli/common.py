@@ -263,11 +263,11 @@ def check_parts(cfg: Config, needed: str) -> None:
     for kind, names in threes.items():
         missing = [name for name in names if cfg.get(name) is None]
         if missing and (kind == needed or len(missing) < len(names)):
+            example = f', such as {missing[0]} = dict(...)'
+            without = f', or write {" = ".join(names)} = None'
             raise UsageError(
                 f'config: it has no {" and no ".join(missing)}, but {", ".join(names)} belong '
-                'together. Add what is missing'
-                + (f', such as {missing[0]} = dict(...)' if kind == needed else '')
-                + ('' if kind == needed else f', or write {" = ".join(names)} = None')
+                f'together. Add what is missing{example if kind == needed else without}'
             )
 
 

@@ -106,7 +106,6 @@ def _use_tta(cfg: Config) -> None:
 def main(args: argparse.Namespace) -> None:
     """Build the runner and test."""
     cfg = load_config(args)
-    check_checkpoint(args.checkpoint)
     check_parts(cfg, 'test')
     cfg = apply_args(cfg, args)
     check_complete(cfg.load_from)

@@ -10,6 +10,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from small_runner import small_runner
 
 import compare_policies
@@ -23,6 +24,7 @@ from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.cli.logged_losses import logged_losses
 from mm_infobatch.scoring import classifier
 from mm_infobatch.scoring.forgetting import forgetting, learned_by_loss
+from policy_comparison.gradients import best_mean_weight, compare_gradients, gradients_of
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,7 +202,7 @@ def test_policies_are_compared_at_equal_saving(trained, tmp_path, capsys):
 def test_a_biased_policy_has_no_best_mean_weight_though_its_weights_sum_to_n(tmp_path):
     scores = 0.5 * torch.rand(200, generator=torch.Generator().manual_seed(0))
     products = torch.outer(scores, scores).double()  # the higher the score, the longer
-    rows = compare_policies.compare_gradients(products, scores, 0.3, 100, tmp_path, 8)
+    rows = compare_gradients(products, scores, 0.3, 100, tmp_path, 8)
     best = {row['policy']: row['best_mean_weight'] for row in rows}
     assert best['KAKURENBO'] is None and best['TargetSaving'] > 0
 
@@ -211,7 +213,7 @@ def test_the_best_mean_weight_by_hand():
     # gradient has 8/6 of the second moment, at steps 4/3 as long: 3/4 at normalized weights.
     gradients = torch.tensor([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]).double()
     weights = torch.tensor([[1.0, 1.0, 2.0, 0.0], [1.0, 1.0, 0.0, 2.0]]).double()
-    best = compare_policies.best_mean_weight(gradients @ gradients.t(), weights, 3)
+    best = best_mean_weight(gradients @ gradients.t(), weights, 3)
     assert best == pytest.approx((1 + 1) / (1 + 3 / 4))
 
 
@@ -219,11 +221,11 @@ def test_the_gradients_that_are_compared_are_those_of_the_samples(trained):
     folder, recorder = trained
     cfg = Config.fromfile(str(folder / 'config.py'))
     classifier.prepare(cfg)
-    with compare_policies.DefaultScope.overwrite_default_scope('mmpretrain'):
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
         dataset, model = classifier.build_train_set(cfg), classifier.build_model(cfg)
         checkpoint = read_checkpoint(folder / 'run' / 'epoch_5.pth')
         model.load_state_dict(checkpoint['state_dict'])
-        losses, products = compare_policies.gradients_of(model, dataset, 6)
+        losses, products = gradients_of(model, dataset, 6)
         batch = classifier.collate([dataset[index] for index in range(6)])
         data = model.data_preprocessor(batch, training=False)
         loss = model.loss(data['inputs'], data['data_samples'])['loss']

@@ -1,0 +1,1 @@
+"""What ``compare_policies.py`` compares, and how."""

@@ -30,7 +30,7 @@ STYLES: Dict[str, Sequence[str]] = {
     '': ALL,
     'figures': ALL,
     'short': ('run', 'n', 'result', *ALL[3:4], 'saving', 'iterations', 'training time'),
-    'cost': ('run', 'n', 'result', 'saving', 'training time', 'extra time', 'paper'),
+    'cost': ('run', 'n', 'result', *ALL[3:6], 'training time', 'extra time'),
     'worst': ('run', 'n', 'result', 'worst', *ALL[3:4], 'saving', 'iterations'),
     'classes': (),  # see class_tables.py
 }
@@ -76,15 +76,17 @@ def table(experiment: Experiment, records: Path, header: Sequence[str] = ALL) ->
     metrics = {one.run.metric()[0] for arm in arms for one in recorded(arm, records).values()}
     metrics -= {''}
     notes: Dict[str, List[str]] = {}
-    rows: List[List[str]] = []
+    rows: List[Dict[str, str]] = []
     for arm in arms:
         cells, more = row(arm, records)
-        rows.append([cells[column] for column in header])
+        rows.append(cells)
         for note in dict.fromkeys(more):
             notes.setdefault(note, []).append(arm.label)
     result = metrics.pop() if len(metrics) == 1 else 'result'
-    result_head = [result if column == 'result' else column for column in header]
-    parts = [markdown.table([result_head, *rows])]
+    if all(cells['paper'] == '-' for cells in rows):
+        header = [column for column in header if column != 'paper']
+    head = [result if column == 'result' else column for column in header]
+    parts = [markdown.table([head, *([cells[column] for column in header] for cells in rows)])]
     controls = [arm for arm in arms if arm.control_of is not None]
     for arm in controls:
         assert arm.control_of is not None

@@ -171,6 +171,18 @@ def test_a_sample_of_weight_w_is_w_samples_of_the_batch(name):
         assert torch.equal(loss.loss.cum_samples, toolbox.cum_samples)
 
 
+def test_the_length_of_the_steps_is_no_part_of_what_seesaw_counts():
+    _, pred, arguments = CASES['seesaw']
+    weights = torch.tensor([1.0, 2.0, 1.0, 2.0])
+    counts = []
+    for scale in (1.0, 0.5):
+        loss = InfoBatchLoss(dict(SEESAW))
+        loss.begin_batch(weights * scale, scale=scale)
+        loss(pred, *arguments)
+        counts.append(loss.loss.cum_samples)
+    assert torch.equal(*counts) and counts[0].sum() == weights.sum()
+
+
 @pytest.mark.parametrize('name', [name for name in CASES if name not in COUNTED])
 def test_the_loss_is_a_sum_of_its_samples_times_their_weights(name):
     """Each sample's part, from a batch in which it alone has a weight, times the weights."""

@@ -766,3 +766,22 @@ def test_the_peak_of_a_long_schedule_is_found_quickly():
 
 def test_the_package_has_the_names():
     assert PARAM_SCHEDULERS.get('OneCycleMomentum') is mm_infobatch.OneCycleMomentum
+
+
+@pytest.mark.parametrize('length', ['paper', 'normalized'])
+def test_what_a_loss_counts_over_the_run_does_not_depend_on_the_length_of_the_steps(
+    tmp_path, length
+):
+    """SeesawLoss counts the samples of each class: in each pass as many as the dataset has."""
+    model = Classifier()
+    model.loss = InfoBatchLoss(dict(type='mmpretrain.SeesawLoss', num_classes=3))
+    runner = small_runner(
+        tmp_path,
+        dict(type='InfoBatchEpochLoop', max_epochs=4),
+        sampler=dict(delta=1.0),
+        model=model,
+        custom_hooks=[dict(type='InfoBatchHook', step_length=length)],
+    )
+    runner.train()
+    assert runner.train_loop.sampler.counter.trained < 4 * 24
+    assert float(model.loss.loss.cum_samples.sum()) == pytest.approx(4 * 24)

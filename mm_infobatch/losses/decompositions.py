@@ -139,10 +139,11 @@ def with_class_weight(loss: Any, class_weight: Tensor) -> Any:
 @torch.no_grad()
 def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     """Have ``SeesawLoss``, which counts the samples of each class over the run, count those that
-    the samples of a batch stand for: it adds 1 for each itself."""
+    the samples of a batch stand for: it adds 1 for each itself. The length of the steps is no part
+    of that."""
     labels = call.target()
     weights.check(labels, 'SeesawLoss')
-    more = weights.values.to(loss.cum_samples) - 1
+    more = weights.values.to(loss.cum_samples) / weights.scale - 1
     loss.cum_samples.index_add_(0, labels.flatten(), more)
 
 

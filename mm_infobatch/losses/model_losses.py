@@ -106,7 +106,7 @@ class ModelLosses:
             weights = weights * self._scale
         for loss in self.losses:
             own = self._tasks.weights_of(loss, weights, self._uniform)
-            loss.begin_batch(own, self._uniform)
+            loss.begin_batch(own, self._uniform, self._scale)
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""

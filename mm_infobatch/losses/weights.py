@@ -24,12 +24,14 @@ class Weights:
     Args:
         values (Tensor): float32 [B], on any device.
         uniform (bool): Whether all of them are known to be 1.
+        scale (float): What the weights of the plan were multiplied by, see
+            :class:`~mm_infobatch.training.step_length.StepLength`. Defaults to 1.
     """
 
-    __slots__ = ('values', 'uniform')
+    __slots__ = ('values', 'uniform', 'scale')
 
-    def __init__(self, values: Tensor, uniform: bool) -> None:
-        self.values, self.uniform = values, uniform
+    def __init__(self, values: Tensor, uniform: bool, scale: float = 1.0) -> None:
+        self.values, self.uniform, self.scale = values, uniform, scale
 
     def check(self, samples: Tensor, name: str) -> None:
         """Refuse a tensor of another number of samples.

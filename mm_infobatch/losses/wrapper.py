@@ -96,6 +96,7 @@ class InfoBatchLoss(nn.Module):
             )
         self._weights: Optional[Tensor] = None
         self._uniform = False
+        self._scale = 1.0
         self._calls: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
@@ -155,7 +156,7 @@ class InfoBatchLoss(nn.Module):
         self._signature = inspect.signature(self.loss.forward)
         self._names = tuple(self._signature.parameters)
 
-    def begin_batch(self, weights: Tensor, uniform: bool = False) -> None:
+    def begin_batch(self, weights: Tensor, uniform: bool = False, scale: float = 1.0) -> None:
         """Take the weights of the batch that comes next.
 
         Args:
@@ -163,9 +164,10 @@ class InfoBatchLoss(nn.Module):
                 of the loss's values.
             uniform (bool): Whether all of them are known to be 1, so that the loss is the wrapped
                 loss's own even where that can be taken apart only to rounding. Defaults to False.
+            scale (float): What the weights of the plan were multiplied by. Defaults to 1.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
-        self.__dict__.update(_weights=weights, _uniform=uniform, _calls=[])
+        self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _calls=[])
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and return the scores of the batch.
@@ -215,7 +217,7 @@ class InfoBatchLoss(nn.Module):
         trains = self.training or torch.is_grad_enabled()
         if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
-        weights = Weights(self._weights, self._uniform)
+        weights = Weights(self._weights, self._uniform, self._scale)
         parts = self._take_apart(call, weights)
         compiled = is_compiling()
         if not compiled and in_backward():

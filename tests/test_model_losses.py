@@ -11,6 +11,7 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.registry import MODELS
 from small_runner import Classifier, small_runner
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mm_infobatch import InfoBatchLoss
 from mm_infobatch.losses.model_losses import ModelLosses
@@ -372,3 +373,73 @@ def test_an_unknown_loss_that_was_wrong_is_refused_when_the_pass_ends_by_its_pat
         losses.end_batch()
     with pytest.raises(ValueError, match=r'^model.head.loss_module: .*Foreground.*no mean over'):
         losses.end_pass()
+
+
+class Logging(Classifier):
+    """Also evaluates its loss where that trains nothing, as for a log, or with a teacher.
+
+    Args:
+        before (bool): Whether before what it trains.
+        use_reentrant (bool, optional): Which gradient checkpointing it trains with. Defaults to
+            None: none.
+    """
+
+    def __init__(self, before, use_reentrant=None):
+        super().__init__()
+        self.before, self.use_reentrant, self.values = before, use_reentrant, []
+
+    def log(self, inputs, labels):
+        with torch.no_grad():
+            return self.loss(self.head(inputs.flip(0)) + 1, labels)
+
+    def forward(self, inputs, labels, index, mode):
+        def trained(inputs):
+            return self.loss(self.head(inputs), labels)
+
+        if self.before:
+            self.log(inputs, labels)
+        if self.use_reentrant is None:
+            value = trained(inputs)
+        else:
+            inputs = inputs.clone().requires_grad_()
+            value = checkpoint(trained, inputs, use_reentrant=self.use_reentrant)
+        if not self.before:
+            self.log(inputs.detach(), labels)
+        return dict(loss=value)
+
+
+class Teaching(Classifier):
+    """Evaluates the whole model a second time, without a gradient, in each training step."""
+
+    def train_step(self, data, optim_wrapper):
+        with torch.no_grad():
+            self(**data, mode='loss')
+        return super().train_step(data, optim_wrapper)
+
+
+LOGGING = {
+    'before': lambda: Logging(True),
+    'after': lambda: Logging(False),
+    'reentrant checkpointing, before': lambda: Logging(True, True),
+    'reentrant checkpointing, after': lambda: Logging(False, True),
+    'other checkpointing, after': lambda: Logging(False, False),
+    'another forward': Teaching,
+}
+
+
+@pytest.mark.parametrize('name', LOGGING)
+def test_what_a_model_evaluates_without_a_gradient_is_no_part_of_its_scores(name, tmp_path, caplog):
+    scores = []
+    for number, model in enumerate((Classifier(), LOGGING[name]())):
+        runner = small_runner(
+            tmp_path / str(number),
+            dict(type='InfoBatchEpochLoop', max_epochs=4),
+            sampler=dict(delta=1.0),
+            model=model,
+        )
+        with caplog.at_level(logging.WARNING):
+            runner.train()
+        scores.append(runner.train_loop.sampler.scores.values)
+        trained = runner.train_loop.sampler.counter.trained
+    assert torch.allclose(*scores, rtol=1e-5) and trained < 4 * 24
+    assert 'carries no weights' not in caplog.text

@@ -1,6 +1,6 @@
-"""The calls of a loss in one batch, without those that gradient checkpointing repeats."""
+"""The calls of a loss that train, of all in one batch: those with a gradient, each once."""
 
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,27 +10,33 @@ class Evaluation(NamedTuple):
     """A call of the loss.
 
     Attributes:
-        value (Tensor): What was trained, detached.
+        value (Tensor): What it gave, detached.
         scores (Tensor): float32 [B].
-        graph (bool, optional): Whether it was evaluated with a graph, where it was compiled.
+        graph (bool): Whether it was evaluated with a graph.
+        again (bool): Whether that was in the backward pass, as far as that can be known: what is
+            compiled cannot ask.
     """
 
     value: Tensor
     scores: Tensor
-    graph: Optional[bool]
+    graph: bool
+    again: bool
 
 
-def first_evaluations(calls: List[Evaluation]) -> List[Evaluation]:
-    """The calls of a batch without those that gradient checkpointing repeats.
+def trained_evaluations(calls: List[Evaluation]) -> List[Evaluation]:
+    """The calls of a batch that train.
 
-    What is compiled cannot ask whether it runs in the backward pass. Checkpointing of the reentrant
-    kind evaluates without a graph, and once more with one in the backward pass, after all other
-    calls.
+    What has no graph trains nothing: a model may log the loss of another forward pass under
+    ``torch.no_grad()``. Gradient checkpointing evaluates a loss twice. That of the reentrant kind
+    does so without a graph, and then with one in the backward pass, which is the call that trains.
+    The other kind does so with a graph both times, and the first one counts. Where no call has a
+    graph, as of a model that computes its gradients itself, all of them count.
+
+    A loss that is called both inside and outside of reentrant checkpointing, in one batch and not
+    compiled, counts with the calls outside alone.
     """
-    repeated = sum(call.graph is False for call in calls)
-    with_graph = [place for place, call in enumerate(calls) if call.graph]
-    dropped = with_graph[len(with_graph) - repeated :] if repeated else []
-    return [call for place, call in enumerate(calls) if place not in dropped]
+    with_graph = [call for call in calls if call.graph]
+    return [call for call in with_graph if not call.again] or with_graph or calls
 
 
 def in_backward() -> bool:

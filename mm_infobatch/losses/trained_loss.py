@@ -58,11 +58,13 @@ class TrainedLoss:
     def _keep(self, model: Any, args: Any, output: Any) -> None:
         """Keep the loss that a model trains, as ``parse_losses`` makes it of what it returned.
 
+        What a model evaluates without a gradient, beside what it trains, is no part of it.
+
         The log variables do not always have it: a head's own key ``loss`` overwrites it there. They
         are used where a model has a ``parse_losses`` of its own, which may count its calls, or
         change what it is given.
         """
-        compares = self._in_step and not self._batches_before
+        compares = self._in_step and not self._batches_before and torch.is_grad_enabled()
         own = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
         if compares and isinstance(output, dict) and not own:
             with torch.no_grad():

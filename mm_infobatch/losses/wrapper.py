@@ -12,7 +12,7 @@ from . import unknown
 from .calls import Call
 from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
-from .evaluations import Evaluation, first_evaluations, in_backward
+from .evaluations import Evaluation, in_backward, trained_evaluations
 from .hooked import changed_by_hooks
 from .parts import Comparison, Decomposition, Parts
 from .weights import Weights
@@ -142,7 +142,7 @@ class InfoBatchLoss(nn.Module):
     def trained(self) -> Optional[Tensor]:
         """Tensor, optional: What it gave in the current batch, summed over its calls, detached;
         None where it was not called."""
-        values = [call.value.mean() for call in first_evaluations(self._calls)]
+        values = [call.value.mean() for call in trained_evaluations(self._calls)]
         return torch.stack(values).sum() if values else None
 
     def begin_pass(self) -> None:
@@ -174,13 +174,14 @@ class InfoBatchLoss(nn.Module):
 
         Returns:
             Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; summed
-            where the model called this loss more than once, None where it did not. What gradient
-            checkpointing computes a second time counts once.
+            where the model called this loss more than once, None where it did not. A call without
+            a gradient does not count beside one with, and what gradient checkpointing computes a
+            second time counts once.
         """
         scores: Optional[Tensor] = None
         if self.score:
             self.__dict__['called'] = self.called or bool(self._calls)
-            for call in first_evaluations(self._calls):
+            for call in trained_evaluations(self._calls):
                 scores = call.scores if scores is None else scores + call.scores
         self.__dict__.update(_weights=None, _calls=[])
         return scores
@@ -219,12 +220,10 @@ class InfoBatchLoss(nn.Module):
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform, self._scale)
         parts = self._take_apart(call, weights)
-        compiled = is_compiling()
-        if not compiled and in_backward():
-            return parts.value
-        graph = torch.is_grad_enabled() if compiled else None
-        self._calls.append(Evaluation(parts.value.detach(), parts.scores, graph))
-        if parts.comparison is not None:
+        again = not is_compiling() and in_backward()
+        graph = torch.is_grad_enabled()
+        self._calls.append(Evaluation(parts.value.detach(), parts.scores, graph, again))
+        if parts.comparison is not None and not again:
             self._keep(parts.comparison)
         return parts.value
 

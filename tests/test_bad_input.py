@@ -11,6 +11,7 @@ import policies
 import pytest
 import toolbox_runs as runs
 import torch
+from inspect_runs import write_report
 from small_runner import Numbered
 
 import experiment
@@ -565,6 +566,45 @@ def test_a_foreign_report_is_refused_by_the_tools_that_read_runs(
         error = command(monkeypatch, capsys, tool, work_dir, *more)
         assert str(work_dir / 'infobatch.json') in error
         assert 'not what InfoBatchHook writes' in error or 'only version 1 can be read' in error
+
+
+@pytest.mark.parametrize(
+    'path, value, key',
+    [
+        (('settings', 'pass_length'), '10', "settings.pass_length='10' is not a number"),
+        (('settings', 'batch_size'), 0, 'settings.batch_size=0 is not an integer from 1 on'),
+        (('settings', 'delta'), None, 'settings.delta=None is not a number'),
+        (('totals', 'saving'), float('nan'), 'totals.saving=nan is not a number'),
+        (('totals', 'iterations'), [1], 'totals.iterations=[1] is not a number'),
+        (('totals', 'seconds_choosing'), ..., 'totals has no seconds_choosing'),
+        (('passes',), {}, 'passes is {}, not a list'),
+        (('passes', 1), 7, 'passes[1] is 7, not a dict'),
+        (('passes', 1, 'pruned_share'), ..., 'passes[1] has no pruned_share'),
+        (('passes', 0, 'threshold'), 'high', "passes[0].threshold='high' is not a number"),
+        (('passes', 0, 'histogram', 'counts'), [1], 'histogram has 3 edges for 1 counts'),
+        (('passes', 0, 'histogram', 'unseen'), ..., 'passes[0].histogram has no unseen'),
+    ],
+)
+@pytest.mark.parametrize('tool', ['summarize', 'plot', 'inspect'])
+def test_a_damaged_report_is_refused_by_its_key(
+    monkeypatch, capsys, tmp_path, tool, path, value, key
+):
+    work_dir = a_run(tmp_path)
+    histogram = dict(edges=[0.0, 1.0, 2.0], counts=[3, 5], unseen=0)
+    write_report(work_dir, 20, [histogram] * 2, passes=2, planned=2)
+    report = json.loads((work_dir / 'infobatch.json').read_text())
+    assert run_logs.read_run(work_dir).infobatch == report
+    part = report
+    for step in path[:-1]:
+        part = part[step]
+    if value is ...:
+        del part[path[-1]]
+    else:
+        part[path[-1]] = value
+    (work_dir / 'infobatch.json').write_text(json.dumps(report))
+    out = [] if tool == 'summarize' else ['--out', tmp_path / 'out']
+    error = command(monkeypatch, capsys, tool, work_dir, *out)
+    assert str(work_dir / 'infobatch.json') in error and key in error and 'resume the run' in error
 
 
 def test_lines_of_a_log_that_are_no_rows_are_left_out(tmp_path):

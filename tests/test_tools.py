@@ -142,6 +142,7 @@ def infobatch_passes(*passes):
                 'mean_score': None,
                 'seconds': 0.25,
                 'trained': kept,
+                'full': 100,
                 'saving': saving,
             }
         )
@@ -156,7 +157,8 @@ def infobatch_passes(*passes):
         seconds_choosing=0.25 * len(passes),
         finished=True,
     )
-    return {'version': 1, 'settings': {}, 'passes': records, 'totals': totals}
+    settings = dict(pass_length=25, num_samples=100, batch_size=4, world_size=1, delta=0.875)
+    return {'version': 1, 'settings': settings, 'passes': records, 'totals': totals}
 
 
 @pytest.fixture

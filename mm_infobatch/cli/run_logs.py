@@ -15,13 +15,13 @@ import numpy as np
 
 from .common import UsageError
 from .logged_run import LoggedRun
+from .report_file import read_infobatch
 from .sessions import (
     Row,
     Session,
     checkpoint_iteration,
     passes_of,
     place_metrics,
-    read_infobatch,
     read_session,
 )
 

@@ -11,8 +11,6 @@ from mmengine.config import Config
 
 Row = Dict[str, Any]
 
-NUMBERS = ('pass', 'begin_iter', 'iterations', 'trained', 'seconds')  # of a pass, what is read
-
 WORLD_SIZE = re.compile(r'^\s*GPU number: (\d+)\s*$', re.MULTILINE)
 EPOCH_LINE = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*\d+/(\d+)\]')
 
@@ -117,33 +115,6 @@ def _add_settings(session: Session, config: Path) -> None:
 
 def _without_prefix(row: Row, prefix: str) -> Row:
     return {name[len(prefix) :] if name.startswith(prefix) else name: row[name] for name in row}
-
-
-def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
-    """Read ``infobatch.json``; None where there is none.
-
-    Raises:
-        ValueError: If it is not what InfoBatchHook writes.
-    """
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text())
-        version = content['version']
-        if version == 1:  # read what is used, which raises an error where it is missing
-            totals, _ = content['totals'], dict(content['settings'])
-            names = ('iterations', 'finished', 'samples_trained', 'saving')
-            math.fsum(totals[name] for name in names)  # each is a number
-            for one in content['passes']:
-                math.fsum(one[name] for name in NUMBERS)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{str(path)!r} is not what InfoBatchHook writes: {error!r}') from error
-    if version != 1:
-        raise ValueError(
-            f'{str(path)!r} has version {version!r}, but only version 1 can be read. Use the '
-            'tools of the mm_infobatch that wrote it'
-        )
-    return content
 
 
 def passes_of(infobatch: Optional[Dict[str, Any]]) -> List[Dict[str, Any]]:

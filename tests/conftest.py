@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from types import SimpleNamespace
 
 import pytest
+from warm_start import leave_configs_as_written
 
 MATCHING = pytest.StashKey()
 
@@ -22,11 +23,7 @@ def pytest_configure(config):
         # It writes its grammars to a cache when it is first imported; of processes that do so at
         # once, some read a half. So before pytest-xdist starts them.
         import yapf  # noqa: F401
-    # MMEngine formats the text of a config four times a run, which takes long beside a small run.
-    # Here it stays as it is written, valid Python. Processes that a test starts still format it.
-    from yapf.yapflib import yapf_api
-
-    yapf_api.FormatCode = lambda text, **kwargs: (text, False)
+    leave_configs_as_written()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,38 +1,25 @@
 """Trainings that are killed: real processes of ``mm-infobatch train``, and what they left behind.
 
-The processes are forked from a server that has imported the toolboxes already (Python's
-``forkserver``), so that one starts in milliseconds; from there on each is its own, with its own
-process group, arguments and output, as if a shell had started it.
+The processes are those of ``warm_start``, so that one starts in milliseconds.
 """
 
-import contextlib
 import json
-import multiprocessing
 import os
 import random
-import signal
-import socket
 import time
 from pathlib import Path
 
-import matplotlib.backends.backend_agg  # noqa: F401  what each run would import
-import matplotlib.pyplot  # noqa: F401
 import toolbox_runs as runs
 import torch
-import yapf  # noqa: F401  likewise
+import warm_start
 from mmengine.dist import get_rank
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from small_runner import small_runner
+from warm_start import PATIENCE, ROOT, train_main
 
-from mm_infobatch.cli.launch import leave_process_group
-
-ROOT = Path(__file__).resolve().parents[2]
-PATHS = [str(ROOT / name) for name in ('tests/faults', 'tests', '.')]
-PATIENCE = 240  # seconds after which a run that does not end has hung: no measure of speed
-SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['harness', 'mm_infobatch.cli'])
+PATHS = [str(ROOT / 'tests' / 'faults'), *warm_start.PATHS]
 
 
 # ------------------------------------------------------------------ what the runs have in them
@@ -143,32 +130,6 @@ class LossRecorder(Hook):
 # ------------------------------------------------------------------------------- processes
 
 
-def _process(function, rank, world_size, port, output, args):
-    """What a process of a run does first: be like one that a shell has started."""
-    os.setsid()
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    if world_size > 1:
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(world_size),
-            MASTER_ADDR='127.0.0.1',
-            MASTER_PORT=str(port),
-        )
-    torch.set_num_threads(1)
-    function(*args)
-    leave_process_group()
-
-
-def train_main(argv):
-    """``mm-infobatch train ...``."""
-    from mm_infobatch import cli
-
-    cli.main(['train', *argv])
-
-
 def train_lengths(cases, folder):
     """Train small models one after another, and write what each pass was and how long.
 
@@ -209,73 +170,11 @@ class PassRecorder(Hook):
             self.passes.append([runner.iter, plan.indices.tolist(), plan.weights.tolist()])
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
-
-
-class Ranks:
-    """The processes of one start.
-
-    Args:
-        function: What each does; a function of a module.
-        args (tuple): Its arguments.
-        world_size (int): How many there are.
-        folder (Path): Where their output goes.
-    """
+class Ranks(warm_start.Ranks):
+    """The processes of one start, which find the modules of this folder too."""
 
     def __init__(self, function, args, world_size, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        # Not every Python gives the server this process's path.
-        os.environ.update(
-            OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PYTHONPATH=os.pathsep.join(PATHS)
-        )
-        port, self.name = free_port(), len(list(folder.glob('*.out')))
-        self.outputs = [folder / f'{self.name}.rank{rank}.out' for rank in range(world_size)]
-        self.processes = [
-            SERVER.Process(
-                target=_process, args=(function, rank, world_size, port, str(output), args)
-            )
-            for rank, output in enumerate(self.outputs)
-        ]
-        for process in self.processes:
-            process.start()
-
-    def kill(self, ranks=None):
-        """SIGKILL to those ranks and to their workers; to all of them by default."""
-        for process in self.processes if ranks is None else [self.processes[i] for i in ranks]:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.join(PATIENCE)
-
-    def running(self):
-        return [process for process in self.processes if process.exitcode is None]
-
-    def wait(self):
-        """Wait for the end of all, and return their exit codes."""
-        deadline = time.monotonic() + PATIENCE
-        for process in self.processes:
-            process.join(max(0, deadline - time.monotonic()))
-        hung = self.running()
-        self.kill()
-        assert not hung, f'{len(hung)} processes hang:\n{self.said()}'
-        return [process.exitcode for process in self.processes]
-
-    def wait_for(self, marker):
-        """Wait until one of them has come to the moment; False where all ended before it."""
-        deadline = time.monotonic() + PATIENCE
-        while not marker.exists():
-            if not self.running():
-                return marker.exists()
-            assert time.monotonic() < deadline, f'{marker.name} never came:\n{self.said()}'
-            time.sleep(0.01)
-        return True
-
-    def said(self):
-        return '\n'.join(
-            output.read_text(errors='replace')[-3000:] for output in self.outputs if output.exists()
-        )
+        super().__init__(function, args, world_size, folder, paths=PATHS)
 
 
 class Training:

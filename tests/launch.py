@@ -1,34 +1,30 @@
-"""A run of several processes over gloo, started by ``tools/dist_train.sh``."""
+"""A run of several processes over gloo."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import toolbox_runs as runs
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
+from warm_start import ROOT, Ranks, train_main
 
 
-def launch(cfg, processes=2, imports=(), gpu=False):
-    """Train; hooks and transforms of the modules ``imports`` of this folder may be used.
+def launch(cfg, *args, imports=()):
+    """Train on two processes; hooks and transforms of the modules ``imports`` may be used."""
+    ranks = start(cfg, *args, imports=imports)
+    assert ranks.wait() == [0, 0], ranks.said()
 
-    Without ``gpu`` on the CPU, also where there is a GPU.
-    """
-    cfg = runs.copy_of(cfg)
-    cfg.custom_imports = dict(imports=['mm_infobatch', 'toolbox_runs', *imports])
-    path = Path(cfg.work_dir) / 'config.py'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cfg.dump(path)
+
+def start(cfg, *args, imports=()):
+    """Start ``mm-infobatch train`` on two processes, as torch's launcher would."""
+    argv = [str(write_config(cfg, imports)), *args, '--launcher', 'pytorch']
+    return Ranks(train_main, (argv,), 2, Path(cfg.work_dir) / 'said')
+
+
+def launch_by_script(cfg, processes=2, gpu=False):
+    """Train by ``tools/dist_train.sh``; without ``gpu`` on the CPU, also where there is a GPU."""
     done = subprocess.run(
-        ['bash', 'tools/dist_train.sh', str(path), str(processes)],
+        ['bash', 'tools/dist_train.sh', str(write_config(cfg)), str(processes)],
         env=dict(
             os.environ,
             PYTHON=sys.executable,
@@ -45,3 +41,12 @@ def launch(cfg, processes=2, imports=(), gpu=False):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
+
+
+def write_config(cfg, imports=()):
+    cfg = runs.copy_of(cfg)
+    cfg.custom_imports = dict(imports=['mm_infobatch', 'toolbox_runs', *imports])
+    path = Path(cfg.work_dir) / 'config.py'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cfg.dump(path)
+    return path

@@ -1,14 +1,12 @@
 """Ranks that do not train the same pass stop with one error, instead of waiting for each other."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import launch
 import pytest
 import toolbox_runs as runs
 import torch
-from launch import ROOT, free_port
 from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from small_runner import begin, halves, scored_sampler
@@ -97,25 +95,6 @@ def test_two_processes_that_differ_stop_with_the_reason(tmp_path, change, reason
         runs.classification_config(data, str(tmp_path / 'run'), max_epochs=4, batch_size=2)
     )
     cfg.merge_from_dict(dict(train_dataloader=change))
-    cfg.custom_imports = dict(imports=['mm_infobatch', Path(__file__).stem])
-    cfg.dump(tmp_path / 'config.py')
-    done = subprocess.run(
-        ['bash', 'tools/dist_train.sh', str(tmp_path / 'config.py'), '2'],
-        env=dict(
-            os.environ,
-            PYTHON=sys.executable,
-            PORT=str(free_port()),
-            OMP_NUM_THREADS='1',
-            CUDA_VISIBLE_DEVICES='',
-            PYTHONPATH=os.pathsep.join([str(ROOT / 'tests'), os.environ.get('PYTHONPATH', '')]),
-            PYTHONWARNINGS='ignore',
-        ),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert 'ValueError: ' in done.stdout and reason in done.stdout, done.stdout[-3000:]
+    ranks = launch.start(cfg, imports=[Path(__file__).stem])
+    assert 0 not in ranks.wait()
+    assert 'ValueError: ' in ranks.said() and reason in ranks.said(), ranks.said()

@@ -1,65 +1,31 @@
-"""Two real processes over gloo, started by ``tools/dist_train.sh``."""
+"""Two real processes over gloo."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import launch as launcher
 import pytest
 import toolbox_runs as runs
 import torch
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
-ROOT = Path(__file__).resolve().parents[1]
 # 25 images on two processes at batch size 2: 7 iterations a pass, whose last round is filled up.
 NUM_SAMPLES, LENGTH, NUM_PASSES = 25, 7, 5
 
 
-def command(cfg, *args, stall_at=None):
-    """Write the config of a run on two processes, and say how to start it."""
-    work_dir = Path(cfg.work_dir)
-    work_dir.mkdir(parents=True, exist_ok=True)
+def recorded(cfg, stall_at=None):
+    """The config of a run that writes what each of its processes does."""
     cfg = runs.copy_of(cfg)
-    cfg.custom_imports = dict(imports=['mm_infobatch', 'toolbox_runs'], allow_failed_imports=False)
-    cfg.custom_hooks = [
-        *cfg.custom_hooks,
-        dict(type='Recorder', path=str(work_dir / 'rank{rank}.jsonl'), stall_at=stall_at),
-    ]
-    cfg.dump(work_dir / 'config.py')
-    env = dict(
-        os.environ,
-        PYTHON=sys.executable,
-        OMP_NUM_THREADS='1',
-        CUDA_VISIBLE_DEVICES='',
-        PYTHONPATH=str(ROOT / 'tests'),
-        PYTHONWARNINGS='ignore',
-    )
-    return dict(
-        args=[
-            'bash',
-            str(ROOT / 'tools' / 'dist_train.sh'),
-            str(work_dir / 'config.py'),
-            '2',
-            '--work-dir',
-            str(work_dir),
-            *args,
-        ],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    path = str(Path(cfg.work_dir) / 'rank{rank}.jsonl')
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type='Recorder', path=path, stall_at=stall_at)]
+    return cfg
 
 
 def launch(cfg, *args):
     """Train on two processes, and return what each of them did."""
-    done = subprocess.run(**command(cfg, *args), timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-4000:]
+    launcher.launch(recorded(cfg), *args)
     return records(cfg.work_dir)
 
 
@@ -74,27 +40,14 @@ def records(work_dir):
 
 def launch_and_kill(cfg, at):
     """Train on two processes, and kill them all before an iteration begins."""
-    paths = [Path(cfg.work_dir) / f'rank{rank}.jsonl.stalled' for rank in range(2)]
-    process = subprocess.Popen(**command(cfg, stall_at=at), start_new_session=True)
+    paths = [Path(cfg.work_dir) / f'rank{rank}.jsonl' for rank in range(2)]
+    ranks = launcher.start(recorded(cfg, stall_at=at))
     try:
-        deadline = time.monotonic() + 240
-        while not all(path.exists() for path in paths):
-            assert process.poll() is None, process.communicate()[0][-4000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        assert ranks.wait_for(*(Path(f'{path}.stalled') for path in paths)), ranks.said()
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        # torch's launcher starts its processes in groups of their own.
-        for path in paths:
-            if path.exists():
-                try:
-                    os.kill(int(path.read_text()), signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-        process.communicate()
-    (Path(cfg.work_dir) / 'rank0.jsonl').rename(Path(cfg.work_dir) / 'rank0.killed')
-    (Path(cfg.work_dir) / 'rank1.jsonl').rename(Path(cfg.work_dir) / 'rank1.killed')
+        ranks.kill()
+    for rank, path in enumerate(paths):
+        path.rename(path.with_name(f'rank{rank}.killed'))
 
 
 def moment_in_a_pruned_pass(rows):
@@ -123,7 +76,8 @@ def cls_config(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def seg_run(seg_config):
-    return launch(seg_config)
+    launcher.launch_by_script(recorded(seg_config))
+    return records(seg_config.work_dir)
 
 
 @pytest.fixture(scope='module')

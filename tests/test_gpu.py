@@ -182,7 +182,7 @@ def test_a_run_prunes_and_resumes_within_a_pass(task, amp, tmp_path):
 def test_dist_train_trains_on_one_device(tmp_path):
     cfg = runs.switch_on(config('segmentation', tmp_path, amp=ON_GPU))
     cfg.env_cfg.dist_cfg.backend = 'nccl' if ON_GPU else 'gloo'
-    launch.launch(cfg, processes=1, gpu=ON_GPU)
+    launch.launch_by_script(cfg, processes=1, gpu=ON_GPU)
     report = runs.report_of(cfg.work_dir)
     assert report['totals']['finished'] and report['totals']['saving'] > 0
     assert Path(cfg.work_dir, 'config.py').is_file()

@@ -3,16 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import toolbox_runs as runs
 from mmengine.registry import DATA_SAMPLERS
+from warm_start import ROOT, run_tool
 
 from mm_infobatch import InfoBatchHook, InfoBatchSampler
 from mm_infobatch.convert import check_config
 
-ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 SAMPLER, LOSS = 'train_dataloader.sampler', 'model.decode_head.loss_decode'
 
@@ -135,22 +134,28 @@ def test_a_users_sampler_is_not_built_without_its_dataset_and_a_hook_may_be_an_o
 # ------------------------------------------------------------------ last and alone
 
 
-def messages(tmp_path, cfg, *arguments):
-    """What tools/train.py prints and the exit status, without what toolboxes say of themselves."""
-    for key in ('work_dir', 'experiment_name'):
-        cfg.pop(key, None)
-    cfg.dump(str(tmp_path / 'mine.py'))
+def run_cold(tool, *arguments, cwd):
+    """Run a tool in a Python that has to import all; the exit status and what it printed."""
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / 'train.py'), 'mine.py', *arguments],
-        cwd=tmp_path,
+        [sys.executable, '-W', 'ignore', str(tool), *arguments],
+        cwd=cwd,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
         timeout=600,
     )
-    lines = [line for line in done.stdout.splitlines() if 'OneDL' not in line]
-    return done.returncode, lines
+    return done.returncode, done.stdout
+
+
+def messages(run, tmp_path, cfg, *arguments):
+    """What tools/train.py prints and the exit status, without what toolboxes say of themselves."""
+    for key in ('work_dir', 'experiment_name'):
+        cfg.pop(key, None)
+    cfg.dump(str(tmp_path / 'mine.py'))
+    tool = ROOT / 'tools' / 'train.py'
+    status, printed = run(tool, 'mine.py', *arguments, cwd=tmp_path)
+    return status, [line for line in printed.splitlines() if 'OneDL' not in line]
 
 
 @pytest.mark.default_cases('options0-*')
@@ -165,7 +170,9 @@ def messages(tmp_path, cfg, *arguments):
 )
 def test_a_wrong_option_is_the_only_thing_that_is_printed(options, message, tmp_path):
     cfg = runs.segmentation_config('data', 'work')
-    status, lines = messages(tmp_path, cfg, '--infobatch', '--infobatch-options', *options)
+    status, lines = messages(
+        run_tool, tmp_path, cfg, '--infobatch', '--infobatch-options', *options
+    )
     assert status == 2 and f'train: error: {message}' in lines[-1]
     assert len(lines) <= 15 and not any('Config:' in line for line in lines)  # argparse's usage
 
@@ -175,7 +182,7 @@ def test_a_wrong_option_is_the_only_thing_that_is_printed(options, message, tmp_
 def test_a_mistake_in_the_config_is_the_only_thing_that_is_printed(flag, tmp_path):
     cfg = segmentation()
     cfg.model.decode_head.loss_decode.update(use_sigmoid=False, loss_weight=1.0)
-    status, lines = messages(tmp_path, cfg, *flag)
+    status, lines = messages(run_cold, tmp_path, cfg, *flag)
     assert status == 2 and len(lines) == 1
     assert "does not take 'loss_weight', 'use_sigmoid'" in lines[0] and '_delete_=True' in lines[0]
     assert '--infobatch-options' not in lines[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import toolbox_runs as runs
+import warm_start
 from mmengine.config import Config
 
 from mm_infobatch import cli
@@ -103,7 +104,7 @@ randomness = dict(seed=1)
 
 
 def run_tool(tool, *arguments, cwd, packages=()):
-    """Run a tool as a user does, and return what it printed.
+    """Run a tool as a user does, in a Python of its own, and return what it printed.
 
     Args:
         tool (Path): The tool.
@@ -122,6 +123,13 @@ def run_tool(tool, *arguments, cwd, packages=()):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
+
+
+def run_warm(tool, *arguments, **kwargs):
+    """Run a tool in a process that has the toolboxes already, and return what it printed."""
+    status, printed = warm_start.run_tool(tool, *arguments, **kwargs)
+    assert status == 0, printed[-3000:]
+    return printed
 
 
 def logged(work_dir):
@@ -167,7 +175,7 @@ def test_a_users_config_with_dataset_head_and_loss_of_their_own_trains(tmp_path)
     dumped = Config.fromfile(str(tmp_path / 'run' / 'mine.py'), import_custom_modules=False)
     assert [loss.type for loss in dumped.model.head.objectives] == ['InfoBatchLoss'] * 2
     # ... and resumes, by the flag, where it was killed
-    again = run_tool(
+    again = run_warm(
         ROOT / 'tools' / 'train.py',
         'mine.py',
         '--work-dir',
@@ -238,7 +246,7 @@ def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own
         cfg.pop(key, None)
     cfg.dump(str(tmp_path / 'stock.py'))
     options = ['--infobatch-options', 'delta=1.0']
-    run_tool(
+    run_warm(
         ROOT / 'tools' / 'train.py',
         'stock.py',
         '--work-dir',
@@ -247,7 +255,7 @@ def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own
         *options,
         cwd=tmp_path,
     )
-    run_tool(
+    run_warm(
         ROOT / 'tools' / 'convert_config.py', 'stock.py', '-o', 'written.py', *options, cwd=tmp_path
     )
     own_tool = Path(importlib.import_module(toolbox).__file__).parent / '.mim/tools/train.py'
@@ -263,23 +271,10 @@ def test_the_config_in_the_work_directory_trains_the_same_under_the_toolboxs_own
 
 def test_options_without_the_flag_are_a_users_error(tmp_path):
     runs.segmentation_config('data', 'work').dump(str(tmp_path / 'a.py'))
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            str(ROOT / 'tools' / 'train.py'),
-            'a.py',
-            '--infobatch-options',
-            'delta=1',
-        ],
-        cwd=tmp_path,
-        text=True,
-        capture_output=True,
-        env=dict(os.environ, PYTHONPATH=str(ROOT)),
-        timeout=600,
-    )
-    assert done.returncode == 2 and 'has no effect without --infobatch' in done.stderr
+    tool = ROOT / 'tools' / 'train.py'
+    options = ['--infobatch-options', 'delta=1']
+    status, printed = warm_start.run_tool(tool, 'a.py', *options, cwd=tmp_path)
+    assert status == 2 and 'has no effect without --infobatch' in printed
 
 
 def test_a_loss_that_is_meant_to_carry_no_weights_is_told_of(tmp_path):

@@ -2,6 +2,7 @@
 
 import email
 import gc
+import json
 import os
 import re
 import runpy
@@ -34,7 +35,7 @@ def command(*arguments, cwd, path=ROOT, script=None, returncode=0):
 
     Args:
         path (Path): What is on PYTHONPATH: where the package is.
-        script (Path): The console script.
+        script (Path): The console script, or another.
         returncode (int): How it has to end.
 
     Returns:
@@ -485,6 +486,15 @@ randomness = dict(seed=1)
 """
 
 
+# ``python -m mm_infobatch`` several times over, which imports the toolboxes once.
+SEVERAL = """
+import json, sys
+from mm_infobatch import cli
+for arguments in json.loads(sys.argv[1]):
+    cli.main(arguments)
+"""
+
+
 @pytest.mark.runs
 def test_a_user_with_the_wheel_alone_does_all_of_it_with_a_dataset_of_their_own(
     installed, tmp_path
@@ -508,21 +518,22 @@ def test_a_user_with_the_wheel_alone_does_all_of_it_with_a_dataset_of_their_own(
     assert [one['kept'] for one in report['passes']] == [18, report['passes'][1]['kept']]
     assert report['passes'][1]['pruned'] > 0 and report['totals']['finished']
 
-    run('test', 'mine.py', 'run/epoch_2.pth', '--out', 'metrics.json', '--out-item', 'metrics')
-    assert 'accuracy/top1' in mmengine.load(tmp_path / 'metrics.json')
-
-    table = run('summarize', 'run', '--labels', 'InfoBatch')
-    assert re.search(r'\| InfoBatch \| +\d+ .*accuracy/top1.* % \|', table)
-    run('plot', 'run', '--out', 'curves.png')
-    assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
-
     checkpoints = ['run/epoch_1.pth', 'run/epoch_2.pth']
-    run('scores', 'forgetting', *checkpoints, '--out', 'forgetting.npy')
-    run('scores', 'el2n', 'mine.py', *checkpoints, '--out', 'el2n.npy')
+    commands = [
+        ['test', 'mine.py', checkpoints[1], '--out', 'metrics.json', '--out-item', 'metrics'],
+        ['summarize', 'run', '--labels', 'InfoBatch'],
+        ['plot', 'run', '--out', 'curves.png'],
+        ['scores', 'forgetting', *checkpoints, '--out', 'forgetting.npy'],
+        ['scores', 'el2n', 'mine.py', *checkpoints, '--out', 'el2n.npy'],
+        ['convert', f'mm_infobatch::{DEMO}', '-o', 'demo.py'],
+    ]
+    (tmp_path / 'several.py').write_text(SEVERAL)
+    printed = run(json.dumps(commands), script=tmp_path / 'several.py')
+    assert 'accuracy/top1' in mmengine.load(tmp_path / 'metrics.json')
+    assert re.search(r'\| InfoBatch \| +\d+ .*accuracy/top1.* % \|', printed)
+    assert (tmp_path / 'curves.png').read_bytes().startswith(b'\x89PNG')
     for name in ('forgetting', 'el2n'):
         assert np.load(tmp_path / f'{name}.npy').shape == (18,)
-
-    run('convert', f'mm_infobatch::{DEMO}', '-o', 'demo.py')
     assert "type='InfoBatchSampler'" in (tmp_path / 'demo.py').read_text()
 
 

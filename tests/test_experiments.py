@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import traceback
 import uuid
 from pathlib import Path
@@ -17,9 +16,9 @@ import pytest
 import scipy.stats
 import toolbox_runs as runs
 import torch
-from launch import free_port
 from mmengine.config import Config
 from PIL import Image
+from warm_start import Ranks, free_port, run_script
 
 import experiment
 from experiment_engine import (
@@ -397,7 +396,13 @@ def test_scores_are_made_before_the_arm_that_is_trained_on_them(tmp_path):
     small = experiment_of(tmp_path, arms, seeds=[0])
     places = Places(tmp_path / 'work', tmp_path / 'records')
     wanted = jobs_of(small, ['selection', 'el2n', 'craig'])
+    start = runner.start
+
+    def start_cheaply(command, *args):
+        return (start if command[0] == 'bash' else InProcess)(command, *args)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, 'start', start_cheaply)
         patch.setattr(runner, 'say', lambda line: None)
         patch.setattr(signal, 'signal', lambda *_: None)
         patch.chdir(ROOT)
@@ -760,32 +765,13 @@ def test_a_stopped_experiment_stops_its_runs_and_says_how_to_go_on(tmp_path):
         f'mv {tmp_path}/pid.part {tmp_path}/pid\nexec sleep 600\n'
     )
     fake.chmod(0o755)
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            str(TOOL),
-            'run',
-            'small',
-            '--experiments',
-            str(tmp_path),
-            '--records',
-            str(tmp_path / 'records'),
-            '--work-dirs',
-            str(tmp_path / 'work'),
-            '--python',
-            str(fake),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    deadline = time.time() + 120
-    while not (tmp_path / 'pid').exists() and time.time() < deadline and process.poll() is None:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 143, output
-    assert 'stopped; the same command resumes the runs' in output
+    places = ['--records', tmp_path / 'records', '--work-dirs', tmp_path / 'work']
+    command = ['run', 'small', '--experiments', tmp_path, *places, '--python', fake]
+    process = Ranks(run_script, (TOOL, list(map(str, command))), 1, tmp_path / 'said')
+    assert process.wait_for(tmp_path / 'pid'), process.said()
+    os.kill(process.processes[0].pid, signal.SIGTERM)
+    assert process.wait() == [143], process.said()
+    assert 'stopped; the same command resumes the runs' in process.said()
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / 'pid').read_text()), 0)
     note = json.loads((tmp_path / 'work' / 'small' / 'all_seed0' / 'run.json').read_text())
@@ -843,7 +829,8 @@ def test_the_progress_of_a_run_is_the_last_line_of_its_log_that_has_the_time_lef
 
 
 @pytest.mark.runs
-def test_five_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prunes():
+def test_five_steps_of_a_pruned_segmentor_on_drawn_files_reach_a_pass_that_prunes(monkeypatch):
+    monkeypatch.setattr(dry_run, 'SMALL_CROP', (64, 64))
     arm = load_experiment('ade20k').arms['80k_infobatch']
     built = dry_run.build_config(settings.settings(arm, 0, RECORDS))
     assert '80,000 iterations, SoftPruning' in built.note

@@ -56,9 +56,16 @@ def scored_sampler(length, scores=None, **kwargs):
     return sampler
 
 
+class Moment(PassSchedule):
+    """A schedule of many passes that nobody asks how long the run will be, which takes long."""
+
+    def _estimate(self):
+        return self.total
+
+
 def begin(sampler, epoch, progress=0.0, batch_size=1, drop_last=False):
     """Begin a pass as in a run, of which that share (a multiple of 1e-4) is done."""
-    schedule = PassSchedule(10_000, 1, delta=sampler.delta)
+    schedule = Moment(10_000, 1, delta=sampler.delta)
     schedule.skip_to(round(progress * 10_000), epoch)
     sampler.join_run(schedule, BatchShape(batch_size, sampler.world_size, drop_last))
     sampler.begin_pass()

@@ -94,9 +94,9 @@ def _process(function, args, outputs, environment, paths, cwd):
 
 
 def _is_installed(path):
-    """Whether a directory of Python's path is none of those that pytest has put there."""
-    path = Path(path).absolute()
-    return Path(sys.prefix) in path.parents or ROOT not in (path, *path.parents)
+    """Whether an entry of Python's path is none of those that pytest has put there."""
+    parents = (Path(path), *Path(path).parents)
+    return Path(sys.prefix) in parents or (Path(path).is_absolute() and ROOT not in parents)
 
 
 # ------------------------------------------------------------------ in the test

@@ -117,7 +117,7 @@ def test_the_metric_adds_the_iou_of_each_class():
     assert metrics['mIoU'] == 42.5
 
 
-def test_the_hook_stores_convolutions_channels_last(tmp_path):
+def test_the_hook_stores_convolutions_channels_last(tmp_path, monkeypatch):
     data = write_segmentation_data(tmp_path / 'data', num_images=4)
     cfg = segmentation_config(data, tmp_path / 'run', max_iters=5)
 
@@ -130,6 +130,8 @@ def test_the_hook_stores_convolutions_channels_last(tmp_path):
 
     assert formats(build(cfg)[0]) == {False}
     cfg.custom_hooks = [dict(type='ChannelsLastHook')]
+    # oneDNN's kernels for AVX2 abort the process in the backward pass of so few channels.
+    monkeypatch.setattr(torch.backends.mkldnn, 'enabled', False)
     assert formats(train(cfg).runner) == {True}
 
 

@@ -1,6 +1,5 @@
 """Tests run on the CPU, where a run is the same bit for bit; ``--gpu`` is for ``test_gpu.py``."""
 
-import functools
 import gc
 import os
 from fnmatch import fnmatch
@@ -52,14 +51,6 @@ def no_pause(monkeypatch):
     from mmengine.runner import loops
 
     monkeypatch.setattr(loops, 'time', SimpleNamespace(sleep=lambda seconds: None))
-
-
-@pytest.fixture(scope='session', autouse=True)
-def _code_is_read_once():
-    """What the code of a function reads is asked for in each pass of each small run."""
-    from mm_infobatch.training import reads
-
-    reads._read = functools.lru_cache(None)(reads._read)
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
 """What the code of a class reads: whether it knows how far the run is."""
 
 import dis
+import functools
 import inspect
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any, Iterator, List, Sequence, Set, Tuple
+from typing import Any, FrozenSet, Iterator, List, Sequence, Set, Tuple
 
 # What their classes do is known; any other package is a user's own.
 KNOWN_PACKAGES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mm_infobatch', 'torch')
@@ -16,12 +17,12 @@ class Reads:
     """What the code of a function reads.
 
     Args:
-        names (set[str]): Attributes.
+        names (frozenset[str]): Attributes.
         hub (bool): Whether it reads the iteration, or the last one, from a message hub.
         stores (bool): Whether it sets an attribute or an item.
     """
 
-    names: Set[str]
+    names: FrozenSet[str]
     hub: bool
     stores: bool
 
@@ -46,6 +47,7 @@ def functions(cls: type) -> Iterator[Tuple[str, Reads]]:
             yield name, _read(code)
 
 
+@functools.lru_cache(maxsize=None)  # asked for in each pass
 def _read(code: CodeType) -> Reads:
     names: Set[str] = set()
     strings: Set[str] = set()
@@ -60,4 +62,4 @@ def _read(code: CodeType) -> Reads:
                 names.add(instruction.argval)
             stores |= instruction.opname in ('STORE_ATTR', 'STORE_SUBSCR')
             stores |= instruction.argval == 'setattr'
-    return Reads(names, 'get_info' in names and bool(strings & POSITION), stores)
+    return Reads(frozenset(names), 'get_info' in names and bool(strings & POSITION), stores)

@@ -1,4 +1,4 @@
-"""A run of several processes over gloo."""
+"""Starts of a training on two processes over gloo, and of a tool in a Python of its own."""
 
 import os
 import subprocess
@@ -50,3 +50,19 @@ def write_config(cfg, imports=()):
     path.parent.mkdir(parents=True, exist_ok=True)
     cfg.dump(path)
     return path
+
+
+def run_cold(tool, *arguments, cwd, packages=()):
+    """As ``warm_start.run_tool``, in a Python that has to import all."""
+    path = os.pathsep.join(map(str, [ROOT, *packages]))
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', str(tool), *map(str, arguments)],
+        cwd=cwd,
+        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', MPLBACKEND='agg'),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+        check=False,
+    )
+    return done.returncode, done.stdout

@@ -1,11 +1,8 @@
 """Mistakes in a config that has InfoBatch on are named before mmengine prints the whole config."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import toolbox_runs as runs
+from launch import run_cold
 from mmengine.registry import DATA_SAMPLERS
 from warm_start import ROOT, run_tool
 
@@ -132,20 +129,6 @@ def test_a_users_sampler_is_not_built_without_its_dataset_and_a_hook_may_be_an_o
 
 
 # ------------------------------------------------------------------ last and alone
-
-
-def run_cold(tool, *arguments, cwd):
-    """Run a tool in a Python that has to import all; the exit status and what it printed."""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(tool), *arguments],
-        cwd=cwd,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1'),
-        timeout=600,
-    )
-    return done.returncode, done.stdout
 
 
 def messages(run, tmp_path, cfg, *arguments):

@@ -1,16 +1,15 @@
 """``tools/train.py CONFIG --infobatch`` on configs as users have them, each a process."""
 
+import functools
 import importlib
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toolbox_runs as runs
 import warm_start
+from launch import run_cold
 from mmengine.config import Config
 
 from mm_infobatch import cli
@@ -103,33 +102,14 @@ randomness = dict(seed=1)
 """
 
 
-def run_tool(tool, *arguments, cwd, packages=()):
-    """Run a tool as a user does, in a Python of its own, and return what it printed.
-
-    Args:
-        tool (Path): The tool.
-        packages (Sequence[Path]): Where the user's own packages are.
-    """
-    path = os.pathsep.join(map(str, [ROOT, *packages]))
-    env = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS='1', MPLBACKEND='agg')
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(tool), *map(str, arguments)],
-        cwd=cwd,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
-
-
-def run_warm(tool, *arguments, **kwargs):
-    """Run a tool in a process that has the toolboxes already, and return what it printed."""
-    status, printed = warm_start.run_tool(tool, *arguments, **kwargs)
+def run_tool(tool, *arguments, run=run_cold, **kwargs):
+    """Run a tool as a user does, and return what it printed."""
+    status, printed = run(tool, *arguments, **kwargs)
     assert status == 0, printed[-3000:]
     return printed
+
+
+run_warm = functools.partial(run_tool, run=warm_start.run_tool)  # which has the toolboxes already
 
 
 def logged(work_dir):

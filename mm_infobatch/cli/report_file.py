@@ -1,11 +1,11 @@
-"""Reads `infobatch.json`, and says which value in it is not what InfoBatchHook writes."""
+"""Reads ``infobatch.json``, and says which value in it is not what InfoBatchHook writes."""
 
 import json
 import math
 from pathlib import Path
 from typing import Any, Dict, Iterable, Optional
 
-# The numbers that are read of each part. Of COUNTS an integer from there on is.
+# The numbers that are read of each part.
 SETTINGS = ('pass_length', 'num_samples', 'batch_size', 'world_size', 'delta')
 TOTALS = (
     *('passes', 'iterations', 'schedule_iterations', 'samples_trained', 'samples_full'),
@@ -16,9 +16,13 @@ PASS = (
     *('annealing', 'threshold', 'mean_score'),
 )
 NULLABLE = ('threshold', 'mean_score')
-COUNTS = dict.fromkeys(('pass', 'begin_iter', 'iterations', 'trained', 'full'), 0)
-COUNTS.update(dict.fromkeys(('passes', 'samples_trained', 'samples_full'), 0))
-COUNTS.update(dict.fromkeys((*SETTINGS[:4], 'schedule_iterations'), 1))
+# The least value of those that are integers.
+LEAST = {
+    **dict.fromkeys(('pass', 'begin_iter', 'iterations', 'trained', 'full'), 0),
+    **dict.fromkeys(('passes', 'samples_trained', 'samples_full'), 0),
+    **dict.fromkeys(('pass_length', 'num_samples', 'batch_size', 'world_size'), 1),
+    'schedule_iterations': 1,
+}
 
 
 def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
@@ -74,7 +78,7 @@ def _require_part(name: str, value: Any, kind: type) -> None:
 
 
 def _require_numbers(name: str, part: Dict[Any, Any], keys: Iterable[Any]) -> None:
-    """Require finite numbers, and counts where they are some."""
+    """Require finite numbers, and integers from the least value on where there is one."""
     for key in keys:
         if key not in part:
             raise ValueError(f'{name} has no {key}')
@@ -83,7 +87,7 @@ def _require_numbers(name: str, part: Dict[Any, Any], keys: Iterable[Any]) -> No
             continue
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f'{name}.{key}={value!r:.40} is not a number')
-        low = COUNTS.get(key)
+        low = LEAST.get(key)
         if low is not None and not (isinstance(value, int) and value >= low):
             raise ValueError(f'{name}.{key}={value!r} is not an integer from {low} on')
 

@@ -20,14 +20,12 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import HOOKS
 
 from ..convert.hooks import hooks_of
-from ..convert.registered import class_of
 from .checkpoints import read_checkpoint
 from .common import UsageError
 
@@ -59,11 +57,8 @@ def why_not_complete(path: Path) -> Optional[str]:
     return None if damaged is None else f'is damaged at {damaged}'
 
 
-def _checkpoint_hooks(cfg: Config) -> Iterator[Any]:
-    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
-    for hook in hooks:
-        if issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), CheckpointHook):
-            yield hook
+def _checkpoint_hooks(cfg: Config) -> List[Dict[str, Any]]:
+    return [hook for hook in hooks_of(cfg, CheckpointHook) if isinstance(hook, dict)]
 
 
 def _checkpoints(cfg: Config, named: Optional[Path]) -> List[Path]:

@@ -1,9 +1,10 @@
-"""The ``InfoBatchHook`` of a config: found, added, and given the length of the steps."""
+"""The hooks of a config: found, and ``InfoBatchHook`` added and given the length of the steps."""
 
-from typing import Any, List, Union
+from typing import Any, List, Type, Union
 
 from mmengine._strategy import ColossalAIStrategy, DeepSpeedStrategy
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, OPTIMIZERS, STRATEGIES
 from torch.optim import SGD
 
@@ -14,13 +15,13 @@ from .registered import class_of
 OWN_OPTIMIZERS = (DeepSpeedStrategy, ColossalAIStrategy)
 
 
-def hooks_of(cfg: Config) -> List[Any]:
-    """The hooks of a config that are an ``InfoBatchHook`` or a subclass of it."""
+def hooks_of(cfg: Config, kind: Type[Hook] = InfoBatchHook) -> List[Any]:
+    """The hooks of a config that are of a class or a subclass of it, as configs or objects."""
     return [
         hook
         for hook in [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
-        if isinstance(hook, InfoBatchHook)
-        or issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), InfoBatchHook)
+        if isinstance(hook, kind)
+        or issubclass(class_of(hook, cfg.get('default_scope'), HOOKS), kind)
     ]
 
 

@@ -296,7 +296,7 @@ def test_arms_that_go_by_another_one_are_planned_first_and_then_follow_its_recor
 
     assert options(control)['train_cfg.max_epochs'] == 7  # 10 epochs x 0.7
     job = Job(control, 0)
-    assert status(job, places) == 'waits for small/infobatch_seed0'
+    assert status(job, places) == 'waits for small/infobatch_seed0, which has no record'
     write_record(places.records, infobatch, 0, iterations=2340, saving=0.5)
     assert status(job, places) == 'missing'
     assert options(control)['train_cfg.max_epochs'] == 5
@@ -333,13 +333,27 @@ SCORED = [
 def test_an_arm_of_scores_waits_for_the_runs_that_they_are_of_and_then_makes_them(tmp_path):
     _, selection, el2n, craig = experiment_of(tmp_path, SCORED).arms.values()
     places = Places(tmp_path / 'work', tmp_path / 'records', cfg_options=['a.b=1'])
-    assert status(Job(el2n, 0), places) == 'waits for small/selection_seed0'
-    assert status(Job(craig, 0), places) == 'waits for small/selection_seed1'
+    no_record = 'waits for small/selection_seed{}, which has no record'
+    assert status(Job(el2n, 0), places) == no_record.format(0)
+    assert status(Job(craig, 0), places) == no_record.format(1)
     write_record(places.records, selection, 0)
-    assert status(Job(el2n, 0), places) == 'missing'
-    assert status(Job(craig, 0), places) == 'waits for small/selection_seed1'
-    made = scores_command(Job(craig, 0), places, 'python')
     work = tmp_path / 'work' / 'small'
+    for epoch in (1, 2):  # the record alone is what a clone of the repository has
+        again = 'waits for small/selection_seed0, which has to train again for its checkpoints'
+        assert status(Job(el2n, 0), places) == again
+        (work / 'selection_seed0').mkdir(parents=True, exist_ok=True)
+        (work / 'selection_seed0' / f'epoch_{epoch}.pth').touch()
+    assert status(Job(el2n, 0), places) == 'missing'
+    note = work / 'selection_seed0' / 'run.json'
+    settings = places.settings(Job(selection, 0))
+    note.write_text(json.dumps(dict(settings, starts=[dict(status=None)])))
+    assert status(Job(el2n, 0), places) == again, 'it still trains'
+    note.write_text(json.dumps(dict(settings, starts=[dict(status=0)])))
+    assert status(Job(el2n, 0), places) == 'missing'
+    assert status(Job(selection, 0), places) == 'done'
+    assert 'not all of its checkpoints' in status(Job(selection, 0), places, again=True)
+    assert status(Job(craig, 0), places) == no_record.format(1)
+    made = scores_command(Job(craig, 0), places, 'python')
     assert made[:5] == ['python', '-m', 'mm_infobatch', 'scores', 'craig']
     assert made[6:9] == [
         f'{work}/selection_seed1/epoch_2.pth',
@@ -406,7 +420,12 @@ def test_scores_are_made_before_the_arm_that_is_trained_on_them(tmp_path):
         patch.setattr(runner, 'say', lambda line: None)
         patch.setattr(signal, 'signal', lambda *_: None)
         patch.chdir(ROOT)
+        assert runner.run_all(wanted[:1], places) == 0
+        record = places.record(wanted[0])
+        kept = record.read_text()
+        shutil.rmtree(places.work_dirs)  # as in a clone of the repository
         assert runner.run_all(wanted, places) == 0
+    assert record.read_text() == kept
     for name in ('el2n', 'craig'):
         (record,) = records.recorded(small.arms[name], places.records).values()
         assert record.content['scores']['method'] == name
@@ -424,7 +443,7 @@ def test_an_arm_follows_no_record_of_a_run_that_did_not_finish(tmp_path):
     _, infobatch, control, *_ = experiment_of(tmp_path, ARMS).arms.values()
     places = Places(tmp_path / 'work', tmp_path / 'records')
     write_record(places.records, infobatch, 0, iterations=2340, saving=0.5, finished=False)
-    assert status(Job(control, 0), places) == 'waits for small/infobatch_seed0'
+    assert status(Job(control, 0), places) == 'waits for small/infobatch_seed0, which has no record'
 
 
 def test_a_batch_is_divided_among_processes_or_refused(tmp_path):

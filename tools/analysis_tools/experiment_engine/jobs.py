@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import ROOT
 from .records import path_of, recorded, totals_of
@@ -71,8 +71,14 @@ def jobs_of(experiment: Experiment, wanted: Optional[List[str]] = None) -> List[
     return jobs
 
 
-def status(job: Job, places: Places) -> str:
+def status(job: Job, places: Places, again: bool = False) -> str:
     """Where a run stands.
+
+    Args:
+        job (Job): Which.
+        places (Places): Where it trains.
+        again (bool): Whether it is to train although it has a record, see
+            :func:`sources_without_checkpoints`. Defaults to False.
 
     Returns:
         str: 'done', 'finished' (without a record yet), 'interrupted', 'missing', 'waits for ...',
@@ -82,15 +88,55 @@ def status(job: Job, places: Places) -> str:
     note = places.work_dir(job) / 'run.json'
     if record is not None:
         old = record.content['settings'] if record.content['starts'] else None
-        return _differs(job, places, old, places.record(job)) or 'done'
+        differs = _differs(job, places, old, places.record(job))
+        if differs or not again:
+            return differs or 'done'
+    state = 'missing'
     if note.is_file():
         old = json.loads(note.read_text())
-        ended = any(one['status'] == 0 for one in old['starts'])
-        return _differs(job, places, old, note) or ('finished' if ended else 'interrupted')
+        differs = _differs(job, places, old, note)
+        if _ended(old) and again:
+            differs = f'differs: {note.parent} has ended, but not all of its checkpoints are there'
+        if differs or _ended(old):
+            return differs or 'finished'
+        state = 'interrupted'
     for source, seed in _needed(job):
-        if totals_of(source, seed, places.records) is None:
-            return f'waits for {source.owner}/{source.name}_seed{seed}'
-    return 'missing'
+        if state == 'missing' and totals_of(source, seed, places.records) is None:
+            return f'waits for {source.owner}/{source.name}_seed{seed}, which has no record'
+    for again_job in sources_without_checkpoints(job, places):
+        return f'waits for {again_job.name}, which has to train again for its checkpoints'
+    return state
+
+
+def sources_without_checkpoints(job: Job, places: Places) -> List[Job]:
+    """The runs that have to train again before the scores of this one can be made from them.
+
+    They have a record, as in a clone of the repository, but not the checkpoints.
+    """
+    scores = job.arm.scores
+    if scores is None or (places.work_dir(job) / SCORES_FILE).is_file():
+        return []
+    with_record = recorded(scores.of, places.records)
+    return [
+        Job(scores.of, seed)
+        for seed in scores.runs(job.seed)
+        if seed in with_record and not _has_checkpoints(Job(scores.of, seed), places, scores.epochs)
+    ]
+
+
+def _has_checkpoints(job: Job, places: Places, epochs: Iterable[int]) -> bool:
+    note = places.work_dir(job) / 'run.json'
+    if note.is_file() and not _ended(json.loads(note.read_text())):  # one may be half written
+        return False
+    return all(path.is_file() for path in _checkpoints(job, places, epochs))
+
+
+def _ended(note: Dict[str, Any]) -> bool:
+    return any(one['status'] == 0 for one in note['starts'])
+
+
+def _checkpoints(job: Job, places: Places, epochs: Iterable[int]) -> List[Path]:
+    return [places.work_dir(job) / f'epoch_{epoch}.pth' for epoch in epochs]
 
 
 def _needed(job: Job) -> Iterator[Tuple[Arm, int]]:
@@ -136,9 +182,9 @@ def scores_command(job: Job, places: Places, python: str = sys.executable) -> Li
     if scores is None:
         raise ValueError(f'{job.name} has no scores')
     checkpoints = [
-        str(places.work_dir(Job(scores.of, seed)) / f'epoch_{epoch}.pth')
+        str(path)
         for seed in scores.runs(job.seed)
-        for epoch in scores.epochs
+        for path in _checkpoints(Job(scores.of, seed), places, scores.epochs)
     ]
     where = ['--out', str(places.work_dir(job) / SCORES_FILE)]
     # One for all arms of the experiment, which extract from the same checkpoints.

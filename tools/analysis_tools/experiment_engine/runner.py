@@ -17,7 +17,7 @@ from mm_infobatch.cli.run_logs import read_run
 from mm_infobatch.cli.summarize import format_duration
 
 from . import ROOT
-from .jobs import Job, Places, command_of, status
+from .jobs import Job, Places, command_of, sources_without_checkpoints, status
 from .records import make_record
 
 PROGRESS = re.compile(r'(?:Iter|Epoch)\(train\).*?eta: (?:\d+ days?, )?[\d:]+')
@@ -222,7 +222,18 @@ def run_all(
                 elif code is not None:
                     fail(one.job, f'ended with status {code}; {one.ending()}')
             busy = failed | {one.job.name for one in running}
-            states = [(job, status(job, places)) for job in jobs if job.name not in busy]
+            left = [job for job in jobs if job.name not in busy]
+            states = [(job, status(job, places)) for job in left]
+            again = {
+                source.name
+                for job, state in states
+                if state.startswith('waits')
+                for source in sources_without_checkpoints(job, places)
+            }
+            states = [
+                (job, status(job, places, True) if job.name in again else state)
+                for job, state in states
+            ]
             for job, state in states:
                 advance(job, state)
             waiting = [each for each in states if each[1].startswith('waits')]
@@ -241,7 +252,7 @@ def run_all(
             say('stopped; the same command resumes the runs')
         raise
     for job, state in waiting:
-        say(f'{job.name}: {state}, which has no record')
+        say(f'{job.name}: {state}')
     say(
         f'{len(done)} of {len(jobs)} runs have a record'
         + (f'; failed: {", ".join(sorted(failed))}' if failed else '')

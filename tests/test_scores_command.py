@@ -19,6 +19,7 @@ from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.cli.one_run import OneRun
 from mm_infobatch.policies.score_file import read_score_file
 from mm_infobatch.scoring import classifier, cost
+from mm_infobatch.scoring.calls import Settings
 from mm_infobatch.scoring.el2n import el2n
 from mm_infobatch.scoring.extraction import extract, walk
 from mm_infobatch.scoring.methods import METHODS
@@ -451,6 +452,22 @@ def refused(capsys, *arguments):
     return line
 
 
+@pytest.mark.parametrize(
+    'method, more, words',
+    [
+        ('grand', ['--all-parameters'], 'images, a forward and a backward pass for each; the extr'),
+        ('deepfool', ['--classes', '3'], 'up to 50 forward passes with 3 backward passes for each'),
+        ('grand', [], 'grand: 1 group of up to 25 samples'),
+        ('deepfool', ['--proxy'], 'deepfool: 1 group of up to 25 samples'),
+    ],
+)
+def test_a_method_says_what_it_does_with_each_image(trained, tmp_path, capsys, method, more, words):
+    call(trained, tmp_path / 'a.npz', method, *more)
+    printed = capsys.readouterr().out
+    assert words in printed
+    assert ('after the extraction' in printed) == ('1 group' in words)
+
+
 def test_a_name_that_has_no_room_for_the_result_is_refused(trained, tmp_path, capsys):
     files = trained / 'config.py', trained / 'run' / 'epoch_1.pth'
     for method, *more in (['craig', '--keep', '0.5'], ['herding'], ['margin', '--per-class']):
@@ -608,4 +625,6 @@ def test_a_cost_is_stated_from_sizes():
         'less than 1 s', '30 s', '119 s', '2 min', '3 h',
     ]  # fmt: skip
     assert cost.of_rounds(10**30)(size) == cost.of_rounds(42_000)(size) > cost.of_rounds(15)(size)
+    settings = Settings(9, deepcore=True, options=dict(rounds=15))
+    assert METHODS['glister'].cost(size, settings) == cost.of_rounds(1)(size)
     assert cost.multiplications_per_second() > 1e6

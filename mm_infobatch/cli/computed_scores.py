@@ -141,6 +141,12 @@ def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> s
     Raises:
         ValueError: If that is more memory than is free.
     """
+    work = method.images(settings)
+    if work:
+        return (
+            f'{name}: another pass over the {len(found.labels):,} images, {work} for each; '
+            f'the extraction, one forward pass for each in batches, took {found.seconds:,.0f} s'
+        )
     classes = found.logits.shape[1]
     features = 0 if found.features is None else found.features.shape[1]
     apart = method.selects and settings.per_class

@@ -14,7 +14,7 @@ from .forgetting import forgetting
 from .glister import Split
 from .grand import grand, grand_of_model
 from .influence import influence
-from .rows import errors
+from .rows import by_rows, errors
 from .source import Source
 
 
@@ -54,6 +54,11 @@ def classes(source: Source, settings: Settings) -> Optional[np.ndarray]:
     return source.labels if settings.per_class else None
 
 
+def rounds(settings: Settings) -> int:
+    """How often GLISTER computes the validation gradient."""
+    return 1 if settings.deepcore else int(settings.options['rounds'])
+
+
 def by_grand(source: Source, settings: Settings) -> np.ndarray:
     """The norm of the gradient, of the last layer or of all parameters."""
     if settings.options['all_parameters']:
@@ -66,7 +71,9 @@ def by_forgetting(sources: List[Source], settings: Settings) -> np.ndarray:
     rows: List[np.ndarray] = []
     last = None
     for source in sorted(sources, key=lambda each: int(each.meta.get('iter', 0))):
-        rows.append(source.logits.argmax(1) == source.labels)
+        # In blocks, as NumPy copies a read-only array to find the largest of each row.
+        predicted = by_rows(lambda logits: logits.argmax(1), source.logits)
+        rows.append(predicted == source.labels)
         iters = source.meta.get('iter')
         if iters is not None and iters == last and not np.array_equal(rows[-2], rows[-1]):
             raise ValueError(

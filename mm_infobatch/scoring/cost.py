@@ -54,18 +54,18 @@ def of_rows(size: Size) -> Cost:
 
 def of_features(size: Size) -> Cost:
     """All features with one vector, for each pick."""
-    return Cost(4 * size.n * (size.d + 4), float(size.k) * size.n * (size.d + PICK))
+    return Cost(4 * size.n * (size.d + 8), float(size.k) * size.n * (size.d + PICK))
 
 
 def of_probabilities(size: Size) -> Cost:
     """All probabilities and their logarithms with one vector, for each pick."""
-    return Cost(8 * size.n * (size.c + 2), float(size.k) * size.n * (2 * size.c + PICK))
+    return Cost(8 * size.n * (size.c + 4), float(size.k) * size.n * (2 * size.c + PICK))
 
 
 def of_gradients(size: Size) -> Cost:
     """Both factors of all gradients with one vector, for each pick."""
     width = size.c + size.d
-    return Cost(12 * size.n * width, float(size.k) * size.n * (width + PICK))
+    return Cost(8 * size.n * (width + 4), float(size.k) * size.n * (width + PICK))
 
 
 def of_pairs(size: Size) -> Cost:
@@ -74,15 +74,17 @@ def of_pairs(size: Size) -> Cost:
     return Cost(12 * pairs, pairs * ((size.c + size.d) / BLAS + PAIR))
 
 
-def of_rounds(rounds: int) -> Callable[[Size], Cost]:
+def of_rounds(rounds: int, per_class: bool = False) -> Callable[[Size], Cost]:
     """The gradients with one matrix, for each round, of training and validation data.
 
-    A round chooses a sample at least, so that there are at most k rounds.
+    A round chooses a sample at least, so that there are at most k rounds. Per class, the features
+    of a class are copied.
     """
 
     def cost(size: Size) -> Cost:
         row = 2 * size.c * size.d / BLAS + SOFTMAX * size.c + PICK * size.d
-        return Cost(8 * size.n * (size.c + size.d), float(min(rounds, size.k)) * size.n * row)
+        width = size.c + size.d * per_class + 4
+        return Cost(8 * size.n * width, float(min(rounds, size.k)) * size.n * row)
 
     return cost
 

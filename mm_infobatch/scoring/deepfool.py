@@ -14,12 +14,14 @@ from torch import Tensor
 
 from .rows import by_rows
 
+STEPS = 50  # at most
+
 
 def deepfool(
     logits_of: Callable[[Tensor], Tensor],
     images: Tensor,
     classes: int = 10,
-    steps: int = 50,
+    steps: int = STEPS,
     overshoot: float = 0.02,
 ) -> Tensor:
     """Minus the squared length of the perturbation of each image that changes its class.
@@ -93,7 +95,8 @@ def boundary_in_features(logits: np.ndarray, weight: np.ndarray) -> np.ndarray:
     Returns:
         np.ndarray: float32 [N].
     """
-    squares = np.square(weight[:, None].astype(np.float64) - weight[None]).sum(2)
+    wide = weight.astype(np.float64)
+    squares = np.stack([np.square(wide - one).sum(1) for one in wide])  # never [C, C, D]
     squares[squares == 0] = np.nan  # the class itself, and one of the same weights
 
     def block(logits: np.ndarray) -> np.ndarray:

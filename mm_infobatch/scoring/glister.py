@@ -92,6 +92,10 @@ def _of_class(validation: Split, own: Optional[np.ndarray]) -> Split:
 def _validation_gradient(held: Split, taken: Optional[np.ndarray], step: float) -> np.ndarray:
     """The mean gradient of the validation data after a step along ``taken``, float32 [C, D + 1]."""
     logits, features, labels = held
-    if taken is not None:
-        logits = logits - step * (features @ taken[:, :-1].T + taken[:, -1])
-    return gradients.mean(errors(logits, labels), features)
+
+    def moved(z: np.ndarray, h: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if taken is not None:
+            z = z - step * (h @ taken[:, :-1].T + taken[:, -1])
+        return errors(z, y)
+
+    return gradients.mean(by_rows(moved, logits, features, labels), features)

@@ -5,6 +5,7 @@ from typing import Optional
 import numpy as np
 
 from .greedy import order_scores
+from .rows import by_rows
 
 
 def herding(
@@ -39,12 +40,13 @@ def herding(
     """
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
-        points = np.array(features[rows])
+        points = features[rows]  # a copy
         if normalize:
-            points /= np.linalg.norm(points, axis=1, keepdims=True).clip(1e-12)
+            lengths = by_rows(lambda each: np.linalg.norm(each, axis=1), points)
+            points /= lengths[:, None].clip(1e-12)
         # Around the mean, so that t * mean - sum becomes minus the sum; all distances stay.
         points -= points.mean(0, dtype=np.float64).astype(np.float32)
-        squares = np.square(points, dtype=np.float64).sum(1)
+        squares = by_rows(lambda each: np.square(each, dtype=np.float64).sum(1), points)
         taken = np.zeros(len(rows), bool)
         chosen, total = np.empty(number, np.int64), np.zeros(points.shape[1])
         for step in range(number):

@@ -35,7 +35,7 @@ def k_center(
     generator = np.random.default_rng(seed)
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
-        points = np.array(features[rows])
+        points = features[rows]  # a copy
         points -= points.mean(0)  # distances stay, and lose fewer digits
         squares = np.einsum('nd,nd->n', points, points)
 

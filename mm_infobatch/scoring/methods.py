@@ -6,10 +6,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 
 from . import calls, cost
-from .calls import Settings, averaged, classes, validation
+from .calls import Settings, averaged, classes, rounds, validation
 from .contextual_diversity import contextual_diversity
 from .cost import Cost, Size
 from .craig import craig
+from .deepfool import STEPS
 from .el2n import el2n
 from .glister import glister
 from .graph_cut import graph_cut
@@ -45,6 +46,8 @@ class Method:
         summary (str): For the help.
         score (callable): From checkpoints and settings to scores, or to scores and weights.
         cost (callable): From the size of a group and the settings to what it takes.
+        images (callable): From the settings to what it does with each image in another pass over
+            them, which ``cost`` does not count; '' where it makes none.
         checkpoints (tuple[int, int]): The least and the largest number of them.
         features (bool): Whether it needs what the last layer gets, whatever its settings.
         selects (bool): Whether it makes an order or a subset, and not a score of each sample alone.
@@ -58,6 +61,7 @@ class Method:
     summary: str
     score: Callable[[List[Source], Settings], Scores]
     cost: Callable[[Size, Settings], Cost] = lambda size, settings: cost.of_rows(size)
+    images: Callable[[Settings], str] = lambda settings: ''
     checkpoints: Tuple[int, int] = (1, 1)
     features: bool = True
     selects: bool = False
@@ -102,6 +106,9 @@ METHODS: Dict[str, Method] = {
     'grand': Method(
         'the largest gradient of the last layer, the mean over checkpoints',
         averaged(calls.by_grand),
+        images=lambda settings: (
+            'a forward and a backward pass' if settings.options['all_parameters'] else ''
+        ),
         checkpoints=ANY,
         features=False,  # --all-parameters needs none; else they are asked for
         options=dict(
@@ -150,6 +157,11 @@ METHODS: Dict[str, Method] = {
     'deepfool': Method(
         'the smallest perturbation of the image that changes its class',
         calls.by_deepfool,
+        images=lambda settings: (
+            ''
+            if settings.options['proxy']
+            else f'up to {STEPS} forward passes with {settings.options["classes"]} backward passes'
+        ),
         features=False,
         deepcore='does not overshoot the boundary',
         options=dict(
@@ -178,11 +190,11 @@ METHODS: Dict[str, Method] = {
             sources[0].arrays,
             validation(sources[0], settings),
             count=settings.count or 0,
-            rounds=1 if settings.deepcore else settings.options['rounds'],
+            rounds=rounds(settings),
             step=settings.options['step'],
             per_class=settings.per_class,
         ),
-        lambda size, settings: cost.of_rounds(settings.options['rounds'])(size),
+        lambda size, settings: cost.of_rounds(rounds(settings), settings.per_class)(size),
         selects=True,
         needs_count=True,
         deepcore='chooses all samples in one round',

@@ -7,6 +7,7 @@ import shutil
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -208,6 +209,33 @@ def test_an_extraction_of_something_else_is_refused(tmp_path):
     (tmp_path / 'extraction.json').write_text('{"done": 3')
     with pytest.raises(ValueError, match='something else'):
         walk(squares, Interrupted(), tmp_path, 'key')
+
+
+@pytest.mark.parametrize('size', [None, 100])  # the file is gone, or cut off
+def test_an_extraction_that_is_not_whole_is_refused(tmp_path, size):
+    walk(squares, Interrupted(), tmp_path, 'key')
+    file = tmp_path / 'index.npy'
+    content = file.read_bytes()
+    file.unlink()
+    if size is not None:
+        file.write_bytes(content[:-8])
+    with pytest.raises(ValueError, match='is not the whole extraction .*; remove it'):
+        walk(squares, Interrupted(), tmp_path, 'key')
+
+
+def test_an_extraction_that_the_disk_has_no_room_for_is_refused_with_the_number(
+    tmp_path, monkeypatch
+):
+    class Many(Interrupted):
+        def __len__(self):
+            return 10**7  # a float32 and an int64 of each
+
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=119e6))
+    with pytest.raises(ValueError, match='takes 120.0 MB in .* where 119.0 MB are free; give ano'):
+        walk(squares, Many(), tmp_path, 'key', batch_size=2)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=120))
+    walk(squares, Interrupted(), tmp_path, 'key', batch_size=2)
 
 
 def test_another_checkpoint_or_config_is_extracted_anew(trained, tmp_path, capsys):

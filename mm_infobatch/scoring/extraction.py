@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -164,7 +165,7 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         found, seconds = walk(compute, dataset, folder, key, **walking)
     finally:
         watch.close()
-    weight = np.load(folder / 'weight.npy', allow_pickle=False) if 'features' in found else None
+    weight = _load(folder, 'weight') if 'features' in found else None
     return Extraction(found['logits'], found['labels'], found.get('features'), weight, seconds)
 
 
@@ -193,7 +194,8 @@ def walk(
 
     Raises:
         ValueError: If the folder has arrays of something else or of another number of samples, or
-            the dataset returns a sample in place of another.
+            not all of them; there is no room for them; or the dataset returns a sample in place of
+            another.
     """
     total = len(dataset)
     if not total:
@@ -201,10 +203,8 @@ def walk(
     folder.mkdir(parents=True, exist_ok=True)
     state = _read_state(folder, key, total)
     done, before = state['done'], state['seconds']
-    mode: Any = 'r' if done == total else 'r+'
-    arrays: Dict[str, Any] = {
-        name: np.load(folder / f'{name}.npy', mode, allow_pickle=False) for name in state['names']
-    }
+    mode = 'r' if done == total else 'r+'
+    arrays = {name: _load(folder, name, mode) for name in state['names']}
     if done:
         say(f'{folder} has {done:,} of {total:,} samples')
     loader: Any = DataLoader(
@@ -243,10 +243,27 @@ def walk(
 
 
 def _create(folder: Path, found: Arrays, total: int) -> Dict[str, Any]:
+    sizes = [values[0].nbytes * total for values in found.values()]
+    free = shutil.disk_usage(folder).free
+    if sum(sizes) > free:  # a mapped file that finds no room when it is written kills the process
+        raise ValueError(
+            f'the extraction takes {sum(sizes) / 1e6:,.1f} MB in {folder}, where '
+            f'{free / 1e6:,.1f} MB are free; give another directory with --work-dir, or remove '
+            'extractions that are not needed any more'
+        )
     return {
         name: open_memmap(folder / f'{name}.npy', 'w+', values.dtype, (total, *values.shape[1:]))
         for name, values in found.items()
     }
+
+
+def _load(folder: Path, name: str, mode: Any = None) -> Any:
+    try:
+        return np.load(folder / f'{name}.npy', mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f'{folder} is not the whole extraction that {STATE} in it tells of ({error}); remove it'
+        ) from error
 
 
 def _read_state(folder: Path, key: str, total: int) -> Dict[str, Any]:

@@ -81,7 +81,8 @@ def test_a_file_of_every_method_is_trained_on(trained, tmp_path, capsys, method)
     checkpoints = (3, 1, 2) if METHODS[method].checkpoints[1] > 1 else (3,)
     note = call(trained, out, method, *CALLS[method], checkpoints=checkpoints)
     printed = capsys.readouterr().out
-    assert f'{NUM_IMAGES} scores' in printed and re.search(r'about \d+ MB of memory', printed)
+    assert f'{NUM_IMAGES} scores' in printed
+    assert re.search(r'about \d+ MB of memory|another pass over the 25 images', printed)
     assert note['method'] == method and note['num_samples'] == NUM_IMAGES
     assert note['seconds']['extraction'] > 0 <= note['seconds']['method']
     assert [one['epoch'] for one in note['checkpoints']] == list(checkpoints)
@@ -259,7 +260,7 @@ def with_list_of_images(trained, folder):
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     lines = [f'{Path(one["img_path"]).relative_to(root)} {one["gt_label"]}' for one in infos]
     cfg.train_dataloader.dataset.ann_file = str(folder / 'list.txt')
-    cfg.train_dataloader.dataset.classes = ['a', 'b', 'c']
+    cfg.train_dataloader.dataset.classes = ['class0', 'class1', 'class2']
     cfg.dump(folder / 'config.py')
     return lines
 
@@ -519,6 +520,39 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
     torch.save(dict(meta={}), tmp_path / 'none.pth')
     line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'none.pth', *files[2:])
     assert 'none.pth does not fit the model' in line
+
+
+def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):
+    checkpoint = torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)
+    names = list(checkpoint['meta']['dataset_meta']['classes'])
+    assert names == ['class0', 'class1', 'class2']
+    files = trained / 'config.py', tmp_path / 'a.pth', '--out', tmp_path / 'a.npz'
+    for classes, words in (
+        (
+            ['cat', 'dog', 'eel'],
+            "its class 0 is 'cat', and that of the training dataset is 'class0'",
+        ),
+        ([*names[1:], names[0]], "its class 0 is 'class1'"),
+        ([names[0], names[2], names[1]], "its class 1 is 'class2'"),
+    ):
+        checkpoint['meta']['dataset_meta'] = dict(classes=classes)
+        torch.save(checkpoint, tmp_path / 'a.pth')
+        line = refused(capsys, 'el2n', *files)
+        assert f'a.pth is of another dataset: {words}' in line
+    for meta in (dict(classes=[*names[:2], 'two']), dict(classes=None), {}, None):
+        classifier.check_classes(
+            dict(dataset_meta=meta), SimpleNamespace(metainfo=dict(classes=names)), ''
+        )
+    classifier.check_classes(dict(dataset_meta=dict(classes=names[::-1])), object(), '')
+
+
+@pytest.mark.parametrize('method', ['el2n', 'forgetting'])
+def test_a_checkpoint_that_is_given_twice_is_refused(trained, tmp_path, capsys, method):
+    epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2)]
+    shutil.copy(epochs[0], tmp_path / 'best.pth')
+    files = trained / 'config.py', *epochs, tmp_path / 'best.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, method, *files)
+    assert 'epoch_1.pth and' in line and 'best.pth are the same file' in line
 
 
 def test_samples_with_several_labels_or_none_are_refused(trained):

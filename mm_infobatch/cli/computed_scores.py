@@ -4,7 +4,7 @@ import argparse
 import platform
 import time
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ..policies.budgets import by_class, share_of
 from ..policies.score_file import ScoreFile
 from ..scoring import cost
 from ..scoring.calls import Settings
-from ..scoring.classifier import prepare
+from ..scoring.classifier import check_classes, prepare
 from ..scoring.extraction import Extraction
 from ..scoring.forgetting import forgetting, learned_by_loss
 from ..scoring.methods import METHODS, Method
@@ -78,6 +78,7 @@ def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]
         )
         one_run = OneRun() if args.kind == 'forgetting' else None
         sources = [_source(study, path, one_run) for path in args.checkpoints]
+        _check_different(sources)
         found = sources[0].extraction(method.features)
         settings = _settings(args, method, len(found.labels))
         _say(_cost(args.kind, method, found, settings))
@@ -115,7 +116,19 @@ def _source(study: Study, path: Path, one_run: Optional[OneRun]) -> Source:
     checkpoint = read_checkpoint(path)
     if one_run is not None:
         one_run.add(path, checkpoint)
+    check_classes(checkpoint.get('meta') or {}, study.dataset, path)
     return Source(study, path, read_checkpoint, checkpoint.get('meta'))
+
+
+def _check_different(sources: List[Source]) -> None:
+    first: Dict[str, Source] = {}
+    for source in sources:
+        other = first.setdefault(source.digest, source)
+        if other is not source:
+            raise ValueError(
+                f'checkpoints {other.path} and {source.path} are the same file, which would count '
+                'twice; give each once'
+            )
 
 
 def _checkpoint_note(source: Source) -> Dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -52,6 +52,35 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
         reason = ' '.join(str(error).split())
         raise ValueError(f'checkpoint {path} does not fit the model: {reason}') from error
     model.to(get_device()).eval()
+
+
+def check_classes(meta: Dict[str, Any], dataset: Any, path: Path) -> None:
+    """Check that a checkpoint was trained on the classes of a dataset, as far as both name them.
+
+    Single names may differ, as those of ImageNet do between releases.
+
+    Args:
+        meta (dict): ``meta`` of the checkpoint, where MMEngine saves that of its dataset.
+        dataset (Dataset): The training data.
+        path (Path): The checkpoint, for the message.
+
+    Raises:
+        ValueError: If more than half of the names differ.
+    """
+    pairs = [*zip((meta.get('dataset_meta') or {}).get('classes') or (), classes_of(dataset))]
+    other = [index for index, (old, now) in enumerate(pairs) if old != now]
+    if 2 * len(other) > len(pairs):
+        old, now = pairs[other[0]]
+        raise ValueError(
+            f'checkpoint {path} is of another dataset: its class {other[0]} is {old!r}, and that '
+            f'of the training dataset is {now!r}; give the config that it was trained with, or, '
+            'if the classes are the same, their names in train_dataloader.dataset.metainfo.classes'
+        )
+
+
+def classes_of(dataset: Any) -> Sequence[str]:
+    """The names of the classes of a dataset; empty where it does not say."""
+    return (getattr(dataset, 'metainfo', None) or {}).get('classes') or ()
 
 
 def train_set_config(cfg: Config) -> Dict[str, Any]:

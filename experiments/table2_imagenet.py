@@ -1,8 +1,9 @@
 title = 'Table 2: what choosing costs, ResNet-50 on ImageNet-1k'
 about = """
 At 30 %, with mmpretrain's recipe of 100 epochs and not the paper's of 90; for 8 GPUs. Extra time is
-what the record of a run says: planning its passes, the scores of its samples, and the training of
-what they are of (10 epochs; ten runs for EL2N). Graph Cut selects per class.
+what the record of a run says: keeping its losses and planning its passes, the scores of its
+samples, and the training of what they are of (10 epochs; ten runs for EL2N). Graph Cut selects per
+class.
 """
 config = 'configs/resnet/resnet50_8xb32-infobatch_in1k.py'
 seeds = [0]

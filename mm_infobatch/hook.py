@@ -148,7 +148,7 @@ class InfoBatchHook(Hook):
         began = time.perf_counter()
         order = self._sampler.begin_pass()
         check_agreement(order, 0)
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began + (self._pass.seconds if self._pass else 0.0)
         self._schedule.begin_pass(self._shape.iters(order.kept))
         self._pass = RunningPass.of(self._sampler, self._device)
         self._step_length.begin(self._pass.mean_weight)

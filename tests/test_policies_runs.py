@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import Subset
 
 from mm_infobatch import PRUNING_POLICIES, SeededDataset
+from mm_infobatch.policies import SoftPruning
 from mm_infobatch.training.file_labels import label_of
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -47,6 +49,25 @@ def seg_config(data, work_dir, policy, delta, budget=None, **kwargs):
     )
     cfg.train_dataloader.sampler.policy = policy
     return cfg
+
+
+class SlowToLearn(SoftPruning):
+    """Takes 50 ms for the losses of a pass."""
+
+    def observe(self, indices, losses, num_samples):
+        time.sleep(0.05)
+
+
+def test_what_a_policy_does_with_the_losses_counts_as_choosing(cls_data, tmp_path):
+    PRUNING_POLICIES.register_module(module=SlowToLearn)
+    try:
+        runs.train(cls_config(cls_data, tmp_path, dict(type='SlowToLearn'), max_epochs=3))
+    finally:
+        PRUNING_POLICIES._module_dict.pop('SlowToLearn')
+    report = runs.report_of(tmp_path)
+    first, *later = [record['seconds'] for record in report['passes']]
+    assert len(later) == 2 and min(later) >= 0.05
+    assert report['totals']['seconds_choosing'] == first + sum(later) >= 0.1
 
 
 @pytest.mark.default_cases('0.4-0.875-True')

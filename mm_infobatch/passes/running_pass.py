@@ -1,5 +1,6 @@
 """The pass that is being trained: this rank's weights and losses on the device."""
 
+import time
 from typing import Any, Dict, List, Optional
 
 import numpy as np
@@ -37,6 +38,8 @@ class RunningPass:
     Attributes:
         done (int): How many samples this rank has trained since ``start``.
         mean_weight (float): The mean weight of the pass: N/K, or 1 if weights are normalized.
+        seconds (float): The time that scores and policy took to take the losses, when they were
+            there.
         uniform (bool): Whether every weight of the whole pass is 1, on all ranks. A run that is
             resumed after the last other weight trains as the uninterrupted one.
     """
@@ -65,6 +68,7 @@ class RunningPass:
             1.0 if order.uniform else float(np.mean(order.weights.numpy(), dtype=np.float64))
         )
         self.done = 0
+        self.seconds = 0.0
         self._merged = merged
         self._merged_at = 0  # what ``done`` was then
         self._earlier = torch.empty(0) if earlier is None else earlier.float().cpu()
@@ -124,7 +128,9 @@ class RunningPass:
         assert self._gathered is not None
         # A sample that is repeated at the end has been seen before, so it is left out.
         indices = self._order.indices[self._merged : self.consumed]
+        began = time.perf_counter()
         self._scores.update(indices, self._gathered[: len(indices)])
+        self.seconds += time.perf_counter() - began
         over = not self._shape.rank_iters(len(self._weights) - self.done)
         if over and self._scores.tracker is not None:
             self._scores.tracker.end_pass()

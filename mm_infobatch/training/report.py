@@ -86,7 +86,8 @@ class RunReport:
         """Open the record of the pass that the sampler has planned and the schedule has begun.
 
         Args:
-            seconds (float): The time that choosing took.
+            seconds (float): The time that choosing took: to take the losses of the pass before, as
+                scores and in the policy, and to plan.
             mean_weight (float): The mean weight of the pass.
             step_length (float): The length of its steps, where it begins.
         """

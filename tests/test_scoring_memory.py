@@ -62,3 +62,26 @@ def test_a_method_takes_about_the_memory_that_it_is_said_to(sources, monkeypatch
         tracemalloc.stop()
         assert peak < 1.15 * stated + slack
         assert stated < 1.6 * peak + slack
+
+
+@pytest.mark.parametrize('folder', ['', '/job/step', '/job'], ids=['container', 'step', 'job'])
+@pytest.mark.parametrize('version', [1, 2])
+def test_free_memory_is_that_of_the_container_or_job_too(tmp_path, folder, version):
+    assert cost.free_memory(tmp_path) is None
+    (tmp_path / 'proc' / 'self').mkdir(parents=True)
+    (tmp_path / 'proc' / 'meminfo').write_text('MemFree: 7 kB\nMemAvailable:    9000 kB\n')
+    assert cost.free_memory(tmp_path) == 9000 * 1024
+    kinds, prefix = ('memory', 'total_') if version == 1 else ('', '')
+    lines = f'3:cpu:/other\n{4 * (version == 1)}:{kinds}:/job/step\n'
+    (tmp_path / 'proc' / 'self' / 'cgroup').write_text(lines)
+    group = tmp_path / 'sys' / 'fs' / 'cgroup' / kinds / folder.lstrip('/')
+    group.mkdir(parents=True)
+    limit, used = ('limit_in_bytes', 'usage_in_bytes') if version == 1 else ('max', 'current')
+    (group / f'memory.{used}').write_text('5000\n')
+    stat = 'anon 3000\ninactive_file 700\nactive_file 300\n'
+    stat += 'total_inactive_file 700\ntotal_active_file 300\n' if prefix else ''
+    (group / 'memory.stat').write_text(stat)
+    (group / f'memory.{limit}').write_text('8000\n')
+    assert cost.free_memory(tmp_path) == 8000 - 5000 + 700 + 300
+    (group / f'memory.{limit}').write_text('max\n' if version == 2 else f'{2**63 - 4096}\n')
+    assert cost.free_memory(tmp_path) == 9000 * 1024

@@ -118,11 +118,41 @@ def multiplications_per_second() -> float:
     return float(matrix.size) / min(seconds[1:])
 
 
-def free_memory() -> Optional[int]:
-    """Bytes that are free; None where the system does not say."""
-    info = Path('/proc/meminfo')
-    found = re.search(r'MemAvailable:\s+(\d+) kB', info.read_text()) if info.is_file() else None
-    return int(found.group(1)) * 1024 if found else None
+def free_memory(root: Path = Path('/')) -> Optional[int]:
+    """Bytes that are free, of the machine and of the container or job that the process is in.
+
+    Args:
+        root (Path): Where ``proc`` and ``sys`` are. Defaults to the root of the file system.
+
+    Returns:
+        int, optional: None where the system does not say.
+    """
+    info, own = root / 'proc' / 'meminfo', root / 'proc' / 'self' / 'cgroup'
+    text = info.read_text() if info.is_file() else ''
+    free = [int(each) * 1024 for each in re.findall(r'MemAvailable:\s+(\d+) kB', text)]
+    for line in own.read_text().splitlines() if own.is_file() else ():
+        _, kinds, name = line.split(':', 2)
+        top = root / 'sys' / 'fs' / 'cgroup' / kinds  # '' in version 2
+        if kinds in ('', 'memory'):
+            place = top / name.lstrip('/')
+            # In a container its own group may be mounted as the top one.
+            groups = {top, place, *(each for each in place.parents if top in each.parents)}
+            free += [found for each in groups for found in _free_of_group(each, kinds)]
+    return min(free) if free else None
+
+
+def _free_of_group(group: Path, kinds: str) -> List[int]:
+    """Bytes that a control group still has below its limit, if it has one: [] or [int]."""
+    limit, used, prefix = 'memory.max', 'memory.current', ''
+    if kinds:  # version 1
+        limit, used, prefix = 'memory.limit_in_bytes', 'memory.usage_in_bytes', 'total_'
+    try:
+        left = int((group / limit).read_text()) - int((group / used).read_text())
+        stat = (group / 'memory.stat').read_text()
+    except (OSError, ValueError):  # there is no such group, or its limit is 'max'
+        return []
+    cached = re.findall(rf'^{prefix}(?:in)?active_file (\d+)$', stat, re.MULTILINE)
+    return [left + sum(map(int, cached))]  # the cache of files makes room where there is none
 
 
 def peak_memory() -> Optional[int]:

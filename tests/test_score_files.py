@@ -170,6 +170,24 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path):
         FromFile(str(path))
 
 
+@pytest.mark.parametrize('suffix', ['npy', 'npz'])
+def test_a_write_that_is_interrupted_leaves_the_file_as_it_was(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f'a.{suffix}'
+    written(path)
+
+    def interrupted(file, *arrays, **more):
+        file.write(b'PK')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, 'save' if suffix == 'npy' else 'savez', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        written(path, scores=-SCORES)
+    assert read_score_file(str(path)).scores.tolist() == SCORES.tolist()
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path / f'b.{suffix}')
+    assert not (tmp_path / f'b.{suffix}').exists()
+
+
 def test_a_kept_sample_without_a_weight_is_refused(tmp_path):
     weights = np.ones(10, np.float32)
     weights[8] = 0

@@ -117,8 +117,8 @@ def main(args: argparse.Namespace) -> None:
     except ValueError as error:
         raise UsageError(str(error)) from error
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_score_file(args.out, content)
     args.out.with_suffix('.json').write_text(json.dumps(note, indent=1) + '\n')
+    write_score_file(args.out, content)  # last, as a file that is there tells of a whole call
     scores = content.scores
     print(
         f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '

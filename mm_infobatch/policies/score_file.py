@@ -1,5 +1,6 @@
 """Files of scores: what ``mm-infobatch scores`` writes and the policy ``FromFile`` reads."""
 
+import os
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,18 +34,20 @@ class ScoreFile:
 
 
 def write_score_file(path: Path, content: ScoreFile) -> None:
-    """Write a file of scores.
+    """Write a file of scores. Whatever interrupts it, a reader sees the old file or the new one.
 
     Args:
         path (Path): With the suffix ``.npy`` the file contains the scores alone.
         content (ScoreFile): What to write.
     """
-    with open(path, 'wb') as file:
+    part = path.with_name(f'{path.name}.part')
+    with open(part, 'wb') as file:
         if path.suffix == '.npy':
             np.save(file, content.scores)
         else:
             values = {key: value for key, value in vars(content).items() if value is not None}
             np.savez(file, **values)
+    os.replace(part, path)
 
 
 def read_score_file(path: str) -> ScoreFile:

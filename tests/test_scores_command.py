@@ -7,6 +7,7 @@ import shutil
 import sys
 import weakref
 from pathlib import Path
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,6 +202,41 @@ def test_an_interrupted_extraction_goes_on_where_it_stood(tmp_path, monkeypatch)
     assert np.array_equal(again['square'], found['square'])
 
 
+def test_two_calls_at_once_do_not_empty_each_others_files(tmp_path):
+    pytest.importorskip('fcntl')
+    seen_second, ended_first, lines, second = Event(), Event(), [], []
+
+    class Second(Interrupted):
+        def __getitem__(self, index):
+            if index == 2:
+                seen_second.set()
+                ended_first.wait(20)
+            return super().__getitem__(index)
+
+    def call_again():
+        def say(line):
+            lines.append(line)
+            seen_second.set()
+
+        second.append(walk(squares, Second(), tmp_path, 'key', batch_size=2, say=say)[0])
+
+    class First(Interrupted):
+        def __getitem__(self, index):
+            if index == 6:
+                thread.start()
+                assert seen_second.wait(20)
+            return super().__getitem__(index)
+
+    thread = Thread(target=call_again)
+    first, _ = walk(squares, First(), tmp_path, 'key', batch_size=2)
+    found = first['square'].tolist()
+    ended_first.set()
+    thread.join()
+    assert found == second[0]['square'].tolist() == [each**2 for each in range(10)]
+    assert lines[0] == f'waits for another call, which extracts to {tmp_path}'
+    assert lines[1].endswith('has 10 of 10 samples')
+
+
 def test_an_extraction_of_something_else_is_refused(tmp_path):
     walk(squares, Interrupted(), tmp_path, 'key')
     with pytest.raises(ValueError, match='another checkpoint, config or dataset'):
@@ -234,7 +270,7 @@ def test_an_extraction_that_the_disk_has_no_room_for_is_refused_with_the_number(
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=119e6))
     with pytest.raises(ValueError, match='takes 120.0 MB in .* where 119.0 MB are free; give ano'):
         walk(squares, Many(), tmp_path, 'key', batch_size=2)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob('*.npy'))
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=120))
     walk(squares, Interrupted(), tmp_path, 'key', batch_size=2)
 

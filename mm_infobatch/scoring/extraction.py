@@ -4,18 +4,19 @@ import json
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.lib.format import open_memmap
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from ..training.sample_idx import check_samples
 from .classifier import collate, gt_label_of
+from .last_layer import LastLayer
 
 FLUSH = 2.0  # seconds of work that a kill can lose
 SHOW = 10.0  # seconds between two lines on the progress
@@ -48,75 +49,6 @@ class Extraction(NamedTuple):
         features."""
         assert self.features is not None
         return self.logits, self.features, self.labels
-
-
-class LastLayer:
-    """Watches a classifier for the logits behind its predictions, and the layer that makes them.
-
-    Of all linear layers it is the one whose outputs have the softmax that the classifier predicts,
-    wherever in the model it is.
-
-    Args:
-        model (nn.Module): The classifier.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._calls: List[Any] = []
-        self._handles = [
-            module.register_forward_hook(self._note)
-            for module in model.modules()
-            if isinstance(module, nn.Linear) or module is getattr(model, 'head', None)
-        ]
-
-    def _note(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 2:
-            self._calls.append((module, inputs[0], output))
-
-    def take(self, predictions: Tensor) -> Any:
-        """What the last batch was predicted from.
-
-        Args:
-            predictions (Tensor): Probabilities, float32 [B, C].
-
-        Returns:
-            tuple[Tensor, nn.Linear | None, Tensor | None]: The logits, float32 [B, C], the last
-            layer and what it got, float32 [B, D]; both None where there is no such layer.
-        """
-        calls, self._calls = self._calls, []
-        fitting = [
-            call
-            for call in calls
-            if call[2].shape == predictions.shape
-            and torch.allclose(call[2].softmax(1), predictions, atol=1e-5)
-        ]
-        for module, inputs, output in reversed(fitting):
-            if (
-                isinstance(module, nn.Linear)
-                and inputs.ndim == 2
-                and _is_linear(module, inputs, output)
-            ):
-                return output, module, inputs
-        # The logarithm of a softmax is its logits but for a constant, where none of them is 0.
-        tiny = torch.finfo(predictions.dtype).tiny
-        return (
-            fitting[-1][2] if fitting else predictions.clamp_min(tiny).log(),
-            None,
-            None,
-        )
-
-    def close(self) -> None:
-        """Stop watching."""
-        for handle in self._handles:
-            handle.remove()
-
-
-def _is_linear(module: nn.Linear, inputs: Tensor, output: Tensor) -> bool:
-    """Whether a linear layer did what its class says: one of a derived class may have normalized
-    features or weights, as that of ArcFace."""
-    expected = functional.linear(inputs, module.weight, module.bias)
-    return expected.shape == output.shape and torch.allclose(
-        expected, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())
-    )
 
 
 def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) -> Extraction:
@@ -197,10 +129,44 @@ def walk(
             not all of them; there is no room for them; or the dataset returns a sample in place of
             another.
     """
-    total = len(dataset)
-    if not total:
+    if not len(dataset):
         raise ValueError('the training dataset has no samples; check data_root and its filters')
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, say):
+        return _walk(compute, dataset, folder, key, batch_size, num_workers, say)
+
+
+@contextmanager
+def _alone(folder: Path, say: Say) -> Iterator[None]:
+    """Wait until no other call fills a folder: the second one would empty the files of the first.
+
+    The lock ends with the process. Windows, which has no such lock, goes without.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with open(folder / 'lock', 'w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f'waits for another call, which extracts to {folder}')
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _walk(
+    compute: Callable[[Dict[str, Any]], Arrays],
+    dataset: Any,
+    folder: Path,
+    key: str,
+    batch_size: int,
+    num_workers: int,
+    say: Say,
+) -> Any:
+    """What :func:`walk` does in a folder of its own."""
+    total = len(dataset)
     state = _read_state(folder, key, total)
     done, before = state['done'], state['seconds']
     mode = 'r' if done == total else 'r+'

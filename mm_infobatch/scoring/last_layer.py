@@ -1,0 +1,76 @@
+"""The last linear layer of a classifier: what it gets, and what it makes of it."""
+
+from typing import Any, List
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LastLayer:
+    """Watches a classifier for the logits behind its predictions, and the layer that makes them.
+
+    Of all linear layers it is the one whose outputs have the softmax that the classifier predicts,
+    wherever in the model it is.
+
+    Args:
+        model (nn.Module): The classifier.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._calls: List[Any] = []
+        self._handles = [
+            module.register_forward_hook(self._note)
+            for module in model.modules()
+            if isinstance(module, nn.Linear) or module is getattr(model, 'head', None)
+        ]
+
+    def _note(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 2:
+            self._calls.append((module, inputs[0], output))
+
+    def take(self, predictions: Tensor) -> Any:
+        """What the last batch was predicted from.
+
+        Args:
+            predictions (Tensor): Probabilities, float32 [B, C].
+
+        Returns:
+            tuple[Tensor, nn.Linear | None, Tensor | None]: The logits, float32 [B, C], the last
+            layer and what it got, float32 [B, D]; both None where there is no such layer.
+        """
+        calls, self._calls = self._calls, []
+        fitting = [
+            call
+            for call in calls
+            if call[2].shape == predictions.shape
+            and torch.allclose(call[2].softmax(1), predictions, atol=1e-5)
+        ]
+        for module, inputs, output in reversed(fitting):
+            if (
+                isinstance(module, nn.Linear)
+                and inputs.ndim == 2
+                and _is_linear(module, inputs, output)
+            ):
+                return output, module, inputs
+        # The logarithm of a softmax is its logits but for a constant, where none of them is 0.
+        tiny = torch.finfo(predictions.dtype).tiny
+        return (
+            fitting[-1][2] if fitting else predictions.clamp_min(tiny).log(),
+            None,
+            None,
+        )
+
+    def close(self) -> None:
+        """Stop watching."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _is_linear(module: nn.Linear, inputs: Tensor, output: Tensor) -> bool:
+    """Whether a linear layer did what its class says: one of a derived class may have normalized
+    features or weights, as that of ArcFace."""
+    expected = functional.linear(inputs, module.weight, module.bias)
+    return expected.shape == output.shape and torch.allclose(
+        expected, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())
+    )

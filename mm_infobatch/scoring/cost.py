@@ -44,6 +44,7 @@ class Cost(NamedTuple):
 BLAS = 8  # of a product of two matrices, which are done in the time of one
 SOFTMAX = 250  # of the error of one class
 PICK = 20  # of one sample beside the product itself, in a pick
+INVERSE = 32.0  # bytes of an entry: the matrix, its inverse, and two copies in LAPACK
 PAIR = 250  # of one pair: its distance, and about eight looks at it in a lazy selection
 
 
@@ -95,16 +96,16 @@ def of_hessian(size: Size, most_rows: int) -> Cost:
     if rows <= most_rows:
         making = size.n * rows**2 / 2 + rows**3
         # The Hessian is made in float64, at half the speed.
-        return Cost(24.0 * rows**2 + 4 * size.n * size.c, (2 * making + size.n * rows**2) / BLAS)
+        return Cost(INVERSE * rows**2 + 4 * size.n * size.c, (2 * making + size.n * rows**2) / BLAS)
     squares = size.c**2 + size.d**2
-    return Cost(24.0 * squares + 4 * size.n * size.c, 2.0 * size.n * squares / BLAS)
+    return Cost(INVERSE * squares + 4 * size.n * size.c, 2.0 * size.n * squares / BLAS)
 
 
 def of_skipping(size: Size, most_rows: int) -> Cost:
     """The projected influences with one vector, for each sample that is skipped."""
     hessian = of_hessian(size, most_rows)
     skips = float(size.n - size.k) * size.n * DIMENSIONS
-    return Cost(hessian.memory + 8 * size.n * DIMENSIONS, hessian.operations + skips)
+    return Cost(hessian.memory + 4 * size.n * (DIMENSIONS + 8), hessian.operations + skips)
 
 
 def multiplications_per_second() -> float:

@@ -75,13 +75,12 @@ def _exact(
 
     def of_gradients(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Apply a function to the gradients of a few samples at a time, float32 [B, C (D + 1)]."""
-        step = max(1, 2**21 // len(inverse))
-        found = []
-        for start in range(0, len(mistakes), step):
-            points = _with_bias(features[start : start + step]).astype(np.float32)
-            product = mistakes[start : start + step, :, None] * points[:, None]
-            found.append(function(product.reshape(len(points), -1)))
-        return np.concatenate(found)
+
+        def block(e: np.ndarray, h: np.ndarray) -> np.ndarray:
+            product = e[:, :, None] * _with_bias(h).astype(np.float32)[:, None]
+            return function(product.reshape(len(e), -1))
+
+        return by_rows(block, mistakes, features, width=len(inverse))
 
     def sketches(size: int, generator: 'np.random.Generator') -> np.ndarray:
         if size >= len(inverse):

@@ -7,15 +7,16 @@ import numpy as np
 BLOCK = 2**21  # values of a block, so that its float64 copies stay small
 
 
-def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray, width: int = 1) -> np.ndarray:
     """Apply a function to blocks of rows, and join what it gives.
 
     Args:
         function (callable): From blocks, [B, ...] of each array, to an array [B, ...].
         *arrays (np.ndarray): [N, ...]; may be memory-mapped.
+        width (int): Values that the function makes of a row meanwhile. Defaults to 1.
     """
     found: Optional[np.ndarray] = None  # filled block by block: joining them takes twice as much
-    for rows in blocks(*arrays):
+    for rows in blocks(*arrays, width=width):
         block = function(*(array[rows] for array in arrays))
         if found is None:
             found = np.empty((len(arrays[0]), *block.shape[1:]), block.dtype)
@@ -24,9 +25,10 @@ def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndar
     return found
 
 
-def blocks(*arrays: np.ndarray) -> Iterator[slice]:
-    """Slices of rows that together are all, each of about ``BLOCK`` values of the widest array."""
-    width = max(int(np.prod(array.shape[1:])) for array in arrays)
+def blocks(*arrays: np.ndarray, width: int = 1) -> Iterator[slice]:
+    """Slices of rows that together are all, each of about ``BLOCK`` values of the widest array, or
+    of ``width`` a row."""
+    width = max(width, *(int(np.prod(array.shape[1:])) for array in arrays))
     step = max(1, BLOCK // max(width, 1))
     for start in range(0, len(arrays[0]), step):
         yield slice(start, start + step)

@@ -203,7 +203,6 @@ def test_an_interrupted_extraction_goes_on_where_it_stood(tmp_path, monkeypatch)
 
 
 def test_two_calls_at_once_do_not_empty_each_others_files(tmp_path):
-    pytest.importorskip('fcntl')
     seen_second, ended_first, lines, second = Event(), Event(), [], []
 
     class Second(Interrupted):

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout  # PyTorch requires it
 from numpy.lib.format import open_memmap
 from torch import nn
 from torch.utils.data import DataLoader, Subset
@@ -140,20 +141,20 @@ def walk(
 def _alone(folder: Path, say: Say) -> Iterator[None]:
     """Wait until no other call fills a folder: the second one would empty the files of the first.
 
-    The lock ends with the process. Windows, which has no such lock, goes without.
+    The lock ends with the process. A file system that has no locks goes without.
     """
+    lock = FileLock(folder / 'lock')
     try:
-        import fcntl
-    except ImportError:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f'waits for another call, which extracts to {folder}')
+        lock.acquire()
+    except (NotImplementedError, OSError):
+        pass
+    try:
         yield
-        return
-    with open(folder / 'lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f'waits for another call, which extracts to {folder}')
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    finally:
+        lock.release()
 
 
 def _walk(

@@ -9,7 +9,7 @@ from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from small_runner import Classifier, small_runner
 
-from mm_infobatch import InfoBatchEpochLoop
+from mm_infobatch import InfoBatchEpochLoop, InfoBatchIterLoop
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 ITER = dict(type='InfoBatchIterLoop', max_iters=12)
@@ -210,3 +210,33 @@ def test_a_loop_of_ones_own_may_add_to_an_iteration(tmp_path):
     runner = small_runner(tmp_path, dict(type='StepsAndCounts', max_epochs=4))
     runner.train()
     assert runner.train_loop.counted == len(runner.model.seen) < 4 * 24
+
+
+@LOOPS.register_module()
+class LeavesOut(InfoBatchEpochLoop):
+    """Does not train every third batch."""
+
+    def run_iter(self, idx, data_batch):
+        if idx % 3 != 2:
+            super().run_iter(idx, data_batch)
+
+
+@LOOPS.register_module()
+class TrainsTwice(InfoBatchIterLoop):
+    """Trains each batch twice."""
+
+    def run_iter(self, data_batch):
+        super().run_iter(data_batch)
+        super().run_iter(data_batch)
+
+
+@pytest.mark.parametrize(
+    ('loop', 'times'),
+    [(dict(type='LeavesOut', max_epochs=6), 0), (dict(type='TrainsTwice', max_iters=36), 2)],
+    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+)
+def test_a_loop_of_ones_own_that_does_not_train_each_batch_once_is_refused(tmp_path, loop, times):
+    runner = small_runner(tmp_path, loop)
+    with pytest.raises(ValueError, match=rf'trained a batch {times} times.*super\(\).run_iter'):
+        runner.train()
+    assert len(runner.model.seen) == 8  # two batches, or one twice

@@ -4,31 +4,44 @@ from typing import Any, Iterator
 
 from torch.utils.data import DataLoader
 
+from ..passes.schedule import PassSchedule
+
 PERSISTENT_LINE = 'train_dataloader=dict(persistent_workers=False)'
 
 
-def batches_of_pass(batches: Any, dataloader: DataLoader[Any], sampler: Any) -> Iterator[Any]:
+def batches_of_pass(
+    batches: Iterator[Any], dataloader: DataLoader[Any], sampler: Any, schedule: PassSchedule
+) -> Iterator[Any]:
     """Iterate over the batches of a pass, as long as they are those of the pass.
 
     A dataloader with persistent workers has one iterator, which starts from the beginning whenever
-    something iterates over the dataloader.
+    something iterates over the dataloader. A loop of a user's own may leave out a batch, or train
+    one twice.
 
     Args:
         batches (Iterator): The iterator of the dataloader, just opened.
         dataloader (DataLoader): The training dataloader.
         sampler (InfoBatchSampler): Its sampler.
+        schedule (PassSchedule): The schedule of the loop, which counts the batches that it trains.
 
-    Returns:
-        Iterator: Over the batches. Raises ValueError where the next one would be another's.
+    Yields:
+        Any: A batch.
+
+    Raises:
+        ValueError: If the next batch would get the weights of another one.
     """
-    return _unless_restarted(batches, sampler) if dataloader.persistent_workers else batches
-
-
-def _unless_restarted(batches: Any, sampler: Any) -> Iterator[Any]:
     opened = sampler.iterators
     for batch in batches:
+        done = schedule.iters
         yield batch
-        if sampler.iterators != opened:
+        trained = schedule.iters - done
+        if trained != 1:
+            raise ValueError(
+                f'run_iter of the training loop trained a batch {trained} times, and weights and '
+                'scores go to the samples of the batches in their order, each trained once; have '
+                'it call super().run_iter(...) once for each batch'
+            )
+        if dataloader.persistent_workers and sampler.iterators != opened:
             raise ValueError(
                 'a hook iterated over train_loop.dataloader in the middle of a pass, as '
                 'PreciseBNHook does by iterations, and with persistent_workers=True that restarts '

@@ -127,7 +127,7 @@ class PassLoop(BaseLoop):
         check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
         opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
-        return batches_of_pass(opened, self.dataloader, self.sampler)
+        return batches_of_pass(opened, self.dataloader, self.sampler, self.schedule)
 
     def _run_iter(self, batch_idx: int, data_batch: Any) -> None:
         """Train a batch. The losses carry weights and keep scores in ``train_step`` alone: another

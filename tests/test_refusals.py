@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, DefaultScope
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
-from mm_infobatch import InfoBatchLoss
+from mm_infobatch import InfoBatchLoss, InfoBatchSampler
 from mm_infobatch.policies import KAKURENBO, SoftPruning
 from mm_infobatch.training.label_probability import other_score_warning
 from mm_infobatch.training.sample_idx import check_samples
@@ -276,6 +276,21 @@ def test_a_batch_sampler_that_may_regroup_is_refused(either):
     either.train_dataloader.batch_sampler = dict(type='Regrouping', drop_last=False)
     assert_refused(
         either, 'Regrouping', 'order of the sampler', 'remove train_dataloader.batch_sampler'
+    )
+
+
+@DATA_SAMPLERS.register_module()
+class Ascending(InfoBatchSampler):
+    """Hands out the samples of its plan in another order."""
+
+    def __iter__(self):
+        return iter(sorted(super().__iter__()))
+
+
+def test_a_sampler_with_an_order_of_its_own_is_refused(either):
+    either.train_dataloader.sampler.type = 'Ascending'
+    assert_refused(
+        either, 'Ascending overrides __iter__', 'get the weights of those', 'sampler.policy'
     )
 
 

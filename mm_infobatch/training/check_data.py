@@ -46,6 +46,13 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
             f'{loop} needs the InfoBatchSampler, but train_dataloader.sampler is '
             f'{type(sampler).__name__}; write {SAMPLER_LINE}'
         )
+    if type(sampler).__iter__ is not InfoBatchSampler.__iter__:
+        raise ValueError(
+            f'{type(sampler).__name__} overrides __iter__, so it may hand out other samples than '
+            'those of its plan, or in another order, and they would get the weights of those; '
+            'remove its __iter__, and choose samples by a policy of your own in '
+            'train_dataloader.sampler.policy'
+        )
     if getattr(dataloader, 'in_order', True) is False:
         raise ValueError(
             'in_order=False lets batches arrive in another order than the sampler gave, so that '

@@ -113,7 +113,7 @@ class InfoBatchHook(Hook):
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
         self._device = torch.device(get_device())
-        self._accumulation = Accumulation(runner.optim_wrapper, self._schedule)
+        self._accumulation = Accumulation(runner, self._schedule)
         self._iteration_settings = None
         _warn(runner, other_score_warning(runner.model, self._sampler.policy))
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
@@ -191,11 +191,11 @@ class InfoBatchHook(Hook):
         assert self._pass is not None
         planned = self._pass.indices(self._shape.batch_size)
         check_samples(data_batch, planned, self._loop.dataloader.dataset)
-        self._accumulation.fit()
 
     def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
         """Have the model train a batch, in which the losses carry weights and keep scores."""
         assert self._pass is not None and self._losses is not None
+        self._accumulation.fit()
         self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
         scale = self._step_length.begin(mean)

@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -315,13 +316,58 @@ def test_wrappers_that_mmengine_tells_of_no_end_are_left_alone():
     inner = OptimWrapper(optimizer, accumulative_counts=4)
     without_counts = object()  # DeepSpeed's
     for wrapper in (OptimWrapperDict(a=inner), without_counts, OptimWrapper(optimizer)):
-        accumulation = Accumulation(wrapper, schedule)
+        accumulation = Accumulation(SimpleNamespace(optim_wrapper=wrapper), schedule)
         accumulation.fit()
         assert accumulation.warning() is None
     assert (inner._inner_count, inner._max_counts) == (0, -1)
     alone = OptimWrapper(optimizer, accumulative_counts=4)
-    Accumulation(alone, schedule).fit()  # the control
+    Accumulation(SimpleNamespace(optim_wrapper=alone), schedule).fit()  # the control
     assert alone._max_counts == 4 and alone._remainder_counts == 0
+
+
+class ChangesGroups(Hook):
+    """Changes how many iterations a group has."""
+
+    def __init__(self, counts, at):
+        self.counts, self.at = counts, at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.at:
+            runner.optim_wrapper._accumulative_counts = self.counts
+
+
+@pytest.mark.parametrize(
+    'kind, stock, total', [(EPOCHS, 'EpochBasedTrainLoop', 5), (ITERS, 'IterBasedTrainLoop', 30)]
+)
+@pytest.mark.parametrize('before, after', [(2, 3), (3, 2), (1, 3), (2, 1)])
+def test_a_hook_may_change_the_groups(tmp_path, no_pause, kind, stock, total, before, after):
+    runs = []
+    for name, kwargs in ((kind, dict(prune_ratio=0.0)), (stock, dict(custom_hooks=[]))):
+        runner = build(tmp_path, name, total, before, **kwargs)
+        runner.register_hook(ChangesGroups(after, 12))
+        runner.train()
+        runs.append(runner)
+    ours, theirs = runs
+    assert ours.optim_wrapper.groups == theirs.optim_wrapper.groups
+    assert torch.equal(parameters(ours), parameters(theirs))
+
+
+class ReplacesWrapper(Hook):
+    """Replaces the optimizer wrapper in iteration 12."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 12:
+            optimizer = runner.optim_wrapper.optimizer
+            runner.optim_wrapper = SpiedOptimWrapper(optimizer, accumulative_counts=4)
+
+
+@pytest.mark.parametrize('total', [29, 31])
+def test_a_wrapper_that_a_hook_puts_in_has_full_groups_to_the_end(tmp_path, total):
+    runner = build(tmp_path, ITERS, total, 4, delta=1.0, batch_size=3)
+    runner.register_hook(ReplacesWrapper())
+    runner.train()
+    assert (runner.iter - 12) % 4
+    assert runner.optim_wrapper.groups == groups_of(runner.iter - 12, 4)
 
 
 def test_a_runner_that_trains_again_goes_on_with_its_groups(tmp_path):

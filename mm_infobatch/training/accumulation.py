@@ -21,16 +21,22 @@ class Accumulation:
     An :class:`~mmengine.optim.OptimWrapperDict` is left as it is: mmengine leaves it to the model
     how often each of its wrappers updates, and tells none of them of a last iteration.
 
+    A hook may change ``accumulative_counts`` or replace the wrapper, so both are looked up anew.
+
     Args:
-        optim_wrapper (BaseOptimWrapper): The optimizer wrapper of the run.
+        runner (Runner): The runner, for its optimizer wrapper.
         schedule (PassSchedule): The schedule of the run.
     """
 
-    def __init__(self, optim_wrapper: Any, schedule: PassSchedule) -> None:
-        self._wrapper, self._schedule = optim_wrapper, schedule
-        # OptimWrapperDict has none, nor has DeepSpeed's wrapper: the engine accumulates.
-        self._counts: int = getattr(optim_wrapper, '_accumulative_counts', 1)
+    def __init__(self, runner: Any, schedule: PassSchedule) -> None:
+        self._runner, self._schedule = runner, schedule
         self._length: Optional[int] = None  # of the open group
+
+    @property
+    def _counts(self) -> int:
+        """int: The iterations of a group."""
+        # OptimWrapperDict has none, nor has DeepSpeed's wrapper: the engine accumulates.
+        return getattr(self._runner.optim_wrapper, '_accumulative_counts', 1)
 
     @property
     def _with_passes(self) -> bool:
@@ -39,8 +45,9 @@ class Accumulation:
 
     def fit(self) -> None:
         """Set the wrapper's counts for the iteration that begins."""
-        counts, wrapper = self._counts, self._wrapper
+        counts, wrapper = self._counts, self._runner.optim_wrapper
         if counts == 1:
+            self._length = None
             return
         done, end = self._position()
         length = min(counts, max(end, done + 1) - done // counts * counts)

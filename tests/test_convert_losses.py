@@ -144,6 +144,16 @@ class ComparesWithoutGradient(Own):
 
 
 @MODELS.register_module()
+class CountsLabels(Own):
+    """Depends on the labels of the other samples."""
+
+    def values(self, pred, target):
+        values, valid = super().values(pred, target), target != 255
+        counts = F.one_hot(target[valid], pred.shape[1]).sum(0)
+        return values / counts[target * valid].clamp(min=1)
+
+
+@MODELS.register_module()
 class OneNumberLoss(Own):
     """Has one number, and no convention."""
 
@@ -187,7 +197,8 @@ def test_a_loss_is_tried_with_what_its_head_gives_it():
 
 @BOTH
 @pytest.mark.parametrize(
-    'kind', ['Ignores', 'ComparesSamples', 'ComparesWithoutGradient', 'OneNumberLoss']
+    'kind',
+    ['Ignores', 'ComparesSamples', 'ComparesWithoutGradient', 'CountsLabels', 'OneNumberLoss'],
 )
 def test_a_loss_that_is_no_mean_over_samples_needs_per_image(toolbox, kind):
     cfg = head_of(toolbox, kind)

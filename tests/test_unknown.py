@@ -207,14 +207,47 @@ class ByContrast(ValidMean):
         return super().forward(pred - pred.mean(0), target, reduction_override=reduction_override)
 
 
+class ByContrastWithoutGradient(ValidMean):
+    """The same, and no gradient shows it."""
+
+    def forward(self, pred, target, reduction_override=None):
+        other = pred - pred.mean(0).detach()
+        return super().forward(other, target, reduction_override=reduction_override)
+
+
+class ByFrequency(ValidMean):
+    """Cross entropy with the weight of each class taken from the labels of the batch."""
+
+    def forward(self, pred, target, reduction_override=None):
+        counts = F.one_hot(target, C).sum((0, 1, 2)).clamp(min=1)
+        values = own_map(pred, target) * (target.numel() / C / counts)[target]
+        return values if reduction_override == 'none' else values.mean()
+
+
 @pytest.mark.parametrize('uniform', [True, False])
-@pytest.mark.parametrize('own', [OfClasses, ByContrast])
+@pytest.mark.parametrize('own', [OfClasses, ByContrast, ByContrastWithoutGradient, ByFrequency])
 def test_a_map_whose_rows_belong_to_no_single_sample_is_refused_at_any_batch_size(own, uniform):
-    loss = InfoBatchLoss(own())
+    loss, target = InfoBatchLoss(own()), labels()[:C]
+    target[1] = 0  # else all images have each class as often
     loss.begin_batch(torch.ones(C), uniform)
     with pytest.raises(ValueError, match='depends on the other samples of the batch: with'):
-        loss(randn(C, C, H, W), labels()[:C])
+        loss(randn(C, C, H, W), target)
     trained(InfoBatchLoss(ValidMean()), torch.ones(B), labels(), uniform)
+
+
+class NeedsTwoClasses(ValidMean):
+    """Cannot be evaluated on a batch of one label."""
+
+    def forward(self, pred, target, reduction_override=None):
+        assert len(target.unique()) > 1
+        return super().forward(pred, target, reduction_override=reduction_override)
+
+
+def test_a_loss_that_cannot_be_evaluated_on_copies_of_a_sample_is_trained():
+    target = labels()
+    target[0] = 1
+    value = trained(InfoBatchLoss(NeedsTwoClasses()), torch.ones(B), target)
+    assert torch.allclose(value, ValidMean()(randn(B, C, H, W), target))
 
 
 def test_a_loss_that_is_put_into_a_wrapper_is_taken_apart_as_what_it_is():

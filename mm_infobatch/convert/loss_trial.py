@@ -67,7 +67,7 @@ def batches(scope: Optional[str], num_classes: int, ignore_index: int) -> Iterat
 
 
 def call(loss: nn.Module, batch: Batch, pred: Tensor) -> Any:
-    """Call a loss with the arguments that it takes."""
+    """Call a loss with the arguments that it takes, and with that prediction."""
     inner: Any = loss.loss if isinstance(loss, InfoBatchLoss) else loss
     parameters = inspect.signature(inner.forward).parameters
     kwargs = batch.kwargs
@@ -173,16 +173,15 @@ def problem_on(batch: Batch, loss: nn.Module, per_image: bool) -> Optional[str]:
     own = call(loss, batch, batch.pred)
     if not isinstance(own, Tensor):
         return f'{name} returns a {type(own).__name__}, but InfoBatchLoss needs a tensor'
-    pred, other = batch.pred.clone().requires_grad_(), batch.pred.clone()
-    other[-1] = 3 - 2 * other[-1]
+    pred = batch.pred.clone().requires_grad_()
+    other = batch._replace(pred=batch.pred.clone(), target=batch.target.clone())
+    other.pred[-1], other.target[-1] = 3 - 2 * batch.pred[-1], batch.target[0]
     try:
         wrapped = InfoBatchLoss(loss, per_image=per_image).train()
         wrapped.begin_batch(torch.ones(BATCH_SIZE))
         value = call(wrapped, batch, pred)
         wrapped.begin_batch(torch.tensor([1.0] * (BATCH_SIZE - 1) + [0.0]))
-        first, second = (
-            call(copied(wrapped), batch, each).detach() for each in (batch.pred, other)
-        )
+        first, second = (call(copied(wrapped), each, each.pred).detach() for each in (batch, other))
         without_last = call(wrapped, batch, pred)
         (grad,) = torch.autograd.grad(without_last.sum(), pred, allow_unused=True)
     except (TypeError, ValueError) as error:

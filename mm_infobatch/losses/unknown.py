@@ -6,7 +6,8 @@ so it is evaluated twice: for the map, and for the value. Where nothing is prune
 is trained. Elsewhere it shows what the sum of the map is divided by: all positions, or those whose
 target is not ignored. A loss that divides by anything else is refused.
 
-In the first batch the gradient of one value of the map shows whether that belongs to one sample.
+In the first batch the gradient of one value of the map shows whether that belongs to one sample,
+and so does its value in a batch of copies of that sample.
 
 The second evaluation leaves no trace: it has no gradient, and the state of the loss and of the
 random generators are what they were before. The check costs that evaluation, and no wait for the
@@ -81,23 +82,25 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
 
 def check_rows(loss: Any, call: Call, weights: Weights) -> None:
     """Refuse a loss of which a value of the map belongs to more than one sample, as in a map of
-    classes, which may have as many rows as the batch has samples. Waits for the device.
+    classes, which may have as many rows as the batch has samples, or one that counts the labels of
+    the batch. Waits for the device.
 
     Raises:
         ValueError: If there is one.
     """
-    pred = call.pred()
-    if not isinstance(pred, Tensor) or not pred.is_floating_point() or call.target() is None:
+    pred, target = call.pred(), call.target()
+    if not isinstance(pred, Tensor) or not pred.is_floating_point() or target is None:
         return
     if pred.ndim == 0 or len(pred) != len(weights.values):
         return
     with spare_evaluation(loss), torch.enable_grad():
-        pred = pred.detach().clone().requires_grad_()
-        values = map_of(loss, call.replaced(pred, call.target()), weights)
-        if not values.requires_grad:
-            return
-        (grad,) = torch.autograd.grad(values[0].sum(), pred, allow_unused=True)
-    if grad is not None and bool(grad[1:].nan_to_num().any()):
+        leaf = pred.detach().clone().requires_grad_()
+        values = map_of(loss, call.replaced(leaf, target), weights)
+        grad = None
+        if values.requires_grad:
+            (grad,) = torch.autograd.grad(values[0].sum(), leaf, allow_unused=True)
+    depends = grad is not None and bool(grad[1:].nan_to_num().any())
+    if depends or not same_among_copies(loss, call, weights, values[0].detach()):
         raise ValueError(
             f'the value that {type(loss).__name__} gives for a sample depends on the other samples '
             "of the batch: with reduction_override='none' a row of its map, of shape "
@@ -105,6 +108,23 @@ def check_rows(loss: Any, call: Call, weights: Weights) -> None:
             'of single samples, or train the mean of its values for each image alone, which may be '
             "another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
         )
+
+
+def same_among_copies(loss: Any, call: Call, weights: Weights, first: Tensor) -> bool:
+    """Whether a loss gives the first sample of a batch the same value where all others are copies
+    of that sample; True where it cannot be evaluated so."""
+
+    def copies(argument: Any) -> Any:
+        of_batch = isinstance(argument, Tensor) and argument.shape[:1] == weights.values.shape
+        return argument[[0] * len(argument)] if of_batch else argument
+
+    try:
+        with spare_evaluation(loss):
+            other = map_of(loss, call.replaced(copies(call.pred()), copies(call.target())), weights)
+    except Exception:  # whatever a user's loss raises for a batch of one label
+        return True
+    rtol = max(1e-3, 4 * torch.finfo(first.dtype).eps)
+    return torch.allclose(other[0].float(), first.float(), rtol=rtol, atol=1e-5, equal_nan=True)
 
 
 def reduction_of(loss: Any, call: Call) -> str:

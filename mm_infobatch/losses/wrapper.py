@@ -43,7 +43,7 @@ class InfoBatchLoss(nn.Module):
     as the toolboxes' losses do. Where nothing is pruned its own value is trained, and in every
     batch that is compared with the values of the samples, by one more evaluation without gradients.
     On a device the first step and the end of a pass wait for the result (:meth:`check`). In the
-    first batch a gradient also shows that each value belongs to one sample.
+    first batch it is also checked that each value belongs to one sample.
 
     Args:
         loss (dict or nn.Module): The loss to wrap: any of mmseg or mmpretrain that is a sum over

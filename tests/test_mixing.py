@@ -8,7 +8,12 @@ import pytest
 import toolbox_runs as runs
 import torch
 
-from mm_infobatch.losses.mixing import MixingRecorder, mixed_weights
+from mm_infobatch.losses.mixing import (
+    MixingRecorder,
+    by_sample,
+    mixed_weights,
+    samples_of_rows,
+)
 from mm_infobatch.policies import Plan, SoftPruning
 
 with warnings.catch_warnings():
@@ -144,6 +149,45 @@ def test_more_than_two_members_are_as_many_chances_to_be_pruned():
 def test_a_pass_that_prunes_nothing_has_weights_of_one():
     matrix = 0.3 * torch.eye(5) + 0.7 * torch.eye(5)[torch.randperm(5)]
     assert torch.equal(mixed_weights(torch.ones(5), matrix, 1.0), torch.ones(5))
+
+
+# ----------------------------------------------------- whose score a row gives
+
+
+class Turns:
+    """Puts each sample into another row, so many further up."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __call__(self, images, targets):
+        return images.roll(-self.rows, 0), targets.roll(-self.rows, 0)
+
+
+def test_a_row_gives_the_score_of_its_own_sample_or_of_the_one_that_has_most_of_it():
+    scores = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    mixed = 0.1 * torch.eye(4) + 0.9 * torch.eye(4).roll(1, 0)
+    assert torch.equal(by_sample(scores, samples_of_rows(mixed)), scores)
+    turned = torch.eye(4)[torch.tensor([1, 0, 3, 3])]
+    scores[1] = float('inf')
+    found = by_sample(scores, samples_of_rows(turned))
+    assert found.tolist()[:2] == [float('inf'), 1.0]
+    assert found[2].isnan() and found[3] == 3.5
+
+
+def test_after_an_augmentation_that_reorders_rows_scores_reach_their_samples(tmp_path):
+    data = runs.write_classification_data(tmp_path / 'data')
+    scores = []
+    for rows in (0, 1):
+        cfg = runs.classification_config(data, tmp_path / str(len(scores)), max_epochs=1)
+        cfg.model.train_cfg = dict(augments=dict(type='Mixup', alpha=0.8))
+        cfg.optim_wrapper.optimizer.lr = 0.0
+        runner, _ = runs.build(runs.switch_on(cfg))
+        runner.model.data_preprocessor.batch_augments = Turns(rows)
+        runner.train()
+        scores.append(runner.train_loop.sampler.scores.values)
+    assert len(scores[0].unique()) > 8
+    torch.testing.assert_close(*scores)
 
 
 class Problem:

@@ -35,6 +35,35 @@ def mixed_weights(weights: Tensor, matrix: Tensor, mean_weight: float) -> Tensor
     return product / mean_weight ** (members.sum(1) - 1).clamp(min=0)
 
 
+def samples_of_rows(matrix: Tensor) -> Tensor:
+    """The sample that each row of a mixed batch is of: its own, or where that has no share in the
+    row, as after an augmentation that reorders them, the one that has most.
+
+    Args:
+        matrix (Tensor): [B, B], the mixing matrix.
+
+    Returns:
+        Tensor: int64 [B].
+    """
+    own = torch.arange(len(matrix), device=matrix.device)
+    return torch.where(matrix.diagonal() != 0, own, matrix.argmax(1))
+
+
+def by_sample(scores: Tensor, samples: Tensor) -> Tensor:
+    """The scores of samples, from those of rows; the mean where a sample has several rows.
+
+    Args:
+        scores (Tensor): float32 [B], of the rows.
+        samples (Tensor): int64 [B], what :func:`samples_of_rows` gave.
+
+    Returns:
+        Tensor: float32 [B], NaN where a sample has no row.
+    """
+    sums, counts = torch.zeros_like(scores), torch.zeros_like(scores)
+    ones = torch.ones_like(scores)
+    return sums.index_add_(0, samples, scores) / counts.index_add_(0, samples, ones)
+
+
 class MixingRecorder:
     """Replaces the ``batch_augments`` of a data preprocessor, and records the mixing matrix.
 

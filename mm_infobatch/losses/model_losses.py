@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional, Sequence
 import torch
 from torch import Tensor, nn
 
-from .mixing import MixingRecorder, mixed_weights
+from .mixing import MixingRecorder, by_sample, mixed_weights, samples_of_rows
 from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
 from .tasks import TaskRows
@@ -53,6 +53,7 @@ class ModelLosses:
         self._uniform = True
         self._mean_weight = self._scale = 1.0
         self._weights: Tensor
+        self._samples: Optional[Tensor] = None  # of the rows of the batch, where it was mixed
         self._comparison = TrainedLoss(self._model, compared)
 
     def current(self, model: nn.Module) -> 'ModelLosses':
@@ -95,7 +96,7 @@ class ModelLosses:
                 to 1.
         """
         self._weights, self._uniform, self._mean_weight = weights, uniform, mean_weight
-        self._scale, self._in_step = scale, True
+        self._scale, self._in_step, self._samples = scale, True, None
         self._comparison.begin_batch()
         self._tasks.begin_batch(data_batch, weights.device)
         self._hand_out(weights)
@@ -110,7 +111,10 @@ class ModelLosses:
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""
-        if self._in_step and not self._uniform:
+        if not self._in_step:
+            return
+        self._samples = samples_of_rows(matrix)
+        if not self._uniform:
             self._hand_out(mixed_weights(self._weights, matrix, self._mean_weight))
 
     def end_batch(self, outputs: Optional[Dict[str, Any]] = None) -> Tensor:
@@ -147,7 +151,7 @@ class ModelLosses:
                 'no weight reaches; wrap a loss that the model uses in training: '
                 f'{LOSS_LINE}'
             )
-        return total
+        return total if self._samples is None else by_sample(total, self._samples)
 
     def drop_batch(self) -> None:
         """Drop the weights of a batch that was not trained to its end."""

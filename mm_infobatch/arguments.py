@@ -240,3 +240,29 @@ def require_seed(seed: Any, line: str = 'randomness=dict(seed=0)') -> None:
         raise ValueError(
             f'seed={seed} does not fit into 64 bits, so PyTorch does not accept it; write {line}'
         )
+
+
+def set_once(name: str) -> Any:
+    """An attribute of a sampler that can be set when it is built, and not later.
+
+    Args:
+        name (str): The attribute's.
+
+    Returns:
+        property: Setting it again raises a ValueError.
+    """
+
+    def value_of(sampler: Any) -> Any:
+        return vars(sampler)[name]
+
+    def set_value(sampler: Any, value: Any) -> None:
+        if name in vars(sampler):
+            raise ValueError(
+                f'sampler.{name} is {vars(sampler)[name]!r} since the sampler was built, and '
+                f'{value!r} would have no effect on its plans; write it into '
+                f'train_dataloader.sampler.{name}, or have the hook that sets it change a setting '
+                'of the policy, such as sampler.policy.prune_ratio'
+            )
+        vars(sampler)[name] = value
+
+    return property(value_of, set_value)

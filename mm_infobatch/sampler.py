@@ -71,6 +71,10 @@ class InfoBatchSampler(Sampler[int]):
         ValueError: If ``delta`` or ``num_passes`` is out of range, or the dataset is empty.
     """
 
+    policy = arguments.set_once('policy')
+    delta = arguments.set_once('delta')
+    warmup_passes = arguments.set_once('warmup_passes')
+
     def __init__(
         self,
         dataset: Sized,

@@ -490,6 +490,16 @@ def test_a_dataset_whose_samples_have_no_index_is_refused(dataset):
         InfoBatchSampler(dataset, seed=0)
 
 
+@pytest.mark.parametrize(
+    'name, value', [('policy', SoftPruning(prune_ratio=0.3)), ('delta', 0.5), ('warmup_passes', 2)]
+)
+def test_what_would_have_no_effect_later_cannot_be_set(name, value):
+    sampler = InfoBatchSampler(Numbered(4), seed=0)
+    with pytest.raises(ValueError, match=rf'sampler.{name} is .* no effect .*sampler.{name}'):
+        setattr(sampler, name, value)
+    sampler.policy.prune_ratio = 0.3  # has
+
+
 @pytest.mark.parametrize('delta', [-0.1, 1.1, float('nan'), float('inf'), 8])
 def test_a_delta_out_of_range_is_refused_with_the_line_to_change(delta):
     with pytest.raises(ValueError) as error:

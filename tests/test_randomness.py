@@ -8,7 +8,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.hooks import Hook
-from small_runner import rng_states
+from small_runner import Classifier, Points, rng_states, small_runner
 
 from mm_infobatch.training import rng
 
@@ -182,3 +182,62 @@ def test_without_the_states_of_the_generators_it_would_not(whole, tmp_path):
     again = runs.train(runs.resumed(whole.cfg, tmp_path / 'without.pth', tmp_path))
     assert again.column('indices')[:1] == [whole.rows[8]['indices']]
     assert again.column('loss') != [row['loss'] for row in whole.rows[8:]]
+
+
+# ------------------------------------------------------- workers that start in each pass
+
+
+class Drawn(Points):
+    """Each sample with a number that the worker draws."""
+
+    def __getitem__(self, index):
+        return dict(super().__getitem__(index), drawn=np.random.rand())
+
+
+class KeepsDrawn(Classifier):
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def forward(self, drawn, **kwargs):
+        self.drawn += drawn.tolist()
+        return super().forward(**kwargs)
+
+
+def seeds_alike(worker_id):
+    np.random.seed(worker_id)
+
+
+def drawn_in(work_dir, loop, stock=False, **loader):
+    """What the workers of a run draw in each of four passes over 8 samples."""
+    runner = small_runner(
+        work_dir,
+        loop,
+        length=8,
+        sampler=dict(delta=0),
+        loader=dict(num_workers=2, **loader),
+        model=KeepsDrawn(),
+        **(dict(custom_hooks=[]) if stock else {}),
+    )
+    runner._train_dataloader['dataset'] = Drawn(8)
+    if stock:
+        runner._train_dataloader['sampler'] = dict(type='DefaultSampler', shuffle=True)
+    runner.train()
+    return np.reshape(runner.model.drawn, (4, 8)).tolist()
+
+
+def test_by_iteration_workers_draw_other_numbers_in_each_pass(tmp_path):
+    ours = drawn_in(tmp_path, dict(type='InfoBatchIterLoop', max_iters=8))
+    stock = drawn_in(tmp_path, dict(type='EpochBasedTrainLoop', max_epochs=4), stock=True)
+    assert ours[0] == stock[0]
+    assert len(set(sum(ours, []))) == 32
+    # the control: the stock loop by epochs, which ours does not change
+    assert (
+        stock == drawn_in(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=4)) == 4 * [ours[0]]
+    )
+
+
+def test_a_seeding_of_workers_of_ones_own_stays(tmp_path):
+    loop = dict(type='InfoBatchIterLoop', max_iters=8)
+    drawn = drawn_in(tmp_path, loop, worker_init_fn=dict(type=seeds_alike))
+    assert drawn == 4 * [drawn[0]]

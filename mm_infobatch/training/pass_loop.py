@@ -126,6 +126,8 @@ class PassLoop(BaseLoop):
         check_not_replaced(self.dataloader, self._checked, self.sampler)
         check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
+        if not self.schedule.by_epoch:  # the stock loop by epochs starts them as we do
+            self.randomness.seed_workers(self.schedule.pass_index)
         opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
         return batches_of_pass(opened, self.dataloader, self.sampler, self.schedule)
 

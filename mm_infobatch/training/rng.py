@@ -7,11 +7,13 @@ continues has drawn, or it draws other numbers from there.
 """
 
 import contextlib
+import functools
 import random
 from typing import Any, Dict, Iterator, Optional
 
 import numpy as np
 import torch
+from mmengine.dataset import worker_init_fn
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor
 
@@ -89,6 +91,7 @@ class RunRandomness:
 
     def __init__(self, train_dataloader: Any, val_dataloader: Any) -> None:
         self._train_dataloader = train_dataloader
+        self._worker_init = getattr(train_dataloader, 'worker_init_fn', None)
         self._persistent = dict(
             train=getattr(train_dataloader, 'persistent_workers', False),
             val=getattr(val_dataloader, 'persistent_workers', False),
@@ -104,6 +107,24 @@ class RunRandomness:
         if not (self._opened[name] and self._persistent[name]):
             torch.empty((), dtype=torch.int64).random_()
         self._opened[name] = True
+
+    def seed_workers(self, pass_index: int) -> None:
+        """Have the workers that are started for a pass draw other numbers than in earlier passes.
+
+        MMEngine seeds a worker by its number alone. Behind an endless sampler workers start once,
+        but the loop that replaces it starts them in each pass, where they would augment as in the
+        first. A ``worker_init_fn`` of the user's own stays.
+
+        Args:
+            pass_index (int): The pass, from 0, in which the seeds are MMEngine's.
+        """
+        init = self._worker_init
+        if not isinstance(init, functools.partial) or init.func is not worker_init_fn:
+            return
+        if {'seed', 'num_workers'} <= init.keywords.keys():
+            workers = init.keywords['num_workers'] * get_world_size()
+            seed = init.keywords['seed'] + pass_index * workers
+            self._train_dataloader.worker_init_fn = functools.partial(init, seed=seed)
 
     def open(self, mid_pass: bool, validated: bool) -> Any:
         """Open the training dataloader for a pass, or for what is left of it after a resume.

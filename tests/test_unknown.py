@@ -339,6 +339,34 @@ def test_the_evaluation_beside_has_no_gradient():
         assert Spying.graphs == 1
 
 
+class Proxies(ValidMean):
+    """A loss with the weights of the classes, as ArcFace's."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(randn(C, C, seed=1))
+        self.cached = []  # what was evaluated without a gradient, and whether casts were kept
+
+    def forward(self, pred, target, reduction_override=None):
+        if not torch.is_grad_enabled():
+            self.cached.append(torch.is_autocast_cache_enabled())
+        pred = F.linear(pred.movedim(1, -1), self.weight).movedim(-1, 1).float()
+        return super().forward(pred, target, reduction_override=reduction_override)
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+def test_under_autocast_the_evaluation_beside_takes_no_gradient_from_its_parameters(uniform):
+    loss, alone = InfoBatchLoss(Proxies()), Proxies()
+    for seed in range(2):
+        with torch.autocast('cpu', torch.bfloat16):
+            loss.begin_batch(torch.ones(B), uniform)
+            ours, own = (each(randn(B, C, H, W, seed=seed), labels()) for each in (loss, alone))
+        (ours + own).backward()
+        torch.testing.assert_close(loss.loss.weight.grad, alone.weight.grad, rtol=1e-2, atol=1e-4)
+    assert loss.loss.cached and not any(loss.loss.cached)
+    assert torch.is_autocast_cache_enabled()
+
+
 def test_an_error_in_the_evaluation_beside_leaves_the_loss_as_it_was():
     class Failing(Counting):
         def forward(self, pred, target, reduction_override=None):

@@ -212,17 +212,24 @@ def compare(
 @contextlib.contextmanager
 def spare_evaluation(loss: nn.Module) -> Iterator[None]:
     """Evaluate a loss once more than training does: without a gradient, and with the state of the
-    loss and of the random generators put back."""
+    loss and of the random generators put back.
+
+    The cache of ``autocast`` is not used: up to PyTorch 2.1 at least it keeps a parameter that was
+    cast without a gradient, which then gets none in the evaluation that trains.
+    """
     state = [(vars(module), dict(vars(module)), dict(module._buffers)) for module in loss.modules()]
     for attributes, _, buffers in state:
         attributes['_buffers'] = {
             name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()
         }
     devices: List[int] = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices):
             yield
     finally:
+        torch.set_autocast_cache_enabled(cached)
         for attributes, before, _ in state:
             attributes.clear()
             attributes.update(before)

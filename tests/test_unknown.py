@@ -1,5 +1,8 @@
 """Losses of a user's own that give a map: their own value, the check of every batch, no traces."""
 
+import collections
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -265,7 +268,8 @@ def test_a_loss_that_is_put_into_a_wrapper_is_taken_apart_as_what_it_is():
 
 
 class Counting(ValidMean):
-    """A loss with a state in every form: a buffer, its place, an attribute, a part."""
+    """A loss with a state in every form: a buffer, its place, an attribute, a part, and what is
+    changed in place: a parameter, a tensor that is no buffer, numbers in containers."""
 
     def __init__(self):
         super().__init__()
@@ -273,12 +277,21 @@ class Counting(ValidMean):
         self.register_buffer('average', torch.zeros(()))
         self.calls = 0
         self.part = nn.BatchNorm1d(C, affine=False)
+        self.centers = nn.Parameter(torch.zeros(C), requires_grad=False)
+        self.plain, self.array = torch.zeros(C), np.zeros(C)
+        self.history, self.by_name = [], dict(first=[0], rest=collections.deque(maxlen=9))
 
     def forward(self, pred, target, reduction_override=None):
         self.seen += F.one_hot(target, C).sum((0, 1, 2))
         self.average = 0.9 * self.average + pred.detach().mean()
         self.calls += 1
         self.part(pred.flatten(2))
+        self.centers.data += pred.detach().mean((0, 2, 3))
+        self.plain += 1
+        self.array += 1
+        self.history.append(self.calls)
+        self.by_name['first'][0] += 1
+        self.by_name['rest'].append(self.calls)
         values = own_map(pred, target) * self.calls
         return values if reduction_override == 'none' else values.mean()
 
@@ -294,6 +307,10 @@ def test_its_state_is_that_of_a_loss_that_was_evaluated_once_a_batch(uniform):
     ours, theirs = loss.loss.state_dict(), alone.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert torch.equal(loss.loss.plain, alone.plain) and alone.plain[0] == 3
+    assert loss.loss.array.tolist() == alone.array.tolist() == [3, 3, 3]
+    assert loss.loss.history == alone.history == [1, 2, 3]
+    assert loss.loss.by_name == alone.by_name == dict(first=[3], rest=collections.deque([1, 2, 3]))
 
 
 class Drawing(ValidMean):
@@ -342,14 +359,15 @@ def test_the_evaluation_beside_has_no_gradient():
 class Proxies(ValidMean):
     """A loss with the weights of the classes, as ArcFace's."""
 
+    beside = []  # whether they could get a gradient where nothing else could
+
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(randn(C, C, seed=1))
-        self.cached = []  # what was evaluated without a gradient, and whether casts were kept
 
     def forward(self, pred, target, reduction_override=None):
         if not torch.is_grad_enabled():
-            self.cached.append(torch.is_autocast_cache_enabled())
+            self.beside.append(self.weight.requires_grad)
         pred = F.linear(pred.movedim(1, -1), self.weight).movedim(-1, 1).float()
         return super().forward(pred, target, reduction_override=reduction_override)
 
@@ -357,14 +375,14 @@ class Proxies(ValidMean):
 @pytest.mark.parametrize('uniform', [True, False])
 def test_under_autocast_the_evaluation_beside_takes_no_gradient_from_its_parameters(uniform):
     loss, alone = InfoBatchLoss(Proxies()), Proxies()
+    Proxies.beside.clear()
     for seed in range(2):
         with torch.autocast('cpu', torch.bfloat16):
             loss.begin_batch(torch.ones(B), uniform)
             ours, own = (each(randn(B, C, H, W, seed=seed), labels()) for each in (loss, alone))
         (ours + own).backward()
         torch.testing.assert_close(loss.loss.weight.grad, alone.weight.grad, rtol=1e-2, atol=1e-4)
-    assert loss.loss.cached and not any(loss.loss.cached)
-    assert torch.is_autocast_cache_enabled()
+    assert Proxies.beside and not any(Proxies.beside)
 
 
 def test_an_error_in_the_evaluation_beside_leaves_the_loss_as_it_was():

@@ -14,9 +14,12 @@ random generators are what they were before. The check costs that evaluation, an
 device: see :meth:`InfoBatchLoss.check`.
 """
 
+import collections
 import contextlib
+import copy
 from typing import Any, Iterator, List, Optional, Tuple, Union
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +28,9 @@ from .compiling import is_compiling
 from .parts import Comparison, Parts
 from .reductions import factor_of, per_sample
 from .weights import Factor, Weights
+
+# What PyTorch keeps in each module, but for its tensors: hooks and parts
+OF_EVERY_MODULE = vars(nn.Module()).keys() - {'_parameters', '_buffers'}
 
 
 def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
@@ -214,22 +220,33 @@ def spare_evaluation(loss: nn.Module) -> Iterator[None]:
     """Evaluate a loss once more than training does: without a gradient, and with the state of the
     loss and of the random generators put back.
 
-    The cache of ``autocast`` is not used: up to PyTorch 2.1 at least it keeps a parameter that was
-    cast without a gradient, which then gets none in the evaluation that trains.
+    It has copies of the parameters too. ``autocast`` would keep one that it casts without a
+    gradient, and with PyTorch 2.1 that would get none in the evaluation that trains.
     """
-    state = [(vars(module), dict(vars(module)), dict(module._buffers)) for module in loss.modules()]
-    for attributes, _, buffers in state:
-        attributes['_buffers'] = {
-            name: None if buffer is None else buffer.clone() for name, buffer in buffers.items()
-        }
+    state = [(vars(module), dict(vars(module))) for module in loss.modules()]
+    for attributes, before in state:
+        for name in before.keys() - OF_EVERY_MODULE:
+            attributes[name] = with_own_tensors(before[name])
     devices: List[int] = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    cached = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices):
             yield
     finally:
-        torch.set_autocast_cache_enabled(cached)
-        for attributes, before, _ in state:
+        for attributes, before in state:
             attributes.clear()
             attributes.update(before)
+
+
+def with_own_tensors(value: Any) -> Any:
+    """A copy of what a loss may change in place: tensors, arrays and containers, at any depth.
+    Other objects stay the same."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, (set, np.ndarray)):
+        return value.copy()
+    if not isinstance(value, (list, dict, collections.deque)):
+        return value
+    twin: Any = copy.copy(value)
+    for key in value if isinstance(value, dict) else range(len(value)):
+        twin[key] = with_own_tensors(value[key])
+    return twin

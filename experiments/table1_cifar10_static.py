@@ -5,7 +5,8 @@ by a run of 10 epochs on all data, with the same recipe on a shortened schedule;
 ten such runs, forgetting by all passes of one. The subset is then trained for the whole schedule,
 without annealing, so the saving is the named share. The paper does not say what it selected by.
 DeepCore's selecting networks are trained at a constant rate without augmentation, and its main
-results select per class with every method; here those methods do that do so by themselves.
+results select per class with every method; here those methods do that do so by themselves, and
+GLISTER in rows of its own.
 """
 config = 'configs/resnet/resnet18_1xb128-infobatch_cifar10.py'
 seeds = [0, 1, 2]
@@ -35,6 +36,7 @@ _METHODS = {
     'deepfool': ('DeepFool', {}),
     'craig': ('CRAIG', {}),
     'glister': ('GLISTER', {}),
+    'glister_per_class': ('GLISTER, per class', dict(method='glister')),
     'graph_cut': ('Graph Cut', {}),
     'influence': ('Influence', {}),
     'el2n': ('EL2N', _TEN),
@@ -45,6 +47,7 @@ _SELECTS = [
     'craig',
     'dp',
     'glister',
+    'glister_per_class',
     'graph_cut',
     'herding',
     'k_center',
@@ -83,21 +86,24 @@ arms = [
 ]
 arms += [
     dict(
-        name=f'{_method}_{_share}',
+        name=f'{_name}_{_share}',
         label=f'{_label}, {_share} %',
         against=_BASELINE,
         infobatch=dict(delta=1, policy=dict(type='FromFile', keep=1 - _share / 100)),
         scores=dict(
             dict(
-                method=_method,
+                method=_name,
                 of='selection',
                 epochs=_LAST,
-                options=['--keep', f'{1 - _share / 100:g}'] if _method in _SELECTS else [],
+                options=[
+                    *(['--keep', f'{1 - _share / 100:g}'] if _name in _SELECTS else []),
+                    *(['--per-class'] if _name.endswith('per_class') else []),
+                ],
             ),
             **_more,
         ),
-        paper=_PAPER.get(_method, ('', '', ''))[_number],
+        paper=_PAPER.get(_name, ('', '', ''))[_number],
     )
-    for _method, (_label, _more) in _METHODS.items()
+    for _name, (_label, _more) in _METHODS.items()
     for _number, _share in enumerate(_SHARES)
 ]

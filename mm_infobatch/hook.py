@@ -116,7 +116,6 @@ class InfoBatchHook(Hook):
         self._accumulation = Accumulation(runner, self._schedule)
         self._iteration_settings = None
         _warn(runner, other_score_warning(runner.model, self._sampler.policy))
-        runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
 
     def _begin_run(self, runner: Any) -> None:
         """Begin a run; one that resumes loads its state when its first pass is due."""
@@ -132,6 +131,7 @@ class InfoBatchHook(Hook):
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or continue the checkpoint's: a hook point of our loops alone."""
         self._resume(runner)
+        runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
         line = self._step_length.begin_run(runner, self._schedule)
         if line is not None:
             runner.logger.info(f'InfoBatch: {line}')

@@ -558,6 +558,28 @@ def test_the_message_hub_has_the_length_of_the_schedule_also_when_training_goes_
     assert runner.message_hub.get_info('max_iters') == TOTAL > runner.max_iters
 
 
+def test_an_average_by_the_length_of_the_run_follows_it_in_batches_of_another_size(tmp_path):
+    """The length is that of the schedule, whose steps are those of the run that began."""
+    checkpoint = dict(type='CheckpointHook', by_epoch=True, interval=5)
+    train(tmp_path, EPOCHS, default_hooks=dict(checkpoint=checkpoint))
+    hook = EMAHook('mmpretrain.CosineEMA', momentum=0.3, end_momentum=0.01)
+    runner, _, _ = train(
+        tmp_path,
+        EPOCHS,
+        hook,
+        batch_size=8,
+        load_from=str(tmp_path / 'epoch_5.pth'),
+        resume=True,
+    )
+    assert runner.train_loop.schedule.total == TOTAL
+    assert runner.message_hub.get_info('max_iters') == TOTAL
+    average = hook.ema_model.module.head.weight
+    before, weight = average.clone(), runner.model.head.weight
+    hook.ema_model.steps.fill_(TOTAL)  # where the momentum is end_momentum
+    hook.ema_model.update_parameters(runner.model)
+    assert torch.allclose(average, before + 0.01 * (weight - before), atol=1e-6)
+
+
 # --------------------------------------------------------------- every hook of the toolboxes
 
 # Those that are called by steps are in BY_STEPS; these settings are named where they are late.

@@ -69,7 +69,10 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
-        for idx, data_batch in enumerate(self._batches(), start=self.schedule.pass_iter):
+        left = self.schedule.pass_iters - self.schedule.pass_iter
+        # Of the whole pass, also where it was begun in batches of another size.
+        first = max(0, self.sampler.shape.iters(self.sampler.order.kept) - left)
+        for idx, data_batch in enumerate(self._batches(), start=first):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1

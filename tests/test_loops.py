@@ -146,6 +146,37 @@ def test_who_iterates_beside_the_loop_sees_the_whole_pass_also_after_a_resume(tm
     assert again.seen == whole.seen[-len(again.seen) :] and len(again.seen) < 4
 
 
+class Places(Hook):
+    """Keep where in its epoch each iteration is, as the log says it, and what ends one."""
+
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        loader = runner.train_dataloader
+        end = self.end_of_epoch(loader, batch_idx)
+        self.seen.append((runner.epoch, batch_idx + 1, len(loader), end))
+
+
+@pytest.mark.parametrize('batch_size, first', [(2, 9), (4, 5), (8, 3), (5, 4)])
+def test_an_epoch_that_is_resumed_in_batches_of_another_size_is_counted_to_its_end(
+    tmp_path, batch_size, first
+):
+    checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=8)
+    kwargs = dict(default_hooks=dict(checkpoint=checkpoint))
+    small_runner(tmp_path, EPOCH, batch_size=2, **kwargs).train()  # 8 of 12 iterations are done
+    resumed = small_runner(
+        tmp_path, EPOCH, batch_size=batch_size, load_from=str(tmp_path / 'iter_8.pth'), resume=True
+    )
+    places = Places()
+    resumed.register_hook(places)
+    resumed.train()
+    last = -(-24 // batch_size)
+    expected = [(0, place, last, place == last) for place in range(first, last + 1)]
+    assert [each for each in places.seen if each[0] == 0] == expected
+    assert [each[1] for each in places.seen if each[0] == 1][0] == 1
+
+
 def test_precise_bn_sees_the_whole_pass_after_a_resume_in_the_middle_of_one(tmp_path):
     """mmpretrain's own hook: its running statistics are those of an uninterrupted run."""
     data = runs.write_classification_data(tmp_path / 'data')

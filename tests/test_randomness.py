@@ -149,6 +149,42 @@ def test_a_run_resumes_bit_for_bit_behind_a_change_of_the_interval_of_validation
     assert_resumes(whole, tmp_path / 'resumed', 'epoch_3', ends(whole.rows)[2], 'none')
 
 
+MIXED = dict(augments=[dict(type='Mixup', alpha=0.8)])  # draws in this process
+BOTH = dict(type='mmpretrain.EMAHook', momentum=0.1, evaluate_on_ema=True, evaluate_on_origin=True)
+SWITCH = dict(
+    type='SwitchRecipeHook',
+    schedule=[
+        dict(
+            action_epoch=3, train_pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+        )
+    ],
+)
+
+
+@pytest.mark.parametrize('hooks', [[BOTH], [SWITCH]], ids=['EMAHook', 'SwitchRecipeHook'])
+def test_hooks_that_open_a_dataloader_again_leave_a_run_bit_for_bit(tmp_path, hooks):
+    """Unpruned it is the stock run, and it resumes where the next epoch opens one again."""
+    data = runs.write_classification_data(tmp_path / 'data')
+
+    def config(name):
+        workers = 'persistent' if SWITCH in hooks else 'none'
+        cfg = runs.classification_config(data, str(tmp_path / name), max_epochs=4, val_interval=1)
+        cfg.model.train_cfg = MIXED
+        cfg.model.head.loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3)
+        cfg.train_dataloader.update(WORKERS[workers])
+        cfg.custom_hooks = hooks
+        return runs.checkpoints_every(cfg, 1, by_epoch=True)
+
+    stock = runs.train(config('stock'))
+    ours = runs.train(runs.switch_on(config('ours'), prune_ratio=0))
+    assert ours.column('loss') == stock.column('loss')
+    runs.assert_same_state(ours.state, stock.state)
+    cfg = runs.switch_on(config('again'), prune_ratio=0)
+    again = runs.train(runs.resumed(cfg, tmp_path / 'ours' / 'epoch_2.pth'))
+    assert again.column('loss') == ours.column('loss')[8:]
+    runs.assert_same_state(again.state, ours.state)
+
+
 class Draws(Hook):
     """Draws numbers after InfoBatchHook, as a hook that takes images at random does."""
 

@@ -16,7 +16,7 @@ from .check_data import check_dataloader, check_not_replaced
 from .file_labels import other_labels
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
-from .rng import RunRandomness
+from .rng import RunRandomness, openings_of_validation, restarts_workers
 from .sample_names import check_ranks, check_unchanged, names_of
 
 
@@ -84,7 +84,9 @@ class PassLoop(BaseLoop):
     @functools.cached_property
     def randomness(self) -> RunRandomness:
         """RunRandomness: The random generators of the run; made once all loops are built."""
-        return RunRandomness(self.dataloader, getattr(self.runner.val_loop, 'dataloader', None))
+        val_dataloader = getattr(self.runner.val_loop, 'dataloader', None)
+        openings = openings_of_validation(self.runner.hooks)
+        return RunRandomness(self.dataloader, val_dataloader, openings)
 
     @functools.cached_property
     def sample_names(self) -> List[str]:
@@ -128,7 +130,11 @@ class PassLoop(BaseLoop):
         wait_before_workers(self.dataloader)
         if not self.schedule.by_epoch:  # the stock loop by epochs starts them as we do
             self.randomness.seed_workers(self.schedule.pass_index)
-        opened = self.randomness.open(self.schedule.pass_iter > 0, self._follows_validation())
+        opened = self.randomness.open(
+            self.schedule.pass_iter > 0,
+            self._follows_validation(),
+            self.schedule.by_epoch and restarts_workers(self.runner.hooks, self._epoch + 1),
+        )
         return batches_of_pass(opened, self.dataloader, self.sampler, self.schedule)
 
     def _run_iter(self, batch_idx: int, data_batch: Any) -> None:

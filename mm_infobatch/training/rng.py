@@ -9,13 +9,15 @@ continues has drawn, or it draws other numbers from there.
 import contextlib
 import functools
 import random
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Sequence
 
 import numpy as np
 import torch
 from mmengine.dataset import worker_init_fn
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor
+
+from .by_steps import is_of_class
 
 # The states of ``random`` and ``numpy.random``, which are both Mersenne Twisters.
 TWISTERS = np.dtype(
@@ -77,6 +79,25 @@ def unaffected() -> Iterator[None]:
     restore(state)
 
 
+def openings_of_validation(hooks: Sequence[Any]) -> int:
+    """How often a validation opens its dataloader: again for each of mmpretrain's ``EMAHook`` that
+    evaluates both the averaged weights and the trained ones."""
+    both = ('evaluate_on_ema', 'evaluate_on_origin')
+    return 1 + sum(all(getattr(hook, name, False) for name in both) for hook in hooks)
+
+
+def restarts_workers(hooks: Sequence[Any], epoch: int) -> bool:
+    """Whether mmpretrain's ``SwitchRecipeHook`` has the workers of the training dataloader start
+    again with another pipeline.
+
+    Args:
+        hooks (Sequence[Hook]): The hooks of the run.
+        epoch (int): The epoch that begins, from 1.
+    """
+    switches = [hook for hook in hooks if is_of_class(hook, ['SwitchRecipeHook'])]
+    return any('train_pipeline' in hook.schedule.get(epoch, {}) for hook in switches)
+
+
 class RunRandomness:
     """The generators of a run, and of the run that it resumes.
 
@@ -87,10 +108,11 @@ class RunRandomness:
     Args:
         train_dataloader (DataLoader): The training dataloader.
         val_dataloader (DataLoader, optional): The one of the validation.
+        val_openings (int): How often a validation opens that. Defaults to 1.
     """
 
-    def __init__(self, train_dataloader: Any, val_dataloader: Any) -> None:
-        self._train_dataloader = train_dataloader
+    def __init__(self, train_dataloader: Any, val_dataloader: Any, val_openings: int = 1) -> None:
+        self._train_dataloader, self._val_openings = train_dataloader, val_openings
         self._worker_init = getattr(train_dataloader, 'worker_init_fn', None)
         self._persistent = dict(
             train=getattr(train_dataloader, 'persistent_workers', False),
@@ -107,6 +129,10 @@ class RunRandomness:
         if not (self._opened[name] and self._persistent[name]):
             torch.empty((), dtype=torch.int64).random_()
         self._opened[name] = True
+
+    def _draw_seeds_of_validation(self) -> None:
+        for _ in range(self._val_openings):
+            self._draw_seed('val')
 
     def seed_workers(self, pass_index: int) -> None:
         """Have the workers that are started for a pass draw other numbers than in earlier passes.
@@ -126,12 +152,14 @@ class RunRandomness:
             seed = init.keywords['seed'] + pass_index * workers
             self._train_dataloader.worker_init_fn = functools.partial(init, seed=seed)
 
-    def open(self, mid_pass: bool, validated: bool) -> Any:
+    def open(self, mid_pass: bool, validated: bool, restarted: bool = False) -> Any:
         """Open the training dataloader for a pass, or for what is left of it after a resume.
 
         Args:
             mid_pass (bool): Whether the run that is resumed had opened it for this pass.
             validated (bool): Whether that run validated before the batches that come next.
+            restarted (bool): Whether a hook has had persistent workers end before this pass.
+                Defaults to False.
 
         Returns:
             Iterator: Over the batches.
@@ -142,18 +170,19 @@ class RunRandomness:
             restore(self._resumed)
             self._resumed = None
             if validated:
-                self._draw_seed('val')
+                self._draw_seeds_of_validation()
         if not mid_pass:
+            self._opened['train'] &= not restarted
             self._draw_seed('train')
         return batches
 
     def validate(self, val_loop: Any) -> None:
-        """Run a validation, which draws one seed or none from the generators."""
+        """Run a validation, which draws the seeds of its dataloader from the generators."""
         self._validating = True
         with unaffected():
             val_loop.run()
         self._validating = False
-        self._draw_seed('val')
+        self._draw_seeds_of_validation()
 
     def gather(self, iters: int) -> None:
         """Collect the states of all ranks for a checkpoint of that iteration; a collective."""

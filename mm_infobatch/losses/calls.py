@@ -66,12 +66,12 @@ class Call:
             return None
         return parameter.default
 
-    def of(self, loss: Any) -> Any:
-        """Call a loss with the arguments."""
+    def evaluate(self, loss: Any) -> Any:
+        """Call a loss with these arguments."""
         return loss(*self._args, **self._kwargs)
 
-    def without_reduction(self, loss: Any) -> Any:
-        """Call a loss with the arguments, but with ``reduction_override='none'``."""
+    def evaluate_unreduced(self, loss: Any) -> Any:
+        """Call a loss with these arguments and ``reduction_override='none'``."""
         name, args, kwargs = 'reduction_override', self._args, self._kwargs
         if name in self._names[: len(args)]:
             place = self._names.index(name)

@@ -58,8 +58,8 @@ def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     unscaled, loss_weight = without_loss_weight(kind, loss)
     if kind == ('mmseg', 'CrossEntropyLoss') and loss.class_weight is not None:
         unscaled = with_class_weight(unscaled, call.constant(loss.class_weight, call.pred()))
-    values = call.without_reduction(unscaled)
-    weights.check(values, kind.name)
+    values = call.evaluate_unreduced(unscaled)
+    weights.check_batch_size(values, kind.name)
     return parts_of_map(kind, loss, call, weights, values, loss_weight)
 
 
@@ -71,13 +71,13 @@ def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     pred, target = call.pred(), call.target()
     if pred.ndim == 2:
         return by_map(kind, loss, call, weights)
-    weights.check(pred, kind.name)
+    weights.check_batch_size(pred, kind.name)
     shape = pred.shape
     flat = call.replaced(
         as_rows(pred), as_rows(target) if target.shape == shape else target.reshape(-1)
     )
     unscaled, loss_weight = without_loss_weight(kind, loss)
-    values = flat.without_reduction(unscaled).view(shape[0], -1, shape[1])
+    values = flat.evaluate_unreduced(unscaled).view(shape[0], -1, shape[1])
     parts = parts_of_map(kind, loss, call, weights, values, loss_weight)
     if parts.value.ndim:  # reduction='none'
         return parts._replace(value=parts.value.transpose(1, 2).reshape(shape))
@@ -142,21 +142,21 @@ def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     the samples of a batch stand for: it adds 1 for each itself. The length of the steps is no part
     of that."""
     labels = call.target()
-    weights.check(labels, 'SeesawLoss')
+    weights.check_batch_size(labels, 'SeesawLoss')
     more = weights.values.to(loss.cum_samples) / weights.scale - 1
     loss.cum_samples.index_add_(0, labels.flatten(), more)
 
 
 def by_row(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss that returns a value for each sample."""
-    values = call.of(loss)
-    weights.check(values, type(loss).__name__)
+    values = call.evaluate(loss)
+    weights.check_batch_size(values, type(loss).__name__)
     return Parts(weights.times(values), positions(values.detach()).float().mean(1))
 
 
 def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> Parts:
     """Take apart a loss by its formula."""
-    weights.check(call.pred(), type(loss).__name__)
+    weights.check_batch_size(call.pred(), type(loss).__name__)
     summands = formula(loss, call, weights)
     return Parts(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
 
@@ -178,7 +178,7 @@ def by_image(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
         # a sample without a valid pixel may give an empty map
         values.append(value.mean() if value.numel() else value.sum())
     stacked = torch.stack(values)
-    weights.check(stacked, type(loss).__name__)
+    weights.check_batch_size(stacked, type(loss).__name__)
     return Parts(weights.times(stacked).mean(), stacked.detach().float())
 
 

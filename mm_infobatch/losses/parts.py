@@ -66,4 +66,4 @@ class Decomposition(NamedTuple):
             return self.take_apart(self.rule, loss, call, weights)
         with torch.no_grad():
             parts = self.take_apart(self.rule, loss, call, weights)
-        return parts._replace(value=call.of(loss))
+        return parts._replace(value=call.evaluate(loss))

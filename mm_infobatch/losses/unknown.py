@@ -44,10 +44,10 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
     if weights.uniform:
         with spare:
             values = map_of(loss, call, weights)
-        own = call.of(loss)
+        own = call.evaluate(loss)
     else:
         with spare:
-            own = call.of(loss)
+            own = call.evaluate(loss)
         values = map_of(loss, call, weights)
     if not isinstance(own, Tensor):
         raise ValueError(
@@ -73,7 +73,7 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
     Raises:
         ValueError: If the loss gives none.
     """
-    values: Any = call.without_reduction(loss)
+    values: Any = call.evaluate_unreduced(loss)
     name = type(loss).__name__
     if not isinstance(values, Tensor) or values.ndim == 0:
         what = 'one number' if isinstance(values, Tensor) else f'a {type(values).__name__}'
@@ -82,7 +82,7 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
             'samples. Return a map [B, ...] for it, or train the mean of its values for each image '
             "alone, which may be another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
         )
-    weights.check(values, name)
+    weights.check_batch_size(values, name)
     return values
 
 

@@ -33,15 +33,15 @@ class Weights:
     def __init__(self, values: Tensor, uniform: bool, scale: float = 1.0) -> None:
         self.values, self.uniform, self.scale = values, uniform, scale
 
-    def check(self, samples: Tensor, name: str) -> None:
-        """Refuse a tensor of another number of samples.
+    def check_batch_size(self, samples: Tensor, name: str) -> None:
+        """Check that a tensor has one row for each weight.
 
         Args:
             samples (Tensor): [B, ...].
             name (str): The class of the loss, for the message.
 
         Raises:
-            ValueError: If it has another number.
+            ValueError: If it has another number of rows.
         """
         if samples.ndim == 0 or len(samples) != len(self.values):
             raise ValueError(

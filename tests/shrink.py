@@ -346,7 +346,7 @@ class Watch(Hook):
         assert weights is not None and len(weights) == BATCH_SIZE
         self.called[-1].setdefault(name, []).append(weights.tolist())
         if module.score:
-            self.scores_of.setdefault(name, []).append(module._calls[-1].scores)
+            self.scores_of.setdefault(name, []).append(module._evaluations[-1].scores)
         if not self.take_apart:
             return
         if self.own_value:

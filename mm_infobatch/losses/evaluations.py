@@ -1,4 +1,4 @@
-"""The calls of a loss that train, of all in one batch: those with a gradient, each once."""
+"""Which evaluations of a loss in a batch are trained, where the model calls it several times."""
 
 from typing import List, NamedTuple
 
@@ -7,38 +7,38 @@ from torch import Tensor
 
 
 class Evaluation(NamedTuple):
-    """A call of the loss.
+    """One evaluation of a loss.
 
     Attributes:
-        value (Tensor): What it gave, detached.
+        value (Tensor): The loss, detached.
         scores (Tensor): float32 [B].
-        graph (bool): Whether it was evaluated with a graph.
-        again (bool): Whether that was in the backward pass, as far as that can be known: what is
-            compiled cannot ask.
+        has_graph (bool): Whether autograd recorded it.
+        recomputed (bool): Whether it took place in the backward pass. False in compiled code, which
+            cannot tell.
     """
 
     value: Tensor
     scores: Tensor
-    graph: bool
-    again: bool
+    has_graph: bool
+    recomputed: bool
 
 
-def trained_evaluations(calls: List[Evaluation]) -> List[Evaluation]:
-    """The calls of a batch that train.
+def trained_evaluations(evaluations: List[Evaluation]) -> List[Evaluation]:
+    """The evaluations of a batch that are trained, each once.
 
-    What has no graph trains nothing: a model may log the loss of another forward pass under
-    ``torch.no_grad()``. Gradient checkpointing evaluates a loss twice. That of the reentrant kind
-    does so without a graph, and then with one in the backward pass, which is the call that trains.
-    The other kind does so with a graph both times, and the first one counts. Where no call has a
-    graph, as of a model that computes its gradients itself, all of them count.
+    An evaluation without a graph is not trained: a model may log the loss of another forward pass
+    under ``torch.no_grad()``. Gradient checkpointing evaluates a loss twice. Reentrant
+    checkpointing evaluates it without a graph first, and with one in the backward pass: the second
+    evaluation is trained. Non-reentrant checkpointing records both, and the first one counts. If no
+    evaluation has a graph, because the model computes its gradients itself, all of them count.
 
-    A loss that is called both inside and outside of reentrant checkpointing, in one batch and not
-    compiled, counts with the calls outside alone.
+    A loss that is called both inside and outside of reentrant checkpointing in one batch counts
+    only with the evaluations outside, unless it is compiled.
     """
-    with_graph = [call for call in calls if call.graph]
-    return [call for call in with_graph if not call.again] or with_graph or calls
+    with_graph = [each for each in evaluations if each.has_graph]
+    return [each for each in with_graph if not each.recomputed] or with_graph or evaluations
 
 
 def in_backward() -> bool:
-    """Whether this is evaluated again for the backward pass, as gradient checkpointing does."""
+    """Whether the backward pass is running, in which gradient checkpointing recomputes a loss."""
     return torch._C._current_graph_task_id() != -1

@@ -54,7 +54,7 @@ class ModelLosses:
         self._mean_weight = self._scale = 1.0
         self._weights: Tensor
         self._samples: Optional[Tensor] = None  # of the rows of the batch, where it was mixed
-        self._comparison = TrainedLoss(self._model, compared)
+        self._trained_loss = TrainedLoss(self._model, compared)
 
     def current(self, model: nn.Module) -> 'ModelLosses':
         """These, or others where a hook has replaced the model, a loss or the batch augmentation.
@@ -68,12 +68,12 @@ class ModelLosses:
         if unwrap(model) is self._model and not self._places.changed():
             return self
         self.check()
-        self._comparison.stop()
+        self._trained_loss.stop()
         return ModelLosses(model, self._unweighted)
 
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""
-        self._comparison.stop()
+        self._trained_loss.stop()
         if self._mixing is not None:
             self._preprocessor.batch_augments = self._mixing.augment
 
@@ -97,7 +97,7 @@ class ModelLosses:
         """
         self._weights, self._uniform, self._mean_weight = weights, uniform, mean_weight
         self._scale, self._in_step, self._samples = scale, True, None
-        self._comparison.begin_batch()
+        self._trained_loss.begin_batch()
         self._tasks.begin_batch(data_batch, weights.device)
         self._hand_out(weights)
 
@@ -132,7 +132,7 @@ class ModelLosses:
             ValueError: If the model has never called a loss that gives scores.
         """
         self._in_step = False
-        self._comparison.end_batch(self.losses, outputs, self._weights.device)
+        self._trained_loss.end_batch(self.losses, outputs, self._weights.device)
         total: Optional[Tensor] = None
         for loss in self.losses:
             scores = loss.end_batch()
@@ -156,7 +156,7 @@ class ModelLosses:
     def drop_batch(self) -> None:
         """Drop the weights of a batch that was not trained to its end."""
         self._in_step = False
-        self._comparison.drop_batch()
+        self._trained_loss.drop_batch()
         for loss in self.losses:
             loss.end_batch()
 
@@ -172,7 +172,7 @@ class ModelLosses:
                 place in the model, or a batch augmentation does more than mix.
         """
         self.check()
-        return self._comparison.end_pass()
+        return self._trained_loss.end_pass()
 
     def check(self) -> None:
         """Read whether the unknown losses were what their values of the samples make, and whether

@@ -97,10 +97,10 @@ class InfoBatchLoss(nn.Module):
         self._weights: Optional[Tensor] = None
         self._uniform = False
         self._scale = 1.0
-        self._calls: List[Evaluation] = []
+        self._evaluations: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
-        self._seen = False  # a batch, if the loss is unknown
+        self._rows_checked = False  # in the first batch of an unknown loss
         self.__dict__['called'] = False  # in any batch so far, where it gives scores
         self.begin_pass()
 
@@ -133,7 +133,7 @@ class InfoBatchLoss(nn.Module):
         ):
             super().__setattr__(name, value)
             if name == 'loss' and inner is not None:  # replaced, perhaps in the middle of a pass
-                self._seen = False
+                self._rows_checked = False
                 self.begin_pass()
         else:
             setattr(inner, name, value)
@@ -142,7 +142,7 @@ class InfoBatchLoss(nn.Module):
     def trained(self) -> Optional[Tensor]:
         """Tensor, optional: What it gave in the current batch, summed over its calls, detached;
         None where it was not called."""
-        values = [call.value.mean() for call in trained_evaluations(self._calls)]
+        values = [each.value.mean() for each in trained_evaluations(self._evaluations)]
         return torch.stack(values).sum() if values else None
 
     def begin_pass(self) -> None:
@@ -167,7 +167,7 @@ class InfoBatchLoss(nn.Module):
             scale (float): What the weights of the plan were multiplied by. Defaults to 1.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
-        self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _calls=[])
+        self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _evaluations=[])
 
     def end_batch(self) -> Optional[Tensor]:
         """Drop the weights and return the scores of the batch.
@@ -180,10 +180,10 @@ class InfoBatchLoss(nn.Module):
         """
         scores: Optional[Tensor] = None
         if self.score:
-            self.__dict__['called'] = self.called or bool(self._calls)
-            for call in trained_evaluations(self._calls):
-                scores = call.scores if scores is None else scores + call.scores
-        self.__dict__.update(_weights=None, _calls=[])
+            self.__dict__['called'] = self.called or bool(self._evaluations)
+            for each in trained_evaluations(self._evaluations):
+                scores = each.scores if scores is None else scores + each.scores
+        self.__dict__.update(_weights=None, _evaluations=[])
         return scores
 
     def check(self) -> None:
@@ -220,19 +220,21 @@ class InfoBatchLoss(nn.Module):
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform, self._scale)
         parts = self._take_apart(call, weights)
-        again = not is_compiling() and in_backward()
-        graph = torch.is_grad_enabled()
-        self._calls.append(Evaluation(parts.value.detach(), parts.scores, graph, again))
-        if parts.comparison is not None and not again:
-            self._keep(parts.comparison)
+        recomputed = not is_compiling() and in_backward()
+        has_graph = torch.is_grad_enabled()
+        self._evaluations.append(
+            Evaluation(parts.value.detach(), parts.scores, has_graph, recomputed)
+        )
+        if parts.comparison is not None and not recomputed:
+            self._keep_comparison(parts.comparison)
         return parts.value
 
     def _take_apart(self, call: Call, weights: Weights) -> Parts:
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
         hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
         is_unknown = self._decomposition.take_apart is unknown.take_apart
-        if is_unknown and not self._seen and not is_compiling():
-            self.__dict__['_seen'] = True
+        if is_unknown and not self._rows_checked and not is_compiling():
+            self.__dict__['_rows_checked'] = True
             unknown.check_rows(self.loss, call, weights)
         if not hooked or is_compiling() or is_unknown:
             return self._decomposition.evaluate(self.loss, call, weights)
@@ -243,7 +245,7 @@ class InfoBatchLoss(nn.Module):
         self.__dict__['_decomposition'] = Decomposition(unknown.take_apart, exact=True)
         return self._decomposition.evaluate(self.loss, call, weights)
 
-    def _keep(self, comparison: Comparison) -> None:
+    def _keep_comparison(self, comparison: Comparison) -> None:
         """Keep the first comparison that failed; read it at once where that needs no wait."""
         if self._comparison is not None:
             comparison = self._comparison.then(comparison)

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from . import reductions, unknown
+from .batch_loss import BatchLoss, Decomposition
 from .calls import Call
 from .compiling import is_compiling
 from .formulas import FORMULAS, Formula
-from .parts import Decomposition, Parts
 from .trust import UNKNOWN, Kind, inherited_kind, kind_of
 from .weights import Weights, positions
 
@@ -51,7 +51,7 @@ REASONS: Dict[Kind, str] = {
 }
 
 
-def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
+def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart a loss that gives a map."""
     if kind.name == 'SeesawLoss' and not weights.uniform:
         count_weighted(loss, call, weights)
@@ -60,10 +60,10 @@ def by_map(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
         unscaled = with_class_weight(unscaled, call.constant(loss.class_weight, call.pred()))
     values = call.evaluate_unreduced(unscaled)
     weights.check_batch_size(values, kind.name)
-    return parts_of_map(kind, loss, call, weights, values, loss_weight)
+    return batch_loss_of_map(kind, loss, call, weights, values, loss_weight)
 
 
-def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
+def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart mmseg's ``FocalLoss``, which computes on [B * HW, C].
 
     It gets its arguments in that shape, so that neither it nor we copy the map into another.
@@ -78,10 +78,10 @@ def by_pixel_rows(kind: Kind, loss: Any, call: Call, weights: Weights) -> Parts:
     )
     unscaled, loss_weight = without_loss_weight(kind, loss)
     values = flat.evaluate_unreduced(unscaled).view(shape[0], -1, shape[1])
-    parts = parts_of_map(kind, loss, call, weights, values, loss_weight)
-    if parts.value.ndim:  # reduction='none'
-        return parts._replace(value=parts.value.transpose(1, 2).reshape(shape))
-    return parts
+    batch_loss = batch_loss_of_map(kind, loss, call, weights, values, loss_weight)
+    if batch_loss.value.ndim:  # reduction='none'
+        return batch_loss._replace(value=batch_loss.value.transpose(1, 2).reshape(shape))
+    return batch_loss
 
 
 def as_rows(values: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ def as_rows(values: Tensor) -> Tensor:
     return values.transpose(0, 1).reshape(values.shape[1], -1).transpose(0, 1).contiguous()
 
 
-def parts_of_map(
+def batch_loss_of_map(
     kind: Kind, loss: Any, call: Call, weights: Weights, values: Tensor, loss_weight: float
-) -> Parts:
+) -> BatchLoss:
     """The weighted loss of a batch, and the scores of its samples, from the map of its values."""
     reduction = call.get('reduction_override') or loss.reduction
     scores, divide_by, factor = reductions.scores_and_divisor(
@@ -101,9 +101,9 @@ def parts_of_map(
     if not isinstance(factor, int):
         value = value / factor
     if loss_weight == 1:
-        return Parts(value, scores)
+        return BatchLoss(value, scores)
     # The weight may be a parameter, which the model learns.
-    return Parts(loss_weight * value, (scores * loss_weight).detach())
+    return BatchLoss(loss_weight * value, (scores * loss_weight).detach())
 
 
 def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:
@@ -147,21 +147,21 @@ def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     loss.cum_samples.index_add_(0, labels.flatten(), more)
 
 
-def by_row(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
+def by_row(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart a loss that returns a value for each sample."""
     values = call.evaluate(loss)
     weights.check_batch_size(values, type(loss).__name__)
-    return Parts(weights.times(values), positions(values.detach()).float().mean(1))
+    return BatchLoss(weights.times(values), positions(values.detach()).float().mean(1))
 
 
-def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> Parts:
+def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart a loss by its formula."""
     weights.check_batch_size(call.pred(), type(loss).__name__)
     summands = formula(loss, call, weights)
-    return Parts(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
+    return BatchLoss(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
 
 
-def by_image(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
+def by_image(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart a loss by evaluating it on one sample after the other. ``avg_factor``, a count of
     the batch, is left out."""
     bound = call.bound()
@@ -179,7 +179,7 @@ def by_image(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
         values.append(value.mean() if value.numel() else value.sum())
     stacked = torch.stack(values)
     weights.check_batch_size(stacked, type(loss).__name__)
-    return Parts(weights.times(stacked).mean(), stacked.detach().float())
+    return BatchLoss(weights.times(stacked).mean(), stacked.detach().float())
 
 
 def one_of(argument: Any, index: int, batch_size: int) -> Any:

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .batch_loss import BatchLoss, Comparison
 from .calls import Call
 from .compiling import is_compiling
-from .parts import Comparison, Parts
 from .reductions import factor_of, per_sample
 from .weights import Factor, Weights
 
@@ -33,7 +33,7 @@ from .weights import Factor, Weights
 OF_EVERY_MODULE = vars(nn.Module()).keys() - {'_parameters', '_buffers'}
 
 
-def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
+def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart an unknown loss.
 
     Raises:
@@ -58,13 +58,13 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> Parts:
     pred = call.pred() if isinstance(call.pred(), Tensor) else values
     scores = per_sample(values, pred, valid, divide_by)
     if weights.uniform:
-        return Parts(own, scores, comparison)
+        return BatchLoss(own, scores, comparison)
     value, reduction = weights.times(values), reduction_of(loss, call)
     if reduction != 'none':
         value = total_of(value)
     if reduction == 'mean':
         value = value / divide_by / factor
-    return Parts(value, scores, comparison)
+    return BatchLoss(value, scores, comparison)
 
 
 def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:

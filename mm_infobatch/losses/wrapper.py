@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from ..arguments import require_bool, require_known
 from . import unknown
+from .batch_loss import BatchLoss, Comparison, Decomposition
 from .calls import Call
 from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
 from .evaluations import Evaluation, in_backward, trained_evaluations
 from .hooked import changed_by_hooks
-from .parts import Comparison, Decomposition, Parts
 from .weights import Weights
 
 
@@ -219,17 +219,17 @@ class InfoBatchLoss(nn.Module):
         if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform, self._scale)
-        parts = self._take_apart(call, weights)
+        batch_loss = self._take_apart(call, weights)
         recomputed = not is_compiling() and in_backward()
         has_graph = torch.is_grad_enabled()
         self._evaluations.append(
-            Evaluation(parts.value.detach(), parts.scores, has_graph, recomputed)
+            Evaluation(batch_loss.value.detach(), batch_loss.scores, has_graph, recomputed)
         )
-        if parts.comparison is not None and not recomputed:
-            self._keep_comparison(parts.comparison)
-        return parts.value
+        if batch_loss.comparison is not None and not recomputed:
+            self._keep_comparison(batch_loss.comparison)
+        return batch_loss.value
 
-    def _take_apart(self, call: Call, weights: Weights) -> Parts:
+    def _take_apart(self, call: Call, weights: Weights) -> BatchLoss:
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
         hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
         is_unknown = self._decomposition.take_apart is unknown.take_apart
@@ -239,9 +239,9 @@ class InfoBatchLoss(nn.Module):
         if not hooked or is_compiling() or is_unknown:
             return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:
-            parts = self._decomposition.evaluate(self.loss, call, weights)
+            batch_loss = self._decomposition.evaluate(self.loss, call, weights)
         if not changed or self.per_image:
-            return parts
+            return batch_loss
         self.__dict__['_decomposition'] = Decomposition(unknown.take_apart, exact=True)
         return self._decomposition.evaluate(self.loss, call, weights)
 

@@ -141,16 +141,16 @@ def mark_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tens
 
 
 def prune_at_random(
-    marked: Tensor, prune_ratio: float, generator: torch.Generator
+    prunable: Tensor, prune_ratio: float, generator: torch.Generator
 ) -> Tuple[Tensor, Tensor]:
-    """Skip a share of the marked samples, and weight the others among them to stand for all.
+    """Skip a random share of the prunable samples, and weight the rest of them to stand for all.
 
-    Of n marked samples floor(n * prune_ratio) are skipped, every subset of that size being equally
-    likely, and the other k weigh n/k each. So each sample's expected weight is exactly 1, the
-    weights sum to N, and no weight exceeds 1 / (1 - prune_ratio).
+    Of n prunable samples floor(n * prune_ratio) are skipped, every subset of that size being
+    equally likely, and the other k weigh n/k each. So each sample's expected weight is exactly 1,
+    the weights sum to N, and no weight exceeds 1 / (1 - prune_ratio).
 
     Args:
-        marked (Tensor): bool [N].
+        prunable (Tensor): bool [N], which samples may be skipped. All others are kept.
         prune_ratio (float): r in [0, 1).
         generator (torch.Generator): The source of randomness.
 
@@ -158,32 +158,32 @@ def prune_at_random(
         tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
         float32 [K].
     """
-    n = int(np.count_nonzero(marked.numpy()))
-    return prune_to_count(marked, count_kept(n, prune_ratio), generator)
+    n = int(np.count_nonzero(prunable.numpy()))
+    return prune_to_count(prunable, count_kept(n, prune_ratio), generator)
 
 
-def prune_to_count(marked: Tensor, count: int, generator: torch.Generator) -> Tuple[Tensor, Tensor]:
-    """Skip marked samples until ``count`` are left, and weight those to stand for all of them.
-
-    Samples that are not marked are kept.
+def prune_to_count(
+    prunable: Tensor, count: int, generator: torch.Generator
+) -> Tuple[Tensor, Tensor]:
+    """Keep a random ``count`` of the prunable samples, and weight them to stand for all of them.
 
     Args:
-        marked (Tensor): bool [N].
-        count (int): k, how many of the n marked samples are kept, from 1 to n.
+        prunable (Tensor): bool [N], which samples may be skipped. All others are kept.
+        count (int): k, how many of the n prunable samples are kept, from 1 to n.
         generator (torch.Generator): The source of randomness.
 
     Returns:
         tuple[Tensor, Tensor]: The kept indices, int64 [K] ascending, and their weights,
-        float32 [K]: n/k for a marked sample, 1 for another.
+        float32 [K]: n/k for a prunable sample, 1 for another.
     """
-    n, k = int(np.count_nonzero(marked.numpy())), count
+    n, k = int(np.count_nonzero(prunable.numpy())), count
     if k == n:
-        return torch.arange(len(marked)), torch.ones(len(marked))
-    kept = ~draw_subset(marked, n - k, generator).numpy()
+        return torch.arange(len(prunable)), torch.ones(len(prunable))
+    kept = ~draw_subset(prunable, n - k, generator).numpy()
     indices = torch.from_numpy(np.flatnonzero(kept))
     # Arithmetic, as masks and ``where`` take several times as long; 1 + (n/k - 1) is exact.
     one = np.float32(1)
-    weights = marked.numpy().take(indices.numpy()) * (np.float32(n / k) - one) + one
+    weights = prunable.numpy().take(indices.numpy()) * (np.float32(n / k) - one) + one
     return indices, torch.from_numpy(weights)
 
 

@@ -107,8 +107,8 @@ class IES:
             Plan: The kept samples and their weights.
         """
         require_scores(scores, generator)
-        marked = (self.changes(len(scores)) < self.threshold) & ~scores.isnan()
-        indices, weights = prune_at_random(marked, self.prune_ratio, generator)
+        prunable = (self.changes(len(scores)) < self.threshold) & ~scores.isnan()
+        indices, weights = prune_at_random(prunable, self.prune_ratio, generator)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def state_dict(self) -> Dict[str, Any]:

@@ -127,15 +127,15 @@ class SeTa:
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
         """Choose the samples of a pass, with the arguments of ``SoftPruning.plan`` and the run."""
         require_scores(scores, generator)
-        new = scores.isnan()
-        kept = count_kept(len(scores) - int(new.sum()), self.prune_ratio)
-        marked = draw_subset(~new, kept, generator)
+        unseen = scores.isnan()
+        kept = count_kept(len(scores) - int(unseen.sum()), self.prune_ratio)
+        marked = draw_subset(~unseen, kept, generator)
         slides = run is None or run.walked / run.total < self.delta
         if kept and slides and self.num_groups > 1:
             values = np.sort(scores[marked].numpy())
             low, high = self.window(values, 0 if run is None else run.pass_index)
             marked &= (scores >= low) & (scores < high)
-        indices, weights = keep_marked(marked | new)
+        indices, weights = keep_marked(marked | unseen)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:

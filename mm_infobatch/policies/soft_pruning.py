@@ -99,8 +99,8 @@ class SoftPruning:
         """
         require_scores(scores, generator)
         threshold = self.find_threshold(scores)
-        marked = above(scores, threshold) if self.reverse else below(scores, threshold)
-        indices, weights = prune_at_random(marked, self.prune_ratio, generator)
+        prunable = above(scores, threshold) if self.reverse else below(scores, threshold)
+        indices, weights = prune_at_random(prunable, self.prune_ratio, generator)
         return Plan(
             indices,
             rescaled(weights, self.rescale),

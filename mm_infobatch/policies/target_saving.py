@@ -1,7 +1,7 @@
 """Saves a given share of the whole run, at a low variance of the gradient."""
 
 import math
-from typing import Optional, Union
+from typing import Optional, Tuple, Union
 
 import torch
 from torch import Tensor
@@ -125,20 +125,28 @@ class TargetSaving:
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
         """Choose the samples of a pass, with the arguments of ``SoftPruning.plan`` and the run."""
         require_scores(scores, generator)
-        new = scores.isnan()
-        num_new = int(new.sum())
-        kept = self.count_kept(len(scores), run) - num_new
-        num_seen = len(scores) - num_new
-        if kept >= num_seen:
+        unseen = scores.isnan()
+        num_unseen = int(unseen.sum())
+        kept = self.count_kept(len(scores), run) - num_unseen  # of those with a score
+        if kept >= len(scores) - num_unseen:
             return Plan.full(len(scores))
-        if self.quantile is not None:
-            return self._plan_below(self.quantile, scores, kept, generator)
-        least = 1 / self.max_weight
-        levels = levels_of(gradient_norms(scores.nan_to_num(0.0) if num_new else scores))
+        if self.quantile is None:
+            indices, weights = self._keep_by_importance(scores, unseen, kept, generator)
+        else:
+            indices, weights = self._prune_below_quantile(scores, self.quantile, kept, generator)
+        return Plan(indices, rescaled(weights, self.rescale), len(scores))
+
+    def _keep_by_importance(
+        self, scores: Tensor, unseen: Tensor, kept: int, generator: torch.Generator
+    ) -> Tuple[Tensor, Tensor]:
+        """Keep ``kept`` of the samples with a score, and all unseen ones; indices and weights."""
+        num_unseen, least = int(unseen.sum()), 1 / self.max_weight
+        num_seen = len(scores) - num_unseen
+        levels = levels_of(gradient_norms(scores.nan_to_num(0.0) if num_unseen else scores))
         base = int(levels.min())
         levels -= base
         counts = torch.bincount(
-            levels[~new] if num_new else levels, minlength=int(levels.max()) + 1
+            levels[~unseen] if num_unseen else levels, minlength=int(levels.max()) + 1
         )
         norms = value_of(torch.arange(len(counts)) + base)
         probabilities = keep_probabilities(
@@ -146,25 +154,24 @@ class TargetSaving:
         )
         group_of_level, sizes, means = group_levels(probabilities, counts, least)
         groups = group_of_level[levels]
-        if num_new:
-            groups[new] = len(sizes) - 1
-            sizes[-1] += num_new
+        if num_unseen:  # they join the last group, which is kept whole
+            groups[unseen] = len(sizes) - 1
+            sizes[-1] += num_unseen
         lowest = [share_of(n, least) for n in sizes[:-1]] + [sizes[-1]]
-        keep = round_to_sum(means, lowest, sizes, kept + num_new)
-        indices, weights = keep_in_groups(groups, keep, generator)
-        return Plan(indices, rescaled(weights, self.rescale), len(scores))
+        keep = round_to_sum(means, lowest, sizes, kept + num_unseen)
+        return keep_in_groups(groups, keep, generator)
 
-    def _plan_below(
-        self, quantile: float, scores: Tensor, kept: int, generator: torch.Generator
-    ) -> Plan:
-        """Keep so many samples, if they have a score, by pruning those with the lowest scores."""
+    def _prune_below_quantile(
+        self, scores: Tensor, quantile: float, kept: int, generator: torch.Generator
+    ) -> Tuple[Tensor, Tensor]:
+        """Keep ``kept`` of the samples with a score, pruning at random among those with the lowest
+        scores, and all unseen ones; indices and weights."""
         seen = (~scores.isnan()).nonzero().squeeze(1)
-        others = len(seen) - share_of(len(seen), quantile)
-        pruned = torch.zeros(len(scores), dtype=torch.bool)
-        pruned[seen] = ~mark_highest(scores[seen], others, generator)
-        least = share_of(len(seen) - others, 1 / self.max_weight)
-        indices, weights = prune_to_count(pruned, max(kept - others, least), generator)
-        return Plan(indices, rescaled(weights, self.rescale), len(scores))
+        num_above = len(seen) - share_of(len(seen), quantile)
+        prunable = torch.zeros(len(scores), dtype=torch.bool)
+        prunable[seen] = ~mark_highest(scores[seen], num_above, generator)
+        least = share_of(len(seen) - num_above, 1 / self.max_weight)
+        return prune_to_count(prunable, max(kept - num_above, least), generator)
 
     def __repr__(self) -> str:
         more = '' if self.quantile is None else f', quantile={self.quantile:g}'

@@ -6,7 +6,7 @@ import torch
 from policies import seeded, skewed
 
 from mm_infobatch.policies import FromFile
-from mm_infobatch.policies.budgets import by_class, share_of
+from mm_infobatch.policies.budgets import count_in_share, divide_among_classes
 from mm_infobatch.policies.score_file import ScoreFile, read_score_file, write_score_file
 
 LABELS = np.array([0, 1, 2, 0, 1, 0, 1, 0, 0, 1])  # 5, 4 and 1
@@ -27,19 +27,19 @@ def plan_of(*arguments, **kwargs):
 def test_a_share_of_whole_samples_is_that_many_and_not_one_more():
     for total in (50_000, 60_000, 1_281_167):
         counts = range(1, total + 1, 1 if total == 50_000 else 977)
-        assert all(share_of(total, count / total) == count for count in counts)
-    assert share_of(50_000, 51 / 50_000) == 51 < -(-50_000 * (51 / 50_000) // 1)  # it was 52
-    assert [share_of(11, share) for share in (0.25, 1e-12, 1, 2 / 11)] == [3, 1, 11, 2]
+        assert all(count_in_share(total, count / total) == count for count in counts)
+    assert count_in_share(50_000, 51 / 50_000) == 51 < -(-50_000 * (51 / 50_000) // 1)  # it was 52
+    assert [count_in_share(11, share) for share in (0.25, 1e-12, 1, 2 / 11)] == [3, 1, 11, 2]
 
 
 def test_a_number_is_divided_among_classes_by_largest_remainders():
-    assert by_class(np.array([5, 3, 2]), 5).tolist() == [3, 1, 1]
-    assert by_class(np.array([5, 4, 1]), 7).tolist() == [3, 3, 1]
+    assert divide_among_classes(np.array([5, 3, 2]), 5).tolist() == [3, 1, 1]
+    assert divide_among_classes(np.array([5, 4, 1]), 7).tolist() == [3, 3, 1]
     generator = np.random.default_rng(0)
     for _ in range(200):
         sizes = generator.integers(1, 50, 7)
         count = int(generator.integers(0, sizes.sum() + 1))
-        found = by_class(sizes, count)
+        found = divide_among_classes(sizes, count)
         assert found.sum() == count and (found <= sizes).all()
         assert (abs(found - sizes * count / sizes.sum()) < 1).all()
 

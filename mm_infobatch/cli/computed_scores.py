@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.registry import DefaultScope
 
-from ..policies.budgets import by_class, share_of
+from ..policies.budgets import count_in_share, divide_among_classes
 from ..policies.score_file import ScoreFile
 from ..scoring import cost
 from ..scoring.calls import Settings
@@ -141,7 +141,7 @@ def _checkpoint_note(source: Source) -> Dict[str, Any]:
 
 
 def _settings(args: argparse.Namespace, method: Method, num_samples: int) -> Settings:
-    count = args.count if args.keep is None else share_of(num_samples, args.keep)
+    count = args.count if args.keep is None else count_in_share(num_samples, args.keep)
     if count is not None and count > num_samples:
         raise ValueError(f'--count {count} is more than the {num_samples} samples; give a smaller')
     options = {name: getattr(args, name) for name in method.options}
@@ -166,7 +166,7 @@ def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> s
     groups = np.unique(found.labels, return_counts=True)[1] if apart else [len(found.labels)]
     counts = groups = np.array(groups)
     if settings.count is not None:
-        counts = by_class(groups, settings.count)
+        counts = divide_among_classes(groups, settings.count)
     sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]
     return cost.statement(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
 

@@ -1,22 +1,22 @@
-"""How many samples a share of them is, over all or of each class."""
+"""Turns a share of the samples into a number of samples, over all or for each class."""
 
 import math
 
 import numpy as np
 
 
-def nearly_whole(number: float) -> float:
-    """The number, or the whole number that it is but for the rounding of floats: 0.29 * 100 is
-    28.999999999999996, and 0.07 * 100 is 7.000000000000001."""
+def snap_to_whole(number: float) -> float:
+    """Round a number that differs from a whole number only by the rounding of floats.
+
+    0.29 * 100 is 28.999999999999996, and 0.07 * 100 is 7.000000000000001.
+    """
     whole = round(number)
     return whole if abs(number - whole) < 1e-6 else number
 
 
-def share_of(num_samples: int, share: float) -> int:
-    """The number of samples in a share of them, rounded up.
-
-    A product that is a whole number but for the rounding of floats is that number: 51/50,000 of
-    50,000 samples are 51.
+def count_in_share(num_samples: int, share: float) -> int:
+    """The number of samples in a share of them, rounded up, but see :func:`snap_to_whole`:
+    51/50,000 of 50,000 samples are 51.
 
     Args:
         num_samples (int): N, at least 0.
@@ -25,7 +25,7 @@ def share_of(num_samples: int, share: float) -> int:
     Returns:
         int: From 1 to N; 0 if N is 0.
     """
-    return min(num_samples, max(1, math.ceil(nearly_whole(num_samples * share))))
+    return min(num_samples, max(1, math.ceil(snap_to_whole(num_samples * share))))
 
 
 def count_kept(num_samples: int, prune_ratio: float) -> int:
@@ -38,10 +38,10 @@ def count_kept(num_samples: int, prune_ratio: float) -> int:
     Returns:
         int: From 1 to N; 0 if N is 0.
     """
-    return share_of(num_samples, 1 - prune_ratio)
+    return count_in_share(num_samples, 1 - prune_ratio)
 
 
-def by_class(sizes: np.ndarray, count: int) -> np.ndarray:
+def divide_among_classes(sizes: np.ndarray, count: int) -> np.ndarray:
     """Divide a number of samples among classes, in proportion to their sizes.
 
     By largest remainders: each class gets its share rounded down, and those with the largest

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .budgets import nearly_whole
+from .budgets import snap_to_whole
 from .drawing import draw_subset, keep_marked, mark_highest, rescaled
 from .plan import Plan
 
@@ -58,9 +58,9 @@ class OrderDP:
         marked = scores.isnan()
         seen = len(scores) - int(marked.sum())
         if seen:
-            size = max(1, math.floor(nearly_whole(seen * self.subset)))
+            size = max(1, math.floor(snap_to_whole(seen * self.subset)))
             drawn = draw_subset(~marked, size, generator).nonzero().squeeze(1)
-            kept = max(1, math.floor(nearly_whole(size * self.top)))
+            kept = max(1, math.floor(snap_to_whole(size * self.top)))
             marked[drawn[mark_highest(scores[drawn], kept, generator)]] = True
         indices, weights = keep_marked(marked)
         return Plan(indices, rescaled(weights, self.rescale), len(scores))

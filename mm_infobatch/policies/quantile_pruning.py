@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .budgets import share_of
+from .budgets import count_in_share
 from .drawing import keep_in_groups, rescaled
 from .plan import Plan
 from .thresholds import below, quantile_scores
@@ -86,7 +86,7 @@ class QuantilePruning:
         for edge in edges:
             groups -= below(scores, edge).to(torch.uint8)
         sizes = torch.bincount(groups, minlength=len(edges) + 1).tolist()
-        kept = [share_of(n, keep) for n, keep in zip(sizes, self.keep)] + [sizes[-1]]
+        kept = [count_in_share(n, keep) for n, keep in zip(sizes, self.keep)] + [sizes[-1]]
         indices, weights = keep_in_groups(groups, kept, generator)
         return Plan(
             indices,

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from .budgets import nearly_whole
+from .budgets import snap_to_whole
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Run:
             return 0.0
         b = self.samples_per_pass + skips + room
         root = math.sqrt(max(0.0, b * b - 4 * self.samples_per_pass * skips))
-        passes = nearly_whole((b + root) / (2 * self.samples_per_pass))
+        passes = snap_to_whole((b + root) / (2 * self.samples_per_pass))
         return max(1.0, math.ceil(passes) - 1.0)
 
     def most_saving(self, least_kept: float) -> float:
@@ -110,6 +110,6 @@ class Run:
         if not self.by_iterations:
             return (self.passes_left(0.0) * skips + self.samples_skipped) / self._samples_total
         room = self._samples_before_annealing()
-        passes = math.ceil(nearly_whole(room / (self.samples_per_pass * least_kept)))
+        passes = math.ceil(snap_to_whole(room / (self.samples_per_pass * least_kept)))
         ratio = (passes * skips + self.samples_skipped) / self._samples_total
         return ratio / (1 + ratio)

@@ -17,7 +17,7 @@ from ..arguments import (
     require_share,
 )
 from ..registry import PRUNING_POLICIES
-from .budgets import by_class, share_of
+from .budgets import count_in_share, divide_among_classes
 from .drawing import keep_marked, mark_highest, rescaled
 from .plan import Plan
 from .score_file import ScoreFile, read_score_file
@@ -83,7 +83,7 @@ class StaticRandom(_Static):
         """Choose the kept samples, bool [N]."""
         order = torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed))
         marked = torch.zeros(num_samples, dtype=torch.bool)
-        marked[order[: share_of(num_samples, self.keep)]] = True
+        marked[order[: count_in_share(num_samples, self.keep)]] = True
         return marked
 
     def __repr__(self) -> str:
@@ -174,7 +174,7 @@ class FromFile(_Static):
         total = len(content.scores)
         if keep is None and count is None and content.count is not None:
             return content.count
-        wanted = share_of(total, 0.7 if keep is None else keep) if count is None else count
+        wanted = count_in_share(total, 0.7 if keep is None else keep) if count is None else count
         if wanted > total:
             raise ValueError(
                 f'count={count} is more than the {total} scores of {self.path}; change policy.count'
@@ -222,7 +222,7 @@ class FromFile(_Static):
         """The samples of each class and how many of them are kept."""
         _, classes, sizes = np.unique(self.labels, return_inverse=True, return_counts=True)
         order = torch.from_numpy(np.argsort(classes.reshape(-1), kind='stable'))
-        return zip(order.split(sizes.tolist()), by_class(sizes, self.count).tolist())
+        return zip(order.split(sizes.tolist()), divide_among_classes(sizes, self.count).tolist())
 
     def _scaled(self, marked: Tensor) -> Tensor:
         """The weights of the file, float32 [N], scaled so that those of the kept samples sum to N.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..arguments import require_number, require_rescale, require_scores, require_share
 from ..registry import PRUNING_POLICIES
-from .budgets import share_of
+from .budgets import count_in_share
 from .drawing import keep_in_groups, mark_highest, prune_to_count, rescaled
 from .importance import (
     gradient_norms,
@@ -157,7 +157,7 @@ class TargetSaving:
         if num_unseen:  # they join the last group, which is kept whole
             groups[unseen] = len(sizes) - 1
             sizes[-1] += num_unseen
-        lowest = [share_of(n, least) for n in sizes[:-1]] + [sizes[-1]]
+        lowest = [count_in_share(n, least) for n in sizes[:-1]] + [sizes[-1]]
         keep = round_to_sum(means, lowest, sizes, kept + num_unseen)
         return keep_in_groups(groups, keep, generator)
 
@@ -167,10 +167,10 @@ class TargetSaving:
         """Keep ``kept`` of the samples with a score, pruning at random among those with the lowest
         scores, and all unseen ones; indices and weights."""
         seen = (~scores.isnan()).nonzero().squeeze(1)
-        num_above = len(seen) - share_of(len(seen), quantile)
+        num_above = len(seen) - count_in_share(len(seen), quantile)
         prunable = torch.zeros(len(scores), dtype=torch.bool)
         prunable[seen] = ~mark_highest(scores[seen], num_above, generator)
-        least = share_of(len(seen) - num_above, 1 / self.max_weight)
+        least = count_in_share(len(seen) - num_above, 1 / self.max_weight)
         return prune_to_count(prunable, max(kept - num_above, least), generator)
 
     def __repr__(self) -> str:

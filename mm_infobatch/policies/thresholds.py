@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .budgets import nearly_whole
+from .budgets import snap_to_whole
 
 
 def mean_score(scores: Tensor) -> float:
@@ -43,7 +43,7 @@ def quantile_scores(scores: Tensor, quantiles: Sequence[float]) -> List[float]:
     seen = (scores[~unseen] if bool(unseen.any()) else scores).numpy()
     if not len(seen):
         return [math.nan] * len(quantiles)
-    places = [nearly_whole(quantile * (len(seen) - 1)) for quantile in quantiles]
+    places = [snap_to_whole(quantile * (len(seen) - 1)) for quantile in quantiles]
     ends = [(math.floor(place), math.ceil(place)) for place in places]
     parted = np.partition(seen, sorted({end for pair in ends for end in pair}))
     return [

@@ -5,7 +5,7 @@ from typing import Callable, List, Optional
 
 import numpy as np
 
-from ..policies.budgets import by_class
+from ..policies.budgets import divide_among_classes
 from .rows import groups_of
 
 # From the samples of a group, int64 [n], and how many to choose of them to their places in the
@@ -96,7 +96,7 @@ def order_scores(
     groups = groups_of(labels, num_samples)
     counts = sizes = np.array([len(rows) for rows in groups])
     if count is not None:
-        counts = by_class(sizes, count)
+        counts = divide_among_classes(sizes, count)
     for rows, number in zip(groups, counts.tolist()):
         if number:
             scores[rows[choose(rows, number)]] = 1 - np.arange(number) / len(rows)

@@ -4,7 +4,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from mm_infobatch.policies.budgets import by_class, share_of
+from mm_infobatch.policies.budgets import count_in_share, divide_among_classes
 from mm_infobatch.scoring.calls import Settings
 from mm_infobatch.scoring.cost import Cost, Size, rough_duration
 from mm_infobatch.scoring.methods import METHODS
@@ -62,7 +62,7 @@ def _costs(run: Dict[str, Any], samples: int, classes: int, features: int) -> Li
     method = METHODS[run['method']]
     apart = method.selects and run['settings']['per_class']
     sizes = np.full(classes, samples // classes) if apart else np.array([samples])
-    kept = by_class(sizes, share_of(int(sizes.sum()), KEEP))
+    kept = divide_among_classes(sizes, count_in_share(int(sizes.sum()), KEEP))
     settings = Settings(**run['settings'])
     return [
         method.cost(Size(int(n), int(k), classes, features), settings) for n, k in zip(sizes, kept)

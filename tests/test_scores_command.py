@@ -18,7 +18,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from mm_infobatch import cli
 from mm_infobatch.cli.checkpoints import read_checkpoint
-from mm_infobatch.cli.one_run import OneRun
+from mm_infobatch.cli.same_run import SameRunCheck
 from mm_infobatch.policies.score_file import read_score_file
 from mm_infobatch.scoring import classifier, cost
 from mm_infobatch.scoring.calls import Settings
@@ -654,7 +654,7 @@ def test_forgetting_tells_runs_apart_that_share_no_iteration_and_takes_a_resumed
 
 
 def test_runs_are_told_apart_by_seed_where_the_checkpoints_have_no_losses():
-    seeds = [OneRun(), OneRun()]
+    seeds = [SameRunCheck(), SameRunCheck()]
     for run in seeds:
         run.add(Path('a.pth'), dict(meta=dict(seed=3)))
         run.add(Path('b.pth'), dict(meta=dict(seed=3)))

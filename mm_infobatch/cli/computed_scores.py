@@ -22,7 +22,7 @@ from ..scoring.source import Source, Study, make_study
 from .checkpoints import read_checkpoint
 from .common import check_directory, read_config
 from .logged_losses import logged_losses
-from .one_run import OneRun
+from .same_run import SameRunCheck
 
 
 def scores_of_losses(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]]:
@@ -76,8 +76,8 @@ def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]
         study = make_study(
             cfg, folder, batch_size=args.batch_size, num_workers=args.num_workers, say=_say
         )
-        one_run = OneRun() if args.kind == 'forgetting' else None
-        sources = [_source(study, path, one_run) for path in args.checkpoints]
+        same_run = SameRunCheck() if args.kind == 'forgetting' else None
+        sources = [_source(study, path, same_run) for path in args.checkpoints]
         _check_different(sources)
         found = sources[0].extraction(method.features)
         settings = _settings(args, method, len(found.labels))
@@ -111,11 +111,11 @@ def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]
     return ScoreFile(scores, found.labels, weights, args.per_class, count), note
 
 
-def _source(study: Study, path: Path, one_run: Optional[OneRun]) -> Source:
+def _source(study: Study, path: Path, same_run: Optional[SameRunCheck]) -> Source:
     """A checkpoint as a source of scores; of the run of those before it, where that matters."""
     checkpoint = read_checkpoint(path)
-    if one_run is not None:
-        one_run.add(path, checkpoint)
+    if same_run is not None:
+        same_run.add(path, checkpoint)
     check_classes(checkpoint.get('meta') or {}, study.dataset, path)
     return Source(study, path, read_checkpoint, checkpoint.get('meta'))
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from .checkpoints import read_checkpoint
-from .one_run import OneRun
+from .same_run import SameRunCheck
 
 
 def logged_losses(paths: List[Path]) -> np.ndarray:
@@ -16,7 +16,7 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
         ValueError: If a checkpoint has none, or they are of datasets of different lengths or of
             different runs.
     """
-    rows, one_run = [], OneRun()
+    rows, same_run = [], SameRunCheck()
     for path in paths:
         checkpoint = read_checkpoint(path)
         state = checkpoint.get('infobatch')
@@ -26,7 +26,7 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
                 f'checkpoint {path} has no losses: {why}; give the config before the checkpoints '
                 'to evaluate them'
             )
-        one_run.add(path, checkpoint)
+        same_run.add(path, checkpoint)
         rows.append((int(state['schedule']['iters']), state['sampler']['scores'].numpy()))
     if len({len(scores) for _, scores in rows}) != 1:
         raise ValueError(

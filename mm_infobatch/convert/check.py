@@ -17,7 +17,7 @@ from ..training.step_length import require_step_length
 from .config_losses import is_wrapped
 from .config_tree import ConfigPath, dotted, nodes
 from .hooks import hooks_of
-from .loss_trial import place_of, problem_with
+from .loss_trial import context_of, wrapping_problem
 from .options import check_budget, check_policy
 from .refusals import check_sections
 from .registered import class_of, type_name
@@ -153,7 +153,7 @@ def check_loss(cfg: Config, path: ConfigPath, node: Dict[str, Any], scope: Optio
             built = registry.build(copy.deepcopy(dict(node)))
         except Exception as error:
             raise ValueError(f'{dotted(path)}: {describe(error)}') from error
-        problem = problem_with(built.loss, built.per_image, place_of(cfg, path, scope))
+        problem = wrapping_problem(built.loss, built.per_image, context_of(cfg, path, scope))
     if problem is not None:
         raise ValueError(f'{dotted(path)}: {problem}')
 

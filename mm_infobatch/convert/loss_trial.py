@@ -78,8 +78,8 @@ def call(loss: nn.Module, batch: Batch, pred: Tensor) -> Any:
         return loss(pred, batch.target, **kwargs)
 
 
-class Place(NamedTuple):
-    """Where in a model a loss is.
+class LossContext(NamedTuple):
+    """What the config around a loss says of its calls.
 
     Attributes:
         scope (str, optional): The toolbox.
@@ -95,15 +95,15 @@ class Place(NamedTuple):
     ignore_index: int
 
 
-def place_of(cfg: Config, path: ConfigPath, scope: Optional[str]) -> Place:
-    """Where in a model a loss is.
+def context_of(cfg: Config, path: ConfigPath, scope: Optional[str]) -> LossContext:
+    """Read the context of a loss from the config around it.
 
     Args:
         cfg (Config): The config of the training.
         path (tuple): The path of the loss in it.
         scope (str, optional): The scope of the types there.
     """
-    around: List[Dict[str, Any]] = []  # from the model to the loss
+    around: List[Dict[str, Any]] = []  # the dicts around the loss, the innermost first
     node: Any = cfg
     for key in path[:-1]:
         node = node[key]
@@ -114,10 +114,10 @@ def place_of(cfg: Config, path: ConfigPath, scope: Optional[str]) -> Place:
     labels = [node['ignore_index'] for node in around if isinstance(node.get('ignore_index'), int)]
     heads = [resolve(node['type'], scope) for node in around if 'type' in node]
     own_head = not heads or heads[0] is None or not in_package(heads[0].__module__, *TOOLBOXES)
-    return Place(scope, own_head, (*counts, 4), labels[0] if labels else 255)
+    return LossContext(scope, own_head, (*counts, 4), labels[0] if labels else 255)
 
 
-def problem_with(loss: nn.Module, per_image: bool, place: Place) -> Optional[str]:
+def wrapping_problem(loss: nn.Module, per_image: bool, context: LossContext) -> Optional[str]:
     """Find out whether a loss can be wrapped.
 
     A user's loss is evaluated on small batches of the first form that it accepts. If it accepts
@@ -126,7 +126,7 @@ def problem_with(loss: nn.Module, per_image: bool, place: Place) -> Optional[str
     Args:
         loss (nn.Module): The loss, for this check only.
         per_image (bool): Whether to evaluate it on each image alone.
-        place (Place): Where it is.
+        context (LossContext): What is known of its calls.
 
     Returns:
         str, optional: Why it cannot be wrapped; None if no reason was found.
@@ -138,11 +138,11 @@ def problem_with(loss: nn.Module, per_image: bool, place: Place) -> Optional[str
     if in_package(type(loss).__module__, *TOOLBOXES):
         return None  # its decomposition is known
     loss.train()
-    for count in place.num_classes:
-        for form in batches(place.scope, count, place.ignore_index):
+    for count in context.num_classes:
+        for form in batches(context.scope, count, context.ignore_index):
             accepted = [batch for batch in form if accepts(loss, batch)]
             problems = [problem_on(batch, loss, per_image) for batch in accepted]
-            if any(problems) and place.own_head:
+            if any(problems) and context.own_head:
                 accepted = [batch._replace(kwargs={}) for batch in accepted]
                 problems = [problem_on(batch, loss, per_image) for batch in accepted]
             if accepted:

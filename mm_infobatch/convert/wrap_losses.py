@@ -12,7 +12,7 @@ from .check import describe
 from .config_losses import Found, rename_keys, replace_losses
 from .config_tree import ConfigPath, at, dotted, nodes
 from .hooks import hooks_of
-from .loss_trial import place_of, problem_with
+from .loss_trial import context_of, wrapping_problem
 from .options import Options
 from .refusals import BROKEN, NO_LOSS, CannotConvert
 from .registered import registered, short_name, type_name
@@ -113,11 +113,11 @@ def _needs_per_image(
                 module = registry.build(copy.deepcopy(loss))
         except Exception as error:
             raise CannotConvert(BROKEN, f'{where}: {describe(error)}') from error
-        place = place_of(cfg, path, scope)
-        problem = problem_with(module, False, place)
+        context = context_of(cfg, path, scope)
+        problem = wrapping_problem(module, False, context)
         if problem is None:
             return False
-        other_problem = problem_with(module, True, place)
+        other_problem = wrapping_problem(module, True, context)
     if other_problem is not None:
         raise CannotConvert(f'{name} cannot be wrapped', f'{where}: {other_problem}')
     if not per_image:

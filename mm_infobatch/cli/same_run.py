@@ -1,4 +1,4 @@
-"""Whether checkpoints are of one run, by the losses that it has logged, or else by its seed."""
+"""Checks that checkpoints are of one run, by their logged losses, or else by their seeds."""
 
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -6,13 +6,13 @@ from typing import Any, Dict, Optional
 import numpy as np
 
 
-class OneRun:
-    """Refuses a checkpoint of another run than those before it, in whichever order they come.
+class SameRunCheck:
+    """Refuses a checkpoint of another run than those added before it. The order does not matter.
 
-    MMEngine saves the loss of each iteration in a checkpoint, and a resumed run continues the list:
-    of two checkpoints of one run the shorter list is how the longer one begins. Seed and config
-    decide less, as other runs may have the same seed, and a resumed run another config. Where a
-    checkpoint has no such list, the seeds are compared, which a resumed run takes over too.
+    MMEngine saves the loss of each iteration in a checkpoint, and a resumed run continues the list.
+    So of two checkpoints of one run, the longer list begins with the shorter one. Seed and config
+    say less: two runs may have the same seed, and a resumed run may have another config. If a
+    checkpoint has no such list, the seeds are compared, as a resumed run keeps its seed.
     """
 
     def __init__(self) -> None:

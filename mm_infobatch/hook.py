@@ -1,4 +1,4 @@
-"""The wiring of a training run: weights to the losses, scores back, state, logs and refusals."""
+"""The hook that connects sampler, losses and loop, and saves and resumes their state."""
 
 import os.path as osp
 import time
@@ -37,20 +37,24 @@ def _warn(runner: Any, warning: Optional[str]) -> None:
 class InfoBatchHook(Hook):
     """Connect sampler, losses and loop during training.
 
-    When a pass begins it has the sampler plan it, moves the weights of this rank to the device
-    once, and logs the choice. Each iteration it hands the batch's weights to every
-    :class:`~mm_infobatch.InfoBatchLoss` and keeps the scores on the device, without waiting for
-    it. When the pass ends it merges the scores of all ranks into the table, in one collective.
+    At the beginning of a pass the hook asks the sampler for a plan, logs it, and moves the weights
+    of this rank to the device. In each iteration it gives the weights of the batch to every
+    :class:`~mm_infobatch.InfoBatchLoss` and stores the scores on the device, without waiting for
+    it. At the end of the pass it merges the scores of all ranks into the score table, in one
+    collective.
 
-    It has schedulers and averaged weights walk the schedule, adds its state to every checkpoint
-    under the key ``infobatch`` (tensors and plain numbers), loads it on resume, and keeps
-    ``infobatch.json`` in the work directory. Settings of other hooks and of the model that count
-    iterations of the run are named in a warning.
+    The hook also
 
-    On several ranks a checkpoint in the middle of a pass needs the scores that the other ranks
-    have seen, so they are gathered when ``CheckpointHook`` is about to save and before a
-    validation. A checkpoint that something else writes in between holds only rank 0's scores of
-    the running pass, and a warning says so.
+    - lets learning rate, momentum and averaged weights follow the steps of the schedule, instead of
+      the iterations of the run;
+    - adds its state to every checkpoint under the key ``infobatch``, as tensors and plain numbers,
+      and loads it on resume;
+    - writes ``infobatch.json`` to the work directory;
+    - warns of settings of other hooks and of the model that count iterations of the run.
+
+    On several ranks, a checkpoint in the middle of a pass needs the scores of all of them. They are
+    gathered before ``CheckpointHook`` saves and before a validation. If anything else saves a
+    checkpoint in between, it contains only rank 0's scores of the running pass, and the hook warns.
 
     Args:
         by_steps (Sequence[str]): Classes of hooks that are called once for each step of the
@@ -60,11 +64,12 @@ class InfoBatchHook(Hook):
         unweighted (Sequence[str]): The losses that are meant to carry no weights, by their paths,
             such as ``'model.teacher.head.loss'``, or parts of the model that they are in. A loss
             that is neither wrapped nor named is refused. Defaults to (): none.
-        step_length (str or float): The length of the steps of a pass that keeps K of N, as a
-            multiple of the unpruned ones: ``'paper'``, N/K by the policy's weights;
-            ``'normalized'``, 1; ``'capped'``, N/K but never longer than the longest steps of the
-            unpruned schedule; a number, at most that. Their direction, and what is kept, is the
-            same: see :mod:`~mm_infobatch.training.step_length`. Defaults to ``'paper'``.
+        step_length (str or float): The length of the optimizer's steps in a pass that keeps K of N
+            samples, as a multiple of the length in an unpruned pass. ``'paper'``: N/K, by the
+            weights of the policy. ``'normalized'``: 1. ``'capped'``: N/K, but no step is longer
+            than the longest step of the unpruned schedule. A number: N/K, but at most that number.
+            It changes neither the direction of the steps nor which samples are kept, see
+            :mod:`~mm_infobatch.training.step_length`. Defaults to ``'paper'``.
 
     Raises:
         TypeError: If ``by_steps`` is not a list of names, or ``step_length`` has the wrong type.
@@ -85,12 +90,12 @@ class InfoBatchHook(Hook):
         self._step_length = StepLength(require_step_length(step_length))
         self._pass: Optional[RunningPass] = None
         self._loaded = checkpointing.LoadedState()
-        self._resumes = False  # whether to load the state of a checkpoint before the next pass
+        self._resumes = False  # whether the state of a checkpoint is loaded before the next pass
         self._iteration_settings: Optional[IterationSettings] = None
         self._losses: Optional[ModelLosses] = None
         self._batch_scores: Optional[torch.Tensor] = None
         self._first_batch = True
-        self._warned = False  # that a part of the loss carries no weights
+        self._warned_unweighted = False  # that a part of the trained loss carries no weights
 
     # ---------------------------------------------------------------- passes
 
@@ -99,7 +104,7 @@ class InfoBatchHook(Hook):
         checks.check_loop(runner.train_loop)
         checks.check_hook_order(runner, self)
         checks.check_losses(runner.model, self.unweighted)
-        self._take_parts(runner)
+        self._connect(runner)
         self._resumes = self._loaded.resumes(self._loop)
         if self._schedule.begun and not self._resumes:  # train() again
             self._loop.continue_run()
@@ -108,7 +113,8 @@ class InfoBatchHook(Hook):
         else:
             self._begin_run(runner)
 
-    def _take_parts(self, runner: Any) -> None:
+    def _connect(self, runner: Any) -> None:
+        """Take the loop, the sampler and the schedule from the runner."""
         self._loop = runner.train_loop
         self._sampler, self._schedule = self._loop.sampler, self._loop.schedule
         self._shape = self._sampler.shape
@@ -129,7 +135,7 @@ class InfoBatchHook(Hook):
             _warn(runner, self._shape.warning(len(self._sampler.scores)))
 
     def before_train_pass(self, runner: Any) -> None:
-        """Begin the next pass, or continue the checkpoint's: a hook point of our loops alone."""
+        """Begin the next pass, or continue the pass of a checkpoint. Only our loops call this."""
         self._resume(runner)
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
         line = self._step_length.begin_run(runner, self._schedule)
@@ -162,9 +168,9 @@ class InfoBatchHook(Hook):
         assert self._pass is not None and self._losses is not None
         self._pass.merge()
         warning = self._losses.end_pass()  # not in a step, which would wait for the device
-        if warning is not None and not self._warned:
+        if warning is not None and not self._warned_unweighted:
             _warn(runner, warning)
-            self._warned = True
+            self._warned_unweighted = True
         self._write_report(runner)
 
     def _write_report(self, runner: Any) -> None:

@@ -1,4 +1,4 @@
-"""The training loops: passes, progress and the end of the run."""
+"""The training loops, by epoch and by iteration: they train passes until the schedule is done."""
 
 import bisect
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -14,22 +14,23 @@ from .training.pass_loop import PassLoop
 
 @LOOPS.register_module()
 class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
-    """Epochs over what the plan keeps.
+    """Train by epochs. Each epoch is a pass over the samples that the plan keeps.
 
-    ``max_epochs`` stays what it was; pruned epochs have fewer iterations. Schedulers by epoch step
-    once an epoch, those converted to iterations walk by progress and reach their end value.
+    ``max_epochs`` keeps its meaning; a pruned epoch has fewer iterations. Schedulers by epoch step
+    once an epoch. Schedulers that were converted to iterations follow the progress of the run and
+    reach their final value at its end.
 
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader or dict): The training dataloader, with an ``InfoBatchSampler``.
         max_epochs (int): The epochs to train.
-        val_begin (int): The epoch that begins validating. Defaults to 1.
+        val_begin (int): The first epoch that may be followed by a validation. Defaults to 1.
         val_interval (int): Epochs between validations. Defaults to 1.
-        dynamic_intervals (list[tuple[int, int]], optional): Milestones and the ``val_interval``
-            from there on. Defaults to None.
+        dynamic_intervals (list[tuple[int, int]], optional): Epochs, each with the ``val_interval``
+            that holds from it on. Defaults to None.
 
     Raises:
-        ValueError: If the dataloader's batches do not follow a plan, or an argument is out of
+        ValueError: If the dataloader may not return the planned batches, or an argument is out of
             range.
     """
 
@@ -50,7 +51,7 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
 
     @property
     def pass_is_due(self) -> bool:
-        """bool: Whether the next thing to do is to begin a pass."""
+        """bool: Whether a new pass begins next, and not the rest of an interrupted one."""
         return self.schedule.pass_index < self._epoch
 
     def run(self) -> Module:
@@ -99,39 +100,41 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
-    """Iterations over passes of what the plan keeps.
+    """Train by iterations, in passes over the samples that the plan keeps.
 
-    With ``budget='passes'``, ``max_iters`` means the schedule that was written for all data: the
-    run makes as many passes over the dataset as it would have made in ``max_iters`` iterations,
-    walks learning rate, annealing and the end by progress, and so ends in fewer iterations. With
-    ``budget='iterations'`` the run makes ``max_iters`` iterations and more passes, the learning
-    rate follows iterations, and annealing begins with the first pass at or after
+    With ``budget='passes'``, ``max_iters`` is the length of the schedule on all data. The run makes
+    as many passes over the dataset as an unpruned run makes in ``max_iters`` iterations. Learning
+    rate, annealing and the end of the run follow its progress, so it ends after fewer iterations.
+
+    With ``budget='iterations'``, the run makes ``max_iters`` iterations, and therefore more passes.
+    The learning rate follows iterations. Annealing begins with the first pass at or after
     ``delta * max_iters``.
 
-    ``val_begin`` and the milestones of ``dynamic_intervals`` are positions in the schedule.
-    Intervals of validation and of checkpoints count iterations of the run, and both happen at its
-    end.
+    ``val_begin`` and the milestones of ``dynamic_intervals`` are steps of the schedule. The
+    intervals of validation and of checkpoints count iterations of the run. Both also take place at
+    the end of the run.
 
     Differences from ``IterBasedTrainLoop``:
 
-    1. The dataloader is opened when a pass begins; there, when the loop is built, and again after a
-       pause whenever it is exhausted.
-    2. Nothing is replayed on resume.
+    1. The dataloader is opened when a pass begins. ``IterBasedTrainLoop`` opens it when the loop is
+       built, and again after a pause whenever it is exhausted.
+    2. No batches are replayed on resume.
 
     Args:
         runner (Runner): The runner.
         dataloader (DataLoader or dict): The training dataloader, with an ``InfoBatchSampler``.
         max_iters (int): The length of the schedule.
-        val_begin (int): The step of the schedule that begins validating. Defaults to 1.
+        val_begin (int): The first step of the schedule that may be followed by a validation.
+            Defaults to 1.
         val_interval (int): Iterations between validations. Defaults to 1000.
-        dynamic_intervals (list[tuple[int, int]], optional): Steps of the schedule and the
-            ``val_interval`` from there on. Defaults to None.
+        dynamic_intervals (list[tuple[int, int]], optional): Steps of the schedule, each with the
+            ``val_interval`` that holds from it on. Defaults to None.
         budget (str): 'passes' or 'iterations'. Defaults to 'passes'.
-        fast_forward_on_resume (bool): As in ``IterBasedTrainLoop``, and without effect: nothing is
-            replayed here. Defaults to True.
+        fast_forward_on_resume (bool): Accepted as by ``IterBasedTrainLoop``, but without effect.
+            Defaults to True.
 
     Raises:
-        ValueError: If the dataloader's batches do not follow a plan, or an argument is out of
+        ValueError: If the dataloader may not return the planned batches, or an argument is out of
             range.
     """
 
@@ -154,7 +157,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
 
     @property
     def pass_is_due(self) -> bool:
-        """bool: Whether the next thing to do is to begin a pass."""
+        """bool: Whether a new pass begins next, and not the rest of an interrupted one."""
         return self.schedule.pass_done and not self.schedule.done
 
     def run(self) -> Module:
@@ -197,7 +200,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         return self._validates()
 
     def _decide_current_val_interval(self) -> None:
-        """Change ``val_interval`` at its milestones, as the step that follows says."""
+        """Set ``val_interval`` to that of the last milestone which the next step reaches."""
         passed = bisect.bisect(self.dynamic_milestones, self.schedule.walked + 1)
         self.val_interval = self.dynamic_intervals[passed - 1]
 

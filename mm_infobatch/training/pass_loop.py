@@ -26,7 +26,7 @@ class PassLoop(BaseLoop):
     Attributes:
         sampler (InfoBatchSampler): The dataloader's sampler.
         schedule (PassSchedule): Where the run stands.
-        resumed (bool): Whether ``runner.resume`` has placed the loop since training last started.
+        resumed (bool): Whether ``runner.resume`` has set the position since training last started.
     """
 
     runner: Any
@@ -95,16 +95,16 @@ class PassLoop(BaseLoop):
 
     @property
     def dataloader_iterator(self) -> PassIterator:
-        """PassIterator: Stands for that of ``IterBasedTrainLoop``, to read and not to advance."""
+        """PassIterator: In place of that of ``IterBasedTrainLoop``; it refuses ``next()``."""
         return PassIterator(self.dataloader, max(self.schedule.pass_index, 0))
 
     def _start(self) -> None:
-        """Check the hooks of the run, and have those that follow the schedule walk it.
+        """Check the run, and have the hooks that follow the schedule called by its steps.
 
         Raises:
-            ValueError: If our hook is not one of them, or names hooks that cannot be called by
-                steps, or the optimizer's config names parameters that are called otherwise, or the
-                ranks have other samples.
+            ValueError: If there is no ``InfoBatchHook``, it names hooks that cannot be called by
+                steps, the optimizer's config names parameters that the wrapped losses have renamed,
+                or the samples differ between the ranks.
         """
         self._hook = hook = checks.check_has_hook(self.runner)
         check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
@@ -117,9 +117,9 @@ class PassLoop(BaseLoop):
             self.runner.logger.warning(f'InfoBatch: {warning}')
 
     def continue_run(self) -> None:
-        """Continue an earlier ``runner.train()`` after the iteration that was scored last.
+        """Continue an earlier ``runner.train()`` after the last iteration that gave scores.
 
-        A hook may have interrupted it after that iteration and before the loop counted it.
+        That iteration is not counted yet if a later hook raised an error.
         """
         self._count = self.schedule.iters
 
@@ -138,8 +138,8 @@ class PassLoop(BaseLoop):
         return batches_of_pass(opened, self.dataloader, self.sampler, self.schedule)
 
     def _run_iter(self, batch_idx: int, data_batch: Any) -> None:
-        """Train a batch. The losses carry weights and keep scores in ``train_step`` alone: another
-        hook may evaluate the model before and after it."""
+        """Train a batch. Weights and scores are active only during ``train_step``, because other
+        hooks may evaluate the model before or after it."""
         runner, batch = self.runner, dict(batch_idx=batch_idx, data_batch=data_batch)
         runner.call_hook('before_train_iter', **batch)
         outputs = self._hook.train_step(runner, data_batch)
@@ -147,11 +147,11 @@ class PassLoop(BaseLoop):
         self._count += 1
 
     def _validates(self) -> bool:
-        """Whether a validation follows the last iteration, or the last epoch."""
+        """Whether a validation is due after the iteration, or the epoch, that has ended last."""
         raise NotImplementedError
 
     def _follows_validation(self) -> bool:
-        """Whether the batches that come next follow a validation."""
+        """Whether a validation took place right before the next batch."""
         return self._validates()
 
     def _validate(self) -> None:

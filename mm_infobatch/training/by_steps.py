@@ -43,18 +43,18 @@ def view_of(original: Any, *mixins: type, **attributes: Any) -> Any:
 
 
 class _Steps:
-    """How far a hook has walked the schedule, and the runner as it would be in the unpruned run.
+    """The position of a hook in the schedule, and a runner that shows this position to the hook.
 
     Args:
         runner (Runner): The runner.
         schedule (PassSchedule): The schedule of its training loop.
 
     Attributes:
-        done (int): The steps that the hook has walked: what the runner that it sees has as
-            ``iter``.
-        begun (bool): Whether the hook has begun the next step.
-        runner (Runner): The runner that it sees: ``iter`` and ``max_iters`` count steps, and the
-            training dataloader has the length of a pass over all data.
+        done (int): The steps for which the hook has been called; ``runner.iter``.
+        begun (bool): Whether the hook's ``before_train_iter`` was called for the next step.
+        runner (Runner): What the hook gets as its runner. It looks like that of the unpruned run:
+            ``iter`` and ``max_iters`` count steps, and the training dataloader has the length of a
+            pass over all data.
     """
 
     def __init__(self, runner: Any, schedule: PassSchedule) -> None:
@@ -69,14 +69,14 @@ class _Steps:
         )
         self.runner = view_of(runner, _train_loop=property(lambda _: loop))
 
-    def goal(self, iters: int) -> int:
-        """The steps that are done after an iteration.
+    def done_after(self, iters: int) -> int:
+        """The steps of the schedule that are done after an iteration.
 
         Args:
             iters (int): The iterations done before it.
         """
         schedule = self.schedule
-        if schedule.iters <= iters:  # a hook that runs before InfoBatchHook, which advances it
+        if schedule.iters <= iters:  # this hook runs before InfoBatchHook, which advances it
             schedule = copy.copy(schedule)
             schedule.advance()
         return schedule.walked
@@ -85,31 +85,32 @@ class _Steps:
 class StepwiseHook(Hook):
     """Calls a hook once for each step of the schedule, instead of once an iteration.
 
-    An instance takes the place of a hook: its class is derived from this one and from the hook's
-    own, so that it has the hook's attributes and every other hook point. In an iteration of a
-    pruned pass that walks several steps the hook is called several times, and in one that walks
-    none, as on fewer ranks, not at all. So a hook that counts its calls, or acts where
-    ``runner.iter`` equals some number, does what it does in the unpruned run.
+    An instance replaces a hook in ``runner.hooks``. Its class inherits from this one and from the
+    class of the hook, so that it has the attributes and the other hook points of the hook. If an
+    iteration of a pruned pass advances the schedule by several steps, the hook is called several
+    times. If it advances by none, as can happen on fewer ranks, the hook is not called. So a hook
+    that counts its calls, or acts when ``runner.iter`` equals some number, does what it does in the
+    unpruned run.
     """
 
     __slots__ = ('_infobatch_steps',)  # not in __dict__, which is the hook's
     _infobatch_steps: _Steps
 
     def before_train(self, runner: Any) -> None:
-        """Begin training, with the length of the schedule."""
+        """Call the hook, with the run's own runner if the state of a checkpoint is yet to load."""
         loaded = self._infobatch_steps.schedule.iters == runner.iter
         super().before_train(self._infobatch_steps.runner if loaded else runner)
 
     def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Begin the next step, if the last one has ended."""
         steps = self._infobatch_steps
-        # What an interrupted iteration, or a resume that walked steps at once, has left.
+        # Steps that an interrupted iteration, or a resume that advanced the schedule, left over.
         self._walk(steps.schedule.walked, *args, **kwargs, outputs=None)
         self._begin(*args, **kwargs)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        """End the step, then begin and end those that the iteration has walked besides."""
-        self._walk(self._infobatch_steps.goal(runner.iter), *args, **kwargs)
+        """End the step, and call the hook for the other steps of the iteration."""
+        self._walk(self._infobatch_steps.done_after(runner.iter), *args, **kwargs)
 
     def _begin(self, *args: Any, **kwargs: Any) -> None:
         steps = self._infobatch_steps
@@ -117,11 +118,11 @@ class StepwiseHook(Hook):
             steps.begun = True
             super().before_train_iter(steps.runner, *args, **kwargs)
 
-    def _walk(self, goal: int, *args: Any, **kwargs: Any) -> None:
-        """Walk to a step, with the arguments of ``after_train_iter``."""
+    def _walk(self, until: int, *args: Any, **kwargs: Any) -> None:
+        """Call the hook until so many steps are done; takes what ``after_train_iter`` takes."""
         steps = self._infobatch_steps
-        while steps.done < goal:
-            # Those of before_train_iter are the first two of them.
+        while steps.done < until:
+            # before_train_iter takes the first two of them.
             first = {key: kwargs[key] for key in ('batch_idx', 'data_batch') if key in kwargs}
             self._begin(*args[:2], **first)
             super().after_train_iter(steps.runner, *args, **kwargs)
@@ -159,8 +160,8 @@ def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str] = ()
 
 
 def resume_steps(runner: Any, done: int) -> None:
-    """Have each :class:`StepwiseHook` continue after ``done`` steps, where the checkpoint has the
-    schedulers and averaged weights."""
+    """Have each :class:`StepwiseHook` continue after ``done`` steps, the position of schedulers and
+    averaged weights in the checkpoint."""
     for hook in runner.hooks:
         if isinstance(hook, StepwiseHook):
             hook._infobatch_steps.done, hook._infobatch_steps.begun = done, False

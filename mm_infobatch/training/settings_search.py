@@ -17,14 +17,14 @@ from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
 from .optimizers import schedulers_of, wrappers_of
 from .reads import functions, own_classes
 
-# What the name of a setting says: a moment, a count of iterations, how often, the length of the
-# run, and something else.
+# What a name like this says that a setting is: a moment, a count of iterations, an interval, the
+# length of the run, or something else.
 MOMENT = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
 COUNT = re.compile('iter|step')
 HOW_OFTEN = re.compile('interval|every|freq|period')
 RUN_LENGTH = re.compile('^_?(max|total)_(train_)?(iter|step)')
 OTHER = re.compile('epoch|seed|priority|size|worker|class')
-# What the code of a hook reads for the length of the run, and for what is trained.
+# Attributes by which the code of a hook reads the length of the run, and what is trained.
 LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
 TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
 
@@ -51,42 +51,42 @@ class Setting:
 
 def settings_of(runner: Any, schedule: PassSchedule) -> List[Setting]:
     """The settings of a run that count its iterations, without those in the first pass."""
-    found = [*_of_hooks(runner, schedule), *_of_schedulers(runner, schedule)]
-    found += [*_of_model(runner.model, schedule), *_of_optimizers(runner, schedule)]
+    found = [*_hook_settings(runner, schedule), *_scheduler_settings(runner, schedule)]
+    found += [*_model_settings(runner.model, schedule), *_optimizer_settings(runner, schedule)]
     return list(dict.fromkeys(found))
 
 
 # ------------------------------------------------------------------- hooks and schedulers
 
 
-def _of_hooks(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
+def _hook_settings(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
     by_iteration, configs = not schedule.by_epoch, runner.cfg.get('custom_hooks') or []
     for hook in runner.hooks:
         if isinstance(hook, StepwiseHook):
             continue
         name = type(hook).__name__
         if isinstance(hook, CheckpointHook) and not hook.by_epoch:
-            yield from _numbers(name, 'save_begin', hook.save_begin, schedule)
+            yield from _if_after_first_pass(name, 'save_begin', hook.save_begin, schedule)
             if not hook.save_last:
-                yield from _numbers(name, 'interval', hook.interval, schedule)
+                yield from _if_after_first_pass(name, 'interval', hook.interval, schedule)
         if isinstance(hook, EarlyStoppingHook) and by_iteration:
             yield Setting(name, f'patience={hook.patience} (of validations)')
         if is_of_class(hook, ['PreciseBNHook']) and by_iteration:
-            yield from _numbers(name, 'interval', hook.interval, schedule)
-        yield from _of_code(hook, name, configs, schedule)
+            yield from _if_after_first_pass(name, 'interval', hook.interval, schedule)
+        yield from _custom_hook_settings(hook, name, configs, schedule)
 
 
-def _of_schedulers(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
+def _scheduler_settings(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
     for scheduler in itertools.chain(*schedulers_of(runner).values()):
         if isinstance(scheduler, ReduceOnPlateauParamScheduler) and not schedule.by_epoch:
             text = f'patience={scheduler.patience}, cooldown={scheduler.cooldown} (of validations)'
             yield Setting(type(scheduler).__name__, text)
 
 
-def _of_code(
+def _custom_hook_settings(
     hook: Hook, name: str, configs: Sequence[Any], schedule: PassSchedule
 ) -> Iterator[Setting]:
-    """What a user's own hook does by iterations, as its code and attributes say."""
+    """The settings of a user's own hook, by its code and its attributes."""
     by_steps = not isinstance(hook, BY_ITERATIONS)
     by_iteration = False
     read_beside: Set[str] = set()  # attributes that a function reads beside the iteration
@@ -110,32 +110,33 @@ def _of_code(
         if getattr(hook, 'by_epoch', False) and 'iter' not in bare:
             continue
         if argument in read_beside or any(kind.search(bare) for kind in (MOMENT, COUNT, HOW_OFTEN)):
-            yield from _numbers(name, argument.strip('_'), value, schedule, by_steps)
+            yield from _if_after_first_pass(name, argument.strip('_'), value, schedule, by_steps)
 
 
-def _numbers(
+def _if_after_first_pass(
     owner: str, name: str, value: Any, schedule: PassSchedule, hook: bool = False
 ) -> Iterator[Setting]:
-    """The setting, if a number of it lies behind the first pass.
+    """The setting, if it contains a number of iterations beyond the first pass.
 
-    An interval counts if it is longer than half of the schedule: it says when, not how often.
+    An interval counts only if it is longer than half of the schedule. It then says when something
+    happens, and not how often.
     """
     whole = schedule.pass_index > 0 or schedule.pass_iters == schedule.pass_length
     least: float = schedule.pass_length if whole else 1  # a static policy prunes the first pass
     if HOW_OFTEN.search(name.lower()):
         least = max(least, schedule.total / 2)
-    if not OTHER.search(name.lower()) and any(number > least for number in _flat(value)):
+    if not OTHER.search(name.lower()) and any(number > least for number in _whole_numbers(value)):
         number = int(value) if whole_number(value) else None
         yield Setting(owner, f'{name}={reprlib.repr(value)}', number, hook)
 
 
-def _flat(value: Any) -> Iterator[float]:
+def _whole_numbers(value: Any) -> Iterator[float]:
     """The whole numbers in a value, and in lists and dicts of it."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for each in value:
-            yield from _flat(each)
+            yield from _whole_numbers(each)
     elif whole_number(value):
         yield value
 
@@ -143,7 +144,7 @@ def _flat(value: Any) -> Iterator[float]:
 # ---------------------------------------------------------------------------- the model
 
 
-def _of_model(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
+def _model_settings(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
     reads_iteration: Dict[type, bool] = {}
     for path, module in unwrap(model).named_modules(prefix='model'):
         cls = type(module)
@@ -154,40 +155,44 @@ def _of_model(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
             )
         owner = f'{path} ({cls.__name__})'
         if reads_iteration[cls]:
-            yield from _of_reader(module, owner, schedule)
-        elif own_classes(module):  # it may count its calls
-            yield from _timed(owner, vars(module), schedule)
+            yield from _iteration_reader_settings(module, owner, schedule)
+        elif own_classes(module):  # a user's own module, which may count its calls
+            yield from _settings_named_by_iteration(owner, vars(module), schedule)
         if isinstance(module, MomentumAnnealingEMA):
             yield Setting(owner, f'gamma={module.gamma} (of updates)')
 
 
-def _of_optimizers(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
-    """What an optimizer that is none of a toolbox does by its steps, such as a warm-up."""
+def _optimizer_settings(runner: Any, schedule: PassSchedule) -> Iterator[Setting]:
+    """The settings of a user's own optimizer, such as a warm-up in iterations."""
     for wrapper in wrappers_of(runner).values():
         optimizer = getattr(wrapper, 'optimizer', None)
         if own_classes(optimizer):
             defaults = getattr(optimizer, 'defaults', {})
-            yield from _timed(type(optimizer).__name__, defaults, schedule)
+            yield from _settings_named_by_iteration(type(optimizer).__name__, defaults, schedule)
 
 
-def _timed(owner: str, values: Dict[str, Any], schedule: PassSchedule) -> Iterator[Setting]:
-    """The values whose names say that they count iterations: to a moment, or to the end."""
+def _settings_named_by_iteration(
+    owner: str, values: Dict[str, Any], schedule: PassSchedule
+) -> Iterator[Setting]:
+    """The settings whose names say that they count iterations to a moment, or to the end."""
     for name, value in values.items():
         if MOMENT.search(name) and COUNT.search(name) or RUN_LENGTH.search(name):
-            yield from _numbers(owner, name, value, schedule)
+            yield from _if_after_first_pass(owner, name, value, schedule)
 
 
-def _of_reader(module: Any, owner: str, schedule: PassSchedule) -> Iterator[Setting]:
-    """What a module does by the iteration that it reads from a message hub."""
+def _iteration_reader_settings(
+    module: Any, owner: str, schedule: PassSchedule
+) -> Iterator[Setting]:
+    """The settings of a module that reads the iteration from a message hub."""
     arguments = dict(vars(module))
     for value in vars(module).values():
         arguments.update(value if isinstance(value, dict) else {})
     timed = {
         str(name): value
         for name, value in arguments.items()
-        if (MOMENT.search(str(name)) or COUNT.search(str(name))) and any(_flat(value))
+        if (MOMENT.search(str(name)) or COUNT.search(str(name))) and any(_whole_numbers(value))
     }
     for name, value in timed.items():
-        yield from _numbers(owner, name, value, schedule)
+        yield from _if_after_first_pass(owner, name, value, schedule)
     if not timed:
         yield Setting(owner, 'forward (which reads the iteration)')

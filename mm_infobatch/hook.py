@@ -227,7 +227,7 @@ class InfoBatchHook(Hook):
         """Keep the scores, walk the schedule, and end the pass with its last batch."""
         assert self._pass is not None
         scores, self._batch_scores = self._batch_scores, None
-        self._pass.add(checks.check_stepped(scores, self._loop))
+        self._pass.add(checks.check_scores_taken(scores, self._loop))
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._step_length.scale)
         self._schedule.advance()
         if self._schedule.pass_over:

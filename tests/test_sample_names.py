@@ -100,10 +100,10 @@ def test_names_are_found_inside_wrappers(wrap):
 def test_what_is_moved_converted_or_unknown_is_no_other_sample():
     saved = sample_names.names_of(files(['a.png', 'b.png']))
     for same in (files(['a.jpg', 'b.jpg'], '/elsewhere'), Listed([dict(), dict()])):
-        sample_names.check_resumed(saved, sample_names.names_of(same))
-    sample_names.check_resumed(None, saved)
+        sample_names.check_names_in_checkpoint(saved, sample_names.names_of(same))
+    sample_names.check_names_in_checkpoint(None, saved)
     with pytest.raises(ValueError, match="2 of 2 samples .* are others .*'a' there, 'b' here"):
-        sample_names.check_resumed(saved, saved[::-1])
+        sample_names.check_names_in_checkpoint(saved, saved[::-1])
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def ranks(monkeypatch, *datasets):
     monkeypatch.setattr(sample_names, 'all_gather', lambda row: rows.append(row) or rows)
     for rank, dataset in enumerate(datasets):
         monkeypatch.setattr(sample_names, 'get_rank', lambda rank=rank: rank)
-        sample_names.check_ranks(sample_names.names_of(dataset))
+        sample_names.check_same_on_all_ranks(sample_names.names_of(dataset))
 
 
 def test_ranks_that_list_the_files_in_another_order_are_refused(monkeypatch):

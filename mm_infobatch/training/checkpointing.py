@@ -8,7 +8,7 @@ from mmengine.hooks import CheckpointHook
 from ..passes.running_pass import RunningPass
 from .agreement import check_agreement
 from .report import RunReport
-from .sample_names import check_resumed
+from .sample_names import check_names_in_checkpoint
 from .state import VERSION, check_state, upgraded
 
 STATE_KEY = 'infobatch'
@@ -66,7 +66,7 @@ def load_state(
     """
     sampler, schedule, shape = loop.sampler, loop.schedule, loop.sampler.shape
     sampler.load_state_dict(state['sampler'])
-    check_resumed(state.get('samples'), loop.sample_names)
+    check_names_in_checkpoint(state.get('samples'), loop.sample_names)
     order, start = sampler.order, sampler.start
     check_agreement(order, start)
     running = RunningPass.of(sampler, device, merged=state['merged'], earlier=state['losses'])

@@ -52,7 +52,7 @@ def check_has_hook(runner: Any) -> Any:
     return hooks[0]
 
 
-def check_stepped(scores: Optional[Tensor], loop: Any) -> Tensor:
+def check_scores_taken(scores: Optional[Tensor], loop: Any) -> Tensor:
     """Refuse an iteration in which the losses carried no weights.
 
     Args:

@@ -24,7 +24,7 @@ def label_of(dataset: Any, index: int) -> Optional[int]:
         return None
 
 
-def other_labels(policy: Any, dataset: Any) -> Optional[str]:
+def other_labels_warning(policy: Any, dataset: Any) -> Optional[str]:
     """Compare the classes in the file of a policy with those of the training dataset.
 
     Args:

@@ -13,11 +13,11 @@ from ..passes.schedule import PassSchedule
 from . import checks
 from .by_steps import call_by_steps, check_by_steps
 from .check_data import check_dataloader, check_not_replaced
-from .file_labels import other_labels
+from .file_labels import other_labels_warning
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
 from .rng import RunRandomness, openings_of_validation, restarts_workers
-from .sample_names import check_ranks, check_unchanged, names_of
+from .sample_names import check_same_dataset, check_same_on_all_ranks, names_of
 
 
 class PassLoop(BaseLoop):
@@ -109,10 +109,10 @@ class PassLoop(BaseLoop):
         self._hook = hook = checks.check_has_hook(self.runner)
         check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
         checks.check_recipes(self.runner, hook.unweighted)
-        check_ranks(self.sample_names)
+        check_same_on_all_ranks(self.sample_names)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
-        warning = other_labels(self.sampler.policy, self.dataloader.dataset)
+        warning = other_labels_warning(self.sampler.policy, self.dataloader.dataset)
         if warning is not None:
             self.runner.logger.warning(f'InfoBatch: {warning}')
 
@@ -126,7 +126,7 @@ class PassLoop(BaseLoop):
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
         check_not_replaced(self.dataloader, self._checked, self.sampler)
-        check_unchanged(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
+        check_same_dataset(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
         if not self.schedule.by_epoch:  # the stock loop by epochs starts them as we do
             self.randomness.seed_workers(self.schedule.pass_index)

@@ -42,7 +42,7 @@ def names_of(dataset: Any) -> List[str]:
     return [sample_name(dataset, int(index)) for index in indices]
 
 
-def check_resumed(saved: Any, names: List[str]) -> None:
+def check_names_in_checkpoint(saved: Any, names: List[str]) -> None:
     """Compare the names in a checkpoint with those of a training dataset of the same length.
 
     Args:
@@ -65,7 +65,7 @@ def check_resumed(saved: Any, names: List[str]) -> None:
         )
 
 
-def check_unchanged(dataset: Any, length: int, names: List[str]) -> None:
+def check_same_dataset(dataset: Any, length: int, names: List[str]) -> None:
     """Compare a training dataset with what it was when the run began; called once a pass.
 
     Args:
@@ -89,7 +89,7 @@ def check_unchanged(dataset: Any, length: int, names: List[str]) -> None:
         )
 
 
-def check_ranks(names: List[str]) -> None:
+def check_same_on_all_ranks(names: List[str]) -> None:
     """Compare the names of the samples over all ranks; a small collective, once a run.
 
     Args:

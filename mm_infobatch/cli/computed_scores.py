@@ -1,4 +1,4 @@
-"""Scores of a method, of a classifier on its training set or of the losses in checkpoints."""
+"""Computes scores for static pruning, from a classifier or from the losses in checkpoints."""
 
 import argparse
 import platform

@@ -1,4 +1,4 @@
-"""The validation that ends a run, where the run was killed before it and is resumed behind it.
+"""Runs the final validation of a resumed run that has no iteration left to train.
 
 The last checkpoint is written before the last validation. A run that is resumed from it has no
 iteration left, and MMEngine's loops validate only after an iteration: the run would end without

@@ -1,4 +1,4 @@
-"""Several processes: started through torchrun, and joined over gloo where there is no GPU."""
+"""Starts several processes through torchrun, and joins them over gloo where there is no GPU."""
 
 import argparse
 import datetime

@@ -1,4 +1,4 @@
-"""The losses of all samples in the checkpoints of a run with InfoBatch."""
+"""Reads the losses of all samples from the checkpoints of a run with InfoBatch."""
 
 from pathlib import Path
 from typing import Any, Dict, List

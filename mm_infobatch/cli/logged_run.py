@@ -1,4 +1,4 @@
-"""A run as its logs tell it: loss, metrics, iterations, samples and time."""
+"""The results that a run has logged: loss, metrics, iterations, samples and time."""
 
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple

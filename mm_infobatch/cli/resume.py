@@ -1,4 +1,4 @@
-"""Which checkpoint ``--resume`` loads, where a kill has left one of them incomplete.
+"""Chooses the checkpoint for ``--resume``, also if a kill has left the newest one incomplete.
 
 MMEngine writes ``iter_N.pth`` in place, and then the path of that file into ``last_checkpoint``,
 also in place. A run that is killed while it writes, or a full disk, leaves

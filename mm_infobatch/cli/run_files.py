@@ -1,4 +1,4 @@
-"""The config and the checkpoint of a run, from its work directory or as the user gives them."""
+"""Finds the config and the checkpoint of a run."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What one start of a training left in its ``<work dir>/<timestamp>/``."""
+"""Reads the logs of one training session, in ``<work dir>/<timestamp>/``."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The hooks of a config: found, and ``InfoBatchHook`` added and given the length of the steps."""
+"""Finds the hooks of a config, and adds ``InfoBatchHook`` with its step length."""
 
 from typing import Any, List, Type, Union
 

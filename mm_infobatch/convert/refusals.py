@@ -1,4 +1,4 @@
-"""Configs that cannot be converted, and the reasons."""
+"""Refuses configs that cannot be converted, with the reason."""
 
 import inspect
 from typing import Any, Dict, Optional

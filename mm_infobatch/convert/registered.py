@@ -1,4 +1,4 @@
-"""Looks up the types of a config: a class decides what a part is, and not its name."""
+"""Looks up the registered classes of a config: its parts are known by class, not by name."""
 
 import inspect
 from typing import Any, List, Optional, Set

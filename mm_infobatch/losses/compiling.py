@@ -1,4 +1,4 @@
-"""What ``torch.compile`` needs, in every version of PyTorch."""
+"""Decides what ``torch.compile`` may compile, by the version of PyTorch."""
 
 from typing import Any, Callable
 

@@ -1,4 +1,4 @@
-"""Settings of the optimizer for parameters of a loss, which has another name once it is wrapped."""
+"""Checks the optimizer's ``custom_keys`` for parameters of a loss that wrapping renames."""
 
 from typing import Any, Dict, Iterator
 

@@ -1,12 +1,12 @@
-"""How the loss of a batch is made of the losses of its samples: one way for each kind of loss.
+"""Computes the loss of a batch from the losses of its samples, for each kind of loss.
 
-- by map: the loss gives a value for each sample, pixel or class with
-  ``reduction_override='none'``, as OpenMMLab's losses do;
+- by map: with ``reduction_override='none'`` the loss returns a value for each sample, pixel or
+  class, as OpenMMLab's losses do;
 - by row: it returns a value for each sample;
-- by formula: it gives one number, but is a sum over samples (:mod:`.formulas`);
-- by image: it gives one number, which is the mean of what it gives for each sample alone.
+- by formula: it returns one number, which is a sum over the samples (:mod:`.formulas`);
+- by image: it returns one number, the mean of its values for each sample alone.
 
-Here are those of the toolboxes' own losses. Every other loss is :mod:`.unknown`.
+This module is for the toolboxes' own losses. All others are taken apart by :mod:`.unknown`.
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""Whether the forward hooks of a module change what it gets or gives."""
+"""Detects forward hooks that change the arguments or the value of a module."""
 
 import contextlib
 from typing import Any, Iterator, List

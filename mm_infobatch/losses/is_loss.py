@@ -1,4 +1,4 @@
-"""Which classes are losses."""
+"""Decides which classes are losses."""
 
 import inspect
 from typing import Any, Optional, Set, Union

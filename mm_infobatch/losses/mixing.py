@@ -1,4 +1,4 @@
-"""Weights of samples that a batch augmentation (Mixup, CutMix, ResizeMix) mixes.
+"""Weights and scores of samples that a batch augmentation (Mixup, CutMix, ResizeMix) mixes.
 
 A row of a mixed batch stands for its own sample and for a partner, which was drawn from the kept
 samples of the batch. A pair is only there if both are kept, and a kept sample meets each other one

@@ -168,18 +168,17 @@ class ModelLosses:
             that was compared carried no weights.
 
         Raises:
-            ValueError: If an unknown loss was not what its values of the samples make, with its
-                place in the model, or a batch augmentation does more than mix.
+            ValueError: If :meth:`check` fails.
         """
         self.check()
         return self._trained_loss.end_pass()
 
     def check(self) -> None:
-        """Read whether the unknown losses were what their values of the samples make, and whether
-        what mixes batches only mixes; waits for the device if there are any.
+        """Check the unknown losses, and that the batch augmentation only mixes samples. Waits for
+        the device if there are any.
 
         Raises:
-            ValueError: If one was not.
+            ValueError: If a check fails, with the place of the loss in the model.
         """
         if self._mixing is not None:
             self._mixing.check()

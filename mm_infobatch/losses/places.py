@@ -1,4 +1,4 @@
-"""Where the losses of a model and its batch augmentation are, to notice that one is replaced."""
+"""Detects that a loss or the batch augmentation of a model has been replaced."""
 
 from typing import Any, List, Sequence, Tuple
 

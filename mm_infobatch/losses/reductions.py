@@ -1,4 +1,4 @@
-"""How the toolboxes' losses turn a map of values into a number, and which values are valid.
+"""Reduces a map of losses as the toolboxes do, and says which of its positions count.
 
 Shapes: B samples, C classes, HW pixels. A map is what a loss returns with
 ``reduction_override='none'``: [B], [B, C], [B, HW...] or [B, C, HW...].

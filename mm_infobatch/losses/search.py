@@ -1,4 +1,4 @@
-"""The losses that a model has: those that are wrapped, and those that are not."""
+"""Finds the losses of a model, those that are wrapped and those that are not."""
 
 from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 

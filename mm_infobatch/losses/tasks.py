@@ -1,4 +1,4 @@
-"""The tasks of a model whose head gives each of them only the samples that have it."""
+"""Weights and scores for heads that give each task only the samples that have it."""
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 

@@ -1,4 +1,4 @@
-"""The loss that a model trains in a batch, compared with what the wrapped losses give of it."""
+"""Compares the loss that a model trains with the sum of its wrapped losses, in one batch."""
 
 import math
 from typing import Any, Dict, Optional, Sequence

@@ -1,9 +1,9 @@
-"""Which loss of mmseg or mmpretrain a module computes, if it computes exactly that.
+"""Decides whether a module computes exactly a loss of mmseg or mmpretrain, and which one.
 
-How the value of a batch is made of the losses of its samples is known for the toolboxes' own
-losses. It holds for another class or instance only as far as that runs the same code: a subclass
-that overrides ``__init__`` or ``loss_name`` does, one that overrides ``forward`` or a method that
-``forward`` calls does not. Functions and classes are compared by identity, not by name.
+For the toolboxes' own losses it is known how the loss of a batch follows from the losses of its
+samples. For a subclass or a changed instance this holds only if it runs the same code. A subclass
+that overrides ``__init__`` or ``loss_name`` does; one that overrides ``forward``, or a method that
+``forward`` calls, does not. Functions and classes are compared by identity, not by name.
 """
 
 import sys

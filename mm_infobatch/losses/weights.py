@@ -1,4 +1,4 @@
-"""The weights of a batch, where they multiply its values and where they enter its counts."""
+"""Applies the weights of a batch to its losses, and to what is counted in it."""
 
 from typing import Union
 

@@ -1,4 +1,4 @@
-"""Parts of the toolboxes whose loss belongs to no single sample, and the reasons."""
+"""Refuses parts of models whose loss belongs to no single sample, with the reason."""
 
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 

@@ -38,12 +38,13 @@ class InfoBatchLoss(nn.Module):
     The score of a sample is its mean over its valid pixels, or its own loss in classification,
     times ``loss_weight``. A sample without a valid pixel has none (NaN).
 
-    A loss is one of mmseg or mmpretrain only if its ``forward``, and what that calls on ``self``,
-    is the toolbox's own. Every other one is unknown. Its ``forward`` takes ``reduction_override``
-    as the toolboxes' losses do. Where nothing is pruned its own value is trained, and in every
-    batch that is compared with the values of the samples, by one more evaluation without gradients.
-    On a device the first step and the end of a pass wait for the result (:meth:`check`). In the
-    first batch it is also checked that each value belongs to one sample.
+    A loss counts as one of mmseg or mmpretrain only if its ``forward``, and all that ``forward``
+    calls on ``self``, is the toolbox's own code. Every other loss is unknown. Its ``forward`` has
+    to take ``reduction_override`` as the toolboxes' losses do. Where nothing is pruned, its own
+    value is trained. In every batch this value is compared with the one computed from the values of
+    the samples, which takes one more evaluation without gradients. On a device, the first step and
+    the end of a pass wait for the result (:meth:`check`). The first batch is also used to check
+    that each value belongs to one sample.
 
     Args:
         loss (dict or nn.Module): The loss to wrap: any of mmseg or mmpretrain that is a sum over
@@ -146,7 +147,7 @@ class InfoBatchLoss(nn.Module):
         return torch.stack(values).sum() if values else None
 
     def begin_pass(self) -> None:
-        """Find how to take the wrapped loss apart, again: something may have changed it.
+        """Look up anew how to take the wrapped loss apart, as a hook may have changed it.
 
         Raises:
             TypeError: If it now has no values of single samples.
@@ -157,14 +158,16 @@ class InfoBatchLoss(nn.Module):
         self._names = tuple(self._signature.parameters)
 
     def begin_batch(self, weights: Tensor, uniform: bool = False, scale: float = 1.0) -> None:
-        """Take the weights of the batch that comes next.
+        """Set the weights of the next batch.
 
         Args:
             weights (Tensor): float32 [B]. They multiply without a copy if they are on the device
                 of the loss's values.
-            uniform (bool): Whether all of them are known to be 1, so that the loss is the wrapped
-                loss's own even where that can be taken apart only to rounding. Defaults to False.
-            scale (float): What the weights of the plan were multiplied by. Defaults to 1.
+            uniform (bool): Whether all of them are known to be 1. The result is then the wrapped
+                loss's own value, even if that can be taken apart only up to rounding. Defaults to
+                False.
+            scale (float): The factor by which the weights of the plan were multiplied. Defaults to
+                1.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
         self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _evaluations=[])
@@ -173,10 +176,9 @@ class InfoBatchLoss(nn.Module):
         """Drop the weights and return the scores of the batch.
 
         Returns:
-            Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; summed
-            where the model called this loss more than once, None where it did not. A call without
-            a gradient does not count beside one with, and what gradient checkpointing computes a
-            second time counts once.
+            Tensor, optional: float32 [B], detached, NaN for a sample without a valid pixel; None if
+            the model did not call this loss. If it did so more than once, the sum over its
+            evaluations, see :func:`~mm_infobatch.losses.evaluations.trained_evaluations`.
         """
         scores: Optional[Tensor] = None
         if self.score:
@@ -187,11 +189,11 @@ class InfoBatchLoss(nn.Module):
         return scores
 
     def check(self) -> None:
-        """Read whether an unknown loss was, in every batch since the last call, what its values of
-        the samples make. Waits for the device if there is anything to read.
+        """Check that the value of an unknown loss was the one computed from its values of the
+        samples, in every batch since the last check. Waits for the device if there was such a loss.
 
         Raises:
-            ValueError: If it was not.
+            ValueError: If it was another one.
         """
         comparison = self._comparison
         self.__dict__['_comparison'] = None

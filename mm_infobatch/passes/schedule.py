@@ -1,4 +1,4 @@
-"""Passes, progress and the end of a run, as arithmetic on integers."""
+"""The position of a run in its schedule: passes, progress and the end, in integers."""
 
 import math
 from typing import Any, Dict, Optional

@@ -1,4 +1,4 @@
-"""Groups of accumulated gradients, in a run whose last iteration is known late."""
+"""Gradient accumulation in a run whose last iteration is not known in advance."""
 
 from typing import Any, Optional, Tuple
 

@@ -1,4 +1,4 @@
-"""What a resumed run does otherwise than the run that wrote the checkpoint."""
+"""Describes how a resumed run differs from the run that wrote the checkpoint."""
 
 from typing import Any, Dict, List, Optional, Tuple
 

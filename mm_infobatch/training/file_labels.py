@@ -1,4 +1,4 @@
-"""Whether a file of scores was made for the dataset of a run, as far as its labels say."""
+"""Compares the labels in a file of scores with those of the training dataset."""
 
 import operator
 from typing import Any, Optional

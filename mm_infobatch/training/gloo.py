@@ -1,4 +1,4 @@
-"""What several processes over gloo, that is without a GPU, have to wait for."""
+"""Waits for the threads of gloo before processes start or end."""
 
 import time
 from typing import Any

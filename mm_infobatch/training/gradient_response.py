@@ -1,5 +1,4 @@
-"""What the steps of an optimizer are proportional to, the gradient or the learning rate: measured,
-on a copy."""
+"""Measures whether the steps of an optimizer scale with the gradient or the learning rate."""
 
 import collections
 from typing import Any, Dict, List, Tuple

@@ -1,9 +1,9 @@
-"""Settings that count iterations of the run, of which a pruned run makes fewer than its schedule.
+"""Warns of settings that count iterations of the run, of which a pruned run makes fewer.
 
-What belongs to the schedule follows it: the length of the run, ``val_begin`` and the milestones of
-``dynamic_intervals`` in the loops, schedulers, and the hooks of ``BY_STEPS``. Settings in epochs
-mean what they meant, and intervals count iterations, as the log does. The rest is found here and
-named in a warning. A setting that lies in the first pass is left out: that pass trains all samples.
+These follow the schedule and keep their meaning: the length of the run, ``val_begin`` and the
+milestones of ``dynamic_intervals`` in the loops, schedulers, the hooks of ``BY_STEPS``, settings in
+epochs. Intervals count iterations of the run, as the log does. All other settings are named in a
+warning, except those that lie in the first pass, which trains all samples.
 """
 
 from typing import Any, List, Optional

@@ -1,4 +1,4 @@
-"""Whether a score tells the probability of the label, where a policy takes it to."""
+"""Warns if a policy reads label probabilities from scores that are another loss."""
 
 from typing import Any, List, Optional
 

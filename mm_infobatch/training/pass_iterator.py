@@ -1,4 +1,4 @@
-"""The iterator of a pass, and what stands for it as mmengine's ``dataloader_iterator``."""
+"""Iterates over the batches of a pass, and replaces mmengine's ``dataloader_iterator``."""
 
 from typing import Any, Iterator
 

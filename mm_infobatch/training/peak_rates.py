@@ -1,4 +1,4 @@
-"""The highest learning rates of a schedule, found by walking copies of its schedulers."""
+"""Finds the highest learning rates of a schedule by stepping copies of its schedulers."""
 
 import copy
 import types

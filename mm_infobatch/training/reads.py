@@ -1,4 +1,4 @@
-"""What the code of a class reads: whether it knows how far the run is."""
+"""Inspects the code of a class to find out whether it reads how far the run is."""
 
 import dis
 import functools

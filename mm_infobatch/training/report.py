@@ -1,4 +1,4 @@
-"""What a run trained and saved, as records: the log lines and ``infobatch.json``."""
+"""Records what a run trained and saved, for the log and ``infobatch.json``."""
 
 import json
 import math

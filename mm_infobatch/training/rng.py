@@ -1,9 +1,9 @@
-"""The state of the global random generators: in checkpoints, and unaffected by opening data.
+"""Saves and restores the global random generators, for checkpoints and around dataloaders.
 
-A model with dropout draws from them in every iteration, and a dataset without worker processes in
-every sample. PyTorch's ``DataLoader`` draws one seed when it is opened; with persistent workers
-only the first time. A resumed run opens it again, so it has to restore what the run that it
-continues has drawn, or it draws other numbers from there.
+A model with dropout draws from them in every iteration, and a dataset without worker processes for
+every sample. PyTorch's ``DataLoader`` draws one seed whenever it is opened, but with persistent
+workers only the first time. A resumed run opens it once more than the original run. So it restores
+the generators afterwards, or it would draw other numbers from there on.
 """
 
 import contextlib

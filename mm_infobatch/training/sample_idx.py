@@ -1,4 +1,4 @@
-"""The ``sample_idx`` of a sample in a wrapped dataset, and whether a batch is the planned one."""
+"""Finds the ``sample_idx`` of a sample in a wrapped dataset, and checks batches by it."""
 
 import bisect
 from typing import Any, Dict, List, Optional, Sequence, Tuple

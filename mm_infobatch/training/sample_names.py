@@ -1,4 +1,4 @@
-"""Which samples a dataset has, as far as some names tell: scores are kept by index."""
+"""Checks by the names of some samples that the scores belong to the dataset."""
 
 import zlib
 from pathlib import PurePath

@@ -1,4 +1,4 @@
-"""How the scores are distributed when a pass begins."""
+"""The histogram of the scores when a pass begins."""
 
 from typing import Any, Dict, Optional
 

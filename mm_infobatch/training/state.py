@@ -1,4 +1,4 @@
-"""What a checkpoint has to hold before training resumes from it: checked, never repaired.
+"""Checks the state in a checkpoint before training resumes from it, and never repairs it.
 
 A state that is wrong in one place cannot be trusted in the others, and pruning by wrong scores
 would look like training. So a state that is not as it was saved is refused, before anything is

@@ -1,4 +1,4 @@
-"""How long the steps of a pruned pass are, apart from which samples it trains."""
+"""Sets the length of the optimizer's steps in a pruned pass."""
 
 import math
 from typing import Any, List, Optional, Sequence, Union

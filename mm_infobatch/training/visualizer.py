@@ -1,4 +1,4 @@
-"""What the visualizer gets of a pass: numbers, and the histogram of the scores."""
+"""Gives the numbers of a pass and the histogram of the scores to the visualizer."""
 
 from typing import Any, Dict, List, Tuple
 

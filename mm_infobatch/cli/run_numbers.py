@@ -32,8 +32,8 @@ def run_facts(
     """
     facts = RunFacts(label, COLORS[number] if number < 6 else '#808080')
     facts.numbers = numbers(run, work_dir, metric)
-    said = None if run.infobatch is None else run.unfinished  # by the state
-    facts.notes = [note for note in run.notes if note != said]
+    in_state = None if run.infobatch is None else run.unfinished  # the state says it already
+    facts.notes = [note for note in run.notes if note != in_state]
     facts.passes = run.passes
     facts.curves = curves(run, metric)
     facts.settings = {} if config is None else flat(config.to_dict())
@@ -42,45 +42,79 @@ def run_facts(
 
 
 def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, str]:
-    """The run in numbers: names and texts."""
-    found = {}
-    report = run.infobatch or {}
-    settings, totals = report.get('settings', {}), report.get('totals', {})
+    """The run in numbers, as names and texts in the order of the page."""
     seconds_left = remaining_seconds(run)
-    stopped = run.unfinished if totals.get('stopped') else None
-    found['state'] = stopped or state_text(work_dir, seconds_left)
-    found['iterations'] = f'{run.iterations:,}'
-    if totals:
-        steps, before = totals['schedule_iterations'], steps_before(run)
-        found['iterations'] += f' of a schedule of {steps - before + run.begin:,}'
-        full, trained = totals['samples_full'], totals['samples_trained']
-        found['samples trained'] = f'{run.samples:,} of {full + run.samples - trained:,}'
-        found['saving in samples'] = f'{totals["saving"]:.1%}'
-        if totals['finished']:
-            unpruned = max(steps - before + run.begin, 1)
-            found['saving in iterations'] = f'{1 - run.iterations / unpruned:.1%}'
-        elif seconds_left is not None:
-            found['schedule done'] = f'{min(steps_done(run, report) / max(steps, 1), 1):.1%}'
-    elif run.samples is not None:
-        found['samples trained'] = f'{run.samples:,}'
-    if run.seconds is not None:
-        found['training time'] = format_duration(run.seconds)
-        if totals and trained:
-            seconds = run.seconds - run.seconds_at(np.array(run.begin))
-            saved = (seconds - totals['seconds_choosing']) * full / trained - seconds
-            found['time saved (estimated)'] = format_duration(max(saved, 0.0))
-    name, steps_of, values = run.metric(metric)
-    if len(values):
-        best = best_of(name, values)
-        found[f'{name}, final'] = f'{values[-1]:.2f}'
-        found[f'{name}, best'] = f'{values[best]:.2f} (at {steps_of[best]:,})'
-    if totals:
-        found['passes'] = f'{totals["passes"]:,}'
-        found['time spent choosing'] = format_duration(totals['seconds_choosing'])
-        for key in ('policy', 'delta', 'seed', 'num_samples', 'batch_size', 'world_size'):
-            if key in settings:
-                found[key.replace('_', ' ')] = str(settings[key])
+    stopped_by_hook = run.infobatch is not None and run.infobatch['totals'].get('stopped')
+    state = run.unfinished if stopped_by_hook else None
+    return {
+        'state': state or state_text(work_dir, seconds_left),
+        **_progress_numbers(run, seconds_left),
+        **_time_numbers(run),
+        **_metric_numbers(run, metric),
+        **_choosing_numbers(run),
+    }
+
+
+def _progress_numbers(run: LoggedRun, seconds_left: Optional[float]) -> Dict[str, str]:
+    """Iterations and samples, and what was saved of them."""
+    found = {'iterations': f'{run.iterations:,}'}
+    if run.infobatch is None:
+        if run.samples is not None:
+            found['samples trained'] = f'{run.samples:,}'
+        return found
+    totals = run.infobatch['totals']
+    schedule = totals['schedule_iterations']
+    unpruned = schedule - steps_before(run) + run.begin
+    found['iterations'] += f' of a schedule of {unpruned:,}'
+    assert run.samples is not None  # infobatch.json has them
+    samples = totals['samples_full'] + run.samples - totals['samples_trained']
+    found['samples trained'] = f'{run.samples:,} of {samples:,}'
+    found['saving in samples'] = f'{totals["saving"]:.1%}'
+    if totals['finished']:
+        found['saving in iterations'] = f'{1 - run.iterations / max(unpruned, 1):.1%}'
+    elif seconds_left is not None:
+        done = steps_done(run, run.infobatch) / max(schedule, 1)
+        found['schedule done'] = f'{min(done, 1):.1%}'
     return found
+
+
+def _time_numbers(run: LoggedRun) -> Dict[str, str]:
+    """The training time, and an estimate of what was saved of it."""
+    if run.seconds is None:
+        return {}
+    found = {'training time': format_duration(run.seconds)}
+    totals = {} if run.infobatch is None else run.infobatch['totals']
+    if totals and totals['samples_trained']:
+        seconds = run.seconds - run.seconds_at(np.array(run.begin))
+        full, trained = totals['samples_full'], totals['samples_trained']
+        saved = (seconds - totals['seconds_choosing']) * full / trained - seconds
+        found['time saved (estimated)'] = format_duration(max(saved, 0.0))
+    return found
+
+
+def _metric_numbers(run: LoggedRun, metric: Optional[str]) -> Dict[str, str]:
+    """The final and the best value of a metric."""
+    name, steps, values = run.metric(metric)
+    if not len(values):
+        return {}
+    best = best_of(name, values)
+    return {
+        f'{name}, final': f'{values[-1]:.2f}',
+        f'{name}, best': f'{values[best]:.2f} (at {steps[best]:,})',
+    }
+
+
+def _choosing_numbers(run: LoggedRun) -> Dict[str, str]:
+    """How the samples were chosen; nothing for a run without InfoBatch."""
+    if run.infobatch is None:
+        return {}
+    settings, totals = run.infobatch['settings'], run.infobatch['totals']
+    keys = ('policy', 'delta', 'seed', 'num_samples', 'batch_size', 'world_size')
+    return {
+        'passes': f'{totals["passes"]:,}',
+        'time spent choosing': format_duration(totals['seconds_choosing']),
+        **{key.replace('_', ' '): str(settings[key]) for key in keys if key in settings},
+    }
 
 
 def steps_before(run: LoggedRun) -> int:

@@ -77,7 +77,7 @@ class Planner:
                 f'of passes at the start that prune nothing; write {line}'
             )
         self._num_samples, self._warmup = num_samples, int(warmup_passes)
-        self._begun = -1  # the pass that the policy was told of last
+        self._announced = -1  # the pass for which ``policy.begin_pass`` was called last
         self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
         self.counter = SampleCounter()
         self.shape = shape
@@ -142,9 +142,9 @@ class Planner:
         if plan is not None:
             plan = self._fit(plan, scores, generator)
         self.count(pass_index, self._num_samples if plan is None else plan.kept)
-        if pass_index != self._begun and hasattr(self.policy, 'begin_pass'):
+        if pass_index != self._announced and hasattr(self.policy, 'begin_pass'):
             self.policy.begin_pass(plan)
-        self._begun = pass_index
+        self._announced = pass_index
         return plan
 
     def _fit(self, plan: Plan, scores: Tensor, generator: torch.Generator) -> Optional[Plan]:
@@ -158,12 +158,12 @@ class Planner:
         return fitted
 
     def resume(self, pass_index: int, kept: int) -> None:
-        """Count the samples of a checkpoint's pass, which the policy has been told of already."""
+        """Count the samples of a checkpoint's pass, whose ``begin_pass`` was called before."""
         self.count(pass_index, kept)
-        self._begun = pass_index
+        self._announced = pass_index
 
     def count(self, pass_index: int, kept: int) -> None:
-        """Count the samples of a pass that keeps so many and runs to its end."""
+        """Count the samples of a pass that keeps ``kept`` samples and is trained to its end."""
         samples = self.shape.samples
         self.counter.count(pass_index, samples(kept), samples(self._num_samples))
 

@@ -14,11 +14,11 @@ from .scores import ScoreTable, gather_in_order
 
 
 class RunningPass:
-    """What one process trains of a pass, and what it has seen of it.
+    """The weights and the losses of the pass that this process trains.
 
-    The weights go to the device and the losses stay there; both are cut by position, so a training
-    step moves nothing and waits for nothing. Losses of all ranks come together in :meth:`merge`,
-    once a pass, and in :meth:`gather`, for a checkpoint in the middle of one.
+    The weights are moved to the device once, and the losses stay there. A training step slices both
+    by position, so it copies nothing and does not wait for the device. :meth:`merge` collects the
+    losses of all ranks once a pass, and :meth:`gather` for a checkpoint in the middle of a pass.
 
     Args:
         order (PassOrder): The pass.
@@ -27,21 +27,21 @@ class RunningPass:
         rank (int): This process. Defaults to 0.
         shape (BatchShape, optional): How the pass is cut into batches. Defaults to None: batches
             of 1 on one rank.
-        start (int): How many samples of the pass, over all ranks, an earlier process has trained.
+        start (int): How many samples of the pass, over all ranks, were trained before a resume.
             Defaults to 0.
         merged (int): How many of them have their losses in the score table. Defaults to 0.
-        earlier (Tensor, optional): The losses of the others, float32 [start - merged], from a
-            checkpoint. Defaults to None: none.
+        earlier (Tensor, optional): The losses of the rest of them, float32 [start - merged], from
+            the checkpoint. Defaults to None: there are none.
         batch_score (str, optional): What a score is, see
             :func:`~mm_infobatch.passes.batch_scores.batch_scores`. Defaults to None: the loss.
 
     Attributes:
         done (int): How many samples this rank has trained since ``start``.
         mean_weight (float): The mean weight of the pass: N/K, or 1 if weights are normalized.
-        seconds (float): The time that scores and policy took to take the losses, when they were
-            there.
-        uniform (bool): Whether every weight of the whole pass is 1, on all ranks. A run that is
-            resumed after the last other weight trains as the uninterrupted one.
+        seconds (float): The time that :meth:`merge` spent in the score table and the policy, not
+            counting the wait for the losses.
+        uniform (bool): Whether every weight of the whole pass is 1, on all ranks. It is the same
+            wherever the pass is resumed, so that a resumed run trains as the uninterrupted one.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RunningPass:
         self.done = 0
         self.seconds = 0.0
         self._merged = merged
-        self._merged_at = 0  # what ``done`` was then
+        self._merged_at = 0  # the value of ``done`` at the last merge
         self._earlier = torch.empty(0) if earlier is None else earlier.float().cpu()
         self._gathered: Optional[Tensor] = None
 
@@ -108,31 +108,31 @@ class RunningPass:
         return self._indices[self.done : self.done + batch_size].tolist()
 
     def add(self, losses: Tensor) -> None:
-        """Take the losses of the batch, float32 [B] on the device."""
+        """Store the losses of the batch, float32 [B] on the device."""
         scores = batch_scores(self._batch_score, losses)
         self._losses[self.done : self.done + len(losses)] = scores
         self.done += len(losses)
         self._gathered = None
 
     def gather(self) -> None:
-        """Collect what all ranks have seen since the last merge; a collective."""
+        """Collect the losses of all ranks since the last merge; a collective."""
         if self._gathered is None:
             seen = gather_in_order(self._losses[self._merged_at : self.done])
             self._gathered = torch.cat([self._earlier, seen]) if len(self._earlier) else seen
 
     def merge(self) -> None:
-        """Put what all ranks have seen since the last merge into the score table; a collective."""
+        """Write the losses of all ranks since the last merge to the score table; a collective."""
         if self._merged >= self.consumed:
             return
         self.gather()
         assert self._gathered is not None
-        # A sample that is repeated at the end has been seen before, so it is left out.
+        # Samples that are repeated at the end of a pass are left out: the first loss counts.
         indices = self._order.indices[self._merged : self.consumed]
         began = time.perf_counter()
         self._scores.update(indices, self._gathered[: len(indices)])
         self.seconds += time.perf_counter() - began
-        over = not self._shape.rank_iters(len(self._weights) - self.done)
-        if over and self._scores.tracker is not None:
+        pass_ended = not self._shape.rank_iters(len(self._weights) - self.done)
+        if pass_ended and self._scores.tracker is not None:
             self._scores.tracker.end_pass()
         self._merged, self._merged_at = self.consumed, self.done
         self._earlier = self._gathered = torch.empty(0)

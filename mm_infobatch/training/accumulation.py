@@ -8,20 +8,21 @@ from ..passes.schedule import PassSchedule
 class Accumulation:
     """Tells an optimizer wrapper how many iterations each group of accumulated gradients has.
 
-    A group has ``accumulative_counts`` iterations, and its last one updates. Only the last group
-    of a run is shorter, which mmengine reads from the length of the run when training starts. A
-    pruned run ends earlier, and on fewer ranks than it began with a run may end later. So the
-    wrapper is told of one group at a time: of its length, as far as the end of the run is known.
+    A group has ``accumulative_counts`` iterations, and the parameters are updated in its last one.
+    Only the last group of a run may be shorter. mmengine computes its length from the length of the
+    run when training starts. But a pruned run ends earlier, and a run that continues on fewer ranks
+    may end later. So this class sets the length of one group at a time, as far as the end of the
+    run is known by then.
 
-    By epoch, groups end with each pass where those of the unpruned run do, that is where
+    In a run by epoch, groups end with each pass if they do so in the unpruned run, that is if
     ``accumulative_counts`` divides the iterations of a pass over all data. The last group of a
-    pruned pass is shorter then, and a checkpoint that is written after the pass misses no
-    gradients.
+    pruned pass may then be shorter, and a checkpoint after the pass lacks no gradients.
 
-    An :class:`~mmengine.optim.OptimWrapperDict` is left as it is: mmengine leaves it to the model
-    how often each of its wrappers updates, and tells none of them of a last iteration.
+    An :class:`~mmengine.optim.OptimWrapperDict` is not changed: there the model decides how often
+    each of the wrappers updates.
 
-    A hook may change ``accumulative_counts`` or replace the wrapper, so both are looked up anew.
+    ``accumulative_counts`` and the wrapper are looked up in each iteration, as a hook may change
+    them.
 
     Args:
         runner (Runner): The runner, for its optimizer wrapper.

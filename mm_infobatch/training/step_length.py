@@ -47,14 +47,15 @@ def require_step_length(value: Any) -> Setting:
 
 
 def step_length(setting: Setting, mean_weight: float, room: float) -> float:
-    """The length of the steps of a pass, as a multiple of those that the same pass takes unpruned.
+    """The length of the steps of a pass, as a multiple of the length in the same pass unpruned.
 
-    No setting makes steps longer than the weights of the policy do.
+    It is never greater than the mean weight.
 
     Args:
         setting (str or float): ``'paper'``, ``'normalized'``, ``'capped'`` or a number >= 1.
         mean_weight (float): The mean of the policy's weights, c = N/K for an unbiased one.
-        room (float): How much longer than now the longest steps of the unpruned schedule are.
+        room (float): The length of the longest steps of the unpruned schedule, as a multiple of
+            the length now.
 
     Returns:
         float: c, min(c, 1), min(c, room) with a room of at least 1, or min(c, setting).
@@ -107,12 +108,13 @@ class LearningRateFactor:
 class StepLength:
     """Sets the length of the steps of a run.
 
-    SGD's steps are proportional to the gradient, so the weights of the samples are scaled, to a
-    mean of :func:`step_length`. Other optimizers divide by the gradient's size, and scaled weights
-    would change nothing: they get weights with a mean of 1, and the learning rate is multiplied by
-    :func:`step_length` while the optimizer takes a step. With ``'paper'`` neither is touched.
+    SGD's steps are proportional to the gradient, so the weights of the samples are scaled to have
+    :func:`step_length` as their mean. Other optimizers divide by the size of the gradient, so that
+    scaled weights have no effect. For them the weights are scaled to a mean of 1, and the learning
+    rate is multiplied by :func:`step_length` while the optimizer takes a step. With ``'paper'``,
+    weights and learning rate stay as they are.
 
-    A number on the host decides, from the learning rate: nothing waits for the device.
+    The length is computed on the host, so nothing waits for the device.
 
     Args:
         setting (str or float): See :func:`require_step_length`.
@@ -184,8 +186,8 @@ class StepLength:
 
     @property
     def room(self) -> float:
-        """float: How much longer than now the longest steps of the schedule are, in the parameter
-        group that has least room; infinity where no peak is known."""
+        """float: The length of the longest steps of the schedule, as a multiple of the length now:
+        the smallest of all parameter groups; infinity where no peak is known."""
         return min(
             (
                 peak / now

@@ -138,9 +138,9 @@ def with_class_weight(loss: Any, class_weight: Tensor) -> Any:
 
 @torch.no_grad()
 def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
-    """Have ``SeesawLoss``, which counts the samples of each class over the run, count those that
-    the samples of a batch stand for: it adds 1 for each itself. The length of the steps is no part
-    of that."""
+    """Count the samples of a batch by their weights in ``SeesawLoss``, which counts the samples of
+    each class over the run. The loss adds 1 for each sample itself, so w - 1 is added here. Weights
+    that were scaled to set the step length are unscaled first."""
     labels = call.target()
     weights.check_batch_size(labels, 'SeesawLoss')
     more = weights.values.to(loss.cum_samples) / weights.scale - 1

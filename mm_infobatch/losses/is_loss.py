@@ -37,10 +37,10 @@ def follows_convention(cls: type) -> bool:
 def is_loss(cls: Optional[type], key: Union[str, int]) -> bool:
     """Whether a class is a loss.
 
-    It is one if it is, or inherits from, a loss of a toolbox or of PyTorch, or follows OpenMMLab's
-    convention for losses. What is, or inherits from, another part of a toolbox's models, or has a
-    head's methods, is none. Only for a class that shows neither do names decide: its own, its
-    module's, or that of the parameter or attribute that holds it.
+    It is one if it is, or inherits from, a loss of a toolbox or of PyTorch, or if it follows
+    OpenMMLab's convention for losses. It is none if it is, or inherits from, another part of a
+    toolbox's models, or has the methods of a head. For any other class, names decide: its own, that
+    of its module, or that of the parameter or attribute that holds it.
 
     Args:
         cls (type, optional): The class.

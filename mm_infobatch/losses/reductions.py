@@ -60,7 +60,7 @@ def counts_ignored_classes() -> bool:
 def scores_and_divisor(
     kind: Kind, loss: Any, call: Call, values: Tensor, reduction: str, weights: Weights
 ) -> Tuple[Tensor, Divisor, Factor]:
-    """The losses of the samples, and what the sum of a map is divided by.
+    """Compute the losses of the samples, and what the sum of the map is divided by.
 
     Args:
         kind (Kind): Which of the toolboxes' losses it is.
@@ -71,7 +71,7 @@ def scores_and_divisor(
         weights (Weights): The weights of the batch.
 
     Returns:
-        tuple: Scores, float32 [B]; and the divisor and its factor, see :func:`divisor`.
+        tuple: Scores, float32 [B]; and the divisor and its count factor, see :func:`divisor`.
     """
     pred = call.pred()
     valid = valid_positions(kind, loss, pred, call.target(), call.get('ignore_index'))
@@ -95,17 +95,17 @@ def divisor(
         kind (Kind): Which of the toolboxes' losses it is.
         loss (nn.Module): The wrapped loss.
         call (Call): What it is called with.
-        valid (Tensor, optional): What :func:`valid_positions` gave.
+        valid (Tensor, optional): What :func:`valid_positions` returned.
         values (Tensor): The map.
         weights (Weights): The weights of the batch.
 
     Returns:
-        tuple: The divisor, None where it is the number of values, and the factor by which
-        :class:`Weights` changes it, which is 1 where it is not a count of the batch.
+        tuple: The divisor, None if it is the number of values; and its count factor, see
+        :meth:`Weights.count_factor`, which is 1 if the divisor is not a count of the batch.
     """
     avg_factor = call.get('avg_factor')
     if avg_factor is not None:
-        return avg_factor, factor_of(avg_factor, call, valid, values, weights)
+        return avg_factor, count_factor_of(avg_factor, call, valid, values, weights)
     if kind != ('mmseg', 'CrossEntropyLoss'):
         return None, 1
     target, avg_non_ignore = call.target(), loss.avg_non_ignore
@@ -138,7 +138,7 @@ def divisor_of_classes(
         weights (Weights): The weights of the batch.
 
     Returns:
-        tuple: The divisor and its factor, see :func:`divisor`.
+        tuple: The divisor and its count factor, see :func:`divisor`.
     """
     inside = target.clamp(0, len(of_class) - 1)  # 255 is no class, and counts nothing
     if counts_ignored_classes():
@@ -151,13 +151,14 @@ def divisor_of_classes(
     return total, weights.count_factor(of_class[inside].masked_fill(~pixels, 0))
 
 
-def factor_of(
+def count_factor_of(
     avg_factor: Any, call: Call, valid: Optional[Tensor], values: Tensor, weights: Weights
 ) -> Factor:
-    """The factor by which :class:`Weights` changes an ``avg_factor``.
+    """The count factor of an ``avg_factor``, see :meth:`Weights.count_factor`.
 
-    A head may pass a count of the batch: of valid pixels, of positive labels, or the sum of its
-    pixels' weights. It is recognized by its value. The number of samples is no such count.
+    A head may pass a count of something in the batch: of valid pixels, of positive labels, or the
+    sum of the weights of its pixels. Such a count is recognized by its value. The number of samples
+    does not depend on the weights.
 
     Args:
         avg_factor (int, float or Tensor): What the loss was called with.
@@ -178,7 +179,7 @@ def factor_of(
 
 
 def countable(call: Call, valid: Optional[Tensor], values: Tensor) -> List[Tensor]:
-    """What a head may have counted in a batch: maps of its samples, the most likely one last."""
+    """The maps [B, ...] whose sums a head may pass as ``avg_factor``, the most likely one last."""
     found = []
     target, weight = call.target(), call.get('weight')
     if isinstance(target, Tensor) and target.ndim > 1 and target.shape == values.shape:
@@ -197,7 +198,7 @@ def reduce_map(kind: Kind, values: Tensor, reduction: str, divide_by: Divisor) -
         kind (Kind): Which of the toolboxes' losses it is.
         values (Tensor): The map, weighted.
         reduction (str): 'mean', 'sum' or 'none'.
-        divide_by (int, float or Tensor, optional): What :func:`divisor` gave.
+        divide_by (int, float or Tensor, optional): What :func:`divisor` returned.
 
     Returns:
         Tensor: A scalar, or the map with 'none'.

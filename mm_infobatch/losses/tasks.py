@@ -36,7 +36,8 @@ def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
 
 
 class TaskRows:
-    """The rows of a batch that the losses of tasks get. Of a model without tasks there are none.
+    """The rows of a batch for which the loss of each task is computed. A model without tasks has
+    none.
 
     Args:
         model (nn.Module): The model, or its wrapper of a distributed run.
@@ -71,9 +72,9 @@ class TaskRows:
     def weights_of(self, loss: InfoBatchLoss, weights: Tensor, uniform: bool) -> Tensor:
         """The weights of the samples that a loss gets.
 
-        The loss of a task divides by their number, which is a count of the batch:
-        (w * V).sum() * B / w.sum() where V is 1 for samples that have the task. So their weights
-        get the mean of the batch's.
+        The loss of a task divides by the number of its samples, which is a count of the batch: see
+        :class:`Weights`, with V = 1 for samples that have the task. Dividing by the weighted count
+        is the same as scaling the weights of these samples to the mean weight of the batch.
 
         Args:
             loss (InfoBatchLoss): The loss.
@@ -87,7 +88,7 @@ class TaskRows:
         return mine if uniform else mine * (weights.mean() / mine.mean())
 
     def in_batch(self, loss: InfoBatchLoss, scores: Tensor, like: Tensor) -> Tensor:
-        """Place the scores that a loss gave into the batch, with 0 for samples without the task.
+        """Scatter the scores of a loss into the batch, with 0 for samples without the task.
 
         Args:
             loss (InfoBatchLoss): The loss.

@@ -12,7 +12,7 @@ from .wrapper import InfoBatchLoss
 
 
 def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
-    """Compare the loss that a model trained with the part that the wrapped losses gave.
+    """Compare the loss that a model trained with the sum of its wrapped losses.
 
     Args:
         total (float): The loss that the model trained.
@@ -43,10 +43,10 @@ class TrainedLoss:
     """
 
     def __init__(self, model: nn.Module, batch: int) -> None:
-        self._batches_before = batch
+        self._batches_before = batch  # how many batches come before the compared one
         self._in_step = False  # a hook may evaluate the model before and after a step
-        self._total: Any = None  # the loss that the model trained in it
-        self._wrapped: Any = None  # and what the wrapped losses gave of it
+        self._total: Any = None  # the loss that the model trained in the compared batch
+        self._wrapped: Any = None  # the sum of the wrapped losses in it
         self._watch: Any = model.register_forward_hook(self._keep)
 
     def stop(self) -> None:
@@ -56,13 +56,13 @@ class TrainedLoss:
             self._watch = None
 
     def _keep(self, model: Any, args: Any, output: Any) -> None:
-        """Keep the loss that a model trains, as ``parse_losses`` makes it of what it returned.
+        """Keep the loss that the model trains: ``parse_losses`` of what the model returned.
 
-        What a model evaluates without a gradient, beside what it trains, is no part of it.
+        What a model evaluates without a gradient is not trained and left out.
 
-        The log variables do not always have it: a head's own key ``loss`` overwrites it there. They
-        are used where a model has a ``parse_losses`` of its own, which may count its calls, or
-        change what it is given.
+        The log variables are not used, because a head's own key ``loss`` may overwrite the total
+        there. If a model has its own ``parse_losses``, which may count its calls or change its
+        argument, :meth:`end_batch` takes the total from the log variables instead.
         """
         compares = self._in_step and not self._batches_before and torch.is_grad_enabled()
         own = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
@@ -81,7 +81,7 @@ class TrainedLoss:
         outputs: Optional[Dict[str, Any]],
         device: torch.device,
     ) -> None:
-        """End a training step, before the losses drop what they gave in it.
+        """End a training step, before the losses drop their values.
 
         Args:
             losses (Sequence[InfoBatchLoss]): The wrapped losses of the model.

@@ -1,17 +1,18 @@
 """Losses that are not the toolboxes' own: trained by their own value, and checked in every batch.
 
-Such a loss follows OpenMMLab's convention if its ``forward`` takes ``reduction_override``, for
-which 'none' gives a map [B, ...]. Nobody but its author knows what its value of a batch is made of,
-so it is evaluated twice: for the map, and for the value. Where nothing is pruned, the value is what
-is trained. Elsewhere it shows what the sum of the map is divided by: all positions, or those whose
-target is not ignored. A loss that divides by anything else is refused.
+An unknown loss has to follow OpenMMLab's convention: its ``forward`` takes ``reduction_override``,
+and returns a map [B, ...] for 'none'. It is not known how it reduces the map, so it is evaluated
+twice: for the map, and for its own value of the batch. Where nothing is pruned, its own value is
+trained. In a pruned pass, the weighted map is trained, and the own value shows what its sum has to
+be divided by: the number of all positions, or of those whose target is not ignored. A loss that
+divides by anything else is refused.
 
-In the first batch the gradient of one value of the map shows whether that belongs to one sample,
-and so does its value in a batch of copies of that sample.
+The first batch is used to check that each value of the map belongs to one sample: its gradient with
+respect to other samples has to be 0, and its value the same in a batch of copies of that sample.
 
-The second evaluation leaves no trace: it has no gradient, and the state of the loss and of the
-random generators are what they were before. The check costs that evaluation, and no wait for the
-device: see :meth:`InfoBatchLoss.check`.
+The additional evaluation has no side effects: it has no gradient, and the state of the loss and the
+random generators are restored. The check costs this evaluation, but does not wait for the device,
+see :meth:`InfoBatchLoss.check`.
 """
 
 import collections
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from .batch_loss import BatchLoss, Comparison
 from .calls import Call
 from .compiling import is_compiling
-from .reductions import factor_of, per_sample
+from .reductions import count_factor_of, per_sample
 from .weights import Factor, Weights
 
 # What PyTorch keeps in each module, but for its tensors: hooks and parts
@@ -87,12 +88,13 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
 
 
 def check_rows(loss: Any, call: Call, weights: Weights) -> None:
-    """Refuse a loss of which a value of the map belongs to more than one sample, as in a map of
-    classes, which may have as many rows as the batch has samples, or one that counts the labels of
-    the batch. Waits for the device.
+    """Check that each value of the map belongs to one sample. Waits for the device.
+
+    That is not so if the rows of the map are classes, of which there may be as many as samples, or
+    if the loss counts the labels of the batch.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If a value depends on other samples.
     """
     pred, target = call.pred(), call.target()
     if not isinstance(pred, Tensor) or not pred.is_floating_point() or target is None:
@@ -175,18 +177,18 @@ def not_ignored(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
 def compare(
     loss: Any, call: Call, values: Tensor, valid: Optional[Tensor], own: Tensor, weights: Weights
 ) -> Tuple[Union[int, float, Tensor], Factor, Comparison]:
-    """Find what a loss divides the sum of its map by.
+    """Find what a loss divides the sum of its map by, and compare its own value with the result.
 
     Args:
         loss (nn.Module): The loss.
         call (Call): What it is called with.
         values (Tensor): The map.
-        valid (Tensor, optional): What :func:`not_ignored` gave.
-        own (Tensor): What the loss gave for the batch.
+        valid (Tensor, optional): What :func:`not_ignored` returned.
+        own (Tensor): The loss's own value of the batch.
         weights (Weights): The weights of the batch.
 
     Returns:
-        tuple: The divisor, the factor by which :class:`Weights` changes it, and the comparison.
+        tuple: The divisor, its count factor (see :meth:`Weights.count_factor`), and the comparison.
     """
     total, mean = total_of(values.detach()).float(), own.detach().float().mean()
     precision = max(torch.finfo(own.dtype).eps, torch.finfo(values.dtype).eps)
@@ -199,7 +201,7 @@ def compare(
     divide_by: Union[int, float, Tensor] = values.numel()
     factor: Factor = 1
     if reduction == 'mean' and avg_factor is not None:
-        divide_by, factor = avg_factor, factor_of(avg_factor, call, valid, values, weights)
+        divide_by, factor = avg_factor, count_factor_of(avg_factor, call, valid, values, weights)
     made = total if reduction == 'sum' else total / divide_by
     fits = agrees(made)
     if reduction != 'mean':
@@ -217,11 +219,11 @@ def compare(
 
 @contextlib.contextmanager
 def spare_evaluation(loss: nn.Module) -> Iterator[None]:
-    """Evaluate a loss once more than training does: without a gradient, and with the state of the
-    loss and of the random generators put back.
+    """Evaluate a loss without side effects: without gradients, and with the state of the loss and
+    the random generators restored at the end.
 
-    It has copies of the parameters too. ``autocast`` would keep one that it casts without a
-    gradient, and with PyTorch 2.1 that would get none in the evaluation that trains.
+    The evaluation uses copies of the parameters too. ``autocast`` caches a parameter that it casts,
+    and with PyTorch 2.1 one that was cast without a gradient would get no gradient in training.
     """
     state = [(vars(module), dict(vars(module))) for module in loss.modules()]
     for attributes, before in state:

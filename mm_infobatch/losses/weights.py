@@ -10,15 +10,16 @@ Factor = Union[int, Tensor]
 class Weights:
     """The weights of the samples of a batch.
 
-    A weighted sample stands for the samples like it that the pass skips, w of them in all. So a
-    sum over the samples is weighted. What the sum is divided by depends on what the loss divides
-    by: a size of the batch stays as it is, and a count of something in the batch is taken of what
-    the samples stand for, at the size that the batch has,
+    A sample of weight w stands for w samples: itself and similar ones that the pass skips. So the
+    losses of the samples are multiplied by the weights before they are added up. What the sum is
+    divided by depends on the loss. If it divides by a size of the batch, that does not change. If
+    it divides by a count of something in the batch (valid pixels, say), the count is weighted too,
+    and normalized to the size of the batch:
 
         (w * V).sum() * B / w.sum()
 
-    for counts V of B samples, which is V.sum() at weights of 1. Otherwise, where easy images have
-    more valid pixels than hard ones, say, the divisor would be too small, and the expected gradient
+    for counts V of B samples, which is V.sum() at weights of 1. Without this, if easy images have
+    more valid pixels than hard ones, the divisor would be too small, and the expected gradient
     longer than that of all data.
 
     Args:
@@ -79,7 +80,7 @@ class Weights:
         weights = self.values.to(counts.device)
         counts = positions(counts).sum(1).to(weights.dtype)
         factor = (weights * counts).sum() / counts.sum() * (len(weights) / weights.sum())
-        return factor.masked_fill(~(factor > 0), 1.0)  # nothing was counted, or at a weight of 0
+        return factor.masked_fill(~(factor > 0), 1.0)  # nothing counted, or at weights of 0
 
     def per_position(self, num_positions: int, like: Tensor) -> Tensor:
         """What each position of each sample stands for, float32 [B * positions], with a mean of 1.

@@ -113,7 +113,7 @@ def parts_of(module: Any, path: str = 'model') -> Iterator[Tuple[str, nn.Module]
 
 
 def _held_by(part: nn.Module) -> List[Any]:
-    """What a module has that is none itself, as an assigner."""
+    """The attributes of a module that are not modules, such as an assigner."""
     return [value for value in vars(part).values() if not isinstance(value, (type, nn.Module))]
 
 

@@ -22,16 +22,16 @@ from .seeding import PassIndex, SeededDataset
 
 @DATA_SAMPLERS.register_module()
 class InfoBatchSampler(Sampler[int]):
-    """Hands out, pass by pass, the samples that the policy keeps.
+    """Yield the samples that the policy keeps, pass by pass.
 
-    Same seed, pass, scores and length give the same plan on every rank; the ranks' shares have
-    equal length and are disjoint but for the samples that ``DefaultSampler`` would also repeat.
-    A pass that prunes nothing has ``DefaultSampler``'s own order, index for index.
+    Same seed, pass, scores and length give the same plan on every rank. Each rank gets equally many
+    samples. No two ranks get the same sample, except for those that ``DefaultSampler`` would also
+    repeat. A pass that prunes nothing has ``DefaultSampler``'s own order, index for index.
 
-    By itself it begins a pass at :meth:`set_epoch`, like every mm sampler. In a training run three
-    calls drive it: the loop hands it the schedule (:meth:`join_run`), then
-    :class:`~mm_infobatch.InfoBatchHook` begins each pass (:meth:`begin_pass`), or has it continue
-    the pass of a checkpoint (:meth:`load_state_dict`).
+    Used on its own, it begins a pass at :meth:`set_epoch`, like every sampler of OpenMMLab. In a
+    training run, the loop gives it the schedule (:meth:`join_run`), and
+    :class:`~mm_infobatch.InfoBatchHook` begins each pass (:meth:`begin_pass`) or continues the pass
+    of a checkpoint (:meth:`load_state_dict`).
 
     Args:
         dataset (Sized): The training dataset, of N samples.
@@ -42,13 +42,13 @@ class InfoBatchSampler(Sampler[int]):
             (annealing) trains on all data. 1 never anneals, 0 never prunes. A pass belongs to the
             part of the run in which it begins, as in equation 10 of the `paper
             <https://arxiv.org/abs/2303.04947>`_. Defaults to 0.875.
-        num_passes (int, optional): The passes of the run, for whoever iterates the sampler without
-            the hook. Defaults to None: unknown, so every pass may prune.
+        num_passes (int, optional): The passes of the run, if the sampler is used without the hook.
+            Defaults to None: unknown, so every pass may prune.
         shuffle (bool): Whether to shuffle each pass. Defaults to True.
         seed (int, optional): The seed, one for all ranks. Defaults to None: drawn by rank 0.
         rank (int, optional): This process. Defaults to None: that of ``torch.distributed``.
         world_size (int, optional): The number of processes. Defaults to None, likewise.
-        warmup_passes (int): The first passes, which prune nothing with any policy. 0 and
+        warmup_passes (int): How many passes at the start prune nothing, whatever the policy. 0 and
             1 are the same for every policy that keeps samples without a score. Defaults to 0.
         score_smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss.
             Defaults to 0: the latest loss.
@@ -62,8 +62,9 @@ class InfoBatchSampler(Sampler[int]):
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
         epoch (int): The current pass, from 0.
-        start (int): How many samples of the pass, over all ranks, the next iterator leaves out.
-        iterators (int): How many iterators have been made.
+        start (int): How many samples of the pass, over all ranks, the next iterator skips because
+            they are trained already.
+        iterators (int): How many times :meth:`__iter__` was called.
         counter (SampleCounter): The samples that the passes train.
 
     Raises:
@@ -144,10 +145,10 @@ class InfoBatchSampler(Sampler[int]):
         self.epoch, self._order, self.start = epoch, None, 0
 
     def join_run(self, schedule: PassSchedule, shape: BatchShape) -> None:
-        """Take the schedule of a training run, and let the policy refuse a run it cannot plan.
+        """Take the schedule of a training run, which the policy may refuse.
 
-        Until the first pass begins the sampler has the length of a whole pass, from which mmengine
-        reads the length of the schedule.
+        Until the first pass begins, the length of the sampler is that of a whole pass, from which
+        mmengine computes the length of the schedule.
 
         Args:
             schedule (PassSchedule): Where the run stands, now and whenever a pass begins.
@@ -164,7 +165,7 @@ class InfoBatchSampler(Sampler[int]):
         return self._order
 
     def continue_at(self, consumed: int) -> None:
-        """Have the next iterator begin where so many samples of the pass, over all ranks, are done:
+        """Skip the first ``consumed`` samples of the pass, over all ranks, in the next iterator, as
         a second ``runner.train()`` continues an interrupted pass."""
         self.start = consumed
 

@@ -144,16 +144,17 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
 
 
 def check_stays_on(cfg: Config) -> None:
-    """Refuse to resume a run with InfoBatch by a config without, where that would go wrong.
+    """Refuse to resume a run with InfoBatch by a config without InfoBatch, if it is by iterations.
 
-    In a run by iterations that has pruned, the iterations are fewer than the steps of the schedule,
-    which the stock loop would count from. Runs by epoch go on at the same learning rates.
+    After pruned passes, the run has made fewer iterations than steps of the schedule. The stock
+    loop would continue at the iteration, and the learning rate at the step. A run by epoch
+    continues at the same learning rates.
 
     Args:
         cfg (Config): The config, after :func:`choose_checkpoint`.
 
     Raises:
-        UsageError: If that is what it would do.
+        UsageError: If the checkpoint is of such a run.
     """
     if 'max_iters' not in (cfg.get('train_cfg') or {}) or hooks_of(cfg):
         return

@@ -14,24 +14,27 @@ from .batch_shape import BatchShape
 def fit_to_batches(
     plan: Plan, scores: Tensor, shape: BatchShape, generator: torch.Generator
 ) -> Optional[Plan]:
-    """Change a plan by the few samples that make a batch smaller than the smallest of a whole pass.
+    """Change a plan so that no batch is smaller than the smallest batch of a whole pass.
 
-    A batch of one image stops a network with batch norm, and ``drop_last`` would leave out samples
-    that stand for others. So a few more samples are skipped, at random among those that weigh the
-    most: if m of n samples of one weight w are skipped, the others weigh w * n / (n - m). Each
-    sample's expected weight stays what it was, and so does the sum of the weights.
+    Batch norm fails on a batch of one image, and ``drop_last`` would leave out samples that stand
+    for skipped ones. So a few more samples are skipped, at random among those of the greatest
+    weight: if m of n samples of weight w are skipped, the others get the weight w * n / (n - m).
+    This changes neither the expected weight of a sample nor the sum of the weights.
 
-    A plan of weights of 1 (``rescale=False``) keeps them, and one whose weights have a mean of 1
-    (``rescale='normalized'``) keeps that mean. Unseen samples stay, unless the plan itself skips
-    some of them, as static policies do. Where too few samples could be left out, some of those that
-    the plan skips are kept instead, if all of them belong to the samples of one weight. Where the
-    weights differ from sample to sample, one sample of a pair is kept and stands for both.
+    If all weights are 1 (``rescale=False``), they stay 1, and if their mean is 1
+    (``rescale='normalized'``), it stays 1. Unseen samples are kept, unless the plan itself skips
+    unseen samples, as static policies do.
+
+    If too few samples can be skipped in this way, there are two other ways. If the plan has two
+    weights and skips samples of the greater one alone, some of the skipped samples are kept
+    (:func:`_extended`). If the weights differ from sample to sample, one sample of a pair is kept
+    and stands for both (:func:`_paired`).
 
     Args:
         plan (Plan): The plan.
         scores (Tensor): float32 [N], NaN where unseen.
         shape (BatchShape): How the pass is cut into batches.
-        generator (torch.Generator): Where the randomness comes from; not used where all fits.
+        generator (torch.Generator): The source of randomness, not used if the plan fits.
 
     Returns:
         Plan, optional: The plan, or one that fits; None where only the whole dataset fits.
@@ -77,10 +80,11 @@ def _without(plan: Plan, skipped: np.ndarray, weights: np.ndarray) -> Plan:
 def _paired(
     plan: Plan, scores: Tensor, surplus: int, bits: np.random.BitGenerator
 ) -> Optional[Plan]:
-    """Skip one sample of each of as many pairs, those of the greatest weights.
+    """Form ``surplus`` pairs of the samples of the greatest weights, and skip one of each pair.
 
-    Of two samples of weights v and w the first is kept with the probability v / (v + w), at the
-    weight v + w: each one's expected weight and the sum stay what they were.
+    Of two samples of weights v and w, the first is kept with the probability v / (v + w), else the
+    second. The kept one gets the weight v + w. This changes neither the expected weights nor the
+    sum of the weights.
 
     Returns:
         Plan, optional: None where there are too few pairs.
@@ -114,7 +118,7 @@ def _skips_of_one_weight(plan: Plan) -> bool:
 def _extended(plan: Plan, shape: BatchShape, bits: np.random.BitGenerator) -> Optional[Plan]:
     """Keep more of the samples that a plan skips, up to the next number that fits.
 
-    Of n well-learned samples k were kept, at the weight n/k; now k + e are, at n/(k + e).
+    Where k of n well-learned samples were kept at the weight n/k, k + e are kept at n/(k + e).
 
     Returns:
         Plan, optional: None where only the whole dataset fits.
@@ -142,14 +146,14 @@ def _extended(plan: Plan, shape: BatchShape, bits: np.random.BitGenerator) -> Op
 def _surplus_by_weight(
     plan: Plan, scores: Tensor, surplus: int
 ) -> Iterator[Tuple[np.ndarray, int]]:
-    """How many samples of each weight to leave out, the greatest weight first.
+    """How many samples of each weight to skip, the greatest weight first.
 
-    At least half of the samples of a weight stay, so that no weight more than doubles. Those of the
-    least weight stand for themselves alone, and stay, where there are others.
+    At least half of the samples of a weight are kept, so that no weight more than doubles. Samples
+    of the least weight stand for themselves alone and are kept, unless all weights are equal.
 
     Yields:
-        tuple[ndarray, int]: The places in the plan of the samples of a weight that may be left out,
-        and how many of them to leave out.
+        tuple[ndarray, int]: The positions in the plan of the samples of a weight that may be
+        skipped, and how many of them to skip.
     """
     weights = plan.weights.numpy()
     unseen = None

@@ -50,33 +50,45 @@ def check_config(cfg: Config) -> None:
     sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
     loop_cls = class_of(train_cfg, scope, LOOPS)
     sampler_cls = class_of(sampler, scope, DATA_SAMPLERS)
-    loop = 'InfoBatchIterLoop' if 'max_iters' in train_cfg else 'InfoBatchEpochLoop'
-    parts: Dict[str, bool] = {
-        'InfoBatchSampler': issubclass(sampler_cls, InfoBatchSampler),
-        loop: issubclass(loop_cls, (InfoBatchIterLoop, InfoBatchEpochLoop)),
-        'InfoBatchHook': len(hooks_of(cfg)) == 1,
-    }
-    if parts[loop] or hooks_of(cfg):
-        missing = [name for name, there in parts.items() if not there]
-        if missing:
-            there = ' and '.join(name for name, there in parts.items() if there)
-            raise ValueError(
-                f'{there} cannot work without {" and ".join(missing)}, but the config has '
-                f'train_dataloader.sampler.type={type_name(sampler.get("type"))!r}, '
-                f'train_cfg.type={type_name(train_cfg.get("type"))!r} and '
-                f'{len(hooks_of(cfg))} InfoBatchHook; write '
-                + ', '.join(LINES[name] for name in missing)
-            )
+    has_loop = issubclass(loop_cls, (InfoBatchIterLoop, InfoBatchEpochLoop))
+    has_sampler = issubclass(sampler_cls, InfoBatchSampler)
+    if has_loop or hooks_of(cfg):
+        check_no_part_missing(cfg, has_sampler, has_loop)
         check_loop_settings(train_cfg, loop_cls)
         for hook in hooks_of(cfg):
             if isinstance(hook, dict):
                 check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
                 require_step_length(hook.get('step_length', 'paper'))
-    if parts['InfoBatchSampler']:
+    if has_sampler:
         check_sampler_settings(sampler, sampler_cls)
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):
         if is_wrapped(class_of(node, inner, MODELS)):
             check_loss(cfg, path, node, inner)
+
+
+def check_no_part_missing(cfg: Config, has_sampler: bool, has_loop: bool) -> None:
+    """Check that a config with InfoBatch's loop or hook has its sampler, loop and one hook.
+
+    Raises:
+        ValueError: If one is missing, or there are several hooks.
+    """
+    train_cfg = cfg.get('train_cfg') or {}
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler') or {}
+    num_hooks = len(hooks_of(cfg))
+    parts = {
+        'InfoBatchSampler': has_sampler,
+        'InfoBatchIterLoop' if 'max_iters' in train_cfg else 'InfoBatchEpochLoop': has_loop,
+        'InfoBatchHook': num_hooks == 1,
+    }
+    missing = [name for name, present in parts.items() if not present]
+    if missing:
+        present = ' and '.join(name for name in parts if name not in missing)
+        raise ValueError(
+            f'{present} cannot work without {" and ".join(missing)}, but the config has '
+            f'train_dataloader.sampler.type={type_name(sampler.get("type"))!r}, '
+            f'train_cfg.type={type_name(train_cfg.get("type"))!r} and '
+            f'{num_hooks} InfoBatchHook; write ' + ', '.join(LINES[name] for name in missing)
+        )
 
 
 def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:

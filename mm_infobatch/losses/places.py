@@ -8,9 +8,9 @@ from .wrapper import InfoBatchLoss
 
 
 class Places:
-    """Where a model has its wrapped losses and its ``batch_augments``.
+    """The paths of the wrapped losses and of the ``batch_augments`` in a model.
 
-    A hook may put other ones there in the middle of a pass. To see it takes a few look-ups a loss.
+    A hook may replace them in the middle of a pass. Checking takes a few look-ups for each loss.
 
     Args:
         model (nn.Module): The model, without the wrapper of a distributed run.
@@ -28,7 +28,7 @@ class Places:
         return getattr(getattr(self._model, 'data_preprocessor', None), 'batch_augments', None)
 
     def changed(self) -> bool:
-        """Whether something else is there now."""
+        """Whether one of them was replaced."""
         return self._batch_augments() is not self._augment or any(
             self._at(path) is not loss for path, loss in self._losses
         )

@@ -1,4 +1,4 @@
-"""What a user chooses for a method, and the calls of methods that take more than a line."""
+"""The user's settings for a scoring method, and the methods whose call takes more than a line."""
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional
@@ -20,13 +20,14 @@ from .source import Source
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user chooses.
+    """The user's settings for a scoring method.
 
     Args:
-        count (int, optional): K; None for an order of all samples.
-        per_class (bool): Whether to select in each class, and not over all.
-        seed (int): Of what is random.
-        deepcore (bool): Whether to do as the code of DeepCore does.
+        count (int, optional): K, how many samples to select. Defaults to None: rank all of them.
+        per_class (bool): Whether to select in each class separately. Defaults to False.
+        seed (int): The seed of methods that draw random numbers. Defaults to 0.
+        deepcore (bool): Whether to follow the code of DeepCore where it differs from the
+            publication. Defaults to False.
         options (dict): The method's own settings.
     """
 

@@ -2,13 +2,13 @@
 
 from typing import Any, Dict, List, Optional, Tuple
 
-# Settings that a resumed run may change, and from when on its own ones hold.
+# Settings that a resumed run may change, by when the new value takes effect.
 FROM_NEXT_PASS = ('policy', 'delta', 'warmup_passes', 'stratify')
 AT_ONCE = ('batch_size', 'world_size', 'budget', 'step_length', 'score_smoothing')
 
 
 def changes(state: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
-    """What to log of a run that resumes.
+    """Describe what a resumed run changes, for the log.
 
     Args:
         state (dict): The state in the checkpoint.
@@ -25,7 +25,7 @@ def changes(state: Dict[str, Any], now: Dict[str, Any]) -> List[str]:
 
 
 def changed_tracking(before: bool, now: bool) -> Optional[str]:
-    """What becomes of the counts, means and spreads of the samples' losses.
+    """Describe a change of ``track``.
 
     Args:
         before (bool): Whether the checkpoint has them.
@@ -49,11 +49,11 @@ def changed_tracking(before: bool, now: bool) -> Optional[str]:
 
 
 def changed_settings(saved: Any, now: Dict[str, Any]) -> Optional[str]:
-    """The settings of a resumed run that are not those of the checkpoint.
+    """Describe the settings of a resumed run that differ from those in the checkpoint.
 
     Args:
-        saved (dict): The settings in the checkpoint; None in one that an earlier mm_infobatch
-            wrote, of which nothing can be said.
+        saved (dict): The settings in the checkpoint. None if an earlier mm_infobatch wrote it; then
+            nothing is compared.
         now (dict): The settings of this run.
 
     Returns:

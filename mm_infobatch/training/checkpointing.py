@@ -81,10 +81,10 @@ def load_state(
 
 
 class LoadedState:
-    """The state of the checkpoint that was loaded last, until training starts.
+    """Holds the state of the checkpoint that was loaded last, until training starts.
 
-    Whether a checkpoint was loaded to resume or for its weights alone shows when training starts,
-    see :meth:`resumes`.
+    Only then it is known whether the checkpoint was loaded to resume the run, or for its weights
+    alone, see :meth:`resumes`.
     """
 
     def __init__(self) -> None:
@@ -96,11 +96,10 @@ class LoadedState:
             self._state = checkpoint[STATE_KEY]
 
     def resumes(self, loop: Any) -> bool:
-        """Whether a loop that starts is to resume from a checkpoint.
+        """Whether a loop that starts training resumes from a checkpoint. If not, drop the state.
 
-        ``runner.resume`` places the loop where the checkpoint was written, which the loop notices.
-        A loop that has not trained yet begins anew from a checkpoint of the start. Where nothing
-        is to be resumed the state is dropped.
+        ``runner.resume`` sets the loop to the position of the checkpoint, which the loop notices.
+        If that is the start of training, and the loop has not trained yet, the run begins anew.
         """
         resumes: bool = loop.resumed and (loop.schedule.begun or loop.iter > 0 or loop.epoch > 0)
         loop.resumed = False
@@ -109,14 +108,15 @@ class LoadedState:
         return resumes
 
     def take(self, runner: Any) -> Optional[Dict[str, Any]]:
-        """The state to resume from, checked and by the keys of this version; None if there is none.
+        """Return the state to resume from, checked and upgraded to this version; None if there is
+        none.
 
-        A strategy of ``FlexibleRunner`` that calls no hook for a checkpoint (``DeepSpeedStrategy``)
-        saves and loads the message hub.
+        It may be in the message hub, which ``DeepSpeedStrategy`` of ``FlexibleRunner`` saves and
+        loads without calling a hook for the checkpoint.
 
         Raises:
-            ValueError: If there is none, and the runner has trained already, or it is not as it
-                was saved.
+            ValueError: If there is no state although the runner has trained already, or the state
+                is damaged.
         """
         loop, state, self._state = runner.train_loop, self._state, None
         if state is None and STATE_KEY in runner.message_hub.runtime_info:

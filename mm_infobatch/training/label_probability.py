@@ -9,7 +9,7 @@ from ..losses.trust import kind_of
 
 
 def other_score_warning(model: nn.Module, policy: Any) -> Optional[str]:
-    """Find a score that a policy takes for the cross entropy of one label, and is another loss.
+    """Warn if a policy reads label probabilities from scores that are not a plain cross entropy.
 
     Args:
         model (nn.Module): The model.
@@ -17,8 +17,8 @@ def other_score_warning(model: nn.Module, policy: Any) -> Optional[str]:
             for the probability of the label.
 
     Returns:
-        str, optional: A warning where the policy does and a score is known to be something else
-        than the plain cross entropy of one label. Of a user's own loss it is not known.
+        str, optional: A warning, if the policy does so and a score is not the plain cross entropy
+        of one label. There is none for a user's own loss, which may be one.
     """
     if not getattr(policy, 'label_probability', False):
         return None

@@ -10,18 +10,17 @@ from .reads import KNOWN_PACKAGES
 
 
 def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
-    """The dataset inside a wrapper, and the index that a sample has there.
+    """Find the dataset inside a wrapper, and the index of a sample in it.
 
-    Known are ``SeededDataset``, the wrappers of MMEngine and both toolboxes, those of PyTorch, and
-    any other with a ``dataset`` of the same length, in which it leaves the order as it is.
+    This works for ``SeededDataset``, for the wrappers of MMEngine, both toolboxes and PyTorch, and
+    for any other wrapper with a ``dataset`` of the same length, whose order it is taken to keep.
 
     Args:
         dataset (Dataset): The wrapper.
         index (int): The index into it.
 
     Returns:
-        tuple[Dataset, int], optional: None if it wraps no dataset, or it cannot be told which
-        sample is meant.
+        tuple[Dataset, int], optional: None if it wraps no dataset, or the index in it is not known.
     """
     if hasattr(dataset, 'datasets') and hasattr(dataset, 'cumulative_sizes'):
         which = bisect.bisect_right(dataset.cumulative_sizes, index)
@@ -40,17 +39,17 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
 
 
 def annotation_of(dataset: Any, index: int) -> Dict[str, Any]:
-    """The annotation of a sample, which ``get_data_info`` of the dataset that has one gives.
+    """Read the annotation of a sample by ``get_data_info`` of the outermost dataset that has it.
 
-    One that draws random numbers, as for one of several images of a sample, gives the same in each
-    call, on each rank, and draws none from the generators of the run.
+    A ``get_data_info`` that draws random numbers, to choose one of several images for example,
+    returns the same in each call and on each rank, and does not advance the generators of the run.
 
     Args:
         dataset (Dataset): The outermost dataset.
         index (int): The index into it.
 
     Returns:
-        dict: Empty if there is none, or it cannot be had.
+        dict: Empty if there is none, or it cannot be read.
     """
     while not hasattr(dataset, 'get_data_info'):
         found = inside(dataset, index)
@@ -67,7 +66,7 @@ def annotation_of(dataset: Any, index: int) -> Dict[str, Any]:
 def sample_idx_is_index(dataset: Any) -> bool:
     """Whether ``sample_idx`` of a dataset's samples is the index that the sampler hands out.
 
-    A dataset with a length of its own has indices of its own, as one that repeats rare samples.
+    If a dataset overrides ``__len__``, to repeat rare samples for example, its indices differ.
     """
     dataset = unwrap_seeded(dataset)
     return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__

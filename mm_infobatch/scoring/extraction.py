@@ -10,7 +10,6 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout  # PyTorch requires it
 from numpy.lib.format import open_memmap
 from torch import nn
 from torch.utils.data import DataLoader, Subset
@@ -143,6 +142,8 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
 
     The lock ends with the process. A file system that has no locks goes without.
     """
+    from filelock import FileLock, Timeout  # PyTorch requires it
+
     lock = FileLock(folder / 'lock')
     try:
         lock.acquire(timeout=0)

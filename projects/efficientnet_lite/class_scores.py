@@ -142,6 +142,6 @@ class ClassScoreLoss(InfoBatchLoss):
     def _take_apart(self, call: Any, weights: Any) -> Any:
         parts = super()._take_apart(call, weights)
         with torch.no_grad():
-            values = call.without_reduction(self.loss)
+            values = call.evaluate_unreduced(self.loss)
             sums = class_sums(values, call.target(), len(self.frequencies))
             return parts._replace(scores=self._score(*sums))

@@ -74,6 +74,7 @@ class InfoBatchSampler(Sampler[int]):
 
     policy = arguments.set_once('policy')
     delta = arguments.set_once('delta')
+    num_passes = arguments.set_once('num_passes')
     warmup_passes = arguments.set_once('warmup_passes')
 
     def __init__(

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import random
 import re
-import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -416,7 +415,7 @@ def quiet():
 def train(cfg, watch):
     """Train a config and return what the hook saw."""
     cfg = runs.copy_of(cfg)
-    cfg.experiment_name = f'run-{uuid.uuid4().hex}'
+    cfg.experiment_name = runs.new_name()
     with quiet():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(watch)

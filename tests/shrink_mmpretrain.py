@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-import uuid
 from pathlib import Path
 
 import mmpretrain
@@ -12,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
-from toolbox_runs import common, save
+from toolbox_runs import common, new_name, save
 
 from mm_infobatch import InfoBatchLoss
 
@@ -395,7 +394,7 @@ class Begin(Hook):
 def train(cfg, weights=None, runner_type=Runner):
     """Train, and return what the run did."""
     cfg = config_of(copy.deepcopy(cfg.to_dict()))
-    cfg.experiment_name = f'run-{uuid.uuid4().hex}'
+    cfg.experiment_name = new_name()
     torch.set_num_threads(1)
     runner = runner_type.from_cfg(cfg)
     watch = Watch(weights)

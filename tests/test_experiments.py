@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import traceback
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -538,7 +537,7 @@ class InProcess:
 
     def __init__(self, command, environment, output):
         torch.set_num_threads(1)
-        name = f'experiment_name={uuid.uuid4().hex}'  # or runs of the same second share their logs
+        name = f'experiment_name={runs.new_name()}'
         with pytest.MonkeyPatch.context() as patch, output.open('a') as file:
             patch.setattr(sys, 'stdout', file)
             try:

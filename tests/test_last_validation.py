@@ -1,6 +1,5 @@
 """A run that was killed before its last validation is resumed, and has its result."""
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def results(run):
 def resume(cfg, tmp_path, *arguments):
     """Go on as the command does."""
     cfg = runs.copy_of(cfg)
-    cfg.experiment_name = f'run-{uuid.uuid4().hex}'  # or runs of the same second share their logs
+    cfg.experiment_name = runs.new_name()
     cfg.dump(str(tmp_path / 'config.py'))
     cli.main(['train', str(tmp_path / 'config.py'), '--resume', *arguments])
     return read_run(Path(cfg.work_dir))

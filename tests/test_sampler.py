@@ -491,13 +491,20 @@ def test_a_dataset_whose_samples_have_no_index_is_refused(dataset):
 
 
 @pytest.mark.parametrize(
-    'name, value', [('policy', SoftPruning(prune_ratio=0.3)), ('delta', 0.5), ('warmup_passes', 2)]
+    'name, value',
+    [
+        ('policy', SoftPruning(prune_ratio=0.3)),
+        ('delta', 0.5),
+        ('warmup_passes', 2),
+        ('num_passes', 4),
+    ],
 )
 def test_what_would_have_no_effect_later_cannot_be_set(name, value):
     sampler = InfoBatchSampler(Numbered(4), seed=0)
     with pytest.raises(ValueError, match=rf'sampler.{name} is .* no effect .*sampler.{name}'):
         setattr(sampler, name, value)
-    sampler.policy.prune_ratio = 0.3  # has
+    sampler.shuffle = False  # has an effect
+    assert list(sampler) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize('delta', [-0.1, 1.1, float('nan'), float('inf'), 8])

@@ -90,11 +90,16 @@ def save(path, values):
 # ------------------------------------------------------------------- configs
 
 
+def new_name():
+    """The name of a run. Without one, runs of the same second in a process share their logs."""
+    return f'run-{uuid.uuid4().hex}'
+
+
 def common(scope, work_dir, by_epoch):
     return dict(
         default_scope=scope,
         work_dir=str(work_dir),
-        experiment_name=f'run-{uuid.uuid4().hex}',
+        experiment_name=new_name(),
         default_hooks=dict(
             timer=dict(type='IterTimerHook'),
             logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=by_epoch),
@@ -489,7 +494,7 @@ class Recorder(Hook):
 def build(cfg, *hooks):
     """A Runner, and the recorder that is among its hooks."""
     cfg = copy_of(cfg)
-    cfg.experiment_name = f'run-{uuid.uuid4().hex}'
+    cfg.experiment_name = new_name()
     torch.set_num_threads(1)
     runner = Runner.from_cfg(cfg)
     recorder = Recorder()

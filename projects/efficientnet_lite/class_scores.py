@@ -140,8 +140,8 @@ class ClassScoreLoss(InfoBatchLoss):
         return self.class_means
 
     def _take_apart(self, call: Any, weights: Any) -> Any:
-        parts = super()._take_apart(call, weights)
+        batch_loss = super()._take_apart(call, weights)
         with torch.no_grad():
             values = call.evaluate_unreduced(self.loss)
             sums = class_sums(values, call.target(), len(self.frequencies))
-            return parts._replace(scores=self._score(*sums))
+            return batch_loss._replace(scores=self._score(*sums))

@@ -6,4 +6,5 @@ about = """
 learning rate is the one that is best for all data on a split of the training set, see
 steps_cifar10_r14_tune.
 """
+seeds = [0, 1, 2, 3, 4]
 config = 'configs/resnet/resnet14-slim_1xb128-infobatch_cifar10-png.py'

@@ -2,10 +2,11 @@ title = 'How long steps are: slim ResNet-14 on Fashion-MNIST'
 about = """
 12 epochs as the schedule, on a CPU; the test images are looked at once, at the end. The peak
 learning rate is the one that is best for all data on a split of the training set, see
-steps_fashion_mnist_r14_tune.
+steps_fashion_mnist_r14_tune. Five seeds left the interval of normalized steps 0.05 below the bar;
+every arm gets five more, and all ten count.
 """
 config = 'configs/resnet/resnet14-slim_1xb128-infobatch_fashion-mnist.py'
-seeds = [0, 1, 2, 3, 4]
+seeds = list(range(10))
 _RATE = 0.4
 options = {'param_scheduler.0.eta_max': _RATE, 'train_cfg.val_interval': 100}  # and at the end
 _NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))

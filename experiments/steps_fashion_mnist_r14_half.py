@@ -4,4 +4,5 @@ title = 'How long steps are: slim ResNet-14 on Fashion-MNIST, half the learning 
 about = """
 As steps_fashion_mnist_r14, at half the tuned learning rate.
 """
+seeds = [0, 1, 2, 3, 4]
 factors = {'param_scheduler.0.eta_max': 0.5}

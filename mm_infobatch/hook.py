@@ -230,7 +230,7 @@ class InfoBatchHook(Hook):
         self._pass.add(checks.check_scores_taken(scores, self._loop))
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._step_length.scale)
         self._schedule.advance()
-        if self._schedule.pass_over:
+        if self._schedule.pass_ended:
             self._end_pass(runner)
         if checkpointing.saves_after(runner, by_epoch=False):
             self._prepare_checkpoint(runner)

@@ -70,9 +70,9 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
-        left = self.schedule.pass_iters - self.schedule.pass_iter
         # Of the whole pass, also where it was begun in batches of another size.
-        first = max(0, self.sampler.shape.iters(self.sampler.order.kept) - left)
+        iters = self.sampler.shape.iters(self.sampler.order.kept)
+        first = max(0, iters - self.schedule.iters_left)
         for idx, data_batch in enumerate(self._batches(), start=first):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
@@ -158,7 +158,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
     @property
     def pass_is_due(self) -> bool:
         """bool: Whether a new pass begins next, and not the rest of an interrupted one."""
-        return self.schedule.pass_done and not self.schedule.done
+        return not self.schedule.iters_left and not self.schedule.finished
 
     def run(self) -> Module:
         """Launch training."""
@@ -166,9 +166,9 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         # As in IterBasedTrainLoop, the whole training is one epoch to the hooks.
         self.runner.call_hook('before_train_epoch')
-        while not self.schedule.done and not self.stop_training:
+        while not self.schedule.finished and not self.stop_training:
             self.runner.call_hook('before_train_pass')
-            if not self.schedule.done:  # a finished run was resumed
+            if not self.schedule.finished:  # a finished run was resumed
                 self.run_pass()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
@@ -181,7 +181,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
             self.run_iter(data_batch)
             self._decide_current_val_interval()
             self._validate()
-            if self.schedule.done or self.stop_training:
+            if self.schedule.finished or self.stop_training:
                 return
 
     def run_iter(self, data_batch: Any) -> None:
@@ -192,7 +192,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         return (
             self.runner.val_loop is not None
             and self.schedule.walked >= self.val_begin
-            and (self._iter % self.val_interval == 0 or self.schedule.done)
+            and (self._iter % self.val_interval == 0 or self.schedule.finished)
         )
 
     def _follows_validation(self) -> bool:

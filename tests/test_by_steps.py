@@ -407,7 +407,7 @@ def test_a_runner_that_was_interrupted_goes_on_with_the_learning_rate(
         runner.train()
     assert len(trace.steps) in (at, at + 1) and trace.steps[-1] < TOTAL
     runner.train()
-    assert runner.train_loop.schedule.done and trace.steps == sorted(trace.steps)
+    assert runner.train_loop.schedule.finished and trace.steps == sorted(trace.steps)
     expected = [ByIteration.lr_at(step) for step in trace.steps]
     assert [lr['lr'] for lr in trace.lrs] == pytest.approx(expected, rel=1e-12)
     assert hook.calls == [(when, step) for step in range(TOTAL) for when in ('before', 'after')]

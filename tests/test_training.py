@@ -236,7 +236,7 @@ class LossesByHand(Hook):
                 total += module.loss_weight * values.reshape(len(values), -1).sum(1) / valid
         for sample, value in zip(data_batch['data_samples'], total):
             self.latest[sample.sample_idx] = value.item()
-        if runner.train_loop.schedule.pass_done:
+        if not runner.train_loop.schedule.iters_left:
             self.passes.append(dict(self.latest))
 
 

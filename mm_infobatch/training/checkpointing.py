@@ -75,7 +75,7 @@ def load_state(
     report.resume(state['records'])
     if 'randomness' in state:
         loop.randomness.load_state_dict(state['randomness'])
-    if schedule.pass_done:  # on fewer or more ranks what is due may make no batch
+    if not schedule.iters_left:  # on fewer or more ranks what is due may make no batch
         running.merge()
     return running, at_once
 

@@ -130,13 +130,14 @@ class RunReport:
         """
         shape, schedule, record = self._sampler.shape, self._schedule, self.passes[-1]
         due = shape.samples(self._sampler.order.kept)  # without what drop_last leaves out
-        share = 1.0 if schedule.pass_done else running.trained / due
+        share = running.trained / due if schedule.iters_left else 1.0
         share = min(share, schedule.pass_share)
         full = round(share * shape.samples(len(self._sampler.scores)))
         self._counter.count(schedule.pass_index, running.trained, full)
         record['iterations'] = schedule.iters - record['begin_iter']
         record.update(trained=running.trained, full=full, saving=self._counter.saving)
-        self.finished, self.stopped = schedule.done, stop_training and not schedule.done
+        self.finished = schedule.finished
+        self.stopped = stop_training and not schedule.finished
 
     def resume(self, records: List[Dict[str, Any]]) -> None:
         """Take the records of a checkpoint, whose schedule and seed have been loaded, and have the

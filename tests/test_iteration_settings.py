@@ -17,7 +17,7 @@ from small_runner import Classifier, Points, small_runner
 from torch import nn
 
 from mm_infobatch.training.by_steps import BY_STEPS, is_of_class
-from mm_infobatch.training.reads import functions
+from mm_infobatch.training.user_code import functions_of
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
@@ -635,6 +635,6 @@ def test_of_the_models_of_the_toolboxes_only_an_average_reads_the_iteration():
     found = set()
     for registry in (MODELS, *MODELS.children.values()):
         for cls in registry.module_dict.values():
-            if isinstance(cls, type) and any(reads.hub for _, reads in functions(cls)):
+            if isinstance(cls, type) and any(reads.hub for _, reads in functions_of(cls)):
                 found.add(cls.__name__)
     assert found == {'CosineEMA'}

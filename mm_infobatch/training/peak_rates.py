@@ -4,7 +4,7 @@ import copy
 import types
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .reads import KNOWN_PACKAGES
+from .user_code import is_known
 
 OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
 
@@ -78,7 +78,7 @@ def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
 
     Of a scheduler that is not a toolbox's own it is not known what else it keeps for each group.
     """
-    if not all(type(one).__module__.split('.')[0] in KNOWN_PACKAGES for one in schedulers):
+    if not all(is_known(type(one)) for one in schedulers):
         return str(index)
     values = sorted((key, repr(value)) for key, value in _without_lists(group).items())
     return repr((values, [one.base_values[index] for one in schedulers]))

@@ -15,7 +15,7 @@ from ..losses.search import unwrap
 from ..passes.schedule import PassSchedule
 from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
 from .optimizers import schedulers_of, wrappers_of
-from .reads import functions, own_classes
+from .user_code import functions_of, own_classes
 
 # What a name like this says that a setting is: a moment, a count of iterations, an interval, the
 # length of the run, or something else.
@@ -91,7 +91,7 @@ def _custom_hook_settings(
     by_iteration = False
     read_beside: Set[str] = set()  # attributes that a function reads beside the iteration
     for cls in own_classes(hook):
-        for function, reads in functions(cls):
+        for function, reads in functions_of(cls):
             by_iteration |= function in ('before_train_iter', 'after_train_iter')
             if not reads.position:
                 continue
@@ -151,7 +151,7 @@ def _model_settings(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
         if cls not in reads_iteration:
             classes = own_classes(module, ('mmengine', 'mmcv', 'torch'))
             reads_iteration[cls] = any(
-                reads.hub for each in classes for _, reads in functions(each)
+                reads.hub for each in classes for _, reads in functions_of(each)
             )
         owner = f'{path} ({cls.__name__})'
         if reads_iteration[cls]:

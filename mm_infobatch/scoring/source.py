@@ -58,8 +58,8 @@ class Source:
         meta (dict, optional): What it says of the run. Defaults to None: nothing.
 
     Attributes:
-        seconds (float): How long the passes took that were asked for, whenever they were made.
-        waited (float): How long they took now.
+        seconds (float): How long the passes took that were asked for, in this call or earlier ones.
+        waited (float): How long they took in this call.
     """
 
     def __init__(

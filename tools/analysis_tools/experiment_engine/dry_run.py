@@ -194,7 +194,7 @@ def some_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
         )
         loader.num_workers = 0
         fill_dataloaders(cfg, 'train_dataloader')
-        for _, layer in find_sync_bn(cfg.model, 'model'):
+        for _, layer in find_sync_bn(cfg.model):
             layer['type'] = 'BN'
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None

@@ -3,7 +3,7 @@
 import string
 from typing import Any, Callable, Dict, List, Tuple
 
-from .markdown import table
+from mm_infobatch.cli.summarize import markdown_table
 
 Found = Dict[str, Any]
 Parts = List[str]  # paragraphs and tables
@@ -29,7 +29,7 @@ class Cells(string.Formatter):
 def written(head: str, *rows: Tuple[str, Found]) -> str:
     """A table; head and rows have their cells between bars, a row is a template and its values."""
     cells = [Cells().vformat(template, (), values).split('|') for template, values in rows]
-    return table([head.split('|'), *cells], aligned=False)
+    return markdown_table([head.split('|'), *cells], aligned=False)
 
 
 def planning(found: Found) -> Parts:

@@ -26,14 +26,25 @@ def seconds_of(
     return clock() - began
 
 
-def take_turns(functions: Dict[str, Callable[[], Any]], repeats: int) -> Dict[str, float]:
-    """The median time of each function, which are called in turns, after one call for nothing."""
+def take_turns(
+    functions: Dict[str, Callable[[], Any]],
+    repeats: int,
+    after_turn: Callable[[], Any] = lambda: None,
+) -> Dict[str, float]:
+    """The median time of each function in seconds. They are called in turns.
+
+    Args:
+        functions (dict[str, callable]): What to measure, by name.
+        repeats (int): The turns that are measured. One more, the first, is not.
+        after_turn (callable): Is called after each turn and not measured. Defaults to nothing.
+    """
     times: Dict[str, List[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
             seconds = seconds_of(function)
             if turn:
                 times[name].append(seconds)
+        after_turn()
     return {name: statistics.median(found) for name, found in times.items()}
 
 

@@ -194,13 +194,13 @@ def one_of(argument: Any, index: int, batch_size: int) -> Any:
     return argument
 
 
-def find_decomposition(loss: nn.Module, per_image: bool = False) -> Decomposition:
+def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
     """Find the way to take a loss apart.
 
     Args:
         loss (nn.Module): The loss.
         per_image (bool): Whether to train the mean of what the loss gives for each sample alone,
-            even where its value of a batch is another. Defaults to False.
+            even where its value of a batch is another.
 
     Raises:
         TypeError: If there is none.

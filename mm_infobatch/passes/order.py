@@ -46,7 +46,7 @@ class PassOrder:
             index the dataset, and as int64 otherwise.
         weights (Tensor): float32 [K], the weight of each.
         num_samples (int): N, the length of the dataset.
-        threshold (float, optional): That of the plan. Defaults to None.
+        threshold (float, optional): That of the plan, if it has one.
 
     Attributes:
         uniform (bool): Whether every weight is 1.
@@ -57,7 +57,7 @@ class PassOrder:
         indices: Tensor,
         weights: Tensor,
         num_samples: int,
-        threshold: Optional[float] = None,
+        threshold: Optional[float],
     ) -> None:
         dtype = torch.int32 if index_dtype(num_samples) is np.int32 else torch.int64
         self.indices = indices.to(dtype)
@@ -76,7 +76,7 @@ class PassOrder:
         """
         num_samples = len(order_of_all)
         if plan is None:
-            return cls(order_of_all, torch.ones(1).expand(num_samples), num_samples)
+            return cls(order_of_all, torch.ones(1).expand(num_samples), num_samples, None)
         by_index = torch.zeros(num_samples, dtype=torch.float32)
         by_index.index_copy_(0, plan.indices, plan.weights)
         # Random accesses take most of the time: to the mask, which is small enough for the cache,

@@ -139,7 +139,7 @@ def is_of_class(instance: Any, names: Iterable[str]) -> bool:
     return not found.isdisjoint(names)
 
 
-def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str] = ()) -> None:
+def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str]) -> None:
     """Put a :class:`StepwiseHook` in the place of each hook that follows the schedule.
 
     Where there is one already, as when a runner trains again, it stays.

@@ -54,14 +54,11 @@ class RunReport:
     Args:
         sampler (InfoBatchSampler): The sampler of the run.
         schedule (PassSchedule): Its schedule.
-        step_length (str or float): The setting of ``InfoBatchHook``. Defaults to 'paper'.
+        step_length (str or float): The setting of ``InfoBatchHook``.
     """
 
     def __init__(
-        self,
-        sampler: InfoBatchSampler,
-        schedule: PassSchedule,
-        step_length: Union[str, float] = 'paper',
+        self, sampler: InfoBatchSampler, schedule: PassSchedule, step_length: Union[str, float]
     ) -> None:
         self.settings: Dict[str, Any] = dict(
             policy=repr(sampler.policy),

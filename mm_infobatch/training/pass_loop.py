@@ -16,6 +16,7 @@ from .check_data import check_dataloader, check_not_replaced
 from .file_labels import other_labels_warning
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
+from .report import warn
 from .rng import RunRandomness, openings_of_validation, restarts_workers
 from .sample_names import check_same_dataset, check_same_on_all_ranks, names_of
 
@@ -112,9 +113,7 @@ class PassLoop(BaseLoop):
         check_same_on_all_ranks(self.sample_names)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
-        warning = other_labels_warning(self.sampler.policy, self.dataloader.dataset)
-        if warning is not None:
-            self.runner.logger.warning(f'InfoBatch: {warning}')
+        warn(self.runner, other_labels_warning(self.sampler.policy, self.dataloader.dataset))
 
     def continue_run(self) -> None:
         """Continue an earlier ``runner.train()`` after the last iteration that gave scores.

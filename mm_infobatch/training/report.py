@@ -18,6 +18,12 @@ VERSION = 1
 HISTORY = 1000
 
 
+def warn(runner: Any, warning: Optional[str]) -> None:
+    """Log a warning, if there is one."""
+    if warning is not None:
+        runner.logger.warning(f'InfoBatch: {warning}')
+
+
 def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
     """Log the mean loss over all data that the training loss of a pruned pass implies.
 

@@ -233,12 +233,13 @@ class InfoBatchLoss(nn.Module):
 
     def _take_apart(self, call: Call, weights: Weights) -> BatchLoss:
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
-        hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
+        compiling = is_compiling()
         is_unknown = self._decomposition.take_apart is unknown.take_apart
-        if is_unknown and not self._rows_checked and not is_compiling():
+        if is_unknown and not self._rows_checked and not compiling:
             self.__dict__['_rows_checked'] = True
             unknown.check_rows(self.loss, call, weights)
-        if not hooked or is_compiling() or is_unknown:
+        hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
+        if is_unknown or compiling or not hooked:
             return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:
             batch_loss = self._decomposition.evaluate(self.loss, call, weights)

@@ -45,7 +45,7 @@ class Cost(NamedTuple):
 SOFTMAX = 250  # the error of one class of a sample
 PICK = 20  # one sample in a pick, in addition to the product
 PAIR = 250  # one pair: its distance, and about eight accesses to it in a lazy selection
-BLAS = 8  # a product of two matrices does so many multiplications in the time of one
+BLAS = 8  # multiplications that a product of two matrices does in the time of one
 INVERSE = 32.0  # bytes an entry: the matrix, its inverse, and two copies in LAPACK
 
 

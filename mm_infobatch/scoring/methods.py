@@ -48,7 +48,7 @@ class Method:
         images (callable): From the settings to what it does with each image in another pass over
             them, which ``cost`` does not count; '' where it makes none.
         checkpoints (tuple[int, int]): The least and the largest number of them.
-        features (bool): Whether it needs what the last layer gets, whatever its settings.
+        features (bool): Whether it needs the inputs of the last layer with any settings.
         selects (bool): Whether it makes an order or a subset, and not a score of each sample alone.
         needs_count (bool): Whether the result depends on K.
         per_class (bool, optional): Whether it selects in each class by default; None where it

@@ -156,7 +156,7 @@ class Source:
         self.waited += time.perf_counter() - began
 
     def _place(self, what: str, listed: str) -> Tuple[Path, str]:
-        """Where an extraction is kept, and the key of what it is of.
+        """The folder of an extraction, and its key, see :func:`.extraction.walk`.
 
         Args:
             what (str): What is extracted.

@@ -17,14 +17,14 @@ from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
 from .optimizers import schedulers_of, wrappers_of
 from .user_code import functions_of, own_classes
 
-# What a name like this says that a setting is: a moment, a count of iterations, an interval, the
-# length of the run, or something else.
+# Names of settings by their meaning: a moment, a count of iterations, an interval, the length of
+# the run, or something else.
 MOMENT = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
 COUNT = re.compile('iter|step')
 HOW_OFTEN = re.compile('interval|every|freq|period')
 RUN_LENGTH = re.compile('^_?(max|total)_(train_)?(iter|step)')
 OTHER = re.compile('epoch|seed|priority|size|worker|class')
-# Attributes by which the code of a hook reads the length of the run, and what is trained.
+# Attributes from which the code of a hook reads the length of the run, or what is trained.
 LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
 TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
 

@@ -61,7 +61,7 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()
-            self._validate()
+            self._validate_if_due()
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -82,16 +82,15 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         """Train a batch, the ``idx``-th of the epoch."""
         self._run_iter(idx, data_batch)
 
-    def _validates(self) -> bool:
+    def _validation_due(self) -> bool:
         return (
             self.runner.val_loop is not None
             and self._epoch >= self.val_begin
             and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
         )
 
-    def _follows_validation(self) -> bool:
-        self._decide_current_val_interval()  # a resumed run may be behind a milestone
-        return self.schedule.pass_iter == 0 and self._validates()
+    def _validated_before(self) -> bool:
+        return super()._validated_before() and self.schedule.pass_iter == 0
 
     def continue_without_state(self) -> None:
         """Continue from a checkpoint of a run without InfoBatch."""
@@ -180,7 +179,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
             self.runner.model.train()
             self.run_iter(data_batch)
             self._decide_current_val_interval()
-            self._validate()
+            self._validate_if_due()
             if self.schedule.finished or self.stop_training:
                 return
 
@@ -188,16 +187,12 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         """Train a batch."""
         self._run_iter(self._iter, data_batch)
 
-    def _validates(self) -> bool:
+    def _validation_due(self) -> bool:
         return (
             self.runner.val_loop is not None
             and self.schedule.walked >= self.val_begin
             and (self._iter % self.val_interval == 0 or self.schedule.finished)
         )
-
-    def _follows_validation(self) -> bool:
-        self._decide_current_val_interval()  # a resumed run may be behind a milestone
-        return self._validates()
 
     def _decide_current_val_interval(self) -> None:
         """Set ``val_interval`` to that of the last milestone which the next step reaches."""

@@ -32,6 +32,7 @@ class PassLoop(BaseLoop):
 
     runner: Any
     dataloader: DataLoader[Any]
+    _decide_current_val_interval: Any  # of MMEngine's loop
 
     def _set_up(
         self,
@@ -131,7 +132,7 @@ class PassLoop(BaseLoop):
             self.randomness.seed_workers(self.schedule.pass_index)
         opened = self.randomness.open(
             self.schedule.pass_iter > 0,
-            self._follows_validation(),
+            self._validated_before(),
             self.schedule.by_epoch and restarts_workers(self.runner.hooks, self._epoch + 1),
         )
         return batches_of_pass(opened, self.dataloader, self.sampler, self.schedule)
@@ -145,14 +146,15 @@ class PassLoop(BaseLoop):
         runner.call_hook('after_train_iter', **batch, outputs=outputs)
         self._count += 1
 
-    def _validates(self) -> bool:
+    def _validation_due(self) -> bool:
         """Whether a validation is due after the iteration, or the epoch, that has ended last."""
         raise NotImplementedError
 
-    def _follows_validation(self) -> bool:
+    def _validated_before(self) -> bool:
         """Whether a validation took place right before the next batch."""
-        return self._validates()
+        self._decide_current_val_interval()  # a resumed run may be behind a milestone
+        return self._validation_due()
 
-    def _validate(self) -> None:
-        if self._validates():
+    def _validate_if_due(self) -> None:
+        if self._validation_due():
             self.randomness.validate(self.runner.val_loop)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from . import reductions, unknown
 from .batch_loss import BatchLoss, Decomposition
-from .calls import Call
+from .call import Call
 from .compiling import is_compiling
 from .formulas import FORMULAS, Formula
 from .trust import UNKNOWN, Kind, inherited_kind, kind_of

@@ -15,7 +15,7 @@ import torch
 from mmengine.utils import digit_version
 from torch import Tensor
 
-from .calls import Call
+from .call import Call
 from .trust import Kind
 from .weights import Factor, Weights, positions
 

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch_loss import BatchLoss, Comparison
-from .calls import Call
+from .call import Call
 from .compiling import is_compiling
 from .reductions import count_factor_of, per_sample
 from .weights import Factor, Weights

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..arguments import require_bool, require_known
 from . import unknown
 from .batch_loss import BatchLoss, Comparison, Decomposition
-from .calls import Call
+from .call import Call
 from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
 from .evaluations import Evaluation, in_backward, trained_evaluations

@@ -55,7 +55,7 @@ def planning(found: Found) -> Parts:
 
 
 def tracking(found: Found) -> Parts:
-    """What planning takes with and without."""
+    """Time and bytes with and without tracking."""
     row = (
         '{track}|{merge:ms}|{planning:ms}|{ratio:.2f}|<= 0.6|{ratio:<=0.6}|'
         '{checkpoint_bytes:.1f} B a sample'

@@ -20,7 +20,7 @@ CPU = torch.device('cpu')
 def seconds_of(
     function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """How long a call takes."""
+    """The time of a call in seconds."""
     began = clock()
     function()
     return clock() - began
@@ -49,7 +49,7 @@ def take_turns(
 
 
 def hand_out(indices: Any) -> None:
-    """Ask for every index, as a dataloader does."""
+    """Iterate over all indices, as a dataloader does."""
     collections.deque(iter(indices), maxlen=0)
 
 
@@ -62,7 +62,7 @@ def memory(key: str) -> int:
 
 
 def in_process(*arguments: str) -> Any:
-    """What ``benchmark_overhead.py`` prints as JSON in a process of its own."""
+    """Run ``benchmark_overhead.py`` in a child process, and return what it prints as JSON."""
     tool = str(ROOT / 'tools' / 'benchmark' / 'benchmark_overhead.py')
     command = [sys.executable, '-W', 'ignore', tool, *arguments]
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])

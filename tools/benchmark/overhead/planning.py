@@ -74,7 +74,7 @@ class Passes:
 
 
 def default_order(num_samples: int, world_size: int) -> Callable[[], None]:
-    """``DefaultSampler`` of rank 0, as a function that makes and hands out the next pass."""
+    """A function that makes the order of the next pass by ``DefaultSampler`` on rank 0."""
     sampler = DefaultSampler(range(num_samples), seed=0)
     sampler.world_size = world_size
     sampler.num_samples = -(-num_samples // world_size)
@@ -88,7 +88,7 @@ def default_order(num_samples: int, world_size: int) -> Callable[[], None]:
 
 
 def load_reference(path: Path) -> Any:
-    """The module of a checkout of the published implementation; what it patches is put back.
+    """Import the published implementation from a checkout, and undo what it patches in PyTorch.
 
     Raises:
         ValueError: If it is not there.

@@ -152,7 +152,7 @@ class InfoBatchHook(Hook):
         seconds = time.perf_counter() - began + (self._pass.seconds if self._pass else 0.0)
         self._schedule.begin_pass(self._shape.iters(order.kept))
         self._pass = RunningPass.of(self._sampler, self._device)
-        self._step_length.begin(self._pass.mean_weight)
+        self._step_length.begin_iter(self._pass.mean_weight)
         self._report.begin_pass(seconds, self._pass.mean_weight, self._step_length.length)
         runner.logger.info(self._report.pass_line())
         show_pass(runner.visualizer, self._report, self._schedule.iters)
@@ -199,7 +199,7 @@ class InfoBatchHook(Hook):
         self._accumulation.fit()
         self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
-        scale = self._step_length.begin(mean)
+        scale = self._step_length.begin_iter(mean)
         self._losses.begin_batch(weights, self._pass.uniform, mean, data_batch, scale)
         try:
             outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)

@@ -197,7 +197,7 @@ class StepLength:
                     room = min(room, peak / now)
         return room
 
-    def begin(self, mean_weight: float) -> float:
+    def begin_iter(self, mean_weight: float) -> float:
         """Set the length of the steps for the iteration that begins.
 
         Args:

@@ -40,7 +40,7 @@ def require_integer(name: str, value: Any, line: str) -> None:
 
 
 def require_rank(rank: Any, world_size: Any) -> None:
-    """Check that a rank is one of so many processes.
+    """Check that there is a rank of that number among ``world_size`` processes.
 
     Raises:
         TypeError: If one of the two is not an integer.

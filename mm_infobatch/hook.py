@@ -21,16 +21,11 @@ from .training.changes import changes
 from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.label_probability import other_score_warning
-from .training.report import RunReport, log_loss_of_all_data
+from .training.report import RunReport, log_loss_of_all_data, warn
 from .training.sample_idx import check_samples
 from .training.state import VERSION
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
-
-
-def _warn(runner: Any, warning: Optional[str]) -> None:
-    if warning is not None:
-        runner.logger.warning(f'InfoBatch: {warning}')
 
 
 @HOOKS.register_module()
@@ -105,7 +100,7 @@ class InfoBatchHook(Hook):
         checks.check_hook_order(runner, self)
         checks.check_losses(runner.model, self.unweighted)
         self._connect(runner)
-        self._resumes = self._loaded.resumes(self._loop)
+        self._resumes = self._loaded.begin_training(self._loop)
         if self._schedule.begun and not self._resumes:  # train() again
             self._loop.continue_run()
             if self._pass is not None:
@@ -121,7 +116,7 @@ class InfoBatchHook(Hook):
         self._device = torch.device(get_device())
         self._accumulation = Accumulation(runner, self._schedule)
         self._iteration_settings = None
-        _warn(runner, other_score_warning(runner.model, self._sampler.policy))
+        warn(runner, other_score_warning(runner.model, self._sampler.policy))
 
     def _begin_run(self, runner: Any) -> None:
         """Begin a run; one that resumes loads its state when its first pass is due."""
@@ -130,9 +125,9 @@ class InfoBatchHook(Hook):
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
             runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=VERSION))
-        _warn(runner, self._schedule.warning())
+        warn(runner, self._schedule.warning())
         if self._sampler.delta > 0:
-            _warn(runner, self._shape.warning(len(self._sampler.scores)))
+            warn(runner, self._shape.warning(len(self._sampler.scores)))
 
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or continue the pass of a checkpoint. Only our loops call this."""
@@ -148,7 +143,7 @@ class InfoBatchHook(Hook):
         call_by_steps(runner, self._schedule, self.by_steps)  # hooks that were registered later
         if self._iteration_settings is None:
             self._iteration_settings = IterationSettings(runner, self._schedule)
-        _warn(runner, self._iteration_settings.warning())
+        warn(runner, self._iteration_settings.warning())
 
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
@@ -157,7 +152,7 @@ class InfoBatchHook(Hook):
         seconds = time.perf_counter() - began + (self._pass.seconds if self._pass else 0.0)
         self._schedule.begin_pass(self._shape.iters(order.kept))
         self._pass = RunningPass.of(self._sampler, self._device)
-        self._step_length.begin(self._pass.mean_weight)
+        self._step_length.begin_iter(self._pass.mean_weight)
         self._report.begin_pass(seconds, self._pass.mean_weight, self._step_length.length)
         runner.logger.info(self._report.pass_line())
         show_pass(runner.visualizer, self._report, self._schedule.iters)
@@ -169,7 +164,7 @@ class InfoBatchHook(Hook):
         self._pass.merge()
         warning = self._losses.end_pass()  # not in a step, which would wait for the device
         if warning is not None and not self._warned_unweighted:
-            _warn(runner, warning)
+            warn(runner, warning)
             self._warned_unweighted = True
         self._write_report(runner)
 
@@ -179,7 +174,7 @@ class InfoBatchHook(Hook):
             return
         self._report.update(self._pass, self._loop.stop_training)
         if is_main_process():
-            _warn(runner, self._report.try_write(osp.join(runner.work_dir, 'infobatch.json')))
+            warn(runner, self._report.try_write(osp.join(runner.work_dir, 'infobatch.json')))
 
     def after_train(self, runner: Any) -> None:
         """Log what the run saved."""
@@ -204,7 +199,7 @@ class InfoBatchHook(Hook):
         self._accumulation.fit()
         self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
-        scale = self._step_length.begin(mean)
+        scale = self._step_length.begin_iter(mean)
         self._losses.begin_batch(weights, self._pass.uniform, mean, data_batch, scale)
         try:
             outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
@@ -230,7 +225,7 @@ class InfoBatchHook(Hook):
         self._pass.add(checks.check_scores_taken(scores, self._loop))
         log_loss_of_all_data(runner.message_hub, self._pass.mean_weight * self._step_length.scale)
         self._schedule.advance()
-        if self._schedule.pass_over:
+        if self._schedule.pass_ended:
             self._end_pass(runner)
         if checkpointing.saves_after(runner, by_epoch=False):
             self._prepare_checkpoint(runner)
@@ -267,7 +262,7 @@ class InfoBatchHook(Hook):
         if self._pass is None:
             return
         if not self._pass.complete:
-            _warn(runner, checkpointing.UNANNOUNCED)
+            warn(runner, checkpointing.UNANNOUNCED)
         checkpoint[checkpointing.STATE_KEY] = self._state(runner)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
@@ -281,12 +276,12 @@ class InfoBatchHook(Hook):
         self._resumes = False
         state, at_once = self._loaded.take(runner), 0
         if state is None:
-            _warn(runner, checkpointing.NO_STATE)
+            warn(runner, checkpointing.NO_STATE)
             self._loop.continue_without_state()
         else:
             for line in changes(state, self._report.settings):
-                _warn(runner, line)
+                warn(runner, line)
             loaded = checkpointing.load_state(state, self._loop, self._report, self._device)
             self._pass, at_once = loaded
-            _warn(runner, self._accumulation.warning())
+            warn(runner, self._accumulation.warning())
         resume_steps(runner, self._schedule.walked - at_once)

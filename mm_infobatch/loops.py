@@ -61,7 +61,7 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()
-            self._validate()
+            self._validate_if_due()
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -70,9 +70,9 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.call_hook('before_train_pass')
         self.runner.model.train()
-        left = self.schedule.pass_iters - self.schedule.pass_iter
         # Of the whole pass, also where it was begun in batches of another size.
-        first = max(0, self.sampler.shape.iters(self.sampler.order.kept) - left)
+        iters = self.sampler.shape.iters(self.sampler.order.kept)
+        first = max(0, iters - self.schedule.iters_left)
         for idx, data_batch in enumerate(self._batches(), start=first):
             self.run_iter(idx, data_batch)
         self.runner.call_hook('after_train_epoch')
@@ -82,16 +82,15 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         """Train a batch, the ``idx``-th of the epoch."""
         self._run_iter(idx, data_batch)
 
-    def _validates(self) -> bool:
+    def _validation_due(self) -> bool:
         return (
             self.runner.val_loop is not None
             and self._epoch >= self.val_begin
             and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
         )
 
-    def _follows_validation(self) -> bool:
-        self._decide_current_val_interval()  # a resumed run may be behind a milestone
-        return self.schedule.pass_iter == 0 and self._validates()
+    def _validated_before(self) -> bool:
+        return super()._validated_before() and self.schedule.pass_iter == 0
 
     def continue_without_state(self) -> None:
         """Continue from a checkpoint of a run without InfoBatch."""
@@ -158,7 +157,7 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
     @property
     def pass_is_due(self) -> bool:
         """bool: Whether a new pass begins next, and not the rest of an interrupted one."""
-        return self.schedule.pass_done and not self.schedule.done
+        return not self.schedule.iters_left and not self.schedule.finished
 
     def run(self) -> Module:
         """Launch training."""
@@ -166,9 +165,9 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         self.runner.call_hook('before_train')
         # As in IterBasedTrainLoop, the whole training is one epoch to the hooks.
         self.runner.call_hook('before_train_epoch')
-        while not self.schedule.done and not self.stop_training:
+        while not self.schedule.finished and not self.stop_training:
             self.runner.call_hook('before_train_pass')
-            if not self.schedule.done:  # a finished run was resumed
+            if not self.schedule.finished:  # a finished run was resumed
                 self.run_pass()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
@@ -180,24 +179,20 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
             self.runner.model.train()
             self.run_iter(data_batch)
             self._decide_current_val_interval()
-            self._validate()
-            if self.schedule.done or self.stop_training:
+            self._validate_if_due()
+            if self.schedule.finished or self.stop_training:
                 return
 
     def run_iter(self, data_batch: Any) -> None:
         """Train a batch."""
         self._run_iter(self._iter, data_batch)
 
-    def _validates(self) -> bool:
+    def _validation_due(self) -> bool:
         return (
             self.runner.val_loop is not None
             and self.schedule.walked >= self.val_begin
-            and (self._iter % self.val_interval == 0 or self.schedule.done)
+            and (self._iter % self.val_interval == 0 or self.schedule.finished)
         )
-
-    def _follows_validation(self) -> bool:
-        self._decide_current_val_interval()  # a resumed run may be behind a milestone
-        return self._validates()
 
     def _decide_current_val_interval(self) -> None:
         """Set ``val_interval`` to that of the last milestone which the next step reaches."""

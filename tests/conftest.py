@@ -45,6 +45,55 @@ def pytest_collection_modifyitems(config, items):
         raise pytest.UsageError(f'default_cases names cases that there are not: {sorted(unseen)}')
 
 
+@pytest.fixture(scope='session')
+def seg_data(tmp_path_factory):
+    """12 images for mmseg; do not write there."""
+    import toolbox_runs
+
+    return toolbox_runs.write_segmentation_data(tmp_path_factory.mktemp('seg'))
+
+
+@pytest.fixture(scope='session')
+def cls_data(tmp_path_factory):
+    """16 images for mmpretrain; do not write there."""
+    import toolbox_runs
+
+    return toolbox_runs.write_classification_data(tmp_path_factory.mktemp('cls'))
+
+
+@pytest.fixture(scope='session')
+def small_data(tmp_path_factory):
+    """The folders of 6 images for mmseg and of 8 for mmpretrain; do not write there."""
+    import toolbox_runs
+
+    return (
+        toolbox_runs.write_segmentation_data(tmp_path_factory.mktemp('seg'), num_images=6),
+        toolbox_runs.write_classification_data(tmp_path_factory.mktemp('cls'), num_images=8),
+    )
+
+
+@pytest.fixture
+def seg(small_data, tmp_path):
+    """A run of mmseg that works."""
+    import toolbox_runs as runs
+
+    return runs.switch_on(runs.segmentation_config(small_data[0], tmp_path, 6))
+
+
+@pytest.fixture
+def cls(small_data, tmp_path):
+    """A run of mmpretrain that works."""
+    import toolbox_runs as runs
+
+    return runs.switch_on(runs.classification_config(small_data[1], tmp_path, 3))
+
+
+@pytest.fixture(params=['mmseg', 'mmpretrain'])
+def either(request):
+    """A run of each toolbox."""
+    return request.getfixturevalue('seg' if request.param == 'mmseg' else 'cls')
+
+
 @pytest.fixture
 def no_pause(monkeypatch):
     """Take the pause of two seconds out of mmengine's loop over iterations."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from small_runner import seeded
 from torch import nn
 
 from mm_infobatch.policies import (
@@ -80,10 +81,6 @@ NORMALIZED = {
     'TargetSaving, quantile': lambda: TargetSaving(0.4, quantile=0.8, rescale='normalized'),
     'IES': lambda: HalfSettled(prune_ratio=0.6, rescale='normalized'),
 }
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def skewed(length, seed=0):

@@ -22,6 +22,7 @@ from torch import nn
 
 from mm_infobatch import InfoBatchLoss, convert
 from mm_infobatch.convert.config_losses import replace_losses
+from mm_infobatch.convert.registered import resolve
 
 CONFIGS = Path(mmseg.__file__).parent / '.mim' / 'configs'
 NUM_IMAGES, BATCH_SIZE, PASSES = 9, 2, 2  # one image a pass is left over, and dropped
@@ -85,7 +86,7 @@ def losses_of(cfg):
     """
     model, found = cfg.model.to_dict(), set()
 
-    def note(loss, cls, path, scope):
+    def note(loss, path):
         owner, parameter = model, ''
         node = model
         for key in path[1:]:
@@ -93,7 +94,9 @@ def losses_of(cfg):
                 owner, parameter = node, ''
             parameter += key if isinstance(key, str) else '[]'
             node = node[key]
-        found.add((model['type'], owner['type'], parameter, cls.__name__))
+        found.add(
+            (model['type'], owner['type'], parameter, resolve(loss['type'], 'mmseg').__name__)
+        )
         return loss
 
     replace_losses(model, 'mmseg', note, ('model',))

@@ -1,6 +1,7 @@
 """What several tests need: data sets, mmengine's own order, a small run, and spies."""
 
 import contextlib
+import io
 import random
 import sys
 import uuid
@@ -9,6 +10,7 @@ from unittest import mock
 import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -19,6 +21,14 @@ from mm_infobatch import InfoBatchLoss, InfoBatchSampler
 from mm_infobatch.passes.batch_shape import BatchShape
 from mm_infobatch.passes.running_pass import RunningPass
 from mm_infobatch.passes.schedule import PassSchedule
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=seeded(seed))
 
 
 class Numbered(Dataset):
@@ -96,6 +106,14 @@ def state_of(sampler, running):
     return dict(running.state_dict(), sampler=sampler.state_dict(running.consumed))
 
 
+def through_a_file(state):
+    """A state as a checkpoint brings it back."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
 def rng_states():
     """The state of every global generator, to compare before and after."""
     kind, keys, *rest = np.random.get_state()
@@ -144,6 +162,23 @@ class Classifier(BaseModel):
         weights = self.loss._weights
         self.weights = None if weights is None else weights.tolist()
         return dict(loss=self.loss(self.head(inputs), labels))
+
+
+class Validated(Classifier):
+    """A classifier that a validation loop can use."""
+
+    def forward(self, inputs, labels, index, mode):
+        return [0] if mode == 'predict' else super().forward(inputs, labels, index, mode)
+
+
+class Flat(BaseMetric):
+    """An accuracy that never changes."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(1)
+
+    def compute_metrics(self, results):
+        return dict(accuracy=0.5)
 
 
 def small_runner(

@@ -390,5 +390,5 @@ class StopAt(Hook):
         self.at = at
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.train_loop.schedule.pass_over and runner.iter >= self.at > 0:
+        if runner.train_loop.schedule.pass_ended and runner.iter >= self.at > 0:
             runner.train_loop.stop_training, self.at = True, 0

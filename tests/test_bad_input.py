@@ -25,36 +25,6 @@ from mm_infobatch.policies import Plan
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
 
-@pytest.fixture(scope='module')
-def seg_data(tmp_path_factory):
-    return runs.write_segmentation_data(tmp_path_factory.mktemp('seg'), num_images=6)
-
-
-@pytest.fixture(scope='module')
-def cls_data(tmp_path_factory):
-    return runs.write_classification_data(tmp_path_factory.mktemp('cls'), num_images=8)
-
-
-@pytest.fixture
-def seg(seg_data, tmp_path):
-    """A run of mmseg that works."""
-    return runs.switch_on(runs.segmentation_config(seg_data, tmp_path, 6))
-
-
-@pytest.fixture
-def cls(cls_data, tmp_path):
-    """A run of mmpretrain that works."""
-    return runs.switch_on(runs.classification_config(cls_data, tmp_path, 3))
-
-
-def put(cfg, key, value):
-    """Set ``key`` as ``--cfg-options`` would."""
-    *path, last = key.split('.')
-    for part in path:
-        cfg = cfg[int(part)] if isinstance(cfg, list) else cfg[part]
-    cfg[last] = value
-
-
 def refused(cfg, error, *parts):
     """The run ends with that error, which has these parts, before it has trained anything."""
     with pytest.raises(error) as info:
@@ -96,7 +66,7 @@ SETTINGS = [
     'key, value, error, message', SETTINGS, ids=[f'{key}={value}' for key, value, *_ in SETTINGS]
 )
 def test_a_setting_that_cannot_work_is_named_before_training(cls, key, value, error, message):
-    put(cls, key, value)
+    runs.put(cls, key, value)
     refused(cls, error, message)
 
 
@@ -131,7 +101,7 @@ MISSPELT = [
 
 @pytest.mark.parametrize('key, value, parts', MISSPELT, ids=[key for key, *_ in MISSPELT])
 def test_a_misspelt_argument_is_named_with_the_class_that_does_not_take_it(cls, key, value, parts):
-    put(cls, key, value)
+    runs.put(cls, key, value)
     refused(cls, TypeError, *parts)
 
 
@@ -147,7 +117,7 @@ MISNAMED = {
 
 @pytest.mark.parametrize('key', MISNAMED)
 def test_a_misspelt_type_is_named_with_the_registry_that_does_not_have_it(cls, key):
-    put(cls, f'{key}.type', MISNAMED[key])
+    runs.put(cls, f'{key}.type', MISNAMED[key])
     refused(cls, (KeyError, ValueError), MISNAMED[key], 'is not in the', 'registry')
 
 

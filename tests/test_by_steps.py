@@ -6,10 +6,10 @@ import warnings
 
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import EMAHook, Hook, ParamSchedulerHook
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from small_runner import Classifier, Points, small_runner
+from small_runner import Classifier, Flat, Points, Validated, small_runner
 from torch import nn
 
 from mm_infobatch import InfoBatchHook
@@ -192,23 +192,6 @@ for cls in (OfSchedulers, OfNothing):
     cls.BASE = cls
     for point in POINTS:
         setattr(cls, point, recorded(point))
-
-
-class Validated(Classifier):
-    """A classifier that a validation loop can use."""
-
-    def forward(self, inputs, labels, index, mode):
-        return [0] if mode == 'predict' else super().forward(inputs, labels, index, mode)
-
-
-class Flat(BaseMetric):
-    """An accuracy that never changes."""
-
-    def process(self, data_batch, data_samples):
-        self.results.append(1)
-
-    def compute_metrics(self, results):
-        return dict(accuracy=0.5)
 
 
 def validating(loop, interval):
@@ -407,7 +390,7 @@ def test_a_runner_that_was_interrupted_goes_on_with_the_learning_rate(
         runner.train()
     assert len(trace.steps) in (at, at + 1) and trace.steps[-1] < TOTAL
     runner.train()
-    assert runner.train_loop.schedule.done and trace.steps == sorted(trace.steps)
+    assert runner.train_loop.schedule.finished and trace.steps == sorted(trace.steps)
     expected = [ByIteration.lr_at(step) for step in trace.steps]
     assert [lr['lr'] for lr in trace.lrs] == pytest.approx(expected, rel=1e-12)
     assert hook.calls == [(when, step) for step in range(TOTAL) for when in ('before', 'after')]

@@ -21,14 +21,6 @@ def classification():
     return runs.switch_on(runs.classification_config('data', 'work'))
 
 
-def put(cfg, key, value):
-    """Set ``key`` as ``--cfg-options`` would."""
-    *path, last = key.split('.')
-    for part in path:
-        cfg = cfg[int(part)] if isinstance(cfg, list) else cfg[part]
-    cfg[last] = value
-
-
 CONFIGS = [
     segmentation(),
     classification(),
@@ -98,7 +90,7 @@ SETTINGS = [
 @pytest.mark.parametrize('key, value, message', PARTS + SETTINGS)
 def test_a_mistake_is_named(key, value, message):
     cfg = segmentation()
-    put(cfg, key, value)
+    runs.put(cfg, key, value)
     with pytest.raises((TypeError, ValueError), match=message):
         check_config(cfg)
 

@@ -151,11 +151,11 @@ def test_the_quantiles_on_ade20k_save_40_percent():
     schedule = PassSchedule(cfg.train_cfg.max_iters, num_images // batch, delta=sampler.delta)
     sampler.join_run(schedule, BatchShape(batch, drop_last=True))
     trained = full = 0.0
-    while not schedule.done:
+    while not schedule.finished:
         begin = schedule.walked
         sampler.begin_pass()
         schedule.begin_pass(len(sampler) // batch)
-        while not schedule.pass_done and not schedule.done:
+        while not schedule.pass_ended:
             schedule.advance()
             trained += batch
         full += (schedule.walked - begin) * batch

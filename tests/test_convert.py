@@ -10,6 +10,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
+from convert_configs import classification, segmentation, wrapped
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
@@ -19,18 +20,6 @@ from mm_infobatch import CannotConvert, convert
 from mm_infobatch.policies import TargetSaving
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def segmentation(**changes):
-    cfg = runs.segmentation_config('data', 'work')
-    cfg.merge_from_dict(changes)
-    return cfg
-
-
-def classification(**changes):
-    cfg = runs.classification_config('data', 'work')
-    cfg.merge_from_dict(changes)
-    return cfg
 
 
 BOTH = pytest.mark.parametrize('make', [segmentation, classification], ids=['mmseg', 'mmpretrain'])
@@ -225,10 +214,6 @@ def test_what_a_training_may_have_stays():
 # ------------------------------------------------------------- finding losses
 
 CE = dict(type='CrossEntropyLoss', loss_weight=1.0)
-
-
-def wrapped(loss, **settings):
-    return dict(type='InfoBatchLoss', loss=loss, **settings)
 
 
 def test_losses_in_lists_and_heads_in_lists_are_found():

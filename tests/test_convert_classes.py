@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 import toolbox_runs as runs
+from convert_configs import classification, segmentation, wrapped
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS, TASK_UTILS, TRANSFORMS
@@ -31,22 +32,6 @@ MultiView = importlib.import_module('mmpretrain.datasets.transforms').MultiView
 HungarianAssigner = importlib.import_module('mmseg.models.assigners').HungarianAssigner
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 CE = dict(type='CrossEntropyLoss', loss_weight=1.0)
-
-
-def segmentation(**changes):
-    cfg = runs.segmentation_config('data', 'work')
-    cfg.merge_from_dict(changes)
-    return cfg
-
-
-def classification(**changes):
-    cfg = runs.classification_config('data', 'work')
-    cfg.merge_from_dict(changes)
-    return cfg
-
-
-def wrapped(loss, **settings):
-    return dict(type='InfoBatchLoss', loss=loss, **settings)
 
 
 def reason_of(cfg, **options):

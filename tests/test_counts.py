@@ -11,6 +11,7 @@ import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
+from small_runner import seeded
 from test_unknown import ValidMean
 
 from mm_infobatch import InfoBatchLoss
@@ -30,10 +31,6 @@ N, B, C, SIZE = 480, 24, 3, 6
 EASY = 360  # samples whose loss is below the mean
 
 
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
-
-
 class Data:
     """Images of which the easy ones have more valid pixels than the hard ones, or fewer.
 
@@ -42,7 +39,7 @@ class Data:
     """
 
     def __init__(self, more):
-        draws = generator(0)
+        draws = seeded(0)
         easy = torch.arange(N) < EASY
         valid = torch.where(easy == more, 30, 12)  # of 36 pixels
         self.labels = torch.randint(C, (N, SIZE * SIZE), generator=draws)
@@ -78,7 +75,7 @@ def lengths(more, case, config, passes=40):
     Returns:
         tuple[float, float]: Both.
     """
-    data, draws, policy = Data(more), generator(1), SoftPruning(prune_ratio=0.5)
+    data, draws, policy = Data(more), seeded(1), SoftPruning(prune_ratio=0.5)
     wrapper, alone = InfoBatchLoss(build(config)), build(config)
     pruned, whole = [], []
     for _ in range(passes):

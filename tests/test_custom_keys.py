@@ -10,11 +10,6 @@ from mmengine.registry import MODELS
 from mm_infobatch import convert
 
 
-@pytest.fixture(scope='module')
-def cls_data(tmp_path_factory):
-    return runs.write_classification_data(tmp_path_factory.mktemp('data'))
-
-
 @MODELS.register_module()
 class LossWithCenters(torch.nn.Module):
     """The distance to a learned center of the class."""

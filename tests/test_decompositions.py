@@ -8,7 +8,7 @@ import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from small_runner import waits
+from small_runner import randn, waits
 from torch import nn
 
 from mm_infobatch import InfoBatchLoss
@@ -24,10 +24,6 @@ pytestmark = [
 ]
 
 B, C, H, W = 4, 3, 12, 10
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def labels(high=C, ignore=0.0):
@@ -131,7 +127,7 @@ def test_with_weights_of_one_it_is_the_toolboxs_loss(name):
 
 
 @every
-def test_where_nothing_is_pruned_it_is_so_bit_for_bit(name):
+def test_where_nothing_is_pruned_the_loss_is_the_toolboxs_bit_for_bit(name):
     value, gradient = evaluate(MODELS.build(CASES[name][0]), name)
     ours, our_gradient = evaluate(wrapper(name, torch.ones(B), uniform=True), name)
     assert torch.equal(ours, value) and torch.equal(our_gradient, gradient)

@@ -123,7 +123,7 @@ if digit_version(torch.__version__) < digit_version('2.2'):
 @pytest.mark.parametrize(
     'name', [pytest.param(name, marks=FAILING.get(name, ())) for name in CASES]
 )
-def test_it_trains_the_same_numbers_without_pruning_and_prunes(name, data, tmp_path):
+def test_a_shipped_config_trains_the_same_numbers_without_pruning_and_prunes(name, data, tmp_path):
     cfg = shrink.shrink(shrink.shipped(name), data, tmp_path, **CASES[name])
     shrink.check(cfg)
 

@@ -7,17 +7,17 @@ import warnings
 
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS
-from small_runner import Classifier, Points, small_runner
+from small_runner import Flat, Points, Validated, small_runner
 from torch import nn
 
 from mm_infobatch.training.by_steps import BY_STEPS, is_of_class
-from mm_infobatch.training.reads import functions
+from mm_infobatch.training.user_code import functions_of
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
@@ -31,23 +31,6 @@ pytestmark = pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step
 ITERS = dict(type='InfoBatchIterLoop', max_iters=64, val_interval=1000)
 EPOCHS = dict(type='InfoBatchEpochLoop', max_epochs=8)
 TOTAL, PASS = 64, 8
-
-
-class Validated(Classifier):
-    """A classifier that a validation loop can use."""
-
-    def forward(self, inputs, labels, index, mode):
-        return [0] if mode == 'predict' else super().forward(inputs, labels, index, mode)
-
-
-class Flat(BaseMetric):
-    """An accuracy that never changes."""
-
-    def process(self, data_batch, data_samples):
-        self.results.append(1)
-
-    def compute_metrics(self, results):
-        return dict(accuracy=0.5)
 
 
 class Validations(Hook):
@@ -635,6 +618,6 @@ def test_of_the_models_of_the_toolboxes_only_an_average_reads_the_iteration():
     found = set()
     for registry in (MODELS, *MODELS.children.values()):
         for cls in registry.module_dict.values():
-            if isinstance(cls, type) and any(reads.hub for _, reads in functions(cls)):
+            if isinstance(cls, type) and any(reads.hub for _, reads in functions_of(cls)):
                 found.add(cls.__name__)
     assert found == {'CosineEMA'}

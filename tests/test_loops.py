@@ -28,7 +28,7 @@ EPOCH = dict(type='InfoBatchEpochLoop', max_epochs=2)
 def test_what_stock_loops_are_given_may_stay_in_train_cfg(tmp_path, loop):
     runner = small_runner(tmp_path, loop)
     runner.train()
-    assert runner.train_loop.schedule.done
+    assert runner.train_loop.schedule.finished
 
 
 class Reads(Hook):

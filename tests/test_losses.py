@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from small_runner import waits
+from small_runner import randn, seeded, waits
 
 from mm_infobatch import InfoBatchLoss
 
@@ -29,21 +29,13 @@ B, C, H, W = 4, 3, 5, 6
 CLASS_WEIGHT = [0.3, 1.7, 0.9]
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=generator(seed))
-
-
 def rand(*shape, seed=0):
-    return torch.rand(shape, generator=generator(seed))
+    return torch.rand(shape, generator=seeded(seed))
 
 
 def classes(*shape, ignore=None, high=C, seed=1):
     """Class indices; with ``ignore``, a tenth to nearly all of an image is ignored."""
-    labels = torch.randint(high, shape, generator=generator(seed))
+    labels = torch.randint(high, shape, generator=seeded(seed))
     if ignore is not None:
         share = torch.linspace(0.1, 0.8, shape[0]).view(-1, *[1] * (len(shape) - 1))
         labels[rand(*shape, seed=seed + 1) < share] = ignore
@@ -532,7 +524,7 @@ def crowd_of_pixels(seed):
     ],
     ids=str,
 )
-def test_it_is_bit_for_bit_on_large_maps_too(settings):
+def test_the_wrapped_loss_of_large_maps_is_the_toolboxs_bit_for_bit(settings):
     # Float32 sums of many numbers depend on the order in which they are taken.
     for seed in range(3):
         pred, labels = crowd_of_pixels(seed)

@@ -20,11 +20,6 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS
 
 
 @pytest.fixture(scope='module')
-def seg_data(tmp_path_factory):
-    return runs.write_segmentation_data(tmp_path_factory.mktemp('seg'))
-
-
-@pytest.fixture(scope='module')
 def cls_data(tmp_path_factory):
     return runs.write_classification_data(tmp_path_factory.mktemp('cls'), num_images=12)
 
@@ -40,11 +35,6 @@ def cls(cls_data, tmp_path):
     """Four passes over 12 images of mmpretrain, at batch size 2."""
     cfg = runs.classification_config(cls_data, tmp_path, 4, batch_size=2)
     return runs.switch_on(cfg, delta=1)
-
-
-@pytest.fixture(params=['mmseg', 'mmpretrain'])
-def either(request):
-    return request.getfixturevalue('seg' if request.param == 'mmseg' else 'cls')
 
 
 def final_scores(recorder):

@@ -5,22 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_runner import Numbered, rng_states
+from policies import skewed
+from small_runner import Numbered, rng_states, seeded
 from torch import nn
 
 from mm_infobatch import PRUNING_POLICIES, InfoBatchSampler
 from mm_infobatch.policies import Plan, SoftPruning
 
 NAN = float('nan')
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def random_scores(length, seed=0):
-    """Skewed as losses are: most of them below the mean."""
-    return -torch.rand(length, generator=seeded(seed)).clamp_min(1e-6).log()
 
 
 def well_learned(scores):
@@ -33,7 +25,7 @@ def well_learned(scores):
 @pytest.mark.parametrize('prune_ratio', [0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1 - 2**-53])
 @pytest.mark.parametrize('length', [1, 2, 3, 4, 5, 7, 10, 33, 100, 1001])
 def test_weights_sum_to_the_length_of_the_dataset(length, prune_ratio):
-    scores = random_scores(length)
+    scores = skewed(length)
     plan = SoftPruning(prune_ratio).plan(scores, seeded())
     marked = well_learned(scores)
     n = int(marked.sum())
@@ -53,14 +45,14 @@ def test_weights_sum_to_the_length_of_the_dataset(length, prune_ratio):
 
 
 def test_a_threshold_is_the_mean_of_the_scores():
-    scores = random_scores(50)
+    scores = skewed(50)
     scores[::7] = NAN
     plan = SoftPruning().plan(scores, seeded())
     assert plan.threshold == pytest.approx(np.nanmean(scores.numpy().astype(np.float64)), abs=1e-15)
 
 
 def test_unseen_samples_are_never_pruned():
-    scores = random_scores(1000)
+    scores = skewed(1000)
     unseen = torch.rand(1000, generator=seeded(1)) < 0.4
     scores[unseen] = NAN
     skipped = torch.zeros(1000).bool()
@@ -139,7 +131,7 @@ def test_negative_scores_are_compared_like_others():
 
 
 def test_a_plan_is_a_pure_function_of_scores_and_generator():
-    scores = random_scores(500)
+    scores = skewed(500)
     scores[::9] = NAN
     before, states = scores.clone(), rng_states()
     policy = SoftPruning(0.6)
@@ -156,7 +148,7 @@ def test_a_plan_is_a_pure_function_of_scores_and_generator():
 
 
 def test_a_plan_is_typed_and_ascending():
-    plan = SoftPruning(0.5).plan(random_scores(100), seeded())
+    plan = SoftPruning(0.5).plan(skewed(100), seeded())
     assert plan.indices.dtype == torch.int64 and plan.weights.dtype == torch.float32
     assert torch.equal(plan.indices, plan.indices.unique())
     assert plan.kept + plan.pruned == plan.num_samples == 100
@@ -179,7 +171,7 @@ def test_a_prune_ratio_that_is_no_number_is_refused_with_the_line_to_change(prun
 
 
 def test_every_well_learned_sample_is_as_likely_to_be_skipped():
-    scores = random_scores(41)
+    scores = skewed(41)
     marked = well_learned(scores)
     n, plans = int(marked.sum()), 4000
     expected = math.floor(n * 0.3) / n

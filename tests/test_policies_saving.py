@@ -178,16 +178,16 @@ def test_a_schedule_in_iterations_saves_what_was_asked_for(
     schedule = PassSchedule(total, pass_length, budget, delta)
     sampler.join_run(schedule, BatchShape(batch_size, world_size, drop_last))
     trained = full = 0.0
-    while not schedule.done:
+    while not schedule.finished:
         kept = sampler.begin_pass().kept
         steps = len(sampler) // batch_size if drop_last else -(-len(sampler) // batch_size)
         schedule.begin_pass(steps)
-        while not schedule.pass_done and not schedule.done:
+        while not schedule.pass_ended:
             schedule.advance()
         # As RunReport counts.
         mine = min(kept, schedule.pass_iter * batch)
         trained += mine
-        full += whole * (1 if schedule.pass_done else mine / kept)
+        full += whole * (mine / kept if schedule.iters_left else 1)
         sampler.scores.update(sampler.plan.indices, skewed(N)[sampler.plan.indices])
     assert 1 - trained / full == pytest.approx(saving, abs=0.01)
 

@@ -1,11 +1,10 @@
 """The contracts of sampler, policy and score table, for whatever they are given."""
 
-import io
 import math
 
 import pytest
 import torch
-from small_runner import Numbered, begin, default_sampler, rng_states
+from small_runner import Numbered, begin, default_sampler, rng_states, through_a_file
 
 from mm_infobatch import InfoBatchSampler, SeededDataset
 from mm_infobatch.passes.scores import ScoreTable
@@ -48,13 +47,6 @@ def updates(draw, length):
 
 def put(table, update):
     table.update(torch.tensor(update[0], dtype=torch.int64), torch.tensor(update[1]))
-
-
-def through_a_file(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def same(left, right):

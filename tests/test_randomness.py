@@ -209,7 +209,7 @@ def test_a_run_resumes_bit_for_bit_beside_a_hook_that_draws(tmp_path, name, done
 
 
 @pytest.mark.default_cases('none-mmseg')
-def test_without_the_states_of_the_generators_it_would_not(whole, tmp_path):
+def test_without_the_states_of_the_generators_a_resumed_run_ends_elsewhere(whole, tmp_path):
     """Control: dropout makes the runs differ."""
     path = f'{whole.cfg.work_dir}/iter_8.pth'
     checkpoint = torch.load(path, weights_only=False)

@@ -93,7 +93,7 @@ def test_2_annealing_has_weights_of_one_whether_or_not_epochs_times_delta_is_who
         else:
             assert weights.tolist() == [1] * 40
         schedule.begin_pass(math.ceil(len(weights) / 5))
-        while not schedule.pass_done:
+        while schedule.iters_left:
             schedule.advance()
 
 
@@ -188,13 +188,13 @@ class Training:
     def train(self, iterations=10**6):
         """Train to the end, or for some iterations: (pass, progress, annealing, indices, weights)
         of each batch."""
-        while not self.schedule.done:
-            if self.schedule.pass_done:
+        while not self.schedule.finished:
+            if not self.schedule.iters_left:
                 self.sampler.begin_pass()
                 self.anneals = self.schedule.anneals
                 self.running = running_pass(self.sampler)
                 self.schedule.begin_pass(math.ceil(len(self.sampler) / 4))
-            while not self.schedule.pass_done:
+            while self.schedule.iters_left:
                 if iterations == 0:
                     return self.trained
                 iterations -= 1
@@ -257,7 +257,7 @@ def test_8_a_step_calls_no_collective_and_does_not_wait_for_the_device(tmp_path,
             with waits() as waited:
                 calls = len(called)
                 result = original(self, *args, **kwargs)
-            if runner.train_loop.schedule.pass_done:  # it ended with this step
+            if not runner.train_loop.schedule.iters_left:  # it ended with this step
                 per_pass.append(called[calls:])
             else:
                 in_steps.append((name, waited, called[calls:]))

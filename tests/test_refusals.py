@@ -18,33 +18,6 @@ from mm_infobatch.training.sample_idx import check_samples
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
 
-@pytest.fixture(scope='module')
-def seg_data(tmp_path_factory):
-    return runs.write_segmentation_data(tmp_path_factory.mktemp('seg'), num_images=6)
-
-
-@pytest.fixture(scope='module')
-def cls_data(tmp_path_factory):
-    return runs.write_classification_data(tmp_path_factory.mktemp('cls'), num_images=8)
-
-
-@pytest.fixture
-def seg(seg_data, tmp_path):
-    """A run of mmseg that works."""
-    return runs.switch_on(runs.segmentation_config(seg_data, tmp_path, 6))
-
-
-@pytest.fixture
-def cls(cls_data, tmp_path):
-    """A run of mmpretrain that works."""
-    return runs.switch_on(runs.classification_config(cls_data, tmp_path, 3))
-
-
-@pytest.fixture(params=['mmseg', 'mmpretrain'])
-def either(request):
-    return request.getfixturevalue('seg' if request.param == 'mmseg' else 'cls')
-
-
 def assert_refused(cfg, *parts, error=ValueError, trained=0, change=None):
     """It is refused with a message that has these parts, before so many iterations."""
     runner, recorder = runs.build(cfg)

@@ -15,16 +15,6 @@ from mm_infobatch.cli import run_logs, run_numbers
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
 
-@pytest.fixture(scope='module')
-def seg_data(tmp_path_factory):
-    return runs.write_segmentation_data(tmp_path_factory.mktemp('seg'))
-
-
-@pytest.fixture(scope='module')
-def cls_data(tmp_path_factory):
-    return runs.write_classification_data(tmp_path_factory.mktemp('cls'))
-
-
 def seg_config(data, work_dir, **kwargs):
     """Six passes over 12 images at batch size 2, the last of them annealing."""
     cfg = runs.segmentation_config(data, work_dir, max_iters=36, **kwargs)

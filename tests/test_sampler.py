@@ -1,6 +1,5 @@
 """The sampler: whose order it has, how the ranks share it, and how a pass goes on."""
 
-import io
 import itertools
 import random
 from fractions import Fraction
@@ -8,7 +7,15 @@ from fractions import Fraction
 import pytest
 import torch
 from mmengine.registry import DATA_SAMPLERS
-from small_runner import Numbered, begin, default_sampler, halves, rng_states, scored_sampler
+from small_runner import (
+    Numbered,
+    begin,
+    default_sampler,
+    halves,
+    rng_states,
+    scored_sampler,
+    through_a_file,
+)
 from torch.utils.data import DataLoader, IterableDataset
 
 from mm_infobatch import InfoBatchSampler
@@ -316,13 +323,6 @@ def test_a_plan_too_short_for_a_batch_of_every_rank_is_given_up():
 
 
 # ------------------------------------------------------------------- state
-
-
-def through_a_file(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def test_a_pass_goes_on_where_the_checkpoint_left_it():

@@ -27,11 +27,11 @@ def run(schedule, steps_of, stop_after=None):
     iteration it looks at what hooks ask for (``runner.iter + 1 == runner.max_iters``).
     """
     record = dict(passes=0, moved=[], last_before=[], last_after=[], expected=[], walked=[])
-    while not schedule.done:
-        if schedule.pass_done:
+    while not schedule.finished:
+        if not schedule.iters_left:
             schedule.begin_pass(steps_of(schedule))
             record['passes'] += 1
-        while not (schedule.pass_done or schedule.done):
+        while not schedule.pass_ended:
             if stop_after is not None and len(record['moved']) == stop_after:
                 return record
             iters = schedule.iters  # runner.iter, which the loop counts up after the hooks
@@ -69,7 +69,7 @@ def test_a_pruned_run_walks_the_schedule_to_its_end(total, length, budget):
         record = run(schedule, kept_shares(schedule, delta, random.Random(seed)))
         iters = len(record['moved'])
         assert schedule.walked == total == sum(record['moved'])
-        assert schedule.done and schedule.progress == 1
+        assert schedule.finished and schedule.progress == 1
         assert all(moved >= 0 for moved in record['moved'])
         assert schedule.iters == iters <= total
         if budget == 'passes':
@@ -101,9 +101,9 @@ def test_the_expected_end_is_exact_in_the_last_pass(total, length):
         def steps_of(schedule, rng=rng):
             return rng.randint(1, schedule.pass_length)
 
-        while not schedule.done:
+        while not schedule.finished:
             schedule.begin_pass(steps_of(schedule))
-            while not (schedule.pass_done or schedule.done):
+            while not schedule.pass_ended:
                 if schedule.state_dict()['pass_to'] >= total:
                     in_last.append(schedule.expected_iters)
                 schedule.advance()
@@ -191,9 +191,9 @@ def test_the_estimate_is_the_end_where_later_passes_are_as_long_as_this_one(tota
         schedule = PassSchedule(total, length, delta=1)
         schedule.begin_pass(pass_iters)
         estimate = schedule.expected_iters
-        while not schedule.done:
+        while not schedule.finished:
             schedule.advance()
-            if schedule.pass_done and not schedule.done:
+            if not schedule.iters_left and not schedule.finished:
                 schedule.begin_pass(pass_iters)
             assert schedule.expected_iters == estimate
         assert schedule.iters == estimate
@@ -251,7 +251,7 @@ def test_progress_is_done_over_all():
     assert schedule.progress == 2 / 40
     for _ in range(4):
         schedule.advance()
-    assert schedule.progress == 0.25 and schedule.pass_done and not schedule.done
+    assert schedule.progress == 0.25 and not schedule.iters_left and not schedule.finished
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_on_another_number_of_ranks_the_pass_walks_the_same_steps():
         second.load_state_dict(first.state_dict(), left)
         assert (second.walked, second.iters) == (16, 10)
         moved = [second.advance() for _ in range(left)]
-        assert second.pass_done and second.walked == 40 and sum(moved) == 24
+        assert not second.iters_left and second.walked == 40 and sum(moved) == 24
         assert second.iters == 10 + left and second.pass_index == 0
         record = run(second, lambda schedule, steps=-(-24 // world_size): steps)
         assert second.walked == 120 and second.pass_index == 2
@@ -394,7 +394,7 @@ def test_a_pass_that_has_no_batch_left_on_the_new_ranks_is_at_its_end():
         first.advance()
     second = PassSchedule(20, 10, delta=1)
     second.load_state_dict(first.state_dict(), 0)
-    assert second.pass_done
+    assert not second.iters_left
     record = run(second, lambda schedule: 5)
     assert record['passes'] == 1 and second.pass_index == 1 and second.walked == 20
 
@@ -557,10 +557,10 @@ def test_a_schedule_written_in_passes_is_one_written_in_steps():
 def test_a_run_that_began_without_infobatch_goes_on_where_it_is():
     schedule = PassSchedule(100, 10)
     schedule.skip_to(40, 4)
-    assert schedule.progress == 0.4 and schedule.pass_done and not schedule.done
+    assert schedule.progress == 0.4 and not schedule.iters_left and not schedule.finished
     record = run(schedule, lambda schedule: 6)
     assert record['passes'] == 6 and schedule.pass_index == 9
     assert schedule.walked == 100 and schedule.iters == 40 + 6 * 6
     finished = PassSchedule(100, 10)
     finished.skip_to(100, 10)
-    assert finished.done
+    assert finished.finished

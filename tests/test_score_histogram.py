@@ -33,7 +33,7 @@ def test_every_score_is_counted_once_and_the_others_are_unseen():
     assert sum(found['counts']) == len(scores) - found['unseen']
 
 
-def test_it_is_numpys_histogram_with_these_edges():
+def test_the_histogram_is_numpys_with_the_same_edges():
     generator = torch.Generator().manual_seed(0)
     scores = 10 ** (torch.rand(20_000, generator=generator) * 6 - 4.2)
     found = histogram(scores)

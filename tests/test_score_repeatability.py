@@ -18,7 +18,7 @@ from mm_infobatch import convert
 NAN = float('nan')
 
 
-def test_by_hand():
+def test_correlation_and_shares_are_those_computed_by_hand():
     # Without the sample that has one score: ranks 0 1 2 3 and 1 0 2 3, so 1 - 6 * 2 / (4 * 15).
     # The means are 2.5 and 3.25, below which lie samples 0 and 1, and 0, 1 and 2.
     found = score_repeatability.repeatability(
@@ -63,7 +63,7 @@ def test_moving_averages_tell_the_next_loss_where_losses_are_noisy():
     ],
     ids=['by epoch', 'by iteration'],
 )
-def test_it_trains_on_all_data_and_keeps_every_pass_but_the_last(tmp_path, write, config):
+def test_the_tool_trains_on_all_data_and_keeps_every_pass_but_the_last(tmp_path, write, config):
     write(tmp_path / 'data')
     path = tmp_path / 'config.py'
     convert(config(str(tmp_path / 'data'), str(tmp_path / 'run'))).dump(path)

@@ -721,7 +721,7 @@ def test_a_cost_is_stated_from_sizes():
     assert [cost.rough_duration(each) for each in (0.4, 30, 119, 130, 3 * 3600)] == [
         'less than 1 s', '30 s', '119 s', '2 min', '3 h',
     ]  # fmt: skip
-    assert cost.of_rounds(10**30)(size) == cost.of_rounds(42_000)(size) > cost.of_rounds(15)(size)
+    assert cost.of_rounds(size, 10**30) == cost.of_rounds(size, 42_000) > cost.of_rounds(size, 15)
     settings = Settings(9, deepcore=True, options=dict(rounds=15))
-    assert METHODS['glister'].cost(size, settings) == cost.of_rounds(1)(size)
+    assert METHODS['glister'].cost(size, settings) == cost.of_rounds(size, 1)
     assert cost.multiplications_per_second() > 1e6

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mm_infobatch.scoring import cost, hessian, methods, rows
+from mm_infobatch.scoring import cost, hessian, rows
 from mm_infobatch.scoring.calls import Settings
 from mm_infobatch.scoring.methods import METHODS
 
@@ -45,7 +45,7 @@ def sources(tmp_path_factory):
 @pytest.mark.parametrize('name, apart', CASES)
 def test_a_method_takes_about_the_memory_that_it_is_said_to(sources, monkeypatch, name, apart):
     monkeypatch.setattr(rows, 'BLOCK', 2**13)  # small beside the data, as on ImageNet
-    for module in (hessian, methods):
+    for module in (hessian, cost):
         monkeypatch.setattr(module, 'MAX_ROWS', 0)  # as there
     method, slack = METHODS[name], 8e5  # of blocks, and of classes x classes
     options = {key: option.default for key, option in method.options.items()}

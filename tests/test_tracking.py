@@ -234,7 +234,7 @@ def test_a_pass_that_has_not_ended_skips_nothing_and_hides_no_skip():
         running.add(torch.ones(part))
         running.merge()
         state, table = sampler.state_dict(), ScoreTable(40, track=True)
-        assert len(state['tracked']['unfinished']) == running.done
+        assert len(state['tracked']['unfinished']) == running.rank_trained
         table.load_state_dict(dict(values=state['scores'], tracked=state['tracked']))
         for tracker in (sampler.scores.tracker, table.tracker):
             assert tracker.passes == 3 and torch.equal(tracker.skipped(), (3 - finished).int())

@@ -16,6 +16,7 @@ import toolbox_runs as runs
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
+from small_runner import randn
 
 from mm_infobatch import InfoBatchLoss
 from mm_infobatch.losses.trust import MODULES, UNKNOWN, Kind, kind_of
@@ -31,10 +32,6 @@ SEG = importlib.import_module('mmseg.models.losses.cross_entropy_loss')
 CLS = importlib.import_module('mmpretrain.models.losses.cross_entropy_loss')
 SMOOTH = importlib.import_module('mmpretrain.models.losses.label_smooth_loss')
 RECONSTRUCTION = importlib.import_module('mmpretrain.models.losses.reconstruction_loss')
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def pixels():

@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from small_runner import randn
 from torch import nn
 
 from mm_infobatch import InfoBatchLoss
 from mm_infobatch.losses import wrapper as wrapper_module
 
 B, C, H, W = 4, 3, 5, 6
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def labels(ignored=False):
@@ -113,7 +110,7 @@ def test_a_sum_and_a_map_are_what_they_are(reduction):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
-def test_its_precision_is_no_reason_to_refuse_it(dtype):
+def test_an_unknown_loss_of_low_precision_is_accepted(dtype):
     class Cast(ValidMean):
         def forward(self, pred, target, reduction_override=None):
             values = own_map(pred, target).to(dtype)

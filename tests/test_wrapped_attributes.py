@@ -17,11 +17,6 @@ from mm_infobatch import InfoBatchLoss
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
 
-@pytest.fixture(scope='module')
-def cls_data(tmp_path_factory):
-    return runs.write_classification_data(tmp_path_factory.mktemp('data'))
-
-
 @MODELS.register_module()
 class LossWithInitCfg(BaseModule):
     """A cross entropy with a learned scale, which its ``init_cfg`` sets to 0.5."""

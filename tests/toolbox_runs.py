@@ -123,6 +123,14 @@ def common(scope, work_dir, by_epoch):
     )
 
 
+def put(cfg, key, value):
+    """Set ``key`` as ``--cfg-options`` would."""
+    *path, last = key.split('.')
+    for part in path:
+        cfg = cfg[int(part)] if isinstance(cfg, list) else cfg[part]
+    cfg[last] = value
+
+
 def segmentation_config(
     data_root,
     work_dir,

@@ -112,7 +112,7 @@ def prepare_launch(cfg: Config, training: bool) -> None:
     """
     if cfg.launcher == 'none' or get_device() != 'cpu':
         return
-    layers = list(find_sync_bn(cfg.get('model', {}), 'model'))
+    layers = list(find_sync_bn(cfg.get('model', {})))
     if training and cfg.get('sync_bn') is not None:
         layers.append(('sync_bn', cfg))
     if training and layers:
@@ -136,9 +136,9 @@ def prepare_launch(cfg: Config, training: bool) -> None:
     cfg.model_wrapper_cfg.setdefault('device_ids', None)
 
 
-def find_sync_bn(node: Any, name: str) -> Iterator[Tuple[str, Any]]:
-    """Yield (dotted name, config) of every SyncBN layer below ``node``."""
-    for path, layer, _ in nodes(node, None, (name,)):
+def find_sync_bn(model: Any) -> Iterator[Tuple[str, Any]]:
+    """Yield (dotted name, config) of every SyncBN layer in the config of a model."""
+    for path, layer, _ in nodes(model, None, ('model',)):
         if short_name(layer.get('type')) in SYNC_BN_TYPES:
             yield dotted(path), layer
 

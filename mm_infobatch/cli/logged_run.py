@@ -24,6 +24,10 @@ class LoggedRun:
             None if the logs have no times.
         infobatch: Content of ``infobatch.json``; None for a run without InfoBatch.
         notes: Limits of the numbers, a sentence each.
+        sample_corners: Corners (iterations, samples) of the line along which the samples grow.
+        second_corners: Corners (iterations, seconds) of the line along which the time grows.
+        full_batches: The iterations of an epoch and the samples of an iteration, of a run whose
+            last batch of an epoch is counted as a full one; None for other runs.
         begin: The iterations that it made before InfoBatch was switched on; 0 for most.
         unfinished: Why it has not reached its end, which is one of the notes; None where it has.
         planned: The iterations that a run without InfoBatch is to make, where it is known.
@@ -37,9 +41,9 @@ class LoggedRun:
     seconds: Optional[float]
     infobatch: Optional[Dict[str, Any]]
     notes: List[str]
-    _sample_corners: Tuple[np.ndarray, np.ndarray]
-    _second_corners: Tuple[np.ndarray, np.ndarray]
-    _full_batches: Optional[Tuple[int, int]] = None  # epoch length, samples of an iteration
+    sample_corners: Tuple[np.ndarray, np.ndarray]
+    second_corners: Tuple[np.ndarray, np.ndarray]
+    full_batches: Optional[Tuple[int, int]] = None
     begin: int = 0
     unfinished: Optional[str] = None
     planned: Optional[int] = None
@@ -51,11 +55,11 @@ class LoggedRun:
 
     def samples_at(self, iterations: np.ndarray) -> np.ndarray:
         """Samples trained on after the given iterations, float64 [M]."""
-        return np.interp(iterations, *self._sample_corners)
+        return np.interp(iterations, *self.sample_corners)
 
     def seconds_at(self, iterations: np.ndarray) -> np.ndarray:
         """Training time in seconds after the given iterations, float64 [M]."""
-        return np.interp(iterations, *self._second_corners)
+        return np.interp(iterations, *self.second_corners)
 
     def loss(self, trained: bool = False) -> Tuple[np.ndarray, np.ndarray]:
         """Iterations int64 [M] and the training loss logged there, float64 [M].
@@ -71,15 +75,15 @@ class LoggedRun:
 
     def count_samples(self, num_samples: int) -> None:
         """Count the samples of a run without InfoBatch by the length of its dataset, if it fits."""
-        if self._full_batches is None:
+        if self.full_batches is None:
             return
-        length, samples = self._full_batches
+        length, samples = self.full_batches
         if (length - 1) * samples < num_samples <= length * samples:
-            steps = self._sample_corners[0]
+            steps = self.sample_corners[0]
             rest = np.minimum(steps % length * samples, num_samples)
-            self._sample_corners = steps, (steps // length * num_samples + rest).astype(float)
-            self.samples = int(self._sample_corners[1][-1])
-            self._full_batches = None
+            self.sample_corners = steps, (steps // length * num_samples + rest).astype(float)
+            self.samples = int(self.sample_corners[1][-1])
+            self.full_batches = None
 
     def metric_names(self) -> List[str]:
         """Names of the logged validation metrics, sorted."""

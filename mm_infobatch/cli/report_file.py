@@ -6,22 +6,20 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Optional
 
 # The numbers that are read of each part.
-SETTINGS = ('pass_length', 'num_samples', 'batch_size', 'world_size', 'delta')
+SETTINGS = 'pass_length num_samples batch_size world_size delta'.split()
 TOTALS = (
-    *('passes', 'iterations', 'schedule_iterations', 'samples_trained', 'samples_full'),
-    *('saving', 'seconds_choosing', 'finished'),
-)
+    'passes iterations schedule_iterations samples_trained samples_full saving seconds_choosing '
+    'finished'
+).split()
 PASS = (
-    *('pass', 'begin_iter', 'iterations', 'trained', 'full', 'seconds', 'pruned_share'),
-    *('annealing', 'threshold', 'mean_score'),
-)
+    'pass begin_iter iterations trained full seconds pruned_share annealing threshold mean_score'
+).split()
 NULLABLE = ('threshold', 'mean_score')
-# The least value of those that are integers.
+# The least values of those that are integers.
 LEAST = {
-    **dict.fromkeys(('pass', 'begin_iter', 'iterations', 'trained', 'full'), 0),
-    **dict.fromkeys(('passes', 'samples_trained', 'samples_full'), 0),
-    **dict.fromkeys(('pass_length', 'num_samples', 'batch_size', 'world_size'), 1),
-    'schedule_iterations': 1,
+    **dict.fromkeys('pass begin_iter iterations trained full'.split(), 0),
+    **dict.fromkeys('passes samples_trained samples_full'.split(), 0),
+    **dict.fromkeys('pass_length num_samples batch_size world_size schedule_iterations'.split(), 1),
 }
 
 

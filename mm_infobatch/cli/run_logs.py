@@ -59,7 +59,7 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[LoggedRun], List[str]]:
         for run in runs:
             run.count_samples(*lengths)
     for run in runs:
-        if run._full_batches is not None:
+        if run.full_batches is not None:
             run.notes.append(FULL_BATCHES)
     labels = args.labels or [run.name for run in runs]
     if len(labels) != len(runs):
@@ -91,8 +91,8 @@ def read_run(work_dir: Path) -> LoggedRun:
         seconds=None,
         infobatch=infobatch,
         notes=[f'its first {begin:,} iterations were without InfoBatch'] if begin else [],
-        _sample_corners=_sample_corners(train, owners, iterations, infobatch, begin),
-        _second_corners=_second_corners(train, iterations, infobatch),
+        sample_corners=_sample_corners(train, owners, iterations, infobatch, begin),
+        second_corners=_second_corners(train, iterations, infobatch),
         begin=begin,
         unfinished=unfinished,
         planned=None if infobatch is not None else sessions[-1].planned,
@@ -106,7 +106,7 @@ def read_run(work_dir: Path) -> LoggedRun:
 
 def _count_samples(run: LoggedRun, owners: List[Session]) -> None:
     """Set the samples of a run, or note why they are unknown."""
-    iterations, samples = run._sample_corners
+    iterations, samples = run.sample_corners
     last = owners[-1]
     if run.infobatch is not None:
         before = np.interp(run.begin, iterations, samples)
@@ -117,7 +117,7 @@ def _count_samples(run: LoggedRun, owners: List[Session]) -> None:
         run.samples = int(round(samples[-1]))
         lengths = set(last.epoch_lengths.values())
         if last.planned_epochs is not None and len(lengths) == 1 and not last.drop_last:
-            run._full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
+            run.full_batches = lengths.pop(), last.batch_size * (last.world_size or 1)
 
 
 def _measure_time(run: LoggedRun, owners: List[Session]) -> None:
@@ -213,7 +213,7 @@ def _sample_corners(
     infobatch: Optional[Dict[str, Any]],
     begin: int,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Corners (iterations, samples) of the line along which the samples grow.
+    """``LoggedRun.sample_corners``.
 
     Without InfoBatch, which begins at ``begin``, an iteration has batch size x world size samples:
     a last batch of an epoch that was shorter counts as a full one.
@@ -234,7 +234,7 @@ def _sample_corners(
 def _second_corners(
     train: List[Row], iterations: int, infobatch: Optional[Dict[str, Any]]
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Corners (iterations, seconds) of the line along which the training time grows.
+    """``LoggedRun.second_corners``.
 
     The logged ``time`` is the mean over the iterations before a row, of loading and training
     without validation. The seconds spent choosing samples are added at the end of each pass;

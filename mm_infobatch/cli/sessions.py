@@ -17,7 +17,21 @@ EPOCH_LINE = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*\d+/(\d+)\]')
 
 @dataclass
 class Session:
-    """One start of the training process: its logged rows, and the settings they depend on."""
+    """One start of the training process: its logged rows, and the settings that they depend on.
+
+    Attributes:
+        train: Logged training rows.
+        metrics: Rows of validation results.
+        batch_size: Samples of a batch on each rank.
+        world_size: The number of ranks; None if the logs do not tell it.
+        metrics_by_epoch: Whether the ``step`` of a row of results is an epoch, not an iteration.
+        planned_iterations: ``max_iters`` of the config; None in a run by epoch.
+        planned_epochs: ``max_epochs`` of the config; None in a run by iteration.
+        log_interval: Iterations between two training rows.
+        log_window: Iterations over which a training row is averaged.
+        drop_last: Whether an incomplete last batch is left out.
+        epoch_lengths: The iterations of each epoch, from 1, in the text log.
+    """
 
     train: List[Row]
     metrics: List[Row]

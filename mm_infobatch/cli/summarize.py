@@ -5,7 +5,7 @@ Saving is 1 - samples trained / samples that the schedule without pruning would 
 """
 
 import argparse
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import numpy as np
 
@@ -27,13 +27,22 @@ def table(runs: List[LoggedRun], labels: List[str], metric: Optional[str] = None
     Raises:
         ValueError: If ``metric`` is not in the logs of a run.
     """
-    rows = [list(HEADER), *[[label, *cells(run, metric)] for run, label in zip(runs, labels)]]
+    rows = [HEADER, *([label, *cells(run, metric)] for run, label in zip(runs, labels))]
     notes = [f'{label}: {note}.' for run, label in zip(runs, labels) for note in run.notes]
-    widths = [max(map(len, column)) for column in zip(*rows)]
+    return '\n\n'.join([markdown_table(rows), *dict.fromkeys(notes)])
+
+
+def markdown_table(rows: Sequence[Sequence[str]], aligned: bool = True) -> str:
+    """Write rows, the first of which is the header, as a table in Markdown.
+
+    Args:
+        rows (Sequence[Sequence[str]]): The cells, as many in each row.
+        aligned (bool): Whether to pad the cells of a column to one width. Defaults to True.
+    """
+    widths = [max(map(len, column)) if aligned else 0 for column in zip(*rows)]
     lines = [' | '.join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
-    lines.insert(1, ' | '.join('-' * width for width in widths))
-    text = '\n'.join(f'| {line} |' for line in lines)
-    return text + ''.join(f'\n\n{note}' for note in dict.fromkeys(notes))
+    lines.insert(1, ' | '.join('-' * (width or 3) for width in widths))
+    return '\n'.join(f'| {line} |' for line in lines)
 
 
 def cells(run: LoggedRun, metric: Optional[str]) -> List[str]:

@@ -16,7 +16,7 @@ from .config_tree import ConfigPath
 from .registered import resolve
 
 Found = Tuple[ConfigPath, Optional[str]]
-Wrap = Callable[[Dict[str, Any], type, ConfigPath, Optional[str]], Optional[Dict[str, Any]]]
+Wrap = Callable[[Dict[str, Any], ConfigPath], Optional[Dict[str, Any]]]
 
 
 def is_wrapped(cls: Optional[type]) -> bool:
@@ -82,7 +82,7 @@ def takes(node: Dict[str, Any], name: str, value: Any, scope: Optional[str]) -> 
 
 def contains_losses(node: Any, scope: Optional[str]) -> bool:
     """Whether the config of a loss contains other losses."""
-    return bool(replace_losses(copy.deepcopy(node), scope, lambda loss, *_: loss))
+    return bool(replace_losses(copy.deepcopy(node), scope, lambda loss, path: loss))
 
 
 def replace_losses(
@@ -97,8 +97,8 @@ def replace_losses(
     Args:
         node (dict or list): The node.
         scope (str, optional): The scope in which types are looked up.
-        wrap (callable): Takes the config, class, path and scope of a loss and returns what
-            replaces it, or None.
+        wrap (callable): Takes the config and the path of a loss and returns what replaces it, or
+            None.
         path (tuple): Where the node is. Defaults to the root.
 
     Returns:
@@ -133,7 +133,7 @@ def replace_losses(
             and is_loss(cls, parameter)
             and (follows_convention(cls) or not contains_losses(value, loss_scope))
         ):
-            wrapper = wrap(value, cls, here, loss_scope)
+            wrapper = wrap(value, here)
             if wrapper is not None:
                 node[key] = wrapper
                 found.append((here, loss_scope))

@@ -25,13 +25,13 @@ def hooks_of(cfg: Config, kind: Type[Hook] = InfoBatchHook) -> List[Any]:
     ]
 
 
-def set_hook(cfg: Config, step_length: Union[None, str, float] = None) -> None:
+def set_hook(cfg: Config, step_length: Union[None, str, float]) -> None:
     """Add an ``InfoBatchHook`` to a config that has none, and set the length of the steps.
 
     Args:
         cfg (Config): A training config, changed in place.
-        step_length (str or float, optional): See :class:`~mm_infobatch.InfoBatchHook`. Defaults to
-            None: what the hook of the config has; of a hook that is added, 'capped' where
+        step_length (str or float, optional): See :class:`~mm_infobatch.InfoBatchHook`. None: what
+            the hook of the config has; of a hook that is added, 'capped' where
             ``optim_wrapper.optimizer`` is SGD, else 'paper'.
 
     Raises:

@@ -10,7 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
 from ..losses.whole_batch import REASONS, TEXT, TRANSFORM_REASONS, is_text_class
 from ..sampler import InfoBatchSampler
-from .config_tree import dotted, nodes
+from .config_tree import ConfigPath, dotted, nodes
 from .registered import overridden, registered, resolve, toolbox_names, type_name
 
 
@@ -79,10 +79,16 @@ def check_model(model: Any, scope: Optional[str]) -> None:
         name = type_name(model['type'])
         raise CannotConvert(TEXT, f'model.type={name!r}; train it without InfoBatch')
     for path, node, inner in nodes(model, scope, ('model',)):
-        kind = node.get('type')
+        _check_type(path, node.get('type'), inner, REASONS, MODELS, TASK_UTILS)
+
+
+def _check_type(
+    path: ConfigPath, kind: Any, scope: Optional[str], reasons: Dict[str, str], *registries: Any
+) -> None:
+    """Refuse a ``type`` that is, or inherits from, a toolbox's class that has a reason."""
+    for name in sorted(toolbox_names(kind, scope, *registries) & reasons.keys()):
         where = f'{dotted(path)}.type={type_name(kind)!r}; train it without InfoBatch'
-        for name in toolbox_names(kind, inner, MODELS, TASK_UTILS) & REASONS.keys():
-            raise CannotConvert(REASONS[name], where)
+        raise CannotConvert(reasons[name], where)
 
 
 def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
@@ -94,9 +100,7 @@ def check_data(dataloader: Any, scope: Optional[str] = None) -> None:
     root = ('train_dataloader', 'dataset')
     for path, node, inner in nodes(dataloader.get('dataset'), scope, root):
         registry = DATASETS if {'pipeline', 'transforms'}.isdisjoint(path) else TRANSFORMS
-        for name in toolbox_names(node.get('type'), inner, registry) & TRANSFORM_REASONS.keys():
-            where = f'{dotted(path)}.type={type_name(node["type"])!r}; train it without InfoBatch'
-            raise CannotConvert(TRANSFORM_REASONS[name], where)
+        _check_type(path, node.get('type'), inner, TRANSFORM_REASONS, registry)
     if dataloader.get('batch_sampler') is not None:
         raise CannotConvert(
             SAMPLER,

@@ -29,7 +29,7 @@ def wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
     """
     unweighted = _unweighted(cfg)
 
-    def wrap(loss: Any, cls: type, path: ConfigPath, _: Optional[str]) -> Optional[Dict[str, Any]]:
+    def wrap(loss: Any, path: ConfigPath) -> Optional[Dict[str, Any]]:
         named = is_named(dotted(path), unweighted)
         return None if named else dict(type='InfoBatchLoss', loss=loss)
 

@@ -5,7 +5,7 @@ from typing import Any, Callable, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from .calls import Call
+from .call import Call
 from .weights import Weights
 
 

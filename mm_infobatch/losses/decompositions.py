@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from . import reductions, unknown
 from .batch_loss import BatchLoss, Decomposition
-from .calls import Call
+from .call import Call
 from .compiling import is_compiling
 from .formulas import FORMULAS, Formula
 from .trust import UNKNOWN, Kind, inherited_kind, kind_of
 from .weights import Weights, positions
 
-# The toolboxes' losses by kind, beside those of FORMULAS
+# The toolboxes' losses by kind, in addition to those of FORMULAS
 BY_MAP = (
     Kind('mmseg', 'CrossEntropyLoss'),
     Kind('mmseg', 'DiceLoss'),
@@ -41,9 +41,9 @@ FOCAL = Kind('mmseg', 'FocalLoss')
 BY_IMAGE = (Kind('mmseg', 'TverskyLoss'), Kind('mmseg', 'HuasdorffDisstanceLoss'))
 BY_ROW = (Kind('mmseg', 'KLDivLoss'),)
 REASONS: Dict[Kind, str] = {
-    Kind(
-        'mmpretrain', 'CrossCorrelationLoss'
-    ): 'it compares all samples of a batch with each other',
+    Kind('mmpretrain', 'CrossCorrelationLoss'): (
+        'it compares all samples of a batch with each other'
+    ),
     Kind('mmpretrain', 'SwAVLoss'): 'it assigns all samples of a batch to prototypes at once',
     Kind('mmpretrain', 'CAELoss'): (
         'it merges the masked patches of all samples, and returns two losses'
@@ -194,13 +194,13 @@ def one_of(argument: Any, index: int, batch_size: int) -> Any:
     return argument
 
 
-def find_decomposition(loss: nn.Module, per_image: bool = False) -> Decomposition:
+def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
     """Find the way to take a loss apart.
 
     Args:
         loss (nn.Module): The loss.
         per_image (bool): Whether to train the mean of what the loss gives for each sample alone,
-            even where its value of a batch is another. Defaults to False.
+            even where its value of a batch is another.
 
     Raises:
         TypeError: If there is none.
@@ -246,10 +246,8 @@ def check_convention(loss: nn.Module) -> None:
         f'InfoBatchLoss cannot wrap {type(loss).__module__}.{type(loss).__name__}: it needs a '
         'value for each sample, but the loss has no reduction_override (nor is it one of mmseg or '
         'mmpretrain that is known to be a sum over samples). Give its forward a '
-        "reduction_override, for which 'none' returns a map [B, ...], or train the mean of its "
-        'values for each image alone, which may be another loss: '
-        "dict(type='InfoBatchLoss', loss=..., per_image=True), or "
-        '--infobatch-options per_image=True'
+        "reduction_override, for which 'none' returns a map [B, ...], or "
+        f'{unknown.PER_IMAGE}, or --infobatch-options per_image=True'
     )
 
 

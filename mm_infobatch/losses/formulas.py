@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .calls import Call
+from .call import Call
 from .trust import Kind
 from .weights import Weights, positions
 

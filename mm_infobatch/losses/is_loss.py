@@ -6,7 +6,7 @@ from typing import Any, Optional, Set, Union
 from mmengine.model import BaseModule
 from torch import nn
 
-# Where losses are, and where the other parts of models are
+# Modules with losses, and packages with the other parts of models
 LOSSES = (
     'mmseg.models.losses',
     'mmpretrain.models.losses',

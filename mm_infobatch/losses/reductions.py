@@ -15,9 +15,9 @@ import torch
 from mmengine.utils import digit_version
 from torch import Tensor
 
-from .calls import Call
+from .call import Call
 from .trust import Kind
-from .weights import Factor, Weights
+from .weights import Factor, Weights, positions
 
 Divisor = Union[int, float, Tensor, None]
 
@@ -230,7 +230,7 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor], divide_by:
         # The common case, in few operations.
         scores = values if divide_by is None else values * (len(values) / divide_by)
         return scores if valid is None else scores.masked_fill(~valid, float('nan'))
-    rows = values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
+    rows = positions(values)
     if pred.ndim > 2:
         if valid is None:
             return rows.mean(1)
@@ -242,5 +242,5 @@ def per_sample(values: Tensor, pred: Tensor, valid: Optional[Tensor], divide_by:
     else:
         scores = rows.sum(1) * (len(rows) / divide_by)
     if valid is not None:
-        scores = scores.masked_fill(~valid.reshape(len(valid), -1).all(1), float('nan'))
+        scores = scores.masked_fill(~positions(valid).all(1), float('nan'))
     return scores

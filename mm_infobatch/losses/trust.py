@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
 
 UNKNOWN = Kind('', '')
-# Where the losses are that the tables of decompositions.py name
+# The modules of the losses in the tables of decompositions.py
 MODULES: Dict[str, Dict[str, str]] = {
     'mmseg': {
         'CrossEntropyLoss': 'cross_entropy_loss',
@@ -72,7 +72,7 @@ def kind_of(loss: nn.Module) -> Kind:
 
 
 def inherited_kind(loss: nn.Module) -> Kind:
-    """The toolbox's loss whose ``forward`` a module has, whatever that calls."""
+    """The toolbox's loss whose ``forward`` a module has. What that calls is not considered."""
     owner = owner_of_forward(loss)
     toolbox = owner.__module__.split('.')[0]
     module = MODULES.get(toolbox, {}).get(owner.__name__)

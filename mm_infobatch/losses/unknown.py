@@ -25,13 +25,17 @@ import torch
 from torch import Tensor, nn
 
 from .batch_loss import BatchLoss, Comparison
-from .calls import Call
+from .call import Call
 from .compiling import is_compiling
 from .reductions import count_factor_of, per_sample
 from .weights import Factor, Weights
 
-# What PyTorch keeps in each module, but for its tensors: hooks and parts
+# What PyTorch keeps in each module besides tensors: hooks and submodules
 OF_EVERY_MODULE = vars(nn.Module()).keys() - {'_parameters', '_buffers'}
+PER_IMAGE = (
+    'train the mean of its values for each image alone, which may be another loss: '
+    "dict(type='InfoBatchLoss', loss=..., per_image=True)"
+)
 
 
 def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
@@ -80,8 +84,7 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
         what = 'one number' if isinstance(values, Tensor) else f'a {type(values).__name__}'
         raise ValueError(
             f"{name} gave {what} with reduction_override='none', so it has no values of single "
-            'samples. Return a map [B, ...] for it, or train the mean of its values for each image '
-            "alone, which may be another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
+            f'samples. Return a map [B, ...] for it, or {PER_IMAGE}'
         )
     weights.check_batch_size(values, name)
     return values
@@ -113,8 +116,7 @@ def check_rows(loss: Any, call: Call, weights: Weights) -> None:
             f'the value that {type(loss).__name__} gives for a sample depends on the other samples '
             "of the batch: with reduction_override='none' a row of its map, of shape "
             f'{tuple(values.shape)}, has to belong to one sample. Return a map [B, ...] of values '
-            'of single samples, or train the mean of its values for each image alone, which may be '
-            "another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
+            f'of single samples, or {PER_IMAGE}'
         )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..arguments import require_bool, require_known
 from . import unknown
 from .batch_loss import BatchLoss, Comparison, Decomposition
-from .calls import Call
+from .call import Call
 from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
 from .evaluations import Evaluation, in_backward, trained_evaluations
@@ -233,12 +233,13 @@ class InfoBatchLoss(nn.Module):
 
     def _take_apart(self, call: Call, weights: Weights) -> BatchLoss:
         """Take apart the wrapped loss; as an unknown one once a hook was seen to change it."""
-        hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
+        compiling = is_compiling()
         is_unknown = self._decomposition.take_apart is unknown.take_apart
-        if is_unknown and not self._rows_checked and not is_compiling():
+        if is_unknown and not self._rows_checked and not compiling:
             self.__dict__['_rows_checked'] = True
             unknown.check_rows(self.loss, call, weights)
-        if not hooked or is_compiling() or is_unknown:
+        hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
+        if is_unknown or compiling or not hooked:
             return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:
             batch_loss = self._decomposition.evaluate(self.loss, call, weights)

@@ -6,6 +6,8 @@ from typing import Tuple
 import cv2
 import numpy as np
 
+QUALITY = 82  # of JPEG, in [0, 100]
+
 
 def fitted(shape: Tuple[int, int], size: int) -> Tuple[int, int]:
     """Height and width of an image whose longer side is scaled down to ``size`` or left smaller."""
@@ -44,10 +46,10 @@ def overlay(image: np.ndarray, labels: np.ndarray, palette: np.ndarray) -> np.nd
     return result
 
 
-def data_uri(image: np.ndarray, quality: int = 82) -> str:
+def data_uri(image: np.ndarray) -> str:
     """An RGB uint8 image [H, W, 3] as the text of an ``src``, in JPEG."""
     done, data = cv2.imencode(
-        '.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        '.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
     )
     if not done:
         raise ValueError(f'an array of shape {image.shape} cannot be written as JPEG')

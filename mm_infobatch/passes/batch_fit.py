@@ -62,7 +62,13 @@ def skips_unseen(plan: Plan, scores: Tensor) -> bool:
 
 
 def _without(plan: Plan, skipped: np.ndarray, weights: np.ndarray) -> Plan:
-    """The plan without the samples at some places, and with other weights for the rest."""
+    """The plan without some samples, and with other weights.
+
+    Args:
+        plan (Plan): The plan, of K samples.
+        skipped (np.ndarray): Their positions in the plan, int64 [M].
+        weights (np.ndarray): The new weights of all K samples, float32 [K].
+    """
     weights = np.delete(weights, skipped)
     total = float(plan.weights.sum(dtype=torch.float64))
     if bool((plan.weights == 1).all()):
@@ -159,22 +165,22 @@ def _surplus_by_weight(
     unseen = None
     if bool(scores.max().isnan()) and not skips_unseen(plan, scores):
         unseen = scores[plan.indices].isnan().numpy()
-    least, level = float(weights.min()), float(weights.max())
-    only = least == level
-    while surplus and (only or level > least):
-        group = np.flatnonzero(weights == np.float32(level))
+    least, weight = float(weights.min()), float(weights.max())
+    all_equal = least == weight
+    while surplus and (all_equal or weight > least):
+        group = np.flatnonzero(weights == np.float32(weight))
         if unseen is not None:
             group = group[~unseen[group]]
         count = min(surplus, len(group) // 2)
         surplus -= count
         if count:
             yield group, count
-        if only:
+        if all_equal:
             return
-        level = float(weights.max(where=weights < np.float32(level), initial=0))
+        weight = float(weights.max(where=weights < np.float32(weight), initial=0))
 
 
 def _total(weight: float, size: int) -> float:
-    """The weight of a whole group: a whole number of samples, where float32 has rounded that."""
+    """The sum of the weights of a group, rounded if only float32 keeps it from a whole number."""
     total = weight * size
     return round(total) if abs(total - round(total)) < 1e-6 * total else total

@@ -31,33 +31,33 @@ class BatchShape:
 
     @property
     def samples_per_iter(self) -> int:
-        """int: The samples of an iteration whose batches are full."""
+        """int: The samples of an iteration with full batches."""
         return self.batch_size * self.world_size
 
     def iters(self, num_samples: int) -> int:
-        """The iterations that so many samples make."""
+        """The number of iterations for ``num_samples`` samples."""
         return self.rank_iters(-(-num_samples // self.world_size))
 
     def rank_iters(self, rank_samples: int) -> int:
-        """The iterations that so many samples of one rank make."""
+        """The number of iterations for the ``rank_samples`` samples of one rank."""
         if self.drop_last:
             return rank_samples // self.batch_size
         return -(-rank_samples // self.batch_size)
 
     def samples(self, num_samples: int) -> int:
-        """How many of so many samples are trained: all but what ``drop_last`` leaves out."""
+        """How many of ``num_samples`` samples are trained: ``drop_last`` may leave some out."""
         return min(num_samples, self.iters(num_samples) * self.samples_per_iter)
 
     def smallest_batch(self, num_samples: int) -> int:
-        """The smallest batch of a rank in a pass of so many samples; 0 if it makes none."""
+        """The size of the smallest batch in a pass of ``num_samples``; 0 if it has none."""
         rank_samples = -(-num_samples // self.world_size)
         if self.drop_last:
             return self.batch_size if rank_samples >= self.batch_size else 0
         return rank_samples % self.batch_size or min(rank_samples, self.batch_size)
 
     def fitting(self, kept: int, num_samples: int) -> int:
-        """The most of ``kept`` samples that make no batch, on any rank, that is smaller than the
-        smallest of a pass of ``num_samples``; 0 if no number does."""
+        """The largest number of samples, at most ``kept``, of which no batch is smaller than the
+        smallest of a pass of ``num_samples``; 0 if there is none."""
         if self.drop_last:
             return self.samples(kept)
         rank_samples = -(-kept // self.world_size)
@@ -67,11 +67,11 @@ class BatchShape:
         return (rank_samples - rest) * self.world_size
 
     def padding(self, due: int, num_samples: int, pruned: bool) -> int:
-        """How many samples a rank repeats at the end of a pass that is resumed by another number of
-        ranks, or in batches of another size, where its last batch would be too small.
+        """How many samples a rank repeats at the end of a pass that is resumed on another number of
+        ranks, or in batches of another size, if its last batch would be too small.
 
         Args:
-            due (int): The samples that the rank has still to train.
+            due (int): The samples that the rank still has to train.
             num_samples (int): The samples of a whole pass, over all ranks.
             pruned (bool): Whether samples were skipped, so that those due stand for others.
         """
@@ -81,10 +81,10 @@ class BatchShape:
         return max(0, self.smallest_batch(num_samples) - rest)
 
     def warning(self, num_samples: int) -> Optional[str]:
-        """What a user should know before a run over so many samples starts.
+        """Warn of a run over ``num_samples`` samples that cannot skip any.
 
         Returns:
-            str, optional: A warning where a pass is one iteration, so that none can be saved.
+            str, optional: A warning, if a pass over all data is one iteration.
         """
         if self.iters(num_samples) > 1:
             return None

@@ -34,7 +34,7 @@ def policy_generator(seed: int, epoch: int) -> torch.Generator:
 
 
 def index_dtype(num_samples: int) -> type:
-    """The smallest NumPy dtype that can index so many samples: int32 or int64."""
+    """The smallest NumPy dtype that can index ``num_samples`` samples: int32 or int64."""
     return np.int32 if num_samples < 2**31 else np.int64
 
 
@@ -46,7 +46,7 @@ class PassOrder:
             index the dataset, and as int64 otherwise.
         weights (Tensor): float32 [K], the weight of each.
         num_samples (int): N, the length of the dataset.
-        threshold (float, optional): That of the plan. Defaults to None.
+        threshold (float, optional): That of the plan, if it has one.
 
     Attributes:
         uniform (bool): Whether every weight is 1.
@@ -57,7 +57,7 @@ class PassOrder:
         indices: Tensor,
         weights: Tensor,
         num_samples: int,
-        threshold: Optional[float] = None,
+        threshold: Optional[float],
     ) -> None:
         dtype = torch.int32 if index_dtype(num_samples) is np.int32 else torch.int64
         self.indices = indices.to(dtype)
@@ -76,7 +76,7 @@ class PassOrder:
         """
         num_samples = len(order_of_all)
         if plan is None:
-            return cls(order_of_all, torch.ones(1).expand(num_samples), num_samples)
+            return cls(order_of_all, torch.ones(1).expand(num_samples), num_samples, None)
         by_index = torch.zeros(num_samples, dtype=torch.float32)
         by_index.index_copy_(0, plan.indices, plan.weights)
         # Random accesses take most of the time: to the mask, which is small enough for the cache,
@@ -125,8 +125,8 @@ class PassOrder:
             tuple[Tensor, Tensor]: Indices, integers [M] in order, and their weights, float32 [M].
             M is the same on every rank. They may be views of this object's; do not modify them.
         """
-        every = slice(start + rank, None, shape.world_size)
-        indices, weights = self.indices[every], self.weights[every]
+        own = slice(start + rank, None, shape.world_size)
+        indices, weights = self.indices[own], self.weights[own]
         missing = self.rank_samples(start, shape) - len(indices)
         if missing:
             first = start + rank + len(indices) * shape.world_size
@@ -162,8 +162,8 @@ def spread_evenly(marked: Tensor, world_size: int) -> Tensor:
         Tensor: int64 [K], which place of the old order comes at each place of the new one.
     """
     length, count = len(marked), int(marked.sum())
-    # Along the places of rank 0, then those of rank 1, ...: the t-th of them is for a marked sample
-    # where t * count / length passes a whole number.
+    # ``along`` goes over the places of rank 0, then over those of rank 1, and so on. Its t-th place
+    # is for a marked sample if t * count / length reaches a new whole number there.
     steps = torch.arange(length + 1) * count // max(length, 1)
     along = steps[1:] > steps[:-1]
     places = torch.cat([torch.arange(rank, length, world_size) for rank in range(world_size)])

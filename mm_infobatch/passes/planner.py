@@ -141,7 +141,7 @@ class Planner:
         plan = None if everything else self._ask(scores, schedule, pass_index, generator)
         if plan is not None:
             plan = self._fit(plan, scores, generator)
-        self.count(pass_index, self._num_samples if plan is None else plan.kept)
+        self._count(pass_index, self._num_samples if plan is None else plan.kept)
         if pass_index != self._announced and hasattr(self.policy, 'begin_pass'):
             self.policy.begin_pass(plan)
         self._announced = pass_index
@@ -159,10 +159,10 @@ class Planner:
 
     def resume(self, pass_index: int, kept: int) -> None:
         """Count the samples of a checkpoint's pass, whose ``begin_pass`` was called before."""
-        self.count(pass_index, kept)
+        self._count(pass_index, kept)
         self._announced = pass_index
 
-    def count(self, pass_index: int, kept: int) -> None:
+    def _count(self, pass_index: int, kept: int) -> None:
         """Count the samples of a pass that keeps ``kept`` samples and is trained to its end."""
         samples = self.shape.samples
         self.counter.count(pass_index, samples(kept), samples(self._num_samples))

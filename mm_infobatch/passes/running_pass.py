@@ -36,7 +36,7 @@ class RunningPass:
             :func:`~mm_infobatch.passes.batch_scores.batch_scores`. Defaults to None: the loss.
 
     Attributes:
-        done (int): How many samples this rank has trained since ``start``.
+        rank_trained (int): How many samples this rank has trained since ``start``.
         mean_weight (float): The mean weight of the pass: N/K, or 1 if weights are normalized.
         seconds (float): The time that :meth:`merge` spent in the score table and the policy, not
             counting the wait for the losses.
@@ -58,7 +58,7 @@ class RunningPass:
     ) -> None:
         self._order, self._scores, self._batch_score = order, scores, batch_score
         self._shape = shape = shape or BatchShape()
-        self._rank, self._world_size, self._start = rank, shape.world_size, start
+        self._rank, self._start = rank, start
         indices, weights = order.of_rank(start, rank, shape)
         self._indices = indices.numpy()
         self._weights = weights.to(device)
@@ -67,10 +67,10 @@ class RunningPass:
         self.mean_weight = (
             1.0 if order.uniform else float(np.mean(order.weights.numpy(), dtype=np.float64))
         )
-        self.done = 0
+        self.rank_trained = 0
         self.seconds = 0.0
         self._merged = merged
-        self._merged_at = 0  # the value of ``done`` at the last merge
+        self._merged_at = 0  # the value of ``rank_trained`` at the last merge
         self._earlier = torch.empty(0) if earlier is None else earlier.float().cpu()
         self._gathered: Optional[Tensor] = None
 
@@ -92,7 +92,7 @@ class RunningPass:
     def consumed(self) -> int:
         """int: How many samples of the pass have been trained, over all ranks, repeated ones
         included."""
-        return self._start + self.done * self._world_size
+        return self._start + self.rank_trained * self._shape.world_size
 
     @property
     def trained(self) -> int:
@@ -101,23 +101,23 @@ class RunningPass:
 
     def weights(self, batch_size: int) -> Tensor:
         """The weights of the next batch, float32 [B] on the device; shorter at the end."""
-        return self._weights[self.done : self.done + batch_size]
+        return self._weights[self.rank_trained : self.rank_trained + batch_size]
 
     def indices(self, batch_size: int) -> List[int]:
         """The samples of the next batch."""
-        return self._indices[self.done : self.done + batch_size].tolist()
+        return self._indices[self.rank_trained : self.rank_trained + batch_size].tolist()
 
     def add(self, losses: Tensor) -> None:
         """Store the losses of the batch, float32 [B] on the device."""
         scores = batch_scores(self._batch_score, losses)
-        self._losses[self.done : self.done + len(losses)] = scores
-        self.done += len(losses)
+        self._losses[self.rank_trained : self.rank_trained + len(losses)] = scores
+        self.rank_trained += len(losses)
         self._gathered = None
 
     def gather(self) -> None:
         """Collect the losses of all ranks since the last merge; a collective."""
         if self._gathered is None:
-            seen = gather_in_order(self._losses[self._merged_at : self.done])
+            seen = gather_in_order(self._losses[self._merged_at : self.rank_trained])
             self._gathered = torch.cat([self._earlier, seen]) if len(self._earlier) else seen
 
     def merge(self) -> None:
@@ -131,16 +131,16 @@ class RunningPass:
         began = time.perf_counter()
         self._scores.update(indices, self._gathered[: len(indices)])
         self.seconds += time.perf_counter() - began
-        pass_ended = not self._shape.rank_iters(len(self._weights) - self.done)
+        pass_ended = not self._shape.rank_iters(len(self._weights) - self.rank_trained)
         if pass_ended and self._scores.tracker is not None:
             self._scores.tracker.end_pass()
-        self._merged, self._merged_at = self.consumed, self.done
+        self._merged, self._merged_at = self.consumed, self.rank_trained
         self._earlier = self._gathered = torch.empty(0)
 
     @property
     def complete(self) -> bool:
         """bool: Whether this process knows the losses of all ranks."""
-        return self._gathered is not None or self._world_size == 1
+        return self._gathered is not None or self._shape.world_size == 1
 
     def state_dict(self) -> Dict[str, Any]:
         """The losses that are not in the score table yet.
@@ -152,8 +152,8 @@ class RunningPass:
         """
         losses = self._gathered
         if losses is None:
-            mine = self._losses[self._merged_at : self.done].cpu()
-            seen = torch.full((len(mine), self._world_size), float('nan'))
+            mine = self._losses[self._merged_at : self.rank_trained].cpu()
+            seen = torch.full((len(mine), self._shape.world_size), float('nan'))
             seen[:, self._rank] = mine
             losses = torch.cat([self._earlier, seen.reshape(-1)])
         return dict(merged=self._merged, losses=losses.clone())

@@ -78,7 +78,7 @@ class PassSchedule:
         return self.walked / self.total
 
     @property
-    def done(self) -> bool:
+    def finished(self) -> bool:
         """bool: Whether the schedule has been walked to its end."""
         return self.walked >= self.total
 
@@ -88,14 +88,15 @@ class PassSchedule:
         return self.pass_index >= 0
 
     @property
-    def pass_done(self) -> bool:
-        """bool: Whether the current pass has no iteration left."""
-        return self.pass_iter >= self.pass_iters
+    def iters_left(self) -> int:
+        """int: Iterations of the current pass that this process still has to do. A last pass that
+        the end of the schedule cuts off has some left when it ends."""
+        return max(0, self.pass_iters - self.pass_iter)
 
     @property
-    def pass_over(self) -> bool:
+    def pass_ended(self) -> bool:
         """bool: Whether the current pass has ended, with its last iteration or with the run."""
-        return self.pass_done or self.done
+        return not self.iters_left or self.finished
 
     @property
     def pass_share(self) -> float:
@@ -254,7 +255,7 @@ class PassSchedule:
         self._pass_from, self._pass_to = int(state_dict['pass_from']), int(state_dict['pass_to'])
         walked_before = self.walked
         same_budget = state_dict.get('budget', self.budget) == self.budget
-        if same_budget and self.pass_iters - self.pass_iter == iters_left:
+        if same_budget and self.iters_left == iters_left:
             self._expected = self._estimate()
         elif self.budget == 'iterations':
             self._continue_pass(iters_left, iters_left)

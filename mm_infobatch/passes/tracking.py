@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The largest count: losses beyond it are left out, so that count, mean and spread stay.
+# The largest count. Later losses are ignored, and count, mean and spread stay.
 MOST = torch.iinfo(torch.int16).max
 # Samples at a time, so that what is computed of them stays in the cache.
 BLOCK = 1 << 15
@@ -27,8 +27,8 @@ class SampleTracker:
     300 losses has cost a few units in the sixth digit. A loss that differs from the mean of a
     sample by more than 1e16 counts as one that differs by that much.
 
-    :meth:`update` only stores what it is given: the arithmetic follows in a thread of its own while
-    the next pass is planned (:meth:`apply_in_thread`), or when somebody asks for a result.
+    :meth:`update` only stores its arguments. The arithmetic follows in a thread while the next pass
+    is planned (:meth:`apply_in_thread`), or when a result is read.
 
     Args:
         num_samples (int): N, the length of the (outermost) dataset.
@@ -71,11 +71,11 @@ class SampleTracker:
         done.result()
 
     def apply_pending(self) -> None:
-        """Take the losses that :meth:`update` was given last into count, mean and spread."""
+        """Update count, mean and spread by the losses that :meth:`update` was given last."""
         if self._pending is None:
             return
         (indices, losses), self._pending = self._pending, None
-        # Random accesses to five bytes a sample; all else is done in the order of the dataset.
+        # The only random accesses, to five bytes a sample. The rest is in the order of the dataset.
         taken, latest = np.zeros(len(self), np.uint8), np.empty(len(self), np.float32)
         taken[indices.numpy()], latest[indices.numpy()] = 1, losses.numpy()
         del indices, losses  # the largest part of the memory
@@ -124,7 +124,7 @@ class SampleTracker:
         return (self._squares / self.trained).sqrt_()
 
     def skipped(self) -> Tensor:
-        """In how many of the passes that were trained to their end each sample had no part.
+        """How many of the passes that were trained to their end skipped each sample.
 
         A pass in which its loss was not finite, or in which ``drop_last`` left it out, counts too.
 

@@ -57,7 +57,7 @@ class RePB:
         self._skipped: Optional[Tensor] = None  # how many of them skipped the sample, int32 [N]
 
     def begin_pass(self, plan: Optional[Plan]) -> None:
-        """Count who is skipped in the pass that begins; with no plan, nobody."""
+        """Count the samples that the pass skips: none, if there is no plan."""
         self._passes += 1
         if plan is None or not plan.pruned:
             return

@@ -101,8 +101,8 @@ class FromFile(_Static):
 
     Weights of a file, such as CRAIG's, are the numbers of samples that each kept one stands for.
     CRAIG divides the loss of a batch by the sum of its weights; here it is divided by the batch
-    size, and ``rescale='normalized'`` divides the weights by their mean over the subset. Both are
-    the same but for how far the sum of weights varies between batches. With ``rescale=True`` the
+    size, and ``rescale='normalized'`` divides the weights by their mean over the subset. The two
+    differ only as far as the sum of the weights varies between batches. With ``rescale=True`` the
     weights sum to N, and steps are N/K times longer.
 
     Args:

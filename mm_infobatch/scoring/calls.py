@@ -103,10 +103,10 @@ def by_deepfool(sources: List[Source], settings: Settings) -> np.ndarray:
 
 
 def logits_of(model: Any, images: torch.Tensor) -> torch.Tensor:
-    """What a classifier predicts from, differentiable, [B, C].
+    """The logits of a classifier, differentiable, [B, C].
 
-    A head of several outputs, as Conformer's, predicts from one number a class that it does not
-    return: there, the logarithm of the probabilities, which is that but for a constant.
+    A head of several outputs, as Conformer's, does not return the logits that it predicts from. For
+    it, the logarithm of the probabilities is returned, which differs from them by a constant.
     """
     count = len(images)
     if count == 1:  # which mmpretrain's LeNet-5 cannot take

@@ -8,7 +8,9 @@ from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-DIMENSIONS = 256  # that influences are projected to
+from .hessian import MAX_ROWS
+
+DIMENSIONS = 256  # to which influences are projected
 
 
 class Size(NamedTuple):
@@ -28,43 +30,42 @@ class Size(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What it takes, by arithmetic.
+    """The estimated memory and time of a selection.
 
     Args:
-        memory (float): Bytes at the peak, beside the memory-mapped arrays.
-        operations (float): Multiplications of a product of a matrix and a vector, or what takes as
-            long.
+        memory (float): Bytes at the peak, without the memory-mapped arrays.
+        operations (float): The time, in multiplications of a matrix-vector product.
     """
 
     memory: float
     operations: float
 
 
-# In units of such multiplications, as measured on LeNet-5 and Fashion-MNIST:
-BLAS = 8  # of a product of two matrices, which are done in the time of one
-SOFTMAX = 250  # of the error of one class
-PICK = 20  # of one sample beside the product itself, in a pick
-INVERSE = 32.0  # bytes of an entry: the matrix, its inverse, and two copies in LAPACK
-PAIR = 250  # of one pair: its distance, and about eight looks at it in a lazy selection
+# Times in multiplications of a matrix-vector product, measured on LeNet-5 and Fashion-MNIST:
+SOFTMAX = 250  # the error of one class of a sample
+PICK = 20  # one sample in a pick, in addition to the product
+PAIR = 250  # one pair: its distance, and about eight accesses to it in a lazy selection
+BLAS = 8  # multiplications that a product of two matrices does in the time of one
+INVERSE = 32.0  # bytes an entry: the matrix, its inverse, and two copies in LAPACK
 
 
 def of_rows(size: Size) -> Cost:
-    """One look at each row."""
+    """One pass over the rows."""
     return Cost(4 * size.n, float(size.n) * (SOFTMAX * size.c + 10 * size.d))
 
 
 def of_features(size: Size) -> Cost:
-    """All features with one vector, for each pick."""
+    """Products of all features with a vector, one a pick."""
     return Cost(4 * size.n * (size.d + 8), float(size.k) * size.n * (size.d + PICK))
 
 
 def of_probabilities(size: Size) -> Cost:
-    """All probabilities and their logarithms with one vector, for each pick."""
+    """Products of all probabilities and of their logarithms with a vector, one a pick."""
     return Cost(8 * size.n * (size.c + 4), float(size.k) * size.n * (2 * size.c + PICK))
 
 
 def of_gradients(size: Size) -> Cost:
-    """Both factors of all gradients with one vector, for each pick."""
+    """Products of both factors of all gradients with a vector, one a pick."""
     width = size.c + size.d
     return Cost(8 * size.n * (width + 4), float(size.k) * size.n * (width + PICK))
 
@@ -75,25 +76,21 @@ def of_pairs(size: Size) -> Cost:
     return Cost(12 * pairs, pairs * ((size.c + size.d) / BLAS + PAIR))
 
 
-def of_rounds(rounds: int, per_class: bool = False) -> Callable[[Size], Cost]:
-    """The gradients with one matrix, for each round, of training and validation data.
+def of_rounds(size: Size, rounds: int, per_class: bool = False) -> Cost:
+    """Products of the gradients of training and validation data with a matrix, one a round.
 
-    A round chooses a sample at least, so that there are at most k rounds. Per class, the features
-    of a class are copied.
+    A round chooses at least one sample, so there are at most k rounds. Per class, the features of
+    a class are copied.
     """
-
-    def cost(size: Size) -> Cost:
-        row = 2 * size.c * size.d / BLAS + SOFTMAX * size.c + PICK * size.d
-        width = size.c + size.d * per_class + 4
-        return Cost(8 * size.n * width, float(min(rounds, size.k)) * size.n * row)
-
-    return cost
+    row = 2 * size.c * size.d / BLAS + SOFTMAX * size.c + PICK * size.d
+    width = size.c + size.d * per_class + 4
+    return Cost(8 * size.n * width, float(min(rounds, size.k)) * size.n * row)
 
 
-def of_hessian(size: Size, most_rows: int) -> Cost:
-    """The Hessian, exact up to that many rows or of two factors, and its product with gradients."""
+def of_hessian(size: Size) -> Cost:
+    """The Hessian, exact or as a Kronecker product, and its product with all gradients."""
     rows = size.c * (size.d + 1)
-    if rows <= most_rows:
+    if rows <= MAX_ROWS:
         making = size.n * rows**2 / 2 + rows**3
         # The Hessian is made in float64, at half the speed.
         return Cost(INVERSE * rows**2 + 4 * size.n * size.c, (2 * making + size.n * rows**2) / BLAS)
@@ -101,15 +98,15 @@ def of_hessian(size: Size, most_rows: int) -> Cost:
     return Cost(INVERSE * squares + 4 * size.n * size.c, 2.0 * size.n * squares / BLAS)
 
 
-def of_skipping(size: Size, most_rows: int) -> Cost:
-    """The projected influences with one vector, for each sample that is skipped."""
-    hessian = of_hessian(size, most_rows)
+def of_skipping(size: Size) -> Cost:
+    """Products of the projected influences with a vector, one for each skipped sample."""
+    hessian = of_hessian(size)
     skips = float(size.n - size.k) * size.n * DIMENSIONS
     return Cost(hessian.memory + 4 * size.n * (DIMENSIONS + 8), hessian.operations + skips)
 
 
 def multiplications_per_second() -> float:
-    """Multiplications a second of a product of a matrix and a vector, measured here."""
+    """Multiplications a second of a matrix-vector product, measured on this machine."""
     matrix, vector = np.ones((2**14, 2**9), np.float32), np.ones(2**9, np.float32)
     seconds: List[float] = []
     for _ in range(4):

@@ -39,7 +39,7 @@ def deepfool(
         logits_of (callable): From images, [B, ...], to logits, [B, C].
         images (Tensor): As the network gets them, float32 [B, ...].
         classes (int): How many classes, the predicted one included. Defaults to 10.
-        steps (int): At most so many. Defaults to 50.
+        steps (int): The largest number of steps. Defaults to 50.
         overshoot (float): How much further than to the boundary. Defaults to 0.02.
 
     Returns:

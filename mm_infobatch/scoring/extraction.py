@@ -34,7 +34,7 @@ class Extraction(NamedTuple):
         features (np.ndarray, optional): H, what the last linear layer gets, float32 [N, D]. None
             where the classifier has no such layer.
         weight (np.ndarray, optional): W, that of the last linear layer, float32 [C, D].
-        seconds (float): How long the pass took, over all calls that it was made in.
+        seconds (float): How long the pass took, over all calls that made a part of it.
     """
 
     logits: np.ndarray
@@ -58,8 +58,8 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         model (BaseModel): The classifier.
         dataset (Dataset): The training data, without augmentation.
         folder (Path): Where the arrays are kept.
-        key (str): What it is of, see :func:`walk`.
-        **walking: More arguments of :func:`walk`.
+        key (str): See :func:`walk`.
+        **walking: Further arguments of :func:`walk`.
 
     Raises:
         ValueError: If a sample has no label, several, or one that is not a class of the classifier,
@@ -110,13 +110,13 @@ def walk(
     num_workers: int = 0,
     say: Say = lambda line: None,
 ) -> Any:
-    """Compute something of each sample, in memory-mapped arrays that a later call can complete.
+    """Compute values of each sample, in memory-mapped arrays that a later call can complete.
 
     Args:
         compute (callable): From a batch to arrays of its samples, [B, ...] by name.
         dataset (Dataset): N samples.
         folder (Path): Where ``NAME.npy`` and ``extraction.json`` are kept.
-        key (str): What decides the values, such as a digest of config and checkpoint.
+        key (str): Identifies what decides the values: a digest of config and checkpoint.
         batch_size (int): Samples of a batch. Defaults to 256.
         num_workers (int): Processes that load them. Defaults to 0: this one.
         say (callable): Gets lines on size and progress.
@@ -129,18 +129,57 @@ def walk(
             not all of them; there is no room for them; or the dataset returns a sample in place of
             another.
     """
-    if not len(dataset):
+    total = len(dataset)
+    if not total:
         raise ValueError('the training dataset has no samples; check data_root and its filters')
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, say):
-        return _walk(compute, dataset, folder, key, batch_size, num_workers, say)
+        state = _read_state(folder, key, total)
+        done, before = state['done'], state['seconds']
+        mode = 'r' if done == total else 'r+'
+        arrays = {name: _load(folder, name, mode) for name in state['names']}
+        if done:
+            say(f'{folder} has {done:,} of {total:,} samples')
+        loader: Any = DataLoader(
+            Subset(dataset, range(done, total)),
+            batch_size,
+            num_workers=num_workers,
+            collate_fn=collate,
+        )
+        began = flushed = shown = time.monotonic()
+        first = done
+        for batch in loader if done < total else ():
+            count = min(batch_size, total - done)
+            samples = batch['data_samples'][:count]
+            check_samples(dict(data_samples=samples), range(done, done + count), dataset)
+            found = compute(batch)
+            if not arrays:
+                arrays = _create(folder, found, total)
+                size = sum(array.nbytes for array in arrays.values())
+                shapes = ', '.join(f'{name} {array.shape}' for name, array in arrays.items())
+                say(f'{total:,} samples: {shapes} take {size / 1e6:,.1f} MB in {folder}')
+            for name, array in arrays.items():
+                array[done : done + count] = found[name][:count]
+            done += count
+            now = time.monotonic()
+            if now - flushed > FLUSH or done == total:
+                for array in arrays.values():
+                    array.flush()
+                flushed = now
+                state.update(done=done, names=sorted(arrays), seconds=before + now - began)
+                _write_state(folder, state)
+            if now - shown > SHOW or done == total:
+                shown = now
+                left = (now - began) / (done - first) * (total - done)
+                say(f'{done:,} of {total:,} samples, {now - began:.0f} s, {left:.0f} s left')
+        return arrays, state['seconds']
 
 
 @contextmanager
 def _alone(folder: Path, say: Say) -> Iterator[None]:
-    """Wait until no other call fills a folder: the second one would empty the files of the first.
+    """Wait until no other call writes to a folder: the second would empty the files of the first.
 
-    The lock ends with the process. A file system that has no locks goes without.
+    The lock ends with the process. On a file system without locks nothing is locked.
     """
     from filelock import FileLock, Timeout  # PyTorch requires it
 
@@ -156,58 +195,6 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _walk(
-    compute: Callable[[Dict[str, Any]], Arrays],
-    dataset: Any,
-    folder: Path,
-    key: str,
-    batch_size: int,
-    num_workers: int,
-    say: Say,
-) -> Any:
-    """What :func:`walk` does in a folder of its own."""
-    total = len(dataset)
-    state = _read_state(folder, key, total)
-    done, before = state['done'], state['seconds']
-    mode = 'r' if done == total else 'r+'
-    arrays = {name: _load(folder, name, mode) for name in state['names']}
-    if done:
-        say(f'{folder} has {done:,} of {total:,} samples')
-    loader: Any = DataLoader(
-        Subset(dataset, range(done, total)),
-        batch_size,
-        num_workers=num_workers,
-        collate_fn=collate,
-    )
-    began = flushed = shown = time.monotonic()
-    first = done
-    for batch in loader if done < total else ():
-        count = min(batch_size, total - done)
-        samples = batch['data_samples'][:count]
-        check_samples(dict(data_samples=samples), range(done, done + count), dataset)
-        found = compute(batch)
-        if not arrays:
-            arrays = _create(folder, found, total)
-            size = sum(array.nbytes for array in arrays.values())
-            shapes = ', '.join(f'{name} {array.shape}' for name, array in arrays.items())
-            say(f'{total:,} samples: {shapes} take {size / 1e6:,.1f} MB in {folder}')
-        for name, array in arrays.items():
-            array[done : done + count] = found[name][:count]
-        done += count
-        now = time.monotonic()
-        if now - flushed > FLUSH or done == total:
-            for array in arrays.values():
-                array.flush()
-            flushed = now
-            state.update(done=done, names=sorted(arrays), seconds=before + now - began)
-            _write_state(folder, state)
-        if now - shown > SHOW or done == total:
-            shown = now
-            left = (now - began) / (done - first) * (total - done)
-            say(f'{done:,} of {total:,} samples, {now - began:.0f} s, {left:.0f} s left')
-    return arrays, state['seconds']
 
 
 def _create(folder: Path, found: Arrays, total: int) -> Dict[str, Any]:

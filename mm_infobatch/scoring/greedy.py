@@ -26,8 +26,8 @@ def lazy_greedy(
     bounds are the largest are computed (Minoux 1978). Of equal gains a random one is chosen.
 
     Args:
-        gains (np.ndarray): The gain of each sample beside none, float [n].
-        gain_of (callable): The gain of a sample beside those taken.
+        gains (np.ndarray): The gain of each sample as the first one, float [n].
+        gain_of (callable): The gain of a sample in addition to those taken.
         take (callable): Called with each sample that is chosen.
         count (int): How many, at most n.
         generator (np.random.Generator): The source of randomness.

@@ -5,7 +5,7 @@ The Hessian of cross-entropy by weight and bias of the last layer is Q, the mean
 are 0, as a constant added to all logits changes no probability, so it needs a damping lambda.
 """
 
-from typing import Any, Callable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def influences(
     features: np.ndarray,
     labels: np.ndarray,
     damping: float = 1e-3,
-    exact: Any = None,
+    exact: Optional[bool] = None,
 ) -> Influences:
     """What methods of influence need of each sample.
 

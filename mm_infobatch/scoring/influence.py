@@ -1,6 +1,6 @@
 """Influence functions of the last layer."""
 
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 
@@ -14,7 +14,6 @@ def influence(
     kind: str = 'norm',
     damping: float = 1e-3,
     direction: Optional[np.ndarray] = None,
-    exact: Any = None,
 ) -> np.ndarray:
     """How much each sample has moved the last layer; the highest are kept.
 
@@ -37,12 +36,11 @@ def influence(
         direction (np.ndarray, optional): v, float32 [C, D + 1], for v^T S whatever ``kind``: the
             effect on the loss of which v is the gradient, positive where the sample helps. Defaults
             to None.
-        exact (bool, optional): See :func:`.hessian.influences`.
 
     Returns:
         np.ndarray: float32 [N].
     """
-    found = influences(logits, features, labels, damping, exact)
+    found = influences(logits, features, labels, damping)
     if direction is not None:
         return found.along(direction)
     return found.norms() if kind == 'norm' else found.selves()

@@ -1,4 +1,4 @@
-"""The last linear layer of a classifier: what it gets, and what it makes of it."""
+"""Finds the last linear layer of a classifier, with its inputs and outputs."""
 
 from typing import Any, List
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 class LastLayer:
-    """Watches a classifier for the logits behind its predictions, and the layer that makes them.
+    """Records the logits behind the predictions of a classifier, and the layer that computes them.
 
-    Of all linear layers it is the one whose outputs have the softmax that the classifier predicts,
-    wherever in the model it is.
+    It is the linear layer whose outputs have the predicted probabilities as their softmax, wherever
+    in the model it is.
 
     Args:
         model (nn.Module): The classifier.
@@ -30,14 +30,14 @@ class LastLayer:
             self._calls.append((module, inputs[0], output))
 
     def take(self, predictions: Tensor) -> Any:
-        """What the last batch was predicted from.
+        """The logits from which the last batch was predicted.
 
         Args:
             predictions (Tensor): Probabilities, float32 [B, C].
 
         Returns:
             tuple[Tensor, nn.Linear | None, Tensor | None]: The logits, float32 [B, C], the last
-            layer and what it got, float32 [B, D]; both None where there is no such layer.
+            layer and its inputs, float32 [B, D]; both None where there is no such layer.
         """
         calls, self._calls = self._calls, []
         fitting = [
@@ -47,19 +47,13 @@ class LastLayer:
             and torch.allclose(call[2].softmax(1), predictions, atol=1e-5)
         ]
         for module, inputs, output in reversed(fitting):
-            if (
-                isinstance(module, nn.Linear)
-                and inputs.ndim == 2
-                and _is_linear(module, inputs, output)
-            ):
+            is_layer = isinstance(module, nn.Linear) and inputs.ndim == 2
+            if is_layer and _is_linear(module, inputs, output):
                 return output, module, inputs
-        # The logarithm of a softmax is its logits but for a constant, where none of them is 0.
-        tiny = torch.finfo(predictions.dtype).tiny
-        return (
-            fitting[-1][2] if fitting else predictions.clamp_min(tiny).log(),
-            None,
-            None,
-        )
+        if fitting:
+            return fitting[-1][2], None, None
+        # Up to a constant, logits are the logarithm of their softmax, unless that is 0.
+        return predictions.clamp_min(torch.finfo(predictions.dtype).tiny).log(), None, None
 
     def close(self) -> None:
         """Stop watching."""
@@ -68,8 +62,8 @@ class LastLayer:
 
 
 def _is_linear(module: nn.Linear, inputs: Tensor, output: Tensor) -> bool:
-    """Whether a linear layer did what its class says: one of a derived class may have normalized
-    features or weights, as that of ArcFace."""
+    """Whether a layer computed its outputs as ``nn.Linear`` does: a subclass may normalize features
+    or weights, as that of ArcFace."""
     expected = functional.linear(inputs, module.weight, module.bias)
     return expected.shape == output.shape and torch.allclose(
         expected, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())

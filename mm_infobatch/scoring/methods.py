@@ -15,7 +15,6 @@ from .el2n import el2n
 from .glister import glister
 from .graph_cut import graph_cut
 from .herding import herding
-from .hessian import MAX_ROWS
 from .k_center import k_center
 from .source import Source
 from .uncertainty import entropy, least_confidence, margin
@@ -49,7 +48,7 @@ class Method:
         images (callable): From the settings to what it does with each image in another pass over
             them, which ``cost`` does not count; '' where it makes none.
         checkpoints (tuple[int, int]): The least and the largest number of them.
-        features (bool): Whether it needs what the last layer gets, whatever its settings.
+        features (bool): Whether it needs the inputs of the last layer with any settings.
         selects (bool): Whether it makes an order or a subset, and not a score of each sample alone.
         needs_count (bool): Whether the result depends on K.
         per_class (bool, optional): Whether it selects in each class by default; None where it
@@ -194,7 +193,7 @@ METHODS: Dict[str, Method] = {
             step=settings.options['step'],
             per_class=settings.per_class,
         ),
-        lambda size, settings: cost.of_rounds(rounds(settings), settings.per_class)(size),
+        lambda size, settings: cost.of_rounds(size, rounds(settings), settings.per_class),
         selects=True,
         needs_count=True,
         deepcore='chooses all samples in one round',
@@ -220,7 +219,7 @@ METHODS: Dict[str, Method] = {
     'influence': Method(
         'samples that moved the last layer the most, by its Hessian',
         calls.by_influence,
-        lambda size, settings: cost.of_hessian(size, MAX_ROWS),
+        lambda size, settings: cost.of_hessian(size),
         options=dict(
             formula=Option(
                 'norm',
@@ -234,7 +233,7 @@ METHODS: Dict[str, Method] = {
     'dp': Method(
         'all but the samples whose influences cancel out',
         calls.by_dp,
-        lambda size, settings: cost.of_skipping(size, MAX_ROWS),
+        lambda size, settings: cost.of_skipping(size),
         selects=True,
         needs_count=True,
         per_class=None,

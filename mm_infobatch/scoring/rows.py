@@ -8,12 +8,12 @@ BLOCK = 2**21  # values of a block, so that its float64 copies stay small
 
 
 def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray, width: int = 1) -> np.ndarray:
-    """Apply a function to blocks of rows, and join what it gives.
+    """Apply a function to blocks of rows, and join the results.
 
     Args:
         function (callable): From blocks, [B, ...] of each array, to an array [B, ...].
         *arrays (np.ndarray): [N, ...]; may be memory-mapped.
-        width (int): Values that the function makes of a row meanwhile. Defaults to 1.
+        width (int): Values of a row in the arrays that the function creates. Defaults to 1.
     """
     found: Optional[np.ndarray] = None  # filled block by block: joining them takes twice as much
     for rows in blocks(*arrays, width=width):
@@ -26,8 +26,8 @@ def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray, width: int
 
 
 def blocks(*arrays: np.ndarray, width: int = 1) -> Iterator[slice]:
-    """Slices of rows that together are all, each of about ``BLOCK`` values of the widest array, or
-    of ``width`` a row."""
+    """Divide the rows into slices of about ``BLOCK`` values each, counted in the widest array, or
+    ``width`` a row if that is more."""
     width = max(width, *(int(np.prod(array.shape[1:])) for array in arrays))
     step = max(1, BLOCK // max(width, 1))
     for start in range(0, len(arrays[0]), step):

@@ -58,8 +58,8 @@ class Source:
         meta (dict, optional): What it says of the run. Defaults to None: nothing.
 
     Attributes:
-        seconds (float): How long the passes took that were asked for, whenever they were made.
-        waited (float): How long they took now.
+        seconds (float): How long the passes took that were asked for, in this call or earlier ones.
+        waited (float): How long they took in this call.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Source:
         self.waited += time.perf_counter() - began
 
     def _place(self, what: str, listed: str) -> Tuple[Path, str]:
-        """Where an extraction is kept, and the key of what it is of.
+        """The folder of an extraction, and its key, see :func:`.extraction.walk`.
 
         Args:
             what (str): What is extracted.

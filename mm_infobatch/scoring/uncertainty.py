@@ -33,7 +33,7 @@ def least_confidence(logits: np.ndarray, by_logit: bool = False) -> np.ndarray:
         return -logits.max(1)
 
     def block(logits: np.ndarray) -> np.ndarray:
-        others, _ = _beside_the_first(logits)
+        others, _ = _relative_to_largest(logits)
         return (others / (1 + others)).astype(np.float32)
 
     return by_rows(block, logits)
@@ -43,7 +43,7 @@ def margin(logits: np.ndarray) -> np.ndarray:
     """1 - (p1 - p2), of the two largest probabilities, float32 [N]."""
 
     def block(logits: np.ndarray) -> np.ndarray:
-        others, second = _beside_the_first(logits)
+        others, second = _relative_to_largest(logits)
         return ((others + second) / (1 + others)).astype(np.float32)
 
     return by_rows(block, logits)
@@ -59,8 +59,9 @@ def entropy(logits: np.ndarray) -> np.ndarray:
     return by_rows(block, logits)
 
 
-def _beside_the_first(logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """What all other classes and the second have, divided by what the first has, float64 [N]."""
+def _relative_to_largest(logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """The sum of all but the largest probability, and the second largest one, both divided by the
+    largest, float64 [N]."""
     ratios = np.sort(logits.astype(np.float64), 1)
     ratios = np.exp(ratios[:, :-1] - ratios[:, -1:])
     return ratios.sum(1), ratios[:, -1]

@@ -80,7 +80,7 @@ class Accumulation:
         counts, schedule = self._counts, self._schedule
         if counts == 1 or not self._with_passes:
             return None
-        lost = 0 if schedule.pass_over else schedule.pass_iter % counts
+        lost = 0 if schedule.pass_ended else schedule.pass_iter % counts
         if lost:
             return (
                 f'the checkpoint was written after {lost} of the {counts} iterations of a group '

@@ -8,8 +8,8 @@ from mmengine.hooks import CheckpointHook, Hook, IterTimerHook, LoggerHook, Runt
 
 from ..passes.schedule import PassSchedule
 
-# What these hooks do at an iteration is a function of the schedule: learning rate and momentum,
-# averaged weights, a parameter that warms up. Their settings in iterations are steps of it.
+# What these hooks do in an iteration follows the schedule: they set learning rate and momentum,
+# average weights, or warm up a parameter. Their settings in iterations are steps of the schedule.
 BY_STEPS = (
     'mmengine.hooks.param_scheduler_hook.ParamSchedulerHook',
     'mmengine.hooks.ema_hook.EMAHook',
@@ -17,7 +17,7 @@ BY_STEPS = (
     'mmpretrain.engine.hooks.swav_hook.SwAVHook',
     'mmpretrain.engine.hooks.warmup_param_hook.WarmupParamHook',
 )
-# And these belong to an iteration of the run itself.
+# These log, time or save an iteration of the run.
 BY_ITERATIONS = (CheckpointHook, IterTimerHook, LoggerHook, RuntimeInfoHook)
 BY_STEPS_LINE = "custom_hooks=[dict(type='InfoBatchHook', by_steps=['MyHook'])]"
 
@@ -119,7 +119,7 @@ class StepwiseHook(Hook):
             super().before_train_iter(steps.runner, *args, **kwargs)
 
     def _walk(self, until: int, *args: Any, **kwargs: Any) -> None:
-        """Call the hook until so many steps are done; takes what ``after_train_iter`` takes."""
+        """Call the hook until ``until`` steps are done; takes what ``after_train_iter`` takes."""
         steps = self._infobatch_steps
         while steps.done < until:
             # before_train_iter takes the first two of them.
@@ -139,7 +139,7 @@ def is_of_class(instance: Any, names: Iterable[str]) -> bool:
     return not found.isdisjoint(names)
 
 
-def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str] = ()) -> None:
+def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str]) -> None:
     """Put a :class:`StepwiseHook` in the place of each hook that follows the schedule.
 
     Where there is one already, as when a runner trains again, it stays.

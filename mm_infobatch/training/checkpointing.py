@@ -75,7 +75,7 @@ def load_state(
     report.resume(state['records'])
     if 'randomness' in state:
         loop.randomness.load_state_dict(state['randomness'])
-    if schedule.pass_done:  # on fewer or more ranks what is due may make no batch
+    if not schedule.iters_left:  # on fewer or more ranks what is due may make no batch
         running.merge()
     return running, at_once
 
@@ -84,7 +84,7 @@ class LoadedState:
     """Holds the state of the checkpoint that was loaded last, until training starts.
 
     Only then it is known whether the checkpoint was loaded to resume the run, or for its weights
-    alone, see :meth:`resumes`.
+    alone, see :meth:`begin_training`.
     """
 
     def __init__(self) -> None:
@@ -95,11 +95,14 @@ class LoadedState:
         if STATE_KEY in checkpoint:
             self._state = checkpoint[STATE_KEY]
 
-    def resumes(self, loop: Any) -> bool:
-        """Whether a loop that starts training resumes from a checkpoint. If not, drop the state.
+    def begin_training(self, loop: Any) -> bool:
+        """Drop the state, unless the loop that starts training resumes from a checkpoint.
 
         ``runner.resume`` sets the loop to the position of the checkpoint, which the loop notices.
         If that is the start of training, and the loop has not trained yet, the run begins anew.
+
+        Returns:
+            bool: Whether the loop resumes.
         """
         resumes: bool = loop.resumed and (loop.schedule.begun or loop.iter > 0 or loop.epoch > 0)
         loop.resumed = False

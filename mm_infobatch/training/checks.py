@@ -56,7 +56,7 @@ def check_scores_taken(scores: Optional[Tensor], loop: Any) -> Tensor:
     """Refuse an iteration in which the losses carried no weights.
 
     Args:
-        scores (Tensor, optional): Those of the batch, float32 [B]; None where nobody took any.
+        scores (Tensor, optional): Those of the batch, float32 [B]; None if none were taken.
         loop (BaseLoop): The loop.
 
     Raises:

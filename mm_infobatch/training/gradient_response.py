@@ -7,10 +7,10 @@ import torch
 from mmengine.optim import ZeroRedundancyOptimizer
 from torch import Tensor
 
-# RAdam's first five steps are proportional, later ones are not; the size of those of PyTorch's
-# Adafactor is min(rate, 1 / sqrt(step)), which lies below twice this rate from step 26 on.
+# More steps than RAdam's first five, which are proportional to the gradient. PyTorch's Adafactor
+# makes steps of min(rate, 1 / sqrt(step)), which is below twice this rate from step 26 on.
 RATE, STEPS = 0.1, 30
-SMALL = ([1.0, -2.0], [[0.5, 1.5], [-1.0, 2.0]])  # float64: some steps are short beside them
+SMALL = ([1.0, -2.0], [[0.5, 1.5], [-1.0, 2.0]])  # in float64, as some steps are much smaller
 # Settings of the copy: steps by the gradient alone, computed on the CPU. ASGD decays by lambd.
 OVERRIDDEN = dict(weight_decay=0.0, lambd=0.0, foreach=False, fused=None, capturable=False)
 

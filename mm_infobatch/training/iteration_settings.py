@@ -25,8 +25,7 @@ class IterationSettings:
 
     def __init__(self, runner: Any, schedule: PassSchedule) -> None:
         self._schedule = schedule
-        self._named = False  # whether the settings have been logged
-        self._estimated = False  # and with them the expected end of the run
+        self._named = self._shares_logged = False
         self.settings: List[Setting] = []
         if schedule.budget == 'passes' and schedule.delta > 0:
             self.settings = settings_of(runner, schedule)
@@ -38,34 +37,41 @@ class IterationSettings:
             str, optional: At the first call, a warning that names the settings. When the end of
             the run can be estimated, where they would have the share that they were written for.
         """
-        schedule = self._schedule
-        estimated = schedule.expected_iters < schedule.total
-        if not self.settings or self._named and (self._estimated or not estimated):
+        if not self.settings:
             return None
-        first, self._named, self._estimated = not self._named, True, estimated
-        lines = []
-        if first:
-            hooks = list(dict.fromkeys(each.owner for each in self.settings if each.hook))
-            lines += [
-                f'{", ".join(map(str, self.settings))}: such settings count iterations of this '
-                f'run, which ends before iteration {schedule.total}, the end of its schedule'
-            ]
-            if hooks:
-                lines += [
-                    f"With custom_hooks=[dict(type='InfoBatchHook', by_steps={hooks!r})] the hook "
-                    'is called once for each step of the schedule, and its settings mean what they '
-                    'meant'
-                ]
-            lines += ['Or write the same share of the iterations that the run makes']
-        if estimated:
-            lines += [f'The run is expected to end at iteration {schedule.expected_iters}']
-            lines += [self._share(each) for each in self.settings if each.value]
-        elif first:
-            lines += ['The log shows its expected end from the second pass on']
-        return '. '.join(lines)
+        estimated = self._schedule.expected_iters < self._schedule.total
+        sentences = []
+        if not self._named:
+            sentences += self._names()
+            if not estimated:
+                sentences += ['The log shows its expected end from the second pass on']
+        if estimated and not self._shares_logged:
+            sentences += self._shares()
+        self._named, self._shares_logged = True, self._shares_logged or estimated
+        return '. '.join(sentences) or None
 
-    def _share(self, setting: Setting) -> str:
+    def _names(self) -> List[str]:
+        """The settings, and how to give them their meaning back."""
+        sentences = [
+            f'{", ".join(map(str, self.settings))}: such settings count iterations of this '
+            f'run, which ends before iteration {self._schedule.total}, the end of its schedule'
+        ]
+        hooks = list(dict.fromkeys(each.owner for each in self.settings if each.hook))
+        if hooks:
+            sentences += [
+                f"With custom_hooks=[dict(type='InfoBatchHook', by_steps={hooks!r})] the hook "
+                'is called once for each step of the schedule, and its settings mean what they '
+                'meant'
+            ]
+        return [*sentences, 'Or write the same share of the iterations that the run makes']
+
+    def _shares(self) -> List[str]:
+        """The expected end of the run, and the iterations that are the same share of it."""
         expected, total = self._schedule.expected_iters, self._schedule.total
-        assert setting.value is not None
-        reached = '' if setting.value < expected else ', and is not reached'
-        return f'{setting} is the share of iteration {setting.value * expected // total}{reached}'
+        sentences = [f'The run is expected to end at iteration {expected}']
+        for each in self.settings:
+            if each.value:
+                reached = '' if each.value < expected else ', and is not reached'
+                same_share = each.value * expected // total
+                sentences += [f'{each} is the share of iteration {same_share}{reached}']
+        return sentences

@@ -16,6 +16,7 @@ from .check_data import check_dataloader, check_not_replaced
 from .file_labels import other_labels_warning
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
+from .report import warn
 from .rng import RunRandomness, openings_of_validation, restarts_workers
 from .sample_names import check_same_dataset, check_same_on_all_ranks, names_of
 
@@ -31,6 +32,7 @@ class PassLoop(BaseLoop):
 
     runner: Any
     dataloader: DataLoader[Any]
+    _decide_current_val_interval: Any  # of MMEngine's loop
 
     def _set_up(
         self,
@@ -112,9 +114,7 @@ class PassLoop(BaseLoop):
         check_same_on_all_ranks(self.sample_names)
         check_by_steps(self.runner, hook.by_steps)
         call_by_steps(self.runner, self.schedule, hook.by_steps)
-        warning = other_labels_warning(self.sampler.policy, self.dataloader.dataset)
-        if warning is not None:
-            self.runner.logger.warning(f'InfoBatch: {warning}')
+        warn(self.runner, other_labels_warning(self.sampler.policy, self.dataloader.dataset))
 
     def continue_run(self) -> None:
         """Continue an earlier ``runner.train()`` after the last iteration that gave scores.
@@ -132,7 +132,7 @@ class PassLoop(BaseLoop):
             self.randomness.seed_workers(self.schedule.pass_index)
         opened = self.randomness.open(
             self.schedule.pass_iter > 0,
-            self._follows_validation(),
+            self._validated_before(),
             self.schedule.by_epoch and restarts_workers(self.runner.hooks, self._epoch + 1),
         )
         return batches_of_pass(opened, self.dataloader, self.sampler, self.schedule)
@@ -146,14 +146,15 @@ class PassLoop(BaseLoop):
         runner.call_hook('after_train_iter', **batch, outputs=outputs)
         self._count += 1
 
-    def _validates(self) -> bool:
+    def _validation_due(self) -> bool:
         """Whether a validation is due after the iteration, or the epoch, that has ended last."""
         raise NotImplementedError
 
-    def _follows_validation(self) -> bool:
+    def _validated_before(self) -> bool:
         """Whether a validation took place right before the next batch."""
-        return self._validates()
+        self._decide_current_val_interval()  # a resumed run may be behind a milestone
+        return self._validation_due()
 
-    def _validate(self) -> None:
-        if self._validates():
+    def _validate_if_due(self) -> None:
+        if self._validation_due():
             self.randomness.validate(self.runner.val_loop)

@@ -4,7 +4,7 @@ import copy
 import types
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from .reads import KNOWN_PACKAGES
+from .user_code import is_known
 
 OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
 
@@ -28,10 +28,10 @@ def peak_rates(
     steps: int,
     epoch_length: Optional[int] = None,
 ) -> List[float]:
-    """The highest :func:`effective_rate` of each group over a schedule, also of what is done.
+    """The highest :func:`effective_rate` of each group over a schedule, from its first step on.
 
-    Copies of the schedulers walk the whole schedule from its first step on, with an optimizer that
-    has groups and no parameters. Groups in the same state share a copy. What a scheduler does when
+    Copies of the schedulers walk the whole schedule, with an optimizer that has groups and no
+    parameters. Groups in the same state share a copy. What a scheduler does when
     a metric stands still (``ReduceOnPlateauLR``) cannot be foreseen; it only lowers the rate, so
     it is left out. Hooks that set a learning rate themselves are not seen.
 
@@ -74,11 +74,11 @@ def _without_lists(group: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
-    """What decides how schedulers change a group; groups of one kind change alike.
+    """A key of what schedulers read of a group: groups with the same key get the same rates.
 
-    Of a scheduler that is not a toolbox's own it is not known what else it keeps for each group.
+    Each group has a key of its own if a scheduler is a user's, as that may keep more for a group.
     """
-    if not all(type(one).__module__.split('.')[0] in KNOWN_PACKAGES for one in schedulers):
+    if not all(is_known(type(one)) for one in schedulers):
         return str(index)
     values = sorted((key, repr(value)) for key, value in _without_lists(group).items())
     return repr((values, [one.base_values[index] for one in schedulers]))

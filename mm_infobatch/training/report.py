@@ -18,6 +18,12 @@ VERSION = 1
 HISTORY = 1000
 
 
+def warn(runner: Any, warning: Optional[str]) -> None:
+    """Log a warning, if there is one."""
+    if warning is not None:
+        runner.logger.warning(f'InfoBatch: {warning}')
+
+
 def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
     """Log the mean loss over all data that the training loss of a pruned pass implies.
 
@@ -54,14 +60,11 @@ class RunReport:
     Args:
         sampler (InfoBatchSampler): The sampler of the run.
         schedule (PassSchedule): Its schedule.
-        step_length (str or float): The setting of ``InfoBatchHook``. Defaults to 'paper'.
+        step_length (str or float): The setting of ``InfoBatchHook``.
     """
 
     def __init__(
-        self,
-        sampler: InfoBatchSampler,
-        schedule: PassSchedule,
-        step_length: Union[str, float] = 'paper',
+        self, sampler: InfoBatchSampler, schedule: PassSchedule, step_length: Union[str, float]
     ) -> None:
         self.settings: Dict[str, Any] = dict(
             policy=repr(sampler.policy),
@@ -130,13 +133,14 @@ class RunReport:
         """
         shape, schedule, record = self._sampler.shape, self._schedule, self.passes[-1]
         due = shape.samples(self._sampler.order.kept)  # without what drop_last leaves out
-        share = 1.0 if schedule.pass_done else running.trained / due
+        share = running.trained / due if schedule.iters_left else 1.0
         share = min(share, schedule.pass_share)
         full = round(share * shape.samples(len(self._sampler.scores)))
         self._counter.count(schedule.pass_index, running.trained, full)
         record['iterations'] = schedule.iters - record['begin_iter']
         record.update(trained=running.trained, full=full, saving=self._counter.saving)
-        self.finished, self.stopped = schedule.done, stop_training and not schedule.done
+        self.finished = schedule.finished
+        self.stopped = stop_training and not schedule.finished
 
     def resume(self, records: List[Dict[str, Any]]) -> None:
         """Take the records of a checkpoint, whose schedule and seed have been loaded, and have the

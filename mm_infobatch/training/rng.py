@@ -108,10 +108,10 @@ class RunRandomness:
     Args:
         train_dataloader (DataLoader): The training dataloader.
         val_dataloader (DataLoader, optional): The one of the validation.
-        val_openings (int): How often a validation opens that. Defaults to 1.
+        val_openings (int): How often a validation opens that.
     """
 
-    def __init__(self, train_dataloader: Any, val_dataloader: Any, val_openings: int = 1) -> None:
+    def __init__(self, train_dataloader: Any, val_dataloader: Any, val_openings: int) -> None:
         self._train_dataloader, self._val_openings = train_dataloader, val_openings
         self._worker_init = getattr(train_dataloader, 'worker_init_fn', None)
         self._persistent = dict(

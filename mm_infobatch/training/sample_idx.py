@@ -6,7 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from mmengine.dataset import BaseDataset
 
 from ..seeding import SeededDataset, seeded, unwrap_seeded
-from .reads import KNOWN_PACKAGES
+from .user_code import is_known
 
 
 def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
@@ -84,8 +84,7 @@ def sample_idx_of(dataset: Any, index: int) -> Optional[int]:
         or a wrapper is not a toolbox's own, and may hand out its samples in any order.
     """
     while not sample_idx_is_index(dataset):
-        known = type(dataset).__module__.split('.')[0] in KNOWN_PACKAGES
-        found = inside(dataset, index) if known else None
+        found = inside(dataset, index) if is_known(type(dataset)) else None
         if found is None:
             return None
         dataset, index = found

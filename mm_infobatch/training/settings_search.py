@@ -15,16 +15,16 @@ from ..losses.search import unwrap
 from ..passes.schedule import PassSchedule
 from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
 from .optimizers import schedulers_of, wrappers_of
-from .reads import functions, own_classes
+from .user_code import functions_of, own_classes
 
-# What a name like this says that a setting is: a moment, a count of iterations, an interval, the
-# length of the run, or something else.
+# Names of settings by their meaning: a moment, a count of iterations, an interval, the length of
+# the run, or something else.
 MOMENT = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
 COUNT = re.compile('iter|step')
 HOW_OFTEN = re.compile('interval|every|freq|period')
 RUN_LENGTH = re.compile('^_?(max|total)_(train_)?(iter|step)')
 OTHER = re.compile('epoch|seed|priority|size|worker|class')
-# Attributes by which the code of a hook reads the length of the run, and what is trained.
+# Attributes from which the code of a hook reads the length of the run, or what is trained.
 LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
 TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
 
@@ -91,7 +91,7 @@ def _custom_hook_settings(
     by_iteration = False
     read_beside: Set[str] = set()  # attributes that a function reads beside the iteration
     for cls in own_classes(hook):
-        for function, reads in functions(cls):
+        for function, reads in functions_of(cls):
             by_iteration |= function in ('before_train_iter', 'after_train_iter')
             if not reads.position:
                 continue
@@ -151,7 +151,7 @@ def _model_settings(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
         if cls not in reads_iteration:
             classes = own_classes(module, ('mmengine', 'mmcv', 'torch'))
             reads_iteration[cls] = any(
-                reads.hub for each in classes for _, reads in functions(each)
+                reads.hub for each in classes for _, reads in functions_of(each)
             )
         owner = f'{path} ({cls.__name__})'
         if reads_iteration[cls]:

@@ -188,19 +188,16 @@ class StepLength:
     def room(self) -> float:
         """float: The length of the longest steps of the schedule, as a multiple of the length now:
         the smallest of all parameter groups; infinity where no peak is known."""
-        return min(
-            (
-                peak / now
-                for wrapper, peaks in zip(self._wrappers, self._peaks)
-                # Not wrapper.param_groups, where one that is trained nowhere comes last.
-                for group, peak in zip(wrapper.optimizer.param_groups, peaks)
-                for now in (effective_rate(group),)
-                if peak > 0 and now > 0
-            ),
-            default=math.inf,
-        )
+        room = math.inf
+        for wrapper, peaks in zip(self._wrappers, self._peaks):
+            # Not wrapper.param_groups, where one that is trained nowhere comes last.
+            for group, peak in zip(wrapper.optimizer.param_groups, peaks):
+                now = effective_rate(group)
+                if peak > 0 and now > 0:
+                    room = min(room, peak / now)
+        return room
 
-    def begin(self, mean_weight: float) -> float:
+    def begin_iter(self, mean_weight: float) -> float:
         """Set the length of the steps for the iteration that begins.
 
         Args:

@@ -239,7 +239,7 @@ def test_a_remote_last_checkpoint_is_left_to_mmengine(tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:TypedStorage is deprecated')  # torch 2.1 of itself
-def test_what_is_whole(tmp_path):
+def test_incomplete_and_missing_checkpoints_are_told_from_complete_ones(tmp_path):
     assert why_not_complete(save(tmp_path / 'new.pth')) is None
     torch.save(dict(a=1), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
     assert why_not_complete(tmp_path / 'old.pth') is None

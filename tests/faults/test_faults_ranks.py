@@ -202,9 +202,9 @@ def test_every_rank_makes_as_many_steps_of_what_is_left(before, after, drop_last
                 taken_up = PassSchedule(80, 20)
                 taken_up.load_state_dict(schedule.state_dict(), count)
                 for _ in range(count):
-                    assert not taken_up.pass_done
+                    assert taken_up.iters_left
                     taken_up.advance()
-                assert taken_up.pass_done and taken_up.walked == 20
+                assert not taken_up.iters_left and taken_up.walked == 20
 
 
 def lengths(world_size):

@@ -38,7 +38,7 @@ SECTIONS = ('planning', 'tracking', 'scaling', 'step', 'loss', 'efficiency', 'cu
 
 
 def child(arguments: List[str]) -> Dict[str, Any]:
-    """What a process of its own measures."""
+    """Measure in a child process what its arguments ask for."""
     kind, rest = arguments[0], arguments[1:]
     if kind == 'size':
         return measure_size(int(rest[0]), int(rest[1]))
@@ -49,7 +49,7 @@ def child(arguments: List[str]) -> Dict[str, Any]:
 
 
 def import_toolboxes() -> None:
-    """Fill the registries."""
+    """Import both toolboxes, which registers their classes."""
     import mmpretrain.utils
     import mmseg.utils
 
@@ -58,7 +58,7 @@ def import_toolboxes() -> None:
 
 
 def measure(args: argparse.Namespace) -> Dict[str, Any]:
-    """All that the command line asks for."""
+    """Measure the sections that the command line names."""
     from mmengine import __version__ as mmengine_version
 
     result: Dict[str, Any] = dict(

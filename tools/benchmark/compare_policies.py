@@ -44,7 +44,7 @@ from policy_comparison.plan_times import time_plans
 
 
 def compare(args: argparse.Namespace, folder: Path) -> Dict[str, Any]:
-    """All that the command line asks for."""
+    """Measure times and, with a config, gradients."""
     result: Dict[str, Any] = dict(
         saving=args.saving,
         python=platform.python_version(),

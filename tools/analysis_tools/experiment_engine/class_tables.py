@@ -4,7 +4,8 @@ from pathlib import Path
 from statistics import mean
 from typing import List
 
-from . import markdown
+from mm_infobatch.cli.summarize import markdown_table
+
 from .records import recorded
 from .spec import Arm, Experiment
 
@@ -31,7 +32,7 @@ def table(experiment: Experiment, records: Path) -> str:
     if not names:
         raise ValueError(f'{experiment.name}: no run has logged {PREFIX}<class>')
     header = ['run', 'n', *(name[len(PREFIX) :] for name in names)]
-    return markdown.table([header, *(row(arm, records, names) for arm in arms)])
+    return markdown_table([header, *(row(arm, records, names) for arm in arms)])
 
 
 def row(arm: Arm, records: Path, names: List[str]) -> List[str]:

@@ -58,7 +58,7 @@ class Steps(NamedTuple):
 
 
 class _Enough(Exception):
-    """Enough steps have been taken."""
+    """Raised to end a run after some steps."""
 
 
 class _Stop(Hook):
@@ -194,7 +194,7 @@ def some_steps(built: Built, drawn: str, full_size: bool = False) -> Steps:
         )
         loader.num_workers = 0
         fill_dataloaders(cfg, 'train_dataloader')
-        for _, layer in find_sync_bn(cfg.model, 'model'):
+        for _, layer in find_sync_bn(cfg.model):
             layer['type'] = 'BN'
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
@@ -246,7 +246,7 @@ def build_all(jobs: List[Job], places: Places, steps: bool = True, full_size: bo
                 print(f'    {taken.text}', flush=True)
                 if taken.seconds is not None:
                     print(f'    {hours(job.arm, built.cfg, taken.seconds)}', flush=True)
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # any error is a result of the plan
             failed += 1
             print(f'  {label}: cannot be built: {type(error).__name__}: {error}')
     print(f'{failed} of them cannot be built' if failed else 'all can be built')

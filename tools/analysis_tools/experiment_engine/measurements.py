@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Dict, List, Tuple
 
-from .markdown import table
+from mm_infobatch.cli.summarize import markdown_table
+
 from .spec import load_experiment
 
 Result = Dict[str, Any]
@@ -34,11 +35,11 @@ def sweep(result: Result) -> str:
     return '\n\n'.join(
         [
             f'With {versions}:',
-            table(counts, aligned=False),
-            table(refused, aligned=False),
+            markdown_table(counts, aligned=False),
+            markdown_table(refused, aligned=False),
             f'{result["without_training"]} more configs have no training section. These the '
             'toolbox itself cannot load as installed:',
-            table([['error', 'configs'], *broken], aligned=False),
+            markdown_table([['error', 'configs'], *broken], aligned=False),
         ]
     )
 
@@ -76,7 +77,7 @@ def _of_policies(rows: List[Result]) -> str:
         return '-' if value is None else value if isinstance(value, str) else f'{value:.4g}'
 
     cells = [[text(value) for value in row.values()] for row in rows]
-    return table([[name.replace('_', ' ') for name in rows[0]], *cells])
+    return markdown_table([[name.replace('_', ' ') for name in rows[0]], *cells])
 
 
 def faults(folder: Path) -> str:
@@ -115,7 +116,7 @@ def faults(folder: Path) -> str:
         rows = [['case', 'what has to hold', *stacks]]
         for (case, holds), found in cases.items():
             rows.append([case, holds, *(found.get(name, '-') for name in stacks)])
-        parts += [f'### {group}', table(rows, aligned=False)]
+        parts += [f'### {group}', markdown_table(rows, aligned=False)]
     return '\n\n'.join(parts)
 
 
@@ -125,9 +126,8 @@ def changed_labels(result: Result) -> str:
     rows = [['ranked by', *(f'seed {seed}' for seed in result['found']), 'mean']]
     for name in runs[0]:
         found = [100 * run[name] for run in runs]
-        mean = sum(found) / len(found)
-        rows.append([name.replace('_', ' '), *(f'{each:.1f} %' for each in (*found, mean))])
-    return table(rows)
+        rows.append([name.replace('_', ' '), *(f'{each:.1f} %' for each in (*found, mean(found)))])
+    return markdown_table(rows)
 
 
 def repeatability(folder: Path) -> str:
@@ -150,4 +150,4 @@ def repeatability(folder: Path) -> str:
             rows.append([task, count, score, f'{means["rank_correlation"]:.2f}', *shares])
     if len(rows) == 1:
         raise ValueError(f'{folder}: no record of score_repeatability.py is there')
-    return table(rows)
+    return markdown_table(rows)

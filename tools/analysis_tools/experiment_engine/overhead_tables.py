@@ -3,7 +3,7 @@
 import string
 from typing import Any, Callable, Dict, List, Tuple
 
-from .markdown import table
+from mm_infobatch.cli.summarize import markdown_table
 
 Found = Dict[str, Any]
 Parts = List[str]  # paragraphs and tables
@@ -29,7 +29,7 @@ class Cells(string.Formatter):
 def written(head: str, *rows: Tuple[str, Found]) -> str:
     """A table; head and rows have their cells between bars, a row is a template and its values."""
     cells = [Cells().vformat(template, (), values).split('|') for template, values in rows]
-    return table([head.split('|'), *cells], aligned=False)
+    return markdown_table([head.split('|'), *cells], aligned=False)
 
 
 def planning(found: Found) -> Parts:
@@ -55,7 +55,7 @@ def planning(found: Found) -> Parts:
 
 
 def tracking(found: Found) -> Parts:
-    """What planning takes with and without."""
+    """Time and bytes with and without tracking."""
     row = (
         '{track}|{merge:ms}|{planning:ms}|{ratio:.2f}|<= 0.6|{ratio:<=0.6}|'
         '{checkpoint_bytes:.1f} B a sample'

@@ -167,6 +167,21 @@ def keep(job: Job, places: Places) -> Path:
     return record
 
 
+def states_of(jobs: List[Job], places: Places) -> List[Tuple[Job, str]]:
+    """Where runs stand, see :func:`status`. One whose checkpoints another one waits for is to train
+    again, though it has a record."""
+    states = [(job, status(job, places)) for job in jobs]
+    again = {
+        source.name
+        for job, state in states
+        if state.startswith('waits')
+        for source in sources_without_checkpoints(job, places)
+    }
+    return [
+        (job, status(job, places, True) if job.name in again else state) for job, state in states
+    ]
+
+
 def run_all(
     jobs: List[Job],
     places: Places,
@@ -222,18 +237,7 @@ def run_all(
                 elif code is not None:
                     fail(one.job, f'ended with status {code}; {one.ending()}')
             busy = failed | {one.job.name for one in running}
-            left = [job for job in jobs if job.name not in busy]
-            states = [(job, status(job, places)) for job in left]
-            again = {
-                source.name
-                for job, state in states
-                if state.startswith('waits')
-                for source in sources_without_checkpoints(job, places)
-            }
-            states = [
-                (job, status(job, places, True) if job.name in again else state)
-                for job, state in states
-            ]
+            states = states_of([job for job in jobs if job.name not in busy], places)
             for job, state in states:
                 advance(job, state)
             waiting = [each for each in states if each[1].startswith('waits')]

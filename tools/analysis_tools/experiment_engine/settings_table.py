@@ -4,7 +4,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Dict, List, Optional
 
-from . import ROOT, markdown
+from mm_infobatch.cli.summarize import markdown_table
+
+from . import ROOT
 from .records import recorded
 from .spec import EXPERIMENTS, Arm, Experiment, load_experiment
 from .tables import difference, finals, interval, saved
@@ -46,7 +48,7 @@ def text(names: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
         if not any(found):
             raise ValueError(f'settings: {names}: {name} has no record of an arm that prunes')
         rows += [cells for cells in found if cells]
-    return markdown.table(rows)
+    return markdown_table(rows)
 
 
 def pruned(experiment: Experiment) -> List[Arm]:

@@ -4,12 +4,11 @@ from typing import Any, Dict, List
 
 import numpy as np
 
+from mm_infobatch.cli.summarize import markdown_table
 from mm_infobatch.policies.budgets import count_in_share, divide_among_classes
 from mm_infobatch.scoring.calls import Settings
 from mm_infobatch.scoring.cost import Cost, Size, rough_duration
 from mm_infobatch.scoring.methods import METHODS
-
-from .markdown import table
 
 # ImageNet-1k with the last layer of ResNet-50; its classes taken as equally large.
 IMAGENET = dict(samples=1_281_167, classes=1000, features=2048)
@@ -31,7 +30,7 @@ def text(result: Dict[str, Any]) -> str:
         f'{first["num_samples"]:,} samples, {first["num_classes"]} classes, '
         f'{first["num_features"]} features, {KEEP:.0%} kept where it matters; '
         f'{result["hardware"]}, torch {first["torch"]}, {first["threads"]} thread:\n\n'
-        + table(rows, aligned=False)
+        + markdown_table(rows, aligned=False)
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from scipy.stats import t as student
 
-from mm_infobatch.cli.summarize import format_duration
+from mm_infobatch.cli.summarize import format_duration, markdown_table
 
-from . import ROOT, class_tables, figures, markdown
+from . import ROOT, class_tables, figures
 from .records import Record, recorded
 from .spec import EXPERIMENTS, Arm, Experiment, available, load_experiment
 
@@ -86,7 +86,7 @@ def table(experiment: Experiment, records: Path, header: Sequence[str] = ALL) ->
     if all(cells['paper'] == '-' for cells in rows):
         header = [column for column in header if column != 'paper']
     head = [result if column == 'result' else column for column in header]
-    parts = [markdown.table([head, *([cells[column] for column in header] for cells in rows)])]
+    parts = [markdown_table([head, *([cells[column] for column in header] for cells in rows)])]
     controls = [arm for arm in arms if arm.control_of is not None]
     for arm in controls:
         assert arm.control_of is not None
@@ -251,4 +251,4 @@ def overview(settings: str, root: Path = ROOT) -> str:
         done = sum(len(recorded(arm, root / 'records')) for arm in arms)
         if settings == ('run' if has_run(experiment, root / 'records') else 'planned'):
             rows.append([f'[{name}]({name}.py)', experiment.title, f'{done} of {wanted}'])
-    return markdown.table(rows, aligned=False)
+    return markdown_table(rows, aligned=False)

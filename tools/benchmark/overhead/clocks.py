@@ -20,25 +20,36 @@ CPU = torch.device('cpu')
 def seconds_of(
     function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """How long a call takes."""
+    """The time of a call in seconds."""
     began = clock()
     function()
     return clock() - began
 
 
-def take_turns(functions: Dict[str, Callable[[], Any]], repeats: int) -> Dict[str, float]:
-    """The median time of each function, which are called in turns, after one call for nothing."""
+def take_turns(
+    functions: Dict[str, Callable[[], Any]],
+    repeats: int,
+    after_turn: Callable[[], Any] = lambda: None,
+) -> Dict[str, float]:
+    """The median time of each function in seconds. They are called in turns.
+
+    Args:
+        functions (dict[str, callable]): What to measure, by name.
+        repeats (int): The turns that are measured. One more, the first, is not.
+        after_turn (callable): Is called after each turn and not measured. Defaults to nothing.
+    """
     times: Dict[str, List[float]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
             seconds = seconds_of(function)
             if turn:
                 times[name].append(seconds)
+        after_turn()
     return {name: statistics.median(found) for name, found in times.items()}
 
 
 def hand_out(indices: Any) -> None:
-    """Ask for every index, as a dataloader does."""
+    """Iterate over all indices, as a dataloader does."""
     collections.deque(iter(indices), maxlen=0)
 
 
@@ -51,7 +62,7 @@ def memory(key: str) -> int:
 
 
 def in_process(*arguments: str) -> Any:
-    """What ``benchmark_overhead.py`` prints as JSON in a process of its own."""
+    """Run ``benchmark_overhead.py`` in a child process, and return what it prints as JSON."""
     tool = str(ROOT / 'tools' / 'benchmark' / 'benchmark_overhead.py')
     command = [sys.executable, '-W', 'ignore', tool, *arguments]
     path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])

@@ -13,6 +13,7 @@ from mm_infobatch.cli.launch import find_sync_bn
 
 from . import ROOT
 from .clocks import take_turns
+from .loss import alternating_weights
 from .step import measure_step
 
 
@@ -38,7 +39,7 @@ def model_step(config: str, wrapped: bool, size: int, amp: bool) -> Callable[[],
     if cfg.get('data_preprocessor') is not None:
         cfg.model.data_preprocessor = cfg.data_preprocessor
     batch_size = cfg.train_dataloader.batch_size
-    for _, norm in find_sync_bn(cfg.model, 'model'):
+    for _, norm in find_sync_bn(cfg.model):
         norm['type'] = 'BN'
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model).cuda().train()
@@ -56,7 +57,7 @@ def model_step(config: str, wrapped: bool, size: int, amp: bool) -> Callable[[],
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     losses = [each for each in model.modules() if isinstance(each, InfoBatchLoss)]
     assert bool(losses) == wrapped
-    weights = torch.tensor([1.0, 2.0] * batch_size)[:batch_size].cuda()
+    weights = alternating_weights(batch_size, torch.device('cuda'))
 
     def step() -> None:
         with contextlib.ExitStack() as stack:

@@ -10,6 +10,11 @@ from mm_infobatch import InfoBatchLoss
 from .clocks import in_process, memory, take_turns
 
 
+def alternating_weights(batch_size: int, device: torch.device) -> torch.Tensor:
+    """Weights of a batch, 1 and 2 in turns, float32 [B]."""
+    return torch.tensor([1.0, 2.0], device=device).repeat(batch_size)[:batch_size]
+
+
 def loss_call(shape: List[int], wrapped: bool, device: torch.device) -> Callable[[], None]:
     """A function that evaluates a cross entropy of mmseg forward and backward."""
     config = dict(type='mmseg.CrossEntropyLoss', loss_weight=1.0)
@@ -17,7 +22,7 @@ def loss_call(shape: List[int], wrapped: bool, device: torch.device) -> Callable
     pred = torch.randn(*shape, generator=generator).to(device).requires_grad_()
     target = torch.randint(0, shape[1], [shape[0], *shape[2:]], generator=generator).to(device)
     loss = InfoBatchLoss(config) if wrapped else MODELS.build(config)
-    weights = torch.tensor([1.0, 2.0] * shape[0])[: shape[0]].to(device)
+    weights = alternating_weights(shape[0], device)
 
     def call() -> None:
         pred.grad = None

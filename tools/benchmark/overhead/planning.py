@@ -18,7 +18,7 @@ import mm_infobatch.passes.running_pass as running_pass_module
 from mm_infobatch import InfoBatchSampler
 from mm_infobatch.passes.running_pass import RunningPass
 
-from .clocks import CPU, hand_out, in_process, memory, seconds_of
+from .clocks import CPU, hand_out, in_process, memory, seconds_of, take_turns
 
 
 def drawn_losses(count: int, seed: int = 0) -> Tensor:
@@ -40,22 +40,16 @@ class Passes:
             range(num_samples), seed=0, rank=0, world_size=world_size, **kwargs
         )
         self.sampler.set_epoch(0)
-        self.running = self.begun()
+        self.running = RunningPass.of(self.sampler, CPU)
         self.kept = num_samples
-        self.done()
+        self.train()
 
-    def begun(self) -> RunningPass:
-        """The sampler's pass, on this rank."""
-        sampler = self.sampler
-        order, scores = sampler.order, sampler.scores
-        return RunningPass(order, scores, CPU, sampler.rank, sampler.shape)
-
-    def done(self) -> None:
-        """Have the pass trained, which is no part of planning."""
+    def train(self) -> None:
+        """Give the pass its losses, as if it had been trained."""
         self.running.add(drawn_losses(len(self.running._losses), self.sampler.epoch))
 
     def __call__(self) -> None:
-        """Plan the next pass."""
+        """Merge the losses of the last pass, plan the next one, and hand out its indices."""
         self.merge()
         self.plan()
 
@@ -72,15 +66,15 @@ class Passes:
             self.running.merge()
 
     def plan(self) -> None:
-        """All else."""
+        """Plan the next pass, and hand out its indices."""
         self.sampler.set_epoch(self.sampler.epoch + 1)
-        self.running = self.begun()
+        self.running = RunningPass.of(self.sampler, CPU)
         hand_out(self.sampler)
         self.kept = self.sampler.order.kept
 
 
 def default_order(num_samples: int, world_size: int) -> Callable[[], None]:
-    """``DefaultSampler`` of rank 0, as a function that makes and hands out the next pass."""
+    """A function that makes the order of the next pass by ``DefaultSampler`` on rank 0."""
     sampler = DefaultSampler(range(num_samples), seed=0)
     sampler.world_size = world_size
     sampler.num_samples = -(-num_samples // world_size)
@@ -94,7 +88,7 @@ def default_order(num_samples: int, world_size: int) -> Callable[[], None]:
 
 
 def load_reference(path: Path) -> Any:
-    """The module of a checkout of the published implementation; what it patches is put back.
+    """Import the published implementation from a checkout, and undo what it patches in PyTorch.
 
     Raises:
         ValueError: If it is not there.
@@ -127,14 +121,7 @@ def measure_planning(num_samples: int, repeats: int, reference: Optional[Path]) 
             theirs.scores[:] = drawn_losses(num_samples)
             # Threshold, draw and shuffle alone, without merge and without handing out.
             functions['reference'] = theirs.sampler.reset
-        times: Dict[str, List[float]] = {name: [] for name in functions}
-        for turn in range(repeats + 1):
-            for name, function in functions.items():
-                seconds = seconds_of(function)
-                if turn:
-                    times[name].append(seconds)
-            passes.done()
-        found = {name: statistics.median(all_of_it) for name, all_of_it in times.items()}
+        found = take_turns(functions, repeats, passes.train)
         result['rows'].append(
             dict(
                 world_size=world_size,
@@ -156,7 +143,7 @@ def measure_size(num_samples: int, repeats: int) -> Dict[str, Any]:
     for _ in range(repeats):
         # Of the thread: sizes are not measured in turns, and other work comes and goes.
         times.append(seconds_of(passes, time.thread_time))
-        passes.done()
+        passes.train()
     permutation = seconds_of(
         lambda: torch.randperm(num_samples, dtype=torch.int32), time.thread_time
     )

@@ -20,6 +20,7 @@ from mm_infobatch import InfoBatchHook, InfoBatchLoss
 from mm_infobatch.passes.scores import gather_in_order
 
 from .clocks import CPU, seconds_of, take_turns
+from .loss import alternating_weights
 
 
 class Drawn(BaseDataset):
@@ -108,7 +109,7 @@ def step_times(
 
         def method(runner: Any, *args: Any, **kwargs: Any) -> None:
             calls = len(gathered)
-            last = whole_pass and schedule.pass_iter + 1 >= schedule.pass_iters
+            last = whole_pass and schedule.iters_left <= 1
             with contextlib.nullcontext() if last else guard():
                 seconds = seconds_of(lambda: function(runner, *args, **kwargs), time.thread_time)
             if not last:
@@ -138,11 +139,7 @@ def step_times(
             log_level='ERROR',
             experiment_name=f'overhead-{os.getpid()}-{time.monotonic_ns()}',
         )
-        schedule = (
-            runner.build_train_loop(runner.train_loop).schedule
-            if isinstance(runner.train_loop, dict)
-            else runner.train_loop.schedule
-        )
+        schedule = runner.train_loop.schedule
         hook: Any = next(each for each in runner.hooks if isinstance(each, InfoBatchHook))
         hook.before_train_iter = timed(hook.before_train_iter, parts['before_step'], False)
         hook.after_train_iter = timed(hook.after_train_iter, parts['after_step'], True)
@@ -166,7 +163,7 @@ def step_times(
 
 def warm_losses(model: Heads, batch_size: int, repeats: int = 300) -> float:
     """What the losses add when nothing else runs in between, in seconds."""
-    weights = torch.tensor([1.0, 2.0] * batch_size)[:batch_size].to(model.pred.device)
+    weights = alternating_weights(batch_size, model.pred.device)
     target: Any = model.target
     losses: List[Any] = list(model.losses)
 

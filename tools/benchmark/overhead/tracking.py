@@ -1,14 +1,13 @@
 """What it costs to track the losses of each sample, and the histogram of the scores."""
 
 import io
-import statistics
 from typing import Any, Callable, Dict, List
 
 import torch
 
 from mm_infobatch.training.score_histogram import histogram
 
-from .clocks import seconds_of
+from .clocks import take_turns
 from .planning import Passes, default_order
 
 
@@ -28,15 +27,12 @@ def measure_tracking(num_samples: int, repeats: int) -> Dict[str, Any]:
     for name, each in passes.items():
         functions[f'merge {name}'], functions[f'plan {name}'] = each.merge, each.plan
     functions['histogram'] = lambda: histogram(passes['on'].sampler.scores.values)
-    times: Dict[str, List[float]] = {name: [] for name in functions}
-    for turn in range(repeats + 1):
-        for name, function in functions.items():
-            seconds = seconds_of(function)
-            if turn:
-                times[name].append(seconds)
+
+    def train() -> None:
         for each in passes.values():
-            each.done()
-    found = {name: statistics.median(all_of_it) for name, all_of_it in times.items()}
+            each.train()
+
+    found = take_turns(functions, repeats, train)
     rows: List[Dict[str, Any]] = []
     for name, each in passes.items():
         merge, planning = found[f'merge {name}'], found[f'merge {name}'] + found[f'plan {name}']

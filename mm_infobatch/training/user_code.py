@@ -1,4 +1,4 @@
-"""Inspects the code of a class to find out whether it reads how far the run is."""
+"""Finds the classes of an object that are a user's own, and what their code reads."""
 
 import dis
 import functools
@@ -32,13 +32,18 @@ class Reads:
         return self.hub or bool(self.names & POSITION)
 
 
+def is_known(cls: type, packages: Sequence[str] = KNOWN_PACKAGES) -> bool:
+    """Whether a class is defined in one of these packages."""
+    return cls.__module__.split('.')[0] in packages
+
+
 def own_classes(instance: Any, packages: Sequence[str] = KNOWN_PACKAGES) -> List[type]:
     """The classes of an object that are defined in none of these packages."""
     classes = type(instance).__mro__[:-1]  # without ``object``
-    return [cls for cls in classes if cls.__module__.split('.')[0] not in packages]
+    return [cls for cls in classes if not is_known(cls, packages)]
 
 
-def functions(cls: type) -> Iterator[Tuple[str, Reads]]:
+def functions_of(cls: type) -> Iterator[Tuple[str, Reads]]:
     """The functions that a class defines, and what each reads."""
     for name, function in vars(cls).items():
         function = getattr(function, 'fget', None) or getattr(function, '__func__', function)

@@ -42,22 +42,19 @@ class Call:
             return None
         return self._args[self._names.index(name)]
 
-    def at(self, position: int) -> Any:
-        """The argument of the parameter at a position, whatever its name; None if it was not given.
-
-        For a parameter that has another name in each loss.
-        """
+    def _at(self, position: int) -> Any:
+        """The argument of the parameter at a position, whatever its name; None if not given."""
         if position < len(self._args):
             return self._args[position]
         return self._kwargs.get(self._names[position]) if position < len(self._names) else None
 
     def pred(self) -> Any:
         """The first argument, the prediction."""
-        return self.at(0)
+        return self._at(0)
 
     def target(self) -> Any:
         """The second argument, the target; None if there is none."""
-        return self.at(1)
+        return self._at(1)
 
     def default(self, name: str) -> Any:
         """The default of a parameter; None if it has none, or there is no such parameter."""

@@ -318,6 +318,26 @@ def test_the_table_takes_a_metric_and_labels(baseline, capsys):
     assert '| all data | 60 ' in capsys.readouterr().out
 
 
+def test_runs_of_the_same_name_are_told_apart_by_their_paths(tmp_path, capsys):
+    for each in ('first', 'second'):
+        write_session(tmp_path / each / 'run', [train_row(60)])
+    cli.main(['summarize', *(str(tmp_path / each / 'run') for each in ('first', 'second'))])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split('|')[1].strip() for row in rows] == ['first/run', 'second/run']
+
+
+def test_a_run_whose_infobatch_json_is_lost_is_not_shown_as_one_without_infobatch(pruned, capsys):
+    (pruned / 'infobatch.json').unlink()
+    scalars = next(pruned.glob('*/vis_data/scalars.json'))
+    text = scalars.read_text().replace('"time": 0.5', '"loss_all_data": 1, "time": 0.5')
+    scalars.write_text(text)
+    cli.main(['summarize', str(pruned)])
+    (note,) = capsys.readouterr().out.split('\n\n')[1:]
+    assert note.startswith('pruned: trained with InfoBatch, but there is no infobatch.json: ')
+    run = run_logs.read_run(pruned)
+    assert run.planned is None and run.unfinished is None
+
+
 @pytest.mark.parametrize(
     'name, best', [('mIoU', 1), ('accuracy/top1', 1), ('val_loss', 0), ('rmse', 0), ('abs_rel', 0)]
 )
@@ -375,6 +395,15 @@ def test_the_figure_is_written_for_each_x_axis(baseline, pruned, tmp_path, x):
     cli.main(['plot', str(baseline), str(pruned), '--out', str(out), '--x', x])
     with Image.open(out) as image:
         assert image.size[0] == 1280
+
+
+def test_the_figure_is_written_where_the_message_says(baseline, tmp_path, capsys):
+    cli.main(['plot', str(baseline), '--out', str(tmp_path / 'curves')])
+    assert capsys.readouterr().out == f'wrote {tmp_path / "curves.png"}\n'
+    assert (tmp_path / 'curves.png').is_file()
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['plot', str(baseline), '--out', str(tmp_path)])
+    assert 'is a directory: give the name of a file' in capsys.readouterr().err
 
 
 def test_the_figure_shows_losses_metrics_and_pruned_shares(baseline, pruned):

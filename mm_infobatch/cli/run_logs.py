@@ -9,7 +9,7 @@ InfoBatchHook, adds the passes, the exact number of samples, and the saving.
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -25,6 +25,10 @@ from .sessions import (
     read_session,
 )
 
+NO_REPORT = (
+    'trained with InfoBatch, but there is no infobatch.json: its samples are counted from full '
+    'batches, its saving and whether it is finished are not known'
+)
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
     'run beside it, which tells the length of the dataset'
@@ -61,10 +65,24 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[LoggedRun], List[str]]:
     for run in runs:
         if run._full_batches is not None:
             run.notes.append(FULL_BATCHES)
-    labels = args.labels or [run.name for run in runs]
+    labels = args.labels or distinct_labels([run.name for run in runs], args.work_dirs)
     if len(labels) != len(runs):
         raise UsageError(f'--labels has {len(labels)} names for {len(runs)} work directories')
     return runs, labels
+
+
+def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
+    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
+    folders = [path.resolve().parts for path in work_dirs]
+    names = list(labels)
+    for depth in range(2, max(map(len, folders), default=0) + 1):
+        if len(set(names)) == len(names):
+            break
+        names = [
+            name if names.count(name) == 1 else '/'.join(parts[-depth:])
+            for name, parts in zip(names, folders)
+        ]
+    return names
 
 
 def read_run(work_dir: Path) -> LoggedRun:
@@ -75,7 +93,10 @@ def read_run(work_dir: Path) -> LoggedRun:
     """
     sessions = _read_sessions(work_dir)
     infobatch = read_infobatch(work_dir / 'infobatch.json')
+    lost = infobatch is None and any('loss_all_data' in session.train[-1] for session in sessions)
     for session in sessions:
+        if lost:  # it makes fewer iterations than its config says
+            session.planned_iterations = session.planned_epochs = None
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
     begin = next((one['begin_iter'] for one in passes_of(infobatch)), 0)
@@ -97,6 +118,8 @@ def read_run(work_dir: Path) -> LoggedRun:
         unfinished=unfinished,
         planned=None if infobatch is not None else sessions[-1].planned,
     )
+    if lost:
+        run.notes.append(NO_REPORT)
     if unfinished is not None:
         run.notes.append(unfinished)
     _count_samples(run, owners)

@@ -525,6 +525,13 @@ def test_the_out_of_test_is_a_directory_with_mmseg(config, tmp_path):
     assert cfg.load_from == str(tmp_path / 'c.pth')
 
 
+def test_a_test_resumes_nothing_also_by_the_config_of_a_run_that_was_resumed(config, tmp_path):
+    """Without its optimizer, as it is published, a checkpoint cannot be resumed from."""
+    (tmp_path / 'c.pth').touch()
+    args = cli.parse_args(['test', config, str(tmp_path / 'c.pth'), '--cfg-options', 'resume=True'])
+    assert test_tool.apply_args(common.load_config(args), args).resume is False
+
+
 def test_tta_is_the_configs_or_with_mmpretrain_a_flip(config, tmp_path):
     (tmp_path / 'c.pth').touch()
     args = cli.parse_args(['test', config, str(tmp_path / 'c.pth'), '--tta'])

@@ -240,6 +240,21 @@ def test_a_second_run_in_the_same_directory_replaces_the_first(tmp_path):
     assert run.iterations == 10
 
 
+def test_a_later_run_without_infobatch_is_not_read_with_the_report_of_an_earlier_one(tmp_path):
+    rows = [train_row(i, loss_all_data=1.0) for i in (10, 20)]
+    write_session(tmp_path / 'run', rows)
+    report = tmp_path / 'run' / 'infobatch.json'
+    report.write_text(json.dumps(infobatch_passes((15, 60, False), (5, 20, False))))
+    assert run_logs.read_run(tmp_path / 'run').samples == 80
+    rows = [train_row(i) for i in range(10, 61, 10)]
+    write_session(tmp_path / 'run', rows, stamp='20260102_000000')
+    run = run_logs.read_run(tmp_path / 'run')
+    assert (run.iterations, run.samples, run.infobatch) == (60, 60 * 4, None)
+    assert run.notes == [run_logs.OLD_REPORT]
+    report.unlink()
+    assert run_logs.read_run(tmp_path / 'run').notes == []
+
+
 def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
     rows = [
         train_row(10, epoch=1),

@@ -29,6 +29,10 @@ NO_REPORT = (
     'trained with InfoBatch, but there is no infobatch.json: its samples are counted from full '
     'batches, its saving and whether it is finished are not known'
 )
+OLD_REPORT = (
+    'infobatch.json in its work directory is of earlier training with InfoBatch: what was trained '
+    'last is without, and is read from its logs alone'
+)
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
     'run beside it, which tells the length of the dataset'
@@ -92,11 +96,8 @@ def read_run(work_dir: Path) -> LoggedRun:
         ValueError: If there are no training logs in it, or ``infobatch.json`` is not readable.
     """
     sessions = _read_sessions(work_dir)
-    infobatch = read_infobatch(work_dir / 'infobatch.json')
-    lost = infobatch is None and any('loss_all_data' in session.train[-1] for session in sessions)
+    infobatch, about_report = _read_report(work_dir, sessions)
     for session in sessions:
-        if lost:  # it makes fewer iterations than its config says
-            session.planned_iterations = session.planned_epochs = None
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
     begin = next((one['begin_iter'] for one in passes_of(infobatch)), 0)
@@ -118,8 +119,8 @@ def read_run(work_dir: Path) -> LoggedRun:
         unfinished=unfinished,
         planned=None if infobatch is not None else sessions[-1].planned,
     )
-    if lost:
-        run.notes.append(NO_REPORT)
+    if about_report is not None:
+        run.notes.append(about_report)
     if unfinished is not None:
         run.notes.append(unfinished)
     _count_samples(run, owners)
@@ -184,6 +185,24 @@ def _read_sessions(work_dir: Path) -> List[Session]:
             'LocalVisBackend, as the default one does'
         )
     return sessions
+
+
+def _read_report(
+    work_dir: Path, sessions: List[Session]
+) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+    """The report of a run, and what is to be said if it is missing or of another run.
+
+    Only InfoBatch logs a ``loss_all_data``. A session with it whose report is missing makes fewer
+    iterations than its config says, so what it plans is taken from it.
+    """
+    infobatch = read_infobatch(work_dir / 'infobatch.json')
+    pruned = ['loss_all_data' in session.train[-1] for session in sessions]
+    if infobatch is not None and any(pruned) and not pruned[-1]:
+        return None, OLD_REPORT
+    if infobatch is None and pruned[-1]:
+        sessions[-1].planned_iterations = sessions[-1].planned_epochs = None
+        return None, NO_REPORT
+    return infobatch, None
 
 
 def _merged(sessions: List[Session]) -> Tuple[List[Row], List[Row], List[Session]]:

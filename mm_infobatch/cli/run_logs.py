@@ -15,7 +15,7 @@ import numpy as np
 
 from .common import UsageError
 from .logged_run import LoggedRun
-from .report_file import read_infobatch
+from .report_file import report_of
 from .sessions import (
     Row,
     Session,
@@ -25,14 +25,6 @@ from .sessions import (
     read_session,
 )
 
-NO_REPORT = (
-    'trained with InfoBatch, but there is no infobatch.json: its samples are counted from full '
-    'batches, its saving and whether it is finished are not known'
-)
-OLD_REPORT = (
-    'infobatch.json in its work directory is of earlier training with InfoBatch: what was trained '
-    'last is without, and is read from its logs alone'
-)
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
     'run beside it, which tells the length of the dataset'
@@ -96,7 +88,7 @@ def read_run(work_dir: Path) -> LoggedRun:
         ValueError: If there are no training logs in it, or ``infobatch.json`` is not readable.
     """
     sessions = _read_sessions(work_dir)
-    infobatch, about_report = _read_report(work_dir, sessions)
+    infobatch, about_report = report_of(work_dir, sessions)
     for session in sessions:
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
@@ -187,24 +179,6 @@ def _read_sessions(work_dir: Path) -> List[Session]:
     return sessions
 
 
-def _read_report(
-    work_dir: Path, sessions: List[Session]
-) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
-    """The report of a run, and what is to be said if it is missing or of another run.
-
-    Only InfoBatch logs a ``loss_all_data``. A session with it whose report is missing makes fewer
-    iterations than its config says, so what it plans is taken from it.
-    """
-    infobatch = read_infobatch(work_dir / 'infobatch.json')
-    pruned = ['loss_all_data' in session.train[-1] for session in sessions]
-    if infobatch is not None and any(pruned) and not pruned[-1]:
-        return None, OLD_REPORT
-    if infobatch is None and pruned[-1]:
-        sessions[-1].planned_iterations = sessions[-1].planned_epochs = None
-        return None, NO_REPORT
-    return infobatch, None
-
-
 def _merged(sessions: List[Session]) -> Tuple[List[Row], List[Row], List[Session]]:
     """The rows of all sessions, without those that a later session has logged again.
 
@@ -258,7 +232,8 @@ def _sample_corners(
     """Corners (iterations, samples) of the line along which the samples grow.
 
     Without InfoBatch, which begins at ``begin``, an iteration has batch size x world size samples:
-    a last batch of an epoch that was shorter counts as a full one.
+    a last batch of an epoch that was shorter counts as a full one, unless the length of the
+    dataset is known from a later pass.
     """
     xs, ys = [0], [0.0]
     ends = [row['iter'] for row in train[:-1]] + [max(iterations, train[-1]['iter'])]
@@ -267,6 +242,11 @@ def _sample_corners(
             end, owner = begin, owners[max(index - 1, 0)]
         ys.append(ys[-1] + (end - xs[-1]) * owner.batch_size * (owner.world_size or 1))
         xs.append(end)
+    if infobatch is not None and begin and owners[0].planned_epochs is not None:
+        epochs, length = infobatch['passes'][0]['pass'], infobatch['settings']['num_samples']
+        full = ys[-1] / max(epochs, 1)
+        if not owners[0].drop_last and full - ys[-1] / begin < length <= full:
+            ys = [y * length / full for y in ys]
     for one in passes_of(infobatch):
         xs.append(one['begin_iter'] + one['iterations'])
         ys.append(ys[-1] + one['trained'])

@@ -12,6 +12,7 @@ from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, I
 
 from mm_infobatch import InfoBatchLoss, InfoBatchSampler
 from mm_infobatch.policies import KAKURENBO, SoftPruning
+from mm_infobatch.training.check_data import check_dataloader
 from mm_infobatch.training.label_probability import other_score_warning
 from mm_infobatch.training.sample_idx import check_samples
 
@@ -238,6 +239,13 @@ def test_a_dataloader_that_a_hook_puts_in_later_is_refused(cls):
         trained=2,
         change=lambda runner: runner.register_hook(NextLoader()),
     )
+
+
+def test_what_stands_for_a_dataloader_in_a_simulated_training_is_refused():
+    """As in mmpretrain's vis_scheduler.py, which the schedule without InfoBatch serves."""
+    batches = type('FakeDataloader', (list,), dict(dataset=None))(range(3))
+    with pytest.raises(ValueError, match=r'FakeDataloader; .* the config without InfoBatch'):
+        check_dataloader(batches, 'InfoBatchEpochLoop')
 
 
 @DATA_SAMPLERS.register_module()

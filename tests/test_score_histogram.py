@@ -236,7 +236,14 @@ def test_a_run_gives_tensorboard_histograms_and_the_comparable_loss(tmp_path):
         )
     steps = [step for name, _, step in fake.experiment.scalars if name == 'loss_all_data']
     assert steps == list(range(1, runner.iter + 1))
-    assert sum(name == 'infobatch/pruned' for name, *_ in fake.experiment.scalars) == len(passes)
+    for key in ('kept', 'pruned', 'pruned_share', 'seconds', 'threshold', 'mean_score'):
+        shown = [each[1:] for each in fake.experiment.scalars if each[0] == f'infobatch/{key}']
+        assert shown == [
+            (pytest.approx(record[key]), record['begin_iter'])
+            for record in passes
+            if record[key] is not None
+        ]
+    assert sum(name == 'infobatch/saving' for name, *_ in fake.experiment.scalars) == len(passes)
 
 
 def test_a_run_gives_wandb_histograms_and_the_comparable_loss(tmp_path, wandb):

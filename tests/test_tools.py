@@ -14,7 +14,7 @@ from PIL import Image
 
 import make_segmentation_data
 from mm_infobatch import cli
-from mm_infobatch.cli import common, launch, plot, run_logs, summarize
+from mm_infobatch.cli import common, launch, plot, report_file, run_logs, summarize
 from mm_infobatch.cli import test as test_tool
 from mm_infobatch.cli import train as train_tool
 
@@ -240,6 +240,50 @@ def test_a_second_run_in_the_same_directory_replaces_the_first(tmp_path):
     assert run.iterations == 10
 
 
+def test_a_later_run_without_infobatch_is_not_read_with_the_report_of_an_earlier_one(tmp_path):
+    rows = [train_row(i, loss_all_data=1.0) for i in (10, 20)]
+    write_session(tmp_path / 'run', rows, custom_hooks=[dict(type='InfoBatchHook')])
+    report = tmp_path / 'run' / 'infobatch.json'
+    report.write_text(json.dumps(infobatch_passes((15, 60, False), (5, 20, False))))
+    assert run_logs.read_run(tmp_path / 'run').samples == 80
+    rows = [train_row(i) for i in range(10, 61, 10)]
+    write_session(tmp_path / 'run', rows, stamp='20260102_000000')
+    run = run_logs.read_run(tmp_path / 'run')
+    assert (run.iterations, run.samples, run.infobatch) == (60, 60 * 4, None)
+    assert run.notes == [report_file.OLD_REPORT]
+    report.unlink()
+    assert run_logs.read_run(tmp_path / 'run').notes == []
+
+
+def test_a_run_that_goes_on_without_infobatch_is_not_read_with_its_report(tmp_path):
+    """mmengine goes on logging the last loss over all data, which is in the checkpoint."""
+    rows = [train_row(i, loss_all_data=1.0) for i in (10, 20)]
+    write_session(tmp_path, rows, custom_hooks=[dict(type='InfoBatchHook')])
+    report = infobatch_passes((15, 60, False), (5, 20, False))
+    (tmp_path / 'infobatch.json').write_text(json.dumps(report))
+    rows = [train_row(i, loss_all_data=1.0) for i in (20, 30)]
+    write_session(tmp_path, rows, stamp='20260102_000000')
+    run = run_logs.read_run(tmp_path)
+    assert (run.iterations, run.infobatch, run.planned, run.unfinished) == (30, None, None, None)
+    assert run.notes == [report_file.OLD_REPORT]
+
+
+def test_epochs_before_infobatch_count_the_samples_of_the_dataset(tmp_path):
+    """98 samples in batches of 4, of which the last one has 2."""
+    settings = dict(train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3))
+    write_session(tmp_path, [train_row(i, epoch=i // 25 + 1) for i in (10, 20, 30)], **settings)
+    rows = [train_row(i, epoch=2, loss_all_data=1.0) for i in (30, 40)]
+    settings['custom_hooks'] = [dict(type='InfoBatchHook')]
+    write_session(tmp_path, rows, stamp='20260102_000000', **settings)
+    report = infobatch_passes((15, 60, False))
+    report['settings']['num_samples'] = 98
+    report['passes'][0].update(begin_iter=25, **{'pass': 1})
+    (tmp_path / 'infobatch.json').write_text(json.dumps(report))
+    run = run_logs.read_run(tmp_path)
+    assert run.samples == 98 + 60
+    assert run.samples_at(np.array([25, 40])).tolist() == [98, 98 + 60]
+
+
 def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
     rows = [
         train_row(10, epoch=1),
@@ -318,6 +362,28 @@ def test_the_table_takes_a_metric_and_labels(baseline, capsys):
     assert '| all data | 60 ' in capsys.readouterr().out
 
 
+def test_runs_of_the_same_name_are_told_apart_by_their_paths(tmp_path, capsys):
+    for each in ('first', 'second'):
+        write_session(tmp_path / each / 'run', [train_row(60)])
+    cli.main(['summarize', *(str(tmp_path / each / 'run') for each in ('first', 'second'))])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split('|')[1].strip() for row in rows] == ['first/run', 'second/run']
+
+
+def test_a_run_whose_infobatch_json_is_lost_is_not_shown_as_one_without_infobatch(pruned, capsys):
+    (pruned / 'infobatch.json').unlink()
+    scalars = next(pruned.glob('*/vis_data/scalars.json'))
+    text = scalars.read_text().replace('"time": 0.5', '"loss_all_data": 1, "time": 0.5')
+    scalars.write_text(text)
+    with next(pruned.glob('*/vis_data/config.py')).open('a') as config:
+        config.write("\ncustom_hooks = [dict(type='InfoBatchHook')]\n")
+    cli.main(['summarize', str(pruned)])
+    (note,) = capsys.readouterr().out.split('\n\n')[1:]
+    assert note.startswith('pruned: trained with InfoBatch, but there is no infobatch.json: ')
+    run = run_logs.read_run(pruned)
+    assert run.planned is None and run.unfinished is None
+
+
 @pytest.mark.parametrize(
     'name, best', [('mIoU', 1), ('accuracy/top1', 1), ('val_loss', 0), ('rmse', 0), ('abs_rel', 0)]
 )
@@ -375,6 +441,15 @@ def test_the_figure_is_written_for_each_x_axis(baseline, pruned, tmp_path, x):
     cli.main(['plot', str(baseline), str(pruned), '--out', str(out), '--x', x])
     with Image.open(out) as image:
         assert image.size[0] == 1280
+
+
+def test_the_figure_is_written_where_the_message_says(baseline, tmp_path, capsys):
+    cli.main(['plot', str(baseline), '--out', str(tmp_path / 'curves')])
+    assert capsys.readouterr().out == f'wrote {tmp_path / "curves.png"}\n'
+    assert (tmp_path / 'curves.png').is_file()
+    with pytest.raises(SystemExit, match='2'):
+        cli.main(['plot', str(baseline), '--out', str(tmp_path)])
+    assert 'is a directory: give the name of a file' in capsys.readouterr().err
 
 
 def test_the_figure_shows_losses_metrics_and_pruned_shares(baseline, pruned):
@@ -494,6 +569,13 @@ def test_the_out_of_test_is_a_directory_with_mmseg(config, tmp_path):
     cfg = test_tool.apply_args(common.load_config(args), args)
     assert cfg.test_evaluator.output_dir == 'maps'
     assert cfg.load_from == str(tmp_path / 'c.pth')
+
+
+def test_a_test_resumes_nothing_also_by_the_config_of_a_run_that_was_resumed(config, tmp_path):
+    """Without its optimizer, as it is published, a checkpoint cannot be resumed from."""
+    (tmp_path / 'c.pth').touch()
+    args = cli.parse_args(['test', config, str(tmp_path / 'c.pth'), '--cfg-options', 'resume=True'])
+    assert test_tool.apply_args(common.load_config(args), args).resume is False
 
 
 def test_tta_is_the_configs_or_with_mmpretrain_a_flip(config, tmp_path):

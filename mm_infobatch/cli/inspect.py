@@ -11,7 +11,7 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import List, Optional, Sequence
+from typing import List, Optional
 
 from mmengine.config import Config
 
@@ -131,20 +131,6 @@ def check_arguments(args: argparse.Namespace) -> Path:
     return out
 
 
-def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
-    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
-    folders = [path.resolve().parts for path in work_dirs]
-    names = list(labels)
-    for depth in range(2, max(map(len, folders), default=0) + 1):
-        if len(set(names)) == len(names):
-            break
-        names = [
-            name if names.count(name) == 1 else '/'.join(parts[-depth:])
-            for name, parts in zip(names, folders)
-        ]
-    return names
-
-
 def file_name(label: str) -> str:
     """A label as a part of a file name, which has at most 255 bytes."""
     name = re.sub(r'[^\w.-]+', '_', label).encode()[:100].decode(errors='ignore')
@@ -195,7 +181,6 @@ def write_page(args: argparse.Namespace) -> None:
     require_libraries(args.fiftyone)
     out = check_arguments(args)
     runs, labels = run_logs.read_runs(args)
-    labels = labels if args.labels else distinct_labels(labels, args.work_dirs)
     facts, sections = [], []
     out.parent.mkdir(parents=True, exist_ok=True)
     for number, (work_dir, run, label) in enumerate(zip(args.work_dirs, runs, labels)):

@@ -184,9 +184,14 @@ def main(args: argparse.Namespace) -> None:
         figure = draw(runs, labels, args.metric, args.x, args.trained_loss)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    out: Path = args.out
+    if out.is_dir():
+        raise UsageError(f'--out {str(out)!r} is a directory: give the name of a file')
+    if not out.suffix:
+        out = out.with_name(f'{out.name}.png')
     try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(args.out, dpi=200)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=200)
     except (ValueError, OSError) as error:
         raise UsageError(f'--out {str(args.out)!r}: {error}') from error
-    print(f'wrote {args.out}')
+    print(f'wrote {out}')

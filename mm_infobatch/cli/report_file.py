@@ -3,8 +3,18 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
+from .sessions import Session
+
+NO_REPORT = (
+    'trained with InfoBatch, but there is no infobatch.json: its samples are counted from full '
+    'batches, its saving and whether it is finished are not known'
+)
+OLD_REPORT = (
+    'infobatch.json in its work directory is of earlier training with InfoBatch: what was trained '
+    'last is without, and is read from its logs alone'
+)
 # The numbers that are read of each part.
 SETTINGS = 'pass_length num_samples batch_size world_size delta'.split()
 TOTALS = (
@@ -45,6 +55,36 @@ def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
             'Use the tools of the mm_infobatch that wrote it'
         )
     return content
+
+
+def report_of(
+    work_dir: Path, sessions: List[Session]
+) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
+    """The report of a run, and what is to be said if it is missing or of earlier training.
+
+    A run that has pruned makes fewer iterations than its config says. Where its report cannot say
+    how many, the plan of its last session is taken away, in place.
+
+    Args:
+        work_dir (Path): The work directory.
+        sessions (list[Session]): Its sessions, in order.
+
+    Raises:
+        ValueError: If there is a report, but not one that InfoBatchHook writes.
+    """
+    infobatch, last = read_infobatch(work_dir / 'infobatch.json'), sessions[-1]
+    pruned = [session for session in sessions if session.with_infobatch]
+    if last.with_infobatch or not pruned:
+        about = NO_REPORT if infobatch is None and pruned else None
+    else:
+        about = OLD_REPORT if infobatch is not None else None
+        infobatch = None
+    if infobatch is None and any(
+        session is last or session.train[0]['iter'] < last.train[0]['iter'] for session in pruned
+    ):
+        last.planned_iterations = last.planned_epochs = None
+        last.epoch_lengths = {}
+    return infobatch, about
 
 
 def _check(content: Any) -> None:

@@ -9,13 +9,13 @@ InfoBatchHook, adds the passes, the exact number of samples, and the saving.
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .common import UsageError
 from .logged_run import LoggedRun
-from .report_file import read_infobatch
+from .report_file import report_of
 from .sessions import (
     Row,
     Session,
@@ -61,10 +61,24 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[LoggedRun], List[str]]:
     for run in runs:
         if run.full_batches is not None:
             run.notes.append(FULL_BATCHES)
-    labels = args.labels or [run.name for run in runs]
+    labels = args.labels or distinct_labels([run.name for run in runs], args.work_dirs)
     if len(labels) != len(runs):
         raise UsageError(f'--labels has {len(labels)} names for {len(runs)} work directories')
     return runs, labels
+
+
+def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
+    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
+    folders = [path.resolve().parts for path in work_dirs]
+    names = list(labels)
+    for depth in range(2, max(map(len, folders), default=0) + 1):
+        if len(set(names)) == len(names):
+            break
+        names = [
+            name if names.count(name) == 1 else '/'.join(parts[-depth:])
+            for name, parts in zip(names, folders)
+        ]
+    return names
 
 
 def read_run(work_dir: Path) -> LoggedRun:
@@ -74,7 +88,7 @@ def read_run(work_dir: Path) -> LoggedRun:
         ValueError: If there are no training logs in it, or ``infobatch.json`` is not readable.
     """
     sessions = _read_sessions(work_dir)
-    infobatch = read_infobatch(work_dir / 'infobatch.json')
+    infobatch, about_report = report_of(work_dir, sessions)
     for session in sessions:
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
@@ -97,6 +111,8 @@ def read_run(work_dir: Path) -> LoggedRun:
         unfinished=unfinished,
         planned=None if infobatch is not None else sessions[-1].planned,
     )
+    if about_report is not None:
+        run.notes.append(about_report)
     if unfinished is not None:
         run.notes.append(unfinished)
     _count_samples(run, owners)
@@ -216,7 +232,8 @@ def _sample_corners(
     """``LoggedRun.sample_corners``.
 
     Without InfoBatch, which begins at ``begin``, an iteration has batch size x world size samples:
-    a last batch of an epoch that was shorter counts as a full one.
+    a last batch of an epoch that was shorter counts as a full one, unless the length of the
+    dataset is known from a later pass.
     """
     xs, ys = [0], [0.0]
     ends = [row['iter'] for row in train[:-1]] + [max(iterations, train[-1]['iter'])]
@@ -225,6 +242,11 @@ def _sample_corners(
             end, owner = begin, owners[max(index - 1, 0)]
         ys.append(ys[-1] + (end - xs[-1]) * owner.batch_size * (owner.world_size or 1))
         xs.append(end)
+    if infobatch is not None and begin and owners[0].planned_epochs is not None:
+        epochs, length = infobatch['passes'][0]['pass'], infobatch['settings']['num_samples']
+        full = ys[-1] / max(epochs, 1)
+        if not owners[0].drop_last and full - ys[-1] / begin < length <= full:
+            ys = [y * length / full for y in ys]
     for one in passes_of(infobatch):
         xs.append(one['begin_iter'] + one['iterations'])
         ys.append(ys[-1] + one['trained'])

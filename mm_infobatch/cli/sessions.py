@@ -12,6 +12,7 @@ from mmengine.config import Config
 Row = Dict[str, Any]
 
 WORLD_SIZE = re.compile(r'^\s*GPU number: (\d+)\s*$', re.MULTILINE)
+OUR_PARTS = re.compile(r'InfoBatch(Hook|Loss|Sampler|IterLoop|EpochLoop)\b')
 EPOCH_LINE = re.compile(r'Epoch\(train\)\s+\[\s*(\d+)\]\[\s*\d+/(\d+)\]')
 
 
@@ -44,6 +45,7 @@ class Session:
     log_window: int = 10
     drop_last: bool = False
     epoch_lengths: Dict[int, int] = field(default_factory=dict)
+    with_infobatch: bool = False
 
     @property
     def planned(self) -> Optional[int]:
@@ -63,9 +65,12 @@ def read_session(scalars: Path) -> Session:
         ValueError: If its ``config.py`` cannot be read.
     """
     session = Session(*_read_rows(scalars))
+    session.with_infobatch = any('loss_all_data' in row for row in session.train)
     config = scalars.with_name('config.py')
     if config.is_file():
         _add_settings(session, config)
+        # A run resumed without InfoBatch still logs the value that its checkpoint holds.
+        session.with_infobatch &= bool(OUR_PARTS.search(config.read_text(errors='replace')))
     folder = scalars.parent.parent
     log = folder / f'{folder.name}.log'
     if log.is_file():

@@ -54,6 +54,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
         UsageError: If an argument cannot work with this config.
     """
     cfg.load_from = check_checkpoint(args.checkpoint)
+    cfg.resume = False  # the config of a run that was resumed says True
     if args.tta:
         _use_tta(cfg)
     if args.out is not None:

@@ -24,6 +24,12 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
     Raises:
         ValueError: If it will not.
     """
+    if not hasattr(dataloader, 'batch_sampler'):
+        raise ValueError(
+            f'{loop} needs a DataLoader of PyTorch, but the training dataloader is a '
+            f"{type(dataloader).__name__}; give a tool that simulates a training, as mmpretrain's "
+            'vis_scheduler.py does, the config without InfoBatch, whose schedule is the same'
+        )
     if isinstance(dataloader.dataset, IterableDataset):
         raise ValueError(
             f'the training dataset {type(dataloader.dataset).__name__} is iterable: its samples '

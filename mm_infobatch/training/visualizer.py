@@ -3,23 +3,30 @@
 from typing import Any, Dict, List, Tuple
 
 from mmengine.dist import is_main_process
-from mmengine.visualization import TensorboardVisBackend, WandbVisBackend
+from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, WandbVisBackend
 
 from .report import RunReport
 
 
 def show_pass(visualizer: Any, report: RunReport, step: int) -> None:
-    """Give the numbers of the pass that begins to every backend of the visualizer, and the
+    """Give the numbers of the pass that begins to the backends of the visualizer, and the
     histogram of the scores to TensorBoard and WandB, which draw one.
+
+    ``LocalVisBackend`` gets neither: the tools of the toolboxes read its ``scalars.json``, and take
+    every row without a learning rate for a validation. ``infobatch.json`` has the numbers.
 
     Args:
         visualizer (Visualizer): The visualizer of the run.
         report (RunReport): Its report.
         step (int): The iterations done.
     """
-    visualizer.add_scalars(report.scalars(), step=step)
+    if not is_main_process():
+        return
+    for backend in visualizer._vis_backends.values():
+        if not isinstance(backend, LocalVisBackend):
+            backend.add_scalars(report.scalars(), step=step)
     histogram = report.passes[-1]['histogram']
-    if histogram is not None and is_main_process():
+    if histogram is not None:
         add_histogram(visualizer, 'infobatch/scores', histogram, step)
 
 

@@ -47,7 +47,7 @@ class ModelLosses:
         if self._mixing is not None:
             assert self._preprocessor is not None
             self._preprocessor.batch_augments = self._mixing
-        self._places = Places(self._model, self.losses)
+        self._places = Places(self._model)
         self._unweighted = unweighted
         self._in_step = False  # a hook may evaluate the model before and after a step
         self._uniform = True
@@ -57,7 +57,8 @@ class ModelLosses:
         self._trained_loss = TrainedLoss(self._model, compared)
 
     def current(self, model: nn.Module) -> 'ModelLosses':
-        """These, or others where a hook has replaced the model, a loss or the batch augmentation.
+        """These, or others where a hook has changed the parts of the model or the batch
+        augmentation.
 
         Args:
             model (nn.Module): The model that trains the next batch, or its wrapper.
@@ -106,8 +107,8 @@ class ModelLosses:
         if self._scale != 1:
             weights = weights * self._scale
         for loss in self.losses:
-            own = self._tasks.weights_of(loss, weights, self._uniform)
-            loss.begin_batch(own, self._uniform, self._scale)
+            own, factor = self._tasks.weights_of(loss, weights, self._uniform)
+            loss.begin_batch(own, self._uniform, self._scale * factor)
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""

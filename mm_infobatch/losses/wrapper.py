@@ -97,7 +97,7 @@ class InfoBatchLoss(nn.Module):
             )
         self._weights: Optional[Tensor] = None
         self._uniform = False
-        self._scale = 1.0
+        self._scale: Union[float, Tensor] = 1.0
         self._evaluations: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
@@ -157,7 +157,9 @@ class InfoBatchLoss(nn.Module):
         self._signature = inspect.signature(self.loss.forward)
         self._names = tuple(self._signature.parameters)
 
-    def begin_batch(self, weights: Tensor, uniform: bool = False, scale: float = 1.0) -> None:
+    def begin_batch(
+        self, weights: Tensor, uniform: bool = False, scale: Union[float, Tensor] = 1.0
+    ) -> None:
         """Set the weights of the next batch.
 
         Args:
@@ -166,8 +168,8 @@ class InfoBatchLoss(nn.Module):
             uniform (bool): Whether all of them are known to be 1. The result is then the wrapped
                 loss's own value, even if that can be taken apart only up to rounding. Defaults to
                 False.
-            scale (float): The factor by which the weights of the plan were multiplied. Defaults to
-                1.
+            scale (float or Tensor): The factor by which the weights of the plan were multiplied.
+                Defaults to 1.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
         self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _evaluations=[])

@@ -22,7 +22,7 @@ from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.label_probability import other_score_warning
 from .training.report import RunReport, log_loss_of_all_data
-from .training.sample_idx import check_samples
+from .training.sample_idx import PathCheck, check_samples
 from .training.state import VERSION
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
@@ -95,6 +95,7 @@ class InfoBatchHook(Hook):
         self._losses: Optional[ModelLosses] = None
         self._batch_scores: Optional[torch.Tensor] = None
         self._first_batch = True
+        self._path_check = PathCheck()
         self._warned_unweighted = False  # that a part of the trained loss carries no weights
 
     # ---------------------------------------------------------------- passes
@@ -197,6 +198,7 @@ class InfoBatchHook(Hook):
         assert self._pass is not None
         planned = self._pass.indices(self._shape.batch_size)
         check_samples(data_batch, planned, self._loop.dataloader.dataset)
+        self._path_check.check(data_batch, planned, self._loop.dataloader.dataset)
 
     def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
         """Have the model train a batch, in which the losses carry weights and keep scores."""

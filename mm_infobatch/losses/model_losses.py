@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .mixing import MixingRecorder, by_sample, mixed_weights, samples_of_rows
 from .places import Places
-from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
+from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap, wrapped_losses
 from .tasks import TaskRows
 from .trained_loss import TrainedLoss
 
@@ -37,7 +37,7 @@ class ModelLosses:
         for loss in self.losses:
             loss.begin_pass()
         self._model = unwrap(model)
-        self._names = {module: name for name, module in self._model.named_modules()}
+        self._names = wrapped_losses(self._model)
         self._tasks = TaskRows(model)
         self._preprocessor: Any = getattr(self._model, 'data_preprocessor', None)
         augment = getattr(self._preprocessor, 'batch_augments', None)

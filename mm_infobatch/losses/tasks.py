@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from .search import wrapped_losses
 from .weights import Factor
 from .wrapper import InfoBatchLoss
 
@@ -17,9 +18,8 @@ def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
         task_heads = getattr(head, 'task_heads', None)
         if isinstance(task_heads, nn.ModuleDict):
             for task, sub_head in task_heads.items():
-                for module in sub_head.modules():
-                    if isinstance(module, InfoBatchLoss):
-                        tasks[module] = (*tasks.get(module, ()), task)
+                for loss in wrapped_losses(sub_head):
+                    tasks[loss] = (*tasks.get(loss, ()), task)
     return tasks
 
 

@@ -240,6 +240,7 @@ class InfoBatchLoss(nn.Module):
         if is_unknown and not self._rows_checked and not is_compiling():
             self.__dict__['_rows_checked'] = True
             unknown.check_rows(self.loss, call, weights)
+            unknown.check_gradient(self.loss, call, weights)
         if not hooked or is_compiling() or is_unknown:
             return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:

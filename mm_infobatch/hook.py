@@ -193,16 +193,15 @@ class InfoBatchHook(Hook):
 
     # ------------------------------------------------------------ iterations
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
-        """Compare the samples of the batch with the plan."""
-        assert self._pass is not None
-        planned = self._pass.indices(self._shape.batch_size)
-        check_samples(data_batch, planned, self._loop.dataloader.dataset)
-        self._path_check.check(data_batch, planned, self._loop.dataloader.dataset)
-
     def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
-        """Have the model train a batch, in which the losses carry weights and keep scores."""
+        """Have the model train a batch, in which the losses carry weights and keep scores.
+
+        Before, compare the samples of the batch with the plan.
+        """
         assert self._pass is not None and self._losses is not None
+        planned, dataset = self._pass.indices(self._shape.batch_size), self._loop.dataloader.dataset
+        check_samples(data_batch, planned, dataset)  # as the hooks before the step have left it
+        self._path_check.check(data_batch, planned, dataset)
         self._accumulation.fit()
         self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight

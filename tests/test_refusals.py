@@ -477,6 +477,23 @@ def reversed_pseudo_collate(data_batch):
     return FUNCTIONS.get('pseudo_collate')(data_batch[::-1])
 
 
+class Reorders(Hook):
+    """A hook that changes the order of a batch."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for key, value in data_batch.items():
+            data_batch[key] = value.flip(0) if torch.is_tensor(value) else value[::-1]
+
+
+def test_a_hook_that_changes_the_order_of_a_batch_stops_the_run(either):
+    assert_refused(
+        either,
+        'the batch holds the samples',
+        'weights or scores would go to other samples',
+        change=lambda runner: runner.register_hook(Reorders(), 'LOW'),
+    )
+
+
 @TRANSFORMS.register_module()
 class WithoutOne(BaseTransform):
     """Takes an image for one that cannot be read."""

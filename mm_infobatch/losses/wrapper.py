@@ -223,6 +223,7 @@ class InfoBatchLoss(nn.Module):
         if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform, self._scale)
+        was_checked = self._rows_checked
         batch_loss = self._take_apart(call, weights)
         recomputed = not is_compiling() and in_backward()
         has_graph = torch.is_grad_enabled()
@@ -231,6 +232,9 @@ class InfoBatchLoss(nn.Module):
         )
         if batch_loss.comparison is not None and not recomputed:
             self._keep_comparison(batch_loss.comparison)
+        if self._rows_checked and not was_checked:  # the first batch of an unknown loss
+            self.check()
+            unknown.check_gradient(self.loss, call, weights)
         return batch_loss.value
 
     def _take_apart(self, call: Call, weights: Weights) -> BatchLoss:
@@ -240,7 +244,6 @@ class InfoBatchLoss(nn.Module):
         if is_unknown and not self._rows_checked and not is_compiling():
             self.__dict__['_rows_checked'] = True
             unknown.check_rows(self.loss, call, weights)
-            unknown.check_gradient(self.loss, call, weights)
         if not hooked or is_compiling() or is_unknown:
             return self._decomposition.evaluate(self.loss, call, weights)
         with changed_by_hooks(self.loss) as changed:

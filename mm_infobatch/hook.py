@@ -22,7 +22,7 @@ from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.label_probability import other_score_warning
 from .training.report import RunReport, log_loss_of_all_data, warn
-from .training.sample_idx import check_samples
+from .training.sample_idx import PathCheck, check_samples
 from .training.state import VERSION
 from .training.step_length import StepLength, require_step_length
 from .training.visualizer import show_pass
@@ -90,6 +90,7 @@ class InfoBatchHook(Hook):
         self._losses: Optional[ModelLosses] = None
         self._batch_scores: Optional[torch.Tensor] = None
         self._first_batch = True
+        self._path_check = PathCheck()
         self._warned_unweighted = False  # that a part of the trained loss carries no weights
 
     # ---------------------------------------------------------------- passes
@@ -187,15 +188,15 @@ class InfoBatchHook(Hook):
 
     # ------------------------------------------------------------ iterations
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: DATA_BATCH = None) -> None:
-        """Compare the samples of the batch with the plan."""
-        assert self._pass is not None
-        planned = self._pass.indices(self._shape.batch_size)
-        check_samples(data_batch, planned, self._loop.dataloader.dataset)
-
     def train_step(self, runner: Any, data_batch: Any) -> Dict[str, Any]:
-        """Have the model train a batch, in which the losses carry weights and keep scores."""
+        """Have the model train a batch, in which the losses carry weights and keep scores.
+
+        Before, compare the samples of the batch with the plan.
+        """
         assert self._pass is not None and self._losses is not None
+        planned, dataset = self._pass.indices(self._shape.batch_size), self._loop.dataloader.dataset
+        check_samples(data_batch, planned, dataset)  # as the hooks before the step have left it
+        self._path_check.check(data_batch, planned, dataset)
         self._accumulation.fit()
         self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight

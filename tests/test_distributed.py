@@ -8,6 +8,8 @@ import launch as launcher
 import pytest
 import toolbox_runs as runs
 import torch
+from mmengine.registry import MODELS
+from torch.utils.checkpoint import checkpoint
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -328,3 +330,42 @@ def test_two_processes_go_on_from_one_and_train_what_was_due_once(seg_config, tm
     report = runs.report_of(tmp_path / 'two')
     assert len(report['passes']) == len(runs.report_of(tmp_path / 'one')['passes'])
     assert report['totals']['finished'] is True
+
+
+@MODELS.register_module()
+class CheckpointedHead(MODELS.get('mmpretrain.LinearClsHead')):
+    """Evaluates its loss under reentrant gradient checkpointing, if it is told to."""
+
+    def __init__(self, *args, use_reentrant=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.use_reentrant = use_reentrant
+
+    def loss(self, feats, data_samples, **kwargs):
+        labels = torch.cat([sample.gt_label for sample in data_samples])
+
+        def trained(inputs):
+            return self.loss_module(self.fc(inputs), labels, avg_factor=len(labels))
+
+        if not self.use_reentrant:
+            return dict(loss=trained(feats[-1]))
+        return dict(loss=checkpoint(trained, feats[-1], use_reentrant=True))
+
+
+@pytest.mark.runs
+def test_gradient_checkpointing_changes_nothing_on_two_processes(tmp_path):
+    """Of the blocks of the backbone (``with_cp``) and of the head with its loss."""
+    data = runs.write_classification_data(tmp_path / 'data', num_images=24)
+    found = []
+    for use_reentrant in (False, True):
+        cfg = runs.classification_config(data, tmp_path / str(use_reentrant), max_epochs=4)
+        cfg.model.head.update(type='CheckpointedHead', use_reentrant=use_reentrant)
+        cfg.model.backbone.with_cp = use_reentrant
+        cfg = runs.switch_on(cfg, delta=1.0)
+        launcher.launch(recorded(cfg), imports=('test_distributed',))
+        found.append(records(cfg.work_dir))
+    assert any(max(row['weights']) > 1 for row in found[0].ranks[0])
+    for plain, anew in zip(*(each.ranks for each in found)):
+        for one, other in zip(plain, anew):
+            assert all(one[key] == other[key] for key in ('indices', 'weights', 'loss'))
+    for plain, anew in zip(*(each.states for each in found)):
+        runs.assert_same_state(plain, anew)

@@ -609,6 +609,27 @@ def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data
     assert without_call or share_head != 'a task that is rare'
 
 
+def test_the_seesaw_loss_of_a_task_counts_what_its_samples_stand_for(data, tmp_path):
+    cfg = slim(data, tmp_path, write=write_multi_task, max_epochs=3)
+    cfg.train_dataloader.dataset.pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label',)),
+    ]
+    heads = dict(
+        shape=dict(type='LinearClsHead', num_classes=3),
+        parity=dict(
+            type='LinearClsHead', num_classes=2, loss=dict(type='SeesawLoss', num_classes=2)
+        ),
+    )
+    cfg.model.head = dict(type='MultiTaskHead', task_heads=heads, in_channels=32)
+    run = train(by_the_paper(cfg, prune_ratio=0.5, delta=1.0))
+    having = [torch.tensor(['parity' in tasks for tasks in row['tasks']]) for row in run.rows]
+    due = sum(float(row['weights'][one].sum()) for row, one in zip(run.rows, having))
+    assert due != sum(int(one.sum()) for one in having)  # some stand for several
+    counts = run.end['head.task_heads.parity.loss_module.cum_samples']
+    assert float(counts.sum()) == pytest.approx(due)
+
+
 # ---------------------------------------------------------- hooks and wrappers
 
 

@@ -151,7 +151,7 @@ class Trained(Classifier):
 
     Args:
         key (str): The key of the first loss; 'loss', as in mmpretrain, hides the total.
-        add (str): 'nothing', 'a wrapped loss' or 'a function'.
+        add (str): 'nothing', 'a wrapped loss', 'one in a list' or 'a function'.
         factor (callable): From the number of the iteration to the factor.
     """
 
@@ -160,12 +160,16 @@ class Trained(Classifier):
         self.key, self.add, self.factor, self.index = key, add, factor, 0
         if add == 'a wrapped loss':
             self.other = wrapped()
+        elif add == 'one in a list':  # which PyTorch does not know
+            self.others = [wrapped()]
 
     def forward(self, inputs, labels, index, mode):
         scores = self.head(inputs)
         losses = {self.key: self.loss(scores, labels)}
         if self.add == 'a wrapped loss':
             losses['loss_other'] = self.other(scores + inputs[:, :3], labels)
+        elif self.add == 'one in a list':
+            losses['loss_other'] = self.others[0](scores + inputs[:, :3], labels)
         elif self.add == 'a function':
             losses['loss_other'] = self.factor(self.index) * scores.square().add(1).mean()
         self.index += 1
@@ -195,9 +199,22 @@ def test_a_part_that_carries_no_weights_is_told_of_once_whatever_hides_the_total
 
 
 @pytest.mark.parametrize('key', ['loss', 'loss_ce'])
-@pytest.mark.parametrize('add', ['nothing', 'a wrapped loss'])
+@pytest.mark.parametrize('add', ['nothing', 'a wrapped loss', 'one in a list'])
 def test_where_every_part_carries_weights_there_is_no_warning(tmp_path, key, add):
     assert warnings_of(tmp_path, Trained(key, add)) == []
+
+
+def test_a_wrapped_loss_that_is_kept_in_a_list_is_weighted_and_scored(tmp_path):
+    models = [Trained(add=add) for add in ('a wrapped loss', 'one in a list')]
+    runners = []
+    for index, model in enumerate(models):
+        loop = dict(type='InfoBatchEpochLoop', max_epochs=3)
+        runners.append(small_runner(tmp_path / str(index), loop, sampler=dict(delta=1)))
+        runners[-1].model = model
+        runners[-1].train()
+    assert runners[0].train_loop.schedule.iters < 3 * 6  # it prunes
+    assert torch.equal(*[runner.train_loop.sampler.scores.values for runner in runners])
+    assert torch.equal(*[model.head.weight for model in models])
 
 
 def test_a_part_whose_factor_grows_from_zero_is_told_of_in_a_later_pass(tmp_path):

@@ -180,10 +180,16 @@ def replace_auxiliary_loss(model):
     model.auxiliary_head.loss_decode = torch.nn.ModuleList([InfoBatchLoss(loss)])
 
 
+def add_auxiliary_loss(model):
+    loss = dict(type='mmseg.DiceLoss', loss_weight=0.1)
+    model.auxiliary_head.loss_decode.append(InfoBatchLoss(loss))
+
+
 def replaced_run(work_dir, replace):
-    if replace is replace_auxiliary_loss:
+    if replace in (replace_auxiliary_loss, add_auxiliary_loss, add_plain_loss):
         data = runs.write_segmentation_data(work_dir / 'data')
         cfg = runs.segmentation_config(data, work_dir, max_iters=12)
+        cfg.model.auxiliary_head.loss_decode = [dict(type='CrossEntropyLoss')]
     else:
         data = runs.write_classification_data(work_dir / 'data')
         cfg = runs.classification_config(data, work_dir, max_epochs=2, batch_size=2)
@@ -196,21 +202,34 @@ def replaced_run(work_dir, replace):
     return runner, hook
 
 
-@pytest.mark.parametrize('replace', [replace_head_loss, replace_auxiliary_loss, copy.deepcopy])
-def test_a_loss_or_model_that_a_hook_replaces_in_mid_pass_is_weighted_at_once(tmp_path, replace):
+@pytest.mark.parametrize(
+    'replace', [replace_head_loss, replace_auxiliary_loss, add_auxiliary_loss, copy.deepcopy]
+)
+def test_a_loss_or_model_that_a_hook_puts_in_in_mid_pass_is_weighted_at_once(tmp_path, replace):
     runner, hook = replaced_run(tmp_path, replace)
     runner.train()
     assert hook.weights and hook.weights == hook.due
     assert not runner.train_loop.sampler.scores.values.isnan().any()
 
 
-def test_a_plain_loss_that_a_hook_puts_in_is_refused_at_once(tmp_path):
+def unwrap_head_loss(model):
+    model.head.loss_module = model.head.loss_module.loss
 
-    def replace(model):
-        model.head.loss_module = model.head.loss_module.loss
 
-    runner, _ = replaced_run(tmp_path, replace)
-    with pytest.raises(ValueError, match='no loss of ImageClassifier is an InfoBatchLoss'):
+def add_plain_loss(model):
+    model.auxiliary_head.loss_decode.append(InfoBatchLoss(dict(type='mmseg.DiceLoss')).loss)
+
+
+@pytest.mark.parametrize(
+    ('put_in', 'reason'),
+    [
+        (unwrap_head_loss, 'no loss of ImageClassifier is an InfoBatchLoss'),
+        (add_plain_loss, r'model.auxiliary_head.loss_decode.1 \(DiceLoss\) would carry no weights'),
+    ],
+)
+def test_a_plain_loss_that_a_hook_puts_in_is_refused_at_once(tmp_path, put_in, reason):
+    runner, _ = replaced_run(tmp_path, put_in)
+    with pytest.raises(ValueError, match=reason):
         runner.train()
     assert runner.iter == 9
 

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import dataloader as torch_dataloader
 
 from mm_infobatch import InfoBatchHook, InfoBatchLoss, InfoBatchSampler
+from mm_infobatch.losses.model_losses import ModelLosses
 from mm_infobatch.passes.batch_shape import BatchShape
 from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.policies import SoftPruning
@@ -265,13 +266,15 @@ def test_8_a_step_calls_no_collective_and_does_not_wait_for_the_device(tmp_path,
 
         monkeypatch.setattr(cls, name, method)
 
-    watched(InfoBatchHook, 'before_train_iter')
+    watched(ModelLosses, 'begin_batch')
+    watched(ModelLosses, 'end_batch')
     watched(InfoBatchHook, 'after_train_iter')
     watched(InfoBatchLoss, 'forward')
     with collectives(dict(all_gather=lambda losses: [losses, losses])) as called:
         runner.train()
     assert len(in_steps) > 15 and {name for name, *_ in in_steps} == {
-        'before_train_iter',
+        'begin_batch',
+        'end_batch',
         'after_train_iter',
         'forward',
     }

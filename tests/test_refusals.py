@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import toolbox_runs as runs
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.hooks import Hook
-from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, DefaultScope
+from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, TRANSFORMS, DefaultScope
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from mm_infobatch import InfoBatchLoss, InfoBatchSampler
@@ -449,6 +450,80 @@ def test_a_collate_function_that_changes_the_order_stops_the_run(cls):
         'a collate function',
         'collate_fn',
     )
+
+
+@FUNCTIONS.register_module()
+def reversed_pseudo_collate(data_batch):
+    """The same for data samples in a list."""
+    return FUNCTIONS.get('pseudo_collate')(data_batch[::-1])
+
+
+class Reorders(Hook):
+    """A hook that changes the order of a batch."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for key, value in data_batch.items():
+            data_batch[key] = value.flip(0) if torch.is_tensor(value) else value[::-1]
+
+
+def test_a_hook_that_changes_the_order_of_a_batch_stops_the_run(either):
+    assert_refused(
+        either,
+        'the batch holds the samples',
+        'weights or scores would go to other samples',
+        change=lambda runner: runner.register_hook(Reorders(), 'LOW'),
+    )
+
+
+@TRANSFORMS.register_module()
+class WithoutOne(BaseTransform):
+    """Takes an image for one that cannot be read."""
+
+    def transform(self, results):
+        return None if results['img_path'].endswith('002.png') else results
+
+
+@TRANSFORMS.register_module()
+class OtherPath(BaseTransform):
+    """Names the file that an image was copied to."""
+
+    def transform(self, results):
+        return dict(results, img_path=results['img_path'] + '.copy')
+
+
+def without_sample_idx(cfg):
+    """mmseg's own ``meta_keys`` have ``img_path`` alone."""
+    del cfg.train_dataloader.dataset.pipeline[-1]['meta_keys']
+    return cfg
+
+
+def unrecorded(cfg):
+    """A runner without the recorder, which reads ``sample_idx``."""
+    runner, recorder = runs.build(cfg)
+    runner.hooks.remove(recorder)
+    return runner
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+@pytest.mark.parametrize('fault', ['collate', 'dataset'])
+def test_other_samples_stop_the_run_by_their_paths_too(seg, fault, wrapped):
+    dataloader = without_sample_idx(seg).train_dataloader
+    if fault == 'collate':
+        dataloader.collate_fn = dict(type='reversed_pseudo_collate')
+    else:
+        dataloader.dataset.pipeline.insert(1, dict(type='WithoutOne'))
+    if wrapped:
+        dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=dataloader.dataset)
+    with pytest.raises(ValueError, match=r'holds the samples .*\.png.* would go to other samples'):
+        unrecorded(seg).train()
+
+
+def test_a_path_that_the_pipeline_has_changed_is_no_other_sample(seg):
+    dataset = without_sample_idx(seg).train_dataloader.dataset
+    dataset.pipeline.insert(1, dict(type='OtherPath'))
+    runner = unrecorded(seg)
+    runner.train()
+    assert runner.train_loop.schedule.done
 
 
 def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import random
 import re
 import shutil
 import sys
@@ -193,13 +194,38 @@ def test_an_interrupted_extraction_goes_on_where_it_stood(tmp_path, monkeypatch)
         walk(squares, Interrupted(7), tmp_path, 'key', batch_size=2)
     dataset = Interrupted()
     found, seconds = walk(squares, dataset, tmp_path, 'key', batch_size=3, say=lines.append)
-    assert dataset.seen == [6, 7, 8, 9] and lines[0].endswith('has 6 of 10 samples')
+    assert dataset.seen == [6, 6, 7, 8, 9] and lines[0].endswith('has 6 of 10 samples')
     assert found['square'].tolist() == [each**2 for each in range(10)]
     assert found['index'].tolist() == list(range(10)) and seconds > 0
     dataset = Interrupted()
     again, stored = walk(squares, dataset, tmp_path, 'key')
     assert dataset.seen == [] and stored == seconds
     assert np.array_equal(again['square'], found['square'])
+
+
+class Drawing(Interrupted):
+    """Sample i is a random number from i to i + 1, of each generator in turn."""
+
+    def __getitem__(self, index):
+        draw = (random.random, np.random.rand, lambda: torch.rand(()).item())[index % 3]
+        sample = super().__getitem__(index)
+        return dict(sample, inputs=sample['inputs'] + draw())
+
+
+def test_of_a_random_pipeline_every_call_gets_the_same_draw_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr('mm_infobatch.scoring.extraction.FLUSH', 0)
+    lines, plain = [], []
+    found, _ = walk(squares, Drawing(), tmp_path / 'one', 'key', batch_size=2, say=lines.append)
+    assert (found['square'] != np.arange(10) ** 2).all()
+    assert lines[0].startswith('the pipeline of the validation draws random numbers')
+    for draw in (random.random, np.random.rand, lambda: torch.rand(())):
+        draw()
+    with pytest.raises(KeyboardInterrupt):
+        walk(squares, Drawing(7), tmp_path / 'two', 'key', batch_size=2)
+    again, _ = walk(squares, Drawing(), tmp_path / 'two', 'key', batch_size=3, num_workers=1)
+    assert np.array_equal(again['square'], found['square'])
+    walk(squares, Interrupted(), tmp_path / 'plain', 'key', say=plain.append)
+    assert 'draws random numbers' not in ' '.join(plain)
 
 
 def test_two_calls_at_once_do_not_empty_each_others_files(tmp_path):

@@ -235,6 +235,30 @@ def test_a_map_whose_rows_belong_to_no_single_sample_is_refused_at_any_batch_siz
     trained(InfoBatchLoss(ValidMean()), torch.ones(B), labels(), uniform)
 
 
+class DetachedMap(ValidMean):
+    """Cross entropy whose map is for a log."""
+
+    def forward(self, pred, target, reduction_override=None):
+        values = super().forward(pred, target, reduction_override=reduction_override)
+        return values.detach() if reduction_override == 'none' else values
+
+
+class ReversedGradient(ValidMean):
+    """Cross entropy whose mean has a gradient of its own, as of a domain that is to be confused."""
+
+    def forward(self, pred, target, reduction_override=None):
+        values = super().forward(pred, target, reduction_override=reduction_override)
+        return values if reduction_override == 'none' else 2 * values.detach() - values
+
+
+@pytest.mark.parametrize('uniform', [True, False])
+@pytest.mark.parametrize('own', [DetachedMap, ReversedGradient])
+def test_a_map_of_another_gradient_than_the_loss_is_refused(own, uniform):
+    with pytest.raises(ValueError, match=f'map that {own.__name__} .* has another gradient'):
+        trained(InfoBatchLoss(own()), torch.ones(B), labels(True), uniform)
+    trained(InfoBatchLoss(own(), per_image=True), torch.ones(B), labels(True), uniform)
+
+
 class NeedsTwoClasses(ValidMean):
     """Cannot be evaluated on a batch of one label."""
 

@@ -140,7 +140,7 @@ def with_class_weight(loss: Any, class_weight: Tensor) -> Any:
 def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     """Count the samples of a batch by their weights in ``SeesawLoss``, which counts the samples of
     each class over the run. The loss adds 1 for each sample itself, so w - 1 is added here. Weights
-    that were scaled to set the step length are unscaled first."""
+    that were scaled, to set the step length or for a task, are unscaled first."""
     labels = call.target()
     weights.check_batch_size(labels, 'SeesawLoss')
     more = weights.values.to(loss.cum_samples) / weights.scale - 1

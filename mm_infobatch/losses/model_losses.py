@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .mixing import MixingRecorder, by_sample, mixed_weights, samples_of_rows
 from .places import Places
-from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap
+from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap, wrapped_losses
 from .tasks import TaskRows
 from .trained_loss import TrainedLoss
 
@@ -37,7 +37,7 @@ class ModelLosses:
         for loss in self.losses:
             loss.begin_pass()
         self._model = unwrap(model)
-        self._names = {module: name for name, module in self._model.named_modules()}
+        self._names = wrapped_losses(self._model)
         self._tasks = TaskRows(model)
         self._preprocessor: Any = getattr(self._model, 'data_preprocessor', None)
         augment = getattr(self._preprocessor, 'batch_augments', None)
@@ -47,7 +47,7 @@ class ModelLosses:
         if self._mixing is not None:
             assert self._preprocessor is not None
             self._preprocessor.batch_augments = self._mixing
-        self._places = Places(self._model, self.losses)
+        self._places = Places(self._model)
         self._unweighted = unweighted
         self._in_step = False  # a hook may evaluate the model before and after a step
         self._uniform = True
@@ -57,7 +57,8 @@ class ModelLosses:
         self._trained_loss = TrainedLoss(self._model, compared)
 
     def current(self, model: nn.Module) -> 'ModelLosses':
-        """These, or others where a hook has replaced the model, a loss or the batch augmentation.
+        """These, or others where a hook has changed the parts of the model or the batch
+        augmentation.
 
         Args:
             model (nn.Module): The model that trains the next batch, or its wrapper.
@@ -106,8 +107,8 @@ class ModelLosses:
         if self._scale != 1:
             weights = weights * self._scale
         for loss in self.losses:
-            own = self._tasks.weights_of(loss, weights, self._uniform)
-            loss.begin_batch(own, self._uniform, self._scale)
+            own, factor = self._tasks.weights_of(loss, weights, self._uniform)
+            loss.begin_batch(own, self._uniform, self._scale * factor)
 
     def _mix(self, matrix: Tensor) -> None:
         """Change the weights of the batch to those of its mixed rows."""

@@ -36,6 +36,23 @@ def is_only_logged(path: str, loss: nn.Module) -> bool:
     return in_head and isinstance(name, str) and 'loss' not in name
 
 
+def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
+    """The wrapped losses of a model or of a part of it, with their paths.
+
+    A part may also keep losses in a list or a dict that PyTorch does not know as a module.
+    """
+    found: Dict[InfoBatchLoss, str] = {}
+    for path, module in part.named_modules():
+        if isinstance(module, InfoBatchLoss):
+            found[module] = path
+        for name, value in vars(module).items():
+            items = enumerate(value) if isinstance(value, (list, tuple)) else ()
+            for key, held in value.items() if isinstance(value, dict) else items:
+                if isinstance(held, InfoBatchLoss):
+                    found.setdefault(held, '.'.join(filter(None, [path, name, str(key)])))
+    return found
+
+
 def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
     """The wrapped losses that a model trains.
 
@@ -43,9 +60,9 @@ def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
         ValueError: If there is none, or none that gives scores.
     """
     losses = [
-        module
-        for path, module in unwrap(model).named_modules()
-        if isinstance(module, InfoBatchLoss) and not is_only_logged(path, module)
+        loss
+        for loss, path in wrapped_losses(unwrap(model)).items()
+        if not is_only_logged(path, loss)
     ]
     if not losses:
         raise ValueError(
@@ -81,7 +98,7 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
         dict: From paths such as ``'model.auxiliary_head.loss_decode'`` to the losses.
     """
     registered = registered_classes()
-    wrapped = {id(each.loss) for each in model.modules() if isinstance(each, InfoBatchLoss)}
+    wrapped = {id(each.loss) for each in wrapped_losses(model)}
 
     def walk(module: Any, path: str, key: str) -> Iterator[Tuple[str, nn.Module]]:
         for name, child in module.named_children():

@@ -5,6 +5,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from .search import wrapped_losses
+from .weights import Factor
 from .wrapper import InfoBatchLoss
 
 
@@ -16,9 +18,8 @@ def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
         task_heads = getattr(head, 'task_heads', None)
         if isinstance(task_heads, nn.ModuleDict):
             for task, sub_head in task_heads.items():
-                for module in sub_head.modules():
-                    if isinstance(module, InfoBatchLoss):
-                        tasks[module] = (*tasks.get(module, ()), task)
+                for loss in wrapped_losses(sub_head):
+                    tasks[loss] = (*tasks.get(loss, ()), task)
     return tasks
 
 
@@ -69,8 +70,10 @@ class TaskRows:
         parts = dict(zip(rows, together.split([len(each) for each in rows.values()])))
         self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
 
-    def weights_of(self, loss: InfoBatchLoss, weights: Tensor, uniform: bool) -> Tensor:
-        """The weights of the samples that a loss gets.
+    def weights_of(
+        self, loss: InfoBatchLoss, weights: Tensor, uniform: bool
+    ) -> Tuple[Tensor, Factor]:
+        """The weights of the samples that a loss gets, and what they were multiplied by.
 
         The loss of a task divides by the number of its samples, which is a count of the batch: see
         :class:`Weights`, with V = 1 for samples that have the task. Dividing by the weighted count
@@ -83,9 +86,12 @@ class TaskRows:
         """
         rows = self._rows.get(loss)
         if rows is None:
-            return weights
+            return weights, 1
         mine = weights[rows]
-        return mine if uniform else mine * (weights.mean() / mine.mean())
+        if uniform:
+            return mine, 1
+        factor = weights.mean() / mine.mean()
+        return mine * factor, factor
 
     def in_batch(self, loss: InfoBatchLoss, scores: Tensor, like: Tensor) -> Tensor:
         """Scatter the scores of a loss into the batch, with 0 for samples without the task.

@@ -9,6 +9,7 @@ divides by anything else is refused.
 
 The first batch is used to check that each value of the map belongs to one sample: its gradient with
 respect to other samples has to be 0, and its value the same in a batch of copies of that sample.
+The map also has to have the gradient of the own value.
 
 The additional evaluation has no side effects: it has no gradient, and the state of the loss and the
 random generators are restored. The check costs this evaluation, but does not wait for the device,
@@ -117,6 +118,44 @@ def check_rows(loss: Any, call: Call, weights: Weights) -> None:
             "of the batch: with reduction_override='none' a row of its map, of shape "
             f'{tuple(values.shape)}, has to belong to one sample. Return a map [B, ...] of values '
             f'of single samples, or {PER_IMAGE}'
+        )
+
+
+def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
+    """Check that the sum of the map has the gradient of the loss's own value, up to a factor. Waits
+    for the device.
+
+    In a pruned pass the map is trained, which a loss may have detached.
+
+    Raises:
+        ValueError: If it has another gradient.
+    """
+    pred, target = call.pred(), call.target()
+    if not isinstance(pred, Tensor) or pred.dtype not in (torch.float32, torch.float64):
+        return  # small gradients of lower precision are rounded to 0
+    leaf = pred.detach().clone().requires_grad_()
+    replaced = call.replaced(leaf, target)
+
+    def gradient(value: Tensor) -> Tensor:
+        grads = torch.autograd.grad(value, leaf, allow_unused=True) if value.grad_fn else ()
+        return next(filter(torch.is_tensor, grads), torch.zeros_like(leaf))
+
+    with spare_evaluation(loss), torch.enable_grad():
+        values = map_of(loss, replaced, weights)
+        made, size = total_of(values), total_of(values.detach().abs())
+        grad = gradient(made)
+    with spare_evaluation(loss), torch.enable_grad():
+        own = total_of(replaced.evaluate(loss))
+        # Scaled before it is differentiated, as gradients of a mean may be too small for float16.
+        own_grad = gradient(own * (made / own).detach())
+    if not own_grad.isfinite().all() or made.abs() < 1e-3 * size:
+        return  # a loss near 0 has no factor to compare by
+    if (own_grad - grad).abs().max() > 1e-2 * torch.maximum(own_grad.abs(), grad.abs()).max():
+        raise ValueError(
+            f"the map that {type(loss).__name__} gives with reduction_override='none' has another "
+            'gradient than its own value, and a pruned pass trains the map. Return a map that is '
+            'not detached, or train the mean of its values for each image alone, which may be '
+            "another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
         )
 
 

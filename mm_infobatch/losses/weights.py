@@ -25,13 +25,14 @@ class Weights:
     Args:
         values (Tensor): float32 [B], on any device.
         uniform (bool): Whether all of them are known to be 1.
-        scale (float): What the weights of the plan were multiplied by, see
-            :class:`~mm_infobatch.training.step_length.StepLength`. Defaults to 1.
+        scale (float or Tensor): What the weights of the plan were multiplied by, see
+            :class:`~mm_infobatch.training.step_length.StepLength` and
+            :meth:`~mm_infobatch.losses.tasks.TaskRows.weights_of`. Defaults to 1.
     """
 
     __slots__ = ('values', 'uniform', 'scale')
 
-    def __init__(self, values: Tensor, uniform: bool, scale: float = 1.0) -> None:
+    def __init__(self, values: Tensor, uniform: bool, scale: Union[float, Tensor] = 1.0) -> None:
         self.values, self.uniform, self.scale = values, uniform, scale
 
     def check_batch_size(self, samples: Tensor, name: str) -> None:

@@ -6,8 +6,7 @@ from mmengine.model import is_model_wrapper
 from torch import nn
 
 from .is_loss import in_package, toolbox_bases
-from .search import UNWEIGHTED_LINE, is_named
-from .wrapper import InfoBatchLoss
+from .search import UNWEIGHTED_LINE, is_named, wrapped_losses
 
 VIEWS = (
     'contrastive or multi-crop self-supervision compares views of all samples in a batch, so '
@@ -119,7 +118,7 @@ def _held_by(part: nn.Module) -> List[Any]:
 
 def _is_unweighted(path: str, part: nn.Module, unweighted: Sequence[str]) -> bool:
     """Whether the losses of a part are meant to carry no weights, and carry none."""
-    if any(isinstance(module, InfoBatchLoss) for module in part.modules()):
+    if wrapped_losses(part):
         return False
     return any(is_named(path, [name]) or is_named(name, [path]) for name in unweighted)
 

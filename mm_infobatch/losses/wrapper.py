@@ -97,7 +97,7 @@ class InfoBatchLoss(nn.Module):
             )
         self._weights: Optional[Tensor] = None
         self._uniform = False
-        self._scale = 1.0
+        self._scale: Union[float, Tensor] = 1.0
         self._evaluations: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
@@ -157,7 +157,9 @@ class InfoBatchLoss(nn.Module):
         self._signature = inspect.signature(self.loss.forward)
         self._names = tuple(self._signature.parameters)
 
-    def begin_batch(self, weights: Tensor, uniform: bool = False, scale: float = 1.0) -> None:
+    def begin_batch(
+        self, weights: Tensor, uniform: bool = False, scale: Union[float, Tensor] = 1.0
+    ) -> None:
         """Set the weights of the next batch.
 
         Args:
@@ -166,8 +168,8 @@ class InfoBatchLoss(nn.Module):
             uniform (bool): Whether all of them are known to be 1. The result is then the wrapped
                 loss's own value, even if that can be taken apart only up to rounding. Defaults to
                 False.
-            scale (float): The factor by which the weights of the plan were multiplied. Defaults to
-                1.
+            scale (float or Tensor): The factor by which the weights of the plan were multiplied.
+                Defaults to 1.
         """
         # Past nn.Module.__setattr__, which takes longer than the rest of this.
         self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _evaluations=[])
@@ -221,6 +223,7 @@ class InfoBatchLoss(nn.Module):
         if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)
         weights = Weights(self._weights, self._uniform, self._scale)
+        was_checked = self._rows_checked
         batch_loss = self._take_apart(call, weights)
         recomputed = not is_compiling() and in_backward()
         has_graph = torch.is_grad_enabled()
@@ -229,6 +232,9 @@ class InfoBatchLoss(nn.Module):
         )
         if batch_loss.comparison is not None and not recomputed:
             self._keep_comparison(batch_loss.comparison)
+        if self._rows_checked and not was_checked:  # the first batch of an unknown loss
+            self.check()
+            unknown.check_gradient(self.loss, call, weights)
         return batch_loss.value
 
     def _take_apart(self, call: Call, weights: Weights) -> BatchLoss:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset
 
+from ..seeding import seeded
+from ..training.rng import capture
 from ..training.sample_idx import check_samples
 from .classifier import collate, gt_label_of
 from .last_layer import LastLayer
@@ -101,6 +103,37 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
     return Extraction(found['logits'], found['labels'], found.get('features'), weight, seconds)
 
 
+class RestOf(Dataset[Any]):
+    """The samples of a dataset from one on.
+
+    Where its pipeline is random, the numbers that a sample draws depend on its index alone, so that
+    every call, on any number of workers, gets the same.
+
+    Args:
+        dataset (Dataset): N samples.
+        first (int): The index of the first one.
+    """
+
+    def __init__(self, dataset: Any, first: int) -> None:
+        self.dataset, self.first = dataset, first
+
+    def __len__(self) -> int:
+        return len(self.dataset) - self.first
+
+    def __getitem__(self, index: int) -> Any:
+        """Load a sample."""
+        with seeded(0, 0, self.first + index):
+            return self.dataset[self.first + index]
+
+
+def draws_numbers(dataset: Any, index: int) -> bool:
+    """Whether loading a sample of a dataset draws random numbers."""
+    with seeded(0, 0, index):
+        before = capture()
+        dataset[index]
+        return not torch.equal(before, capture())
+
+
 def walk(
     compute: Callable[[Dict[str, Any]], Arrays],
     dataset: Any,
@@ -140,8 +173,13 @@ def walk(
         arrays = {name: _load(folder, name, mode) for name in state['names']}
         if done:
             say(f'{folder} has {done:,} of {total:,} samples')
+        if done < total and draws_numbers(dataset, done):
+            say(
+                'the pipeline of the validation draws random numbers: what is extracted is of one '
+                'draw for each sample, the same in every call'
+            )
         loader: Any = DataLoader(
-            Subset(dataset, range(done, total)),
+            RestOf(dataset, done),
             batch_size,
             num_workers=num_workers,
             collate_fn=collate,

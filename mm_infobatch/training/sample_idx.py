@@ -1,7 +1,7 @@
-"""Finds the ``sample_idx`` of a sample in a wrapped dataset, and checks batches by it."""
+"""Finds a sample in a wrapped dataset, and checks batches by ``sample_idx`` and ``img_path``."""
 
 import bisect
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from mmengine.dataset import BaseDataset
 
@@ -72,23 +72,30 @@ def sample_idx_is_index(dataset: Any) -> bool:
     return isinstance(dataset, BaseDataset) and type(dataset).__len__ is BaseDataset.__len__
 
 
-def sample_idx_of(dataset: Any, index: int) -> Optional[int]:
-    """The ``sample_idx`` of a sample: its index into the dataset inside all wrappers.
+def plain_place(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
+    """The dataset inside all wrappers, and the index of a sample in it: its ``sample_idx``.
 
     Args:
         dataset (Dataset): The outermost dataset.
         index (int): The index into it.
 
     Returns:
-        int, optional: None if it is unknown: the inner dataset gives its samples no ``sample_idx``,
-        or a wrapper is not a toolbox's own, and may hand out its samples in any order.
+        tuple[BaseDataset, int], optional: None if it is unknown: the inner dataset gives its
+        samples no ``sample_idx``, or a wrapper is not a toolbox's own, and may hand out its samples
+        in any order.
     """
     while not sample_idx_is_index(dataset):
         found = inside(dataset, index) if is_known(type(dataset)) else None
         if found is None:
             return None
         dataset, index = found
-    return index
+    return unwrap_seeded(dataset), index
+
+
+def sample_idx_of(dataset: Any, index: int) -> Optional[int]:
+    """The ``sample_idx`` of a sample, see :func:`plain_place`."""
+    place = plain_place(dataset, index)
+    return None if place is None else place[1]
 
 
 def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
@@ -117,10 +124,52 @@ def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
     ):
         return
     where = '' if plain else f' (indices into what is inside {type(dataset).__name__})'
-    raise ValueError(
+    raise _other_samples(got, expected, where)
+
+
+def _other_samples(got: Any, expected: Any, where: str = '') -> ValueError:
+    return ValueError(
         f'the batch holds the samples {got}, but {expected} are due here{where}: weights or scores '
         'would go to other samples. Something regroups or replaces samples between the sampler and '
         'the model: a collate function, or a dataset that returns another sample where a file '
         "cannot be read (its pipeline returned None); fix train_dataloader's dataset or "
         'collate_fn'
     )
+
+
+class PathCheck:
+    """Compares the samples of batches with those that are due, by ``img_path``: for data samples
+    without ``sample_idx``, as mmseg's are by default.
+
+    A pipeline may set another ``img_path``. So a batch is refused only if the path is that of
+    another sample of the dataset.
+    """
+
+    def __init__(self) -> None:
+        self._listed: Dict[int, Set[Any]] = {}  # the paths of each dataset, once they are needed
+
+    def check(self, data_batch: Any, due: Sequence[int], dataset: Any) -> None:
+        """Compare a batch; takes what :func:`check_samples` takes.
+
+        Raises:
+            ValueError: If it holds other samples.
+        """
+        samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+        if not isinstance(samples, (list, tuple)):
+            return
+        for sample, index in zip(samples, due):
+            got = getattr(sample, 'img_path', None)
+            if not isinstance(got, str) or getattr(sample, 'sample_idx', None) is not None:
+                continue
+            place = plain_place(dataset, index)
+            if place is None or type(place[0]).get_data_info is not BaseDataset.get_data_info:
+                continue
+            expected = place[0].get_data_info(place[1]).get('img_path')
+            if got != expected and got in self._paths(place[0]):
+                raise _other_samples(repr(got), repr(expected))
+
+    def _paths(self, dataset: Any) -> Set[Any]:
+        if id(dataset) not in self._listed:
+            infos = map(dataset.get_data_info, range(len(dataset)))
+            self._listed[id(dataset)] = {str(info.get('img_path')) for info in infos}
+        return self._listed[id(dataset)]

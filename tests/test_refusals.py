@@ -523,7 +523,7 @@ def test_a_path_that_the_pipeline_has_changed_is_no_other_sample(seg):
     dataset.pipeline.insert(1, dict(type='OtherPath'))
     runner = unrecorded(seg)
     runner.train()
-    assert runner.train_loop.schedule.done
+    assert runner.train_loop.schedule.finished
 
 
 def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):

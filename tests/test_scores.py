@@ -215,8 +215,8 @@ class Ranks:
             self.passes[-1].sampler = sampler
 
     def gather(self, mine):
-        assert len({one.done for one in self.passes}) == 1
-        losses = [one._losses[: one.done] for one in self.passes]
+        assert len({one.rank_trained for one in self.passes}) == 1
+        losses = [one._losses[: one.rank_trained] for one in self.passes]
         assert any(mine.data_ptr() == theirs.data_ptr() for theirs in losses)
         return torch.stack(losses).t().reshape(-1)
 

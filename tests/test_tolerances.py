@@ -48,6 +48,7 @@ def test_a_loss_agrees_with_its_values_to_a_thousandth(mean, sign):
 
 def test_a_loss_of_zero_agrees_with_its_values_to_rounding():
     checked(Off(shift=9e-6), 0.0)
+    checked(Off(shift=9e-6), 1e-4)
     with pytest.raises(ValueError, match='Off'):
         checked(Off(shift=3e-5), 0.0)
 

@@ -148,8 +148,9 @@ def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
         own = total_of(replaced.evaluate(loss))
         # Scaled before it is differentiated, as gradients of a mean may be too small for float16.
         own_grad = gradient(own * (made / own).detach())
-    if not own_grad.isfinite().all() or made.abs() < 1e-3 * size:
-        return  # a loss near 0 has no factor to compare by
+    near_zero = made.abs() <= 1e-3 * size or own.abs() < 1e-2  # values agree to 1e-5 only
+    if near_zero or not own_grad.isfinite().all():
+        return  # there is no factor to compare by
     if (own_grad - grad).abs().max() > 1e-2 * torch.maximum(own_grad.abs(), grad.abs()).max():
         raise ValueError(
             f"the map that {type(loss).__name__} gives with reduction_override='none' has another "

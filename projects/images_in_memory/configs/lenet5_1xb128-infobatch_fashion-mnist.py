@@ -1,6 +1,6 @@
 _base_ = '../../../configs/lenet/lenet5_1xb128-infobatch_fashion-mnist.py'
 
-# The images are read and resized once, and a batch is flipped as a whole.
+# The images are read and resized once, and those of a batch are flipped together.
 custom_imports = dict(
     imports=['mm_infobatch', 'projects.efficientnet_lite', 'projects.images_in_memory'],
     allow_failed_imports=False,

@@ -569,13 +569,19 @@ def test_a_mixed_row_weighs_the_product_of_its_members_over_the_mean(name, data,
 # -------------------------------------------------------------- several tasks
 
 
-@pytest.mark.parametrize('share_head', ['a head a task', 'a task that is rare'])
-def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data, tmp_path):
-    cfg = slim(data, tmp_path, write=write_multi_task, max_epochs=3)
+def multi_task(data, work_dir, heads):
+    """A config of several tasks, of which an image may have some."""
+    cfg = slim(data, work_dir, write=write_multi_task, max_epochs=3)
     cfg.train_dataloader.dataset.pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label',)),
     ]
+    cfg.model.head = dict(type='MultiTaskHead', task_heads=heads, in_channels=32)
+    return cfg
+
+
+@pytest.mark.parametrize('share_head', ['a head a task', 'a task that is rare'])
+def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data, tmp_path):
     heads = dict(
         shape=dict(type='LinearClsHead', num_classes=3),
         parity=dict(
@@ -586,7 +592,7 @@ def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data
     )
     if share_head == 'a task that is rare':
         heads['rare'] = dict(type='LinearClsHead', num_classes=2)
-    cfg.model.head = dict(type='MultiTaskHead', task_heads=heads, in_channels=32)
+    cfg = multi_task(data, tmp_path, heads)
     _, off, on = three_runs(cfg, passes=3)
     scores = off.runner.train_loop.sampler.scores.values
     assert scores.isnan().nonzero().flatten().tolist() == [5]  # the image without a task
@@ -610,18 +616,13 @@ def test_each_task_sees_the_weights_of_the_samples_that_have_it(share_head, data
 
 
 def test_the_seesaw_loss_of_a_task_counts_what_its_samples_stand_for(data, tmp_path):
-    cfg = slim(data, tmp_path, write=write_multi_task, max_epochs=3)
-    cfg.train_dataloader.dataset.pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='PackMultiTaskInputs', multi_task_fields=('gt_label',)),
-    ]
     heads = dict(
         shape=dict(type='LinearClsHead', num_classes=3),
         parity=dict(
             type='LinearClsHead', num_classes=2, loss=dict(type='SeesawLoss', num_classes=2)
         ),
     )
-    cfg.model.head = dict(type='MultiTaskHead', task_heads=heads, in_channels=32)
+    cfg = multi_task(data, tmp_path, heads)
     run = train(by_the_paper(cfg, prune_ratio=0.5, delta=1.0))
     having = [torch.tensor(['parity' in tasks for tasks in row['tasks']]) for row in run.rows]
     due = sum(float(row['weights'][one].sum()) for row, one in zip(run.rows, having))

@@ -9,8 +9,8 @@ from torch import nn
 class Places:
     """The parts of a model, and its ``batch_augments``.
 
-    A hook may replace a loss in the middle of a pass, or add one. Checking takes less than 0.1 us
-    for each part.
+    A hook may replace a loss in the middle of a pass, or add one. :meth:`changed`, which is called
+    in each step, compares the children of all modules without walking the model.
 
     Args:
         model (nn.Module): The model, without the wrapper of a distributed run.

@@ -9,7 +9,7 @@ divides by anything else is refused.
 
 The first batch is used to check that each value of the map belongs to one sample: its gradient with
 respect to other samples has to be 0, and its value the same in a batch of copies of that sample.
-The map also has to have the gradient of the own value.
+The sum of the map also has to have the gradient of the own value, up to a factor.
 
 The additional evaluation has no side effects: it has no gradient, and the state of the loss and the
 random generators are restored. The check costs this evaluation, but does not wait for the device,
@@ -155,8 +155,7 @@ def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
         raise ValueError(
             f"the map that {type(loss).__name__} gives with reduction_override='none' has another "
             'gradient than its own value, and a pruned pass trains the map. Return a map that is '
-            'not detached, or train the mean of its values for each image alone, which may be '
-            "another loss: dict(type='InfoBatchLoss', loss=..., per_image=True)"
+            f'not detached, or {PER_IMAGE}'
         )
 
 

@@ -4,7 +4,7 @@ from typing import Union
 
 from torch import Tensor
 
-Factor = Union[int, Tensor]
+Factor = Union[float, Tensor]
 
 
 class Weights:
@@ -32,7 +32,7 @@ class Weights:
 
     __slots__ = ('values', 'uniform', 'scale')
 
-    def __init__(self, values: Tensor, uniform: bool, scale: Union[float, Tensor] = 1.0) -> None:
+    def __init__(self, values: Tensor, uniform: bool, scale: Factor = 1.0) -> None:
         self.values, self.uniform, self.scale = values, uniform, scale
 
     def check_batch_size(self, samples: Tensor, name: str) -> None:

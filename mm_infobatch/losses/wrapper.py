@@ -15,7 +15,7 @@ from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
 from .evaluations import Evaluation, in_backward, trained_evaluations
 from .hooked import changed_by_hooks
-from .weights import Weights
+from .weights import Factor, Weights
 
 
 @MODELS.register_module()
@@ -97,7 +97,7 @@ class InfoBatchLoss(nn.Module):
             )
         self._weights: Optional[Tensor] = None
         self._uniform = False
-        self._scale: Union[float, Tensor] = 1.0
+        self._scale: Factor = 1.0
         self._evaluations: List[Evaluation] = []
         self._comparison: Optional[Comparison] = None
         self._constants: Dict[Any, Any] = {}
@@ -157,9 +157,7 @@ class InfoBatchLoss(nn.Module):
         self._signature = inspect.signature(self.loss.forward)
         self._names = tuple(self._signature.parameters)
 
-    def begin_batch(
-        self, weights: Tensor, uniform: bool = False, scale: Union[float, Tensor] = 1.0
-    ) -> None:
+    def begin_batch(self, weights: Tensor, uniform: bool = False, scale: Factor = 1.0) -> None:
         """Set the weights of the next batch.
 
         Args:

@@ -1,7 +1,7 @@
 _base_ = '../../../configs/lenet/lenet5_1xb128-infobatch_cifar10-gray.py'
 
-# The images are read once, and those of a batch are cropped and flipped together: on a CPU the pipeline
-# takes longer than LeNet-5.
+# The images are read once, and those of a batch are cropped and flipped together: on a
+# CPU the pipeline takes longer than LeNet-5.
 custom_imports = dict(
     imports=['mm_infobatch', 'projects.efficientnet_lite', 'projects.images_in_memory'],
     allow_failed_imports=False,

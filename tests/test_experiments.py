@@ -711,6 +711,21 @@ def test_the_table_of_settings_has_the_arms_that_prune_and_their_bars(tiny, arms
             settings_table.text(names, folder, root)
 
 
+def test_an_arm_is_compared_with_its_own_controls(monkeypatch):
+    experiment = load_experiment('steps_fashion_mnist')
+    ends = {'control': [90.0], 'control_longer': [90.2], 'control_importance': [91.0]}
+    monkeypatch.setattr(settings_table, 'finals', lambda arm, records: ends.get(arm.name, []))
+
+    def better(name):
+        control = settings_table.better_control(experiment, experiment.arms[name], Path('records'))
+        return None if control is None else control.name
+
+    assert better('importance') == 'control_importance'
+    assert better('paper') == better('capped') == 'control_longer', 'those of the first that has'
+    del ends['control_importance']
+    assert better('importance') is None, 'none of its own has run'
+
+
 def test_figures_are_the_same_bytes_and_out_of_date_when_a_record_changes(tiny, tmp_path):
     root, folder = tiny[0], tmp_path / 'records'
     shutil.copytree(root / 'records', folder)

@@ -57,11 +57,16 @@ def pruned(experiment: Experiment) -> List[Arm]:
     return [arm for arm in arms if arm.against is not None and arm.control_of is None]
 
 
-def better_control(experiment: Experiment, records: Path) -> Optional[Arm]:
-    """The control whose runs end highest; None where none has run."""
-    controls = [arm for arm in experiment.arms.values() if arm.control_of is not None]
-    run = [arm for arm in controls if finals(arm, records)]
-    return max(run, key=lambda arm: mean(finals(arm, records)), default=None)
+def better_control(experiment: Experiment, arm: Arm, records: Path) -> Optional[Arm]:
+    """Of the controls of an arm the one whose runs end highest; None where none has run.
+
+    An arm that has no control of its own is compared with those of the first arm that has.
+    """
+    controls = [each for each in experiment.arms.values() if each.control_of is not None]
+    own = [each for each in controls if each.control_of is arm]
+    shared = [each for each in controls if each.control_of is controls[0].control_of]
+    run = [each for each in own or shared if finals(each, records)]
+    return max(run, key=lambda each: mean(finals(each, records)), default=None)
 
 
 def last_loss(arm: Arm, records: Path) -> float:
@@ -75,7 +80,7 @@ def row(experiment: Experiment, arm: Arm, records: Path) -> Optional[List[str]]:
     values, whole = finals(arm, records), finals(arm.against, records)
     if not values or not whole:
         return None
-    control, share = better_control(experiment, records), saved(arm, records)
+    control, share = better_control(experiment, arm, records), saved(arm, records)
     return [
         experiment.task,
         f'{last_loss(arm.against, records):.2f}',

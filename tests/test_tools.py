@@ -256,14 +256,16 @@ def test_a_later_run_without_infobatch_is_not_read_with_the_report_of_an_earlier
 
 
 def test_a_run_that_goes_on_without_infobatch_is_not_read_with_its_report(tmp_path):
-    """mmengine goes on logging the last loss over all data, which is in the checkpoint."""
+    """From a checkpoint of an earlier mm_infobatch, mmengine goes on logging its last loss over all
+    data."""
     rows = [train_row(i, loss_all_data=1.0) for i in (10, 20)]
     write_session(tmp_path, rows, custom_hooks=[dict(type='InfoBatchHook')])
     report = infobatch_passes((15, 60, False), (5, 20, False))
     (tmp_path / 'infobatch.json').write_text(json.dumps(report))
-    rows = [train_row(i, loss_all_data=1.0) for i in (20, 30)]
+    rows = [train_row(i, loss=3.0, loss_all_data=1.0) for i in (20, 30)]
     write_session(tmp_path, rows, stamp='20260102_000000')
     run = run_logs.read_run(tmp_path)
+    assert run.loss()[1].tolist() == [1, 3, 3]
     assert (run.iterations, run.infobatch, run.planned, run.unfinished) == (30, None, None, None)
     assert run.notes == [report_file.OLD_REPORT]
 

@@ -5,7 +5,9 @@ import math
 import os
 from typing import Any, Dict, List, Optional, Union
 
+import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from torch import Tensor
 
 from ..passes.running_pass import RunningPass
 from ..passes.schedule import PassSchedule
@@ -16,6 +18,7 @@ from .score_histogram import histogram
 VERSION = 1
 # How many values of the loss over all data are kept: more than a log line takes the mean of.
 HISTORY = 1000
+LOSS_OF_ALL_DATA = 'train/loss_all_data'
 
 
 def warn(runner: Any, warning: Optional[str]) -> None:
@@ -38,9 +41,31 @@ def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
     scalars = message_hub.log_scalars
     if 'train/loss' in scalars:
         loss = scalars['train/loss'].current()
-        if 'train/loss_all_data' not in scalars:
-            scalars['train/loss_all_data'] = HistoryBuffer(max_length=HISTORY)
-        message_hub.update_scalar('train/loss_all_data', loss / mean_weight)
+        if LOSS_OF_ALL_DATA not in scalars:
+            scalars[LOSS_OF_ALL_DATA] = HistoryBuffer(max_length=HISTORY)
+        message_hub.update_scalar(LOSS_OF_ALL_DATA, loss / mean_weight)
+
+
+def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> Tensor:
+    """Take the logged values of the loss over all data out of mmengine's part of a checkpoint.
+
+    A run that goes on without InfoBatch would log the last one for ever.
+
+    Returns:
+        Tensor: Float64 [M].
+    """
+    log = checkpoint.get('message_hub') or {}
+    log.get('resumed_keys', {}).pop(LOSS_OF_ALL_DATA, None)
+    history = log.get('log_scalars', {}).pop(LOSS_OF_ALL_DATA, None)
+    return torch.tensor([] if history is None else history.data[0], dtype=torch.float64)
+
+
+def put_back_loss_of_all_data(message_hub: MessageHub, values: Optional[Tensor]) -> None:
+    """Put back what :func:`take_loss_of_all_data` took; None of an earlier checkpoint, which has
+    it in mmengine's part."""
+    if values is not None:
+        history = HistoryBuffer(values.tolist(), [1] * len(values), max_length=HISTORY)
+        message_hub.log_scalars[LOSS_OF_ALL_DATA] = history
 
 
 class RunReport:

@@ -609,6 +609,8 @@ def on_cpu(monkeypatch):
     started = []
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(launch, '_init_gloo', started.append)
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
+        monkeypatch.setenv(name, '0')
     return started
 
 
@@ -655,13 +657,52 @@ def test_sync_bn_on_the_cpu_is_refused_in_training_and_replaced_in_a_test(config
     assert cfg.model.backbone.norm_cfg.type == cfg.model.heads[1].norm_cfg.type == 'BN'
 
 
-def test_a_launcher_without_its_environment_is_a_users_error(config, monkeypatch):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize(
+    'launcher, names',
+    [
+        ('pytorch', 'RANK, WORLD_SIZE, MASTER_ADDR'),
+        ('slurm', 'SLURM_PROCID, SLURM_NTASKS, SLURM_NODELIST'),
+        (
+            'mpi',
+            'OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE, OMPI_COMM_WORLD_LOCAL_RANK, MASTER_ADDR',
+        ),
+    ],
+)
+def test_a_launcher_without_its_environment_is_a_users_error(
+    launcher, names, device, config, monkeypatch
+):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    for name in names.split(', '):
         monkeypatch.delenv(name, raising=False)
-    cfg = train_config(config, '--launcher', 'pytorch')
-    with pytest.raises(common.UsageError, match='does not have RANK, WORLD_SIZE, MASTER_ADDR'):
+    cfg = train_config(config, '--launcher', launcher)
+    message = f'--launcher {launcher}: the environment does not have {names}. Start the processes'
+    with pytest.raises(common.UsageError, match=message):
         launch.prepare_launch(cfg, training=False)
+
+
+@pytest.mark.parametrize(
+    'scontrol, said', [(None, 'No such file'), ('exit 1', 'exit status 1'), ('', 'out of range')]
+)
+def test_a_slurm_job_whose_first_host_is_not_told_is_a_users_error(
+    scontrol, said, tmp_path, config, monkeypatch
+):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.delenv('MASTER_ADDR', raising=False)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    for name in ('SLURM_PROCID', 'SLURM_LOCALID', 'RANK', 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '0')
+    for name in ('SLURM_NTASKS', 'WORLD_SIZE'):
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('SLURM_NODELIST', 'node[1-2]')
+    if scontrol is not None:
+        (tmp_path / 'scontrol').write_text(f'#!/bin/sh\n{scontrol}\n')
+        (tmp_path / 'scontrol').chmod(0o755)
+    cfg = train_config(config, '--launcher', 'slurm')
+    with pytest.raises(common.UsageError, match=said) as error:
+        launch.prepare_launch(cfg, training=False)
+    assert 'scontrol show hostname node[1-2] does not tell the first host' in str(error.value)
+    assert str(error.value).endswith('Set MASTER_ADDR in the environment to its name')
 
 
 @pytest.mark.parametrize(

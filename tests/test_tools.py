@@ -14,7 +14,7 @@ from PIL import Image
 
 import make_segmentation_data
 from mm_infobatch import cli
-from mm_infobatch.cli import common, launch, plot, report_file, run_logs, summarize
+from mm_infobatch.cli import common, launch, plot, report_file, resume, run_logs, summarize
 from mm_infobatch.cli import test as test_tool
 from mm_infobatch.cli import train as train_tool
 
@@ -590,6 +590,15 @@ def test_tta_is_the_configs_or_with_mmpretrain_a_flip(config, tmp_path):
     assert cfg.model.type == 'mmpretrain.AverageClsScoreTTA' and cfg.model.module.type == 'M'
     assert cfg.test_dataloader.dataset.pipeline[0] == 1
     assert cfg.test_dataloader.dataset.pipeline[1]['transforms'][1] == [2]
+
+
+def test_a_directory_is_a_checkpoint_where_a_strategy_saves_directories(config, tmp_path):
+    arguments = ['--resume', str(tmp_path)]
+    with pytest.raises(common.UsageError, match='is a directory: give the path of a .pth file'):
+        train_config(config, *arguments)
+    cfg = train_config(config, *arguments, '--cfg-options', 'strategy.type=DeepSpeedStrategy')
+    assert cfg.load_from == str(tmp_path) and cfg.resume
+    assert resume.choose_checkpoint(cfg) is None and cfg.load_from == str(tmp_path)
 
 
 def test_a_users_error_is_one_line_and_status_2(capsys):

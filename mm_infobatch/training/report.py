@@ -55,7 +55,6 @@ def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> Tensor:
         Tensor: Float64 [M].
     """
     log = checkpoint.get('message_hub') or {}
-    log.get('resumed_keys', {}).pop(LOSS_OF_ALL_DATA, None)
     history = log.get('log_scalars', {}).pop(LOSS_OF_ALL_DATA, None)
     return torch.tensor([] if history is None else history.data[0], dtype=torch.float64)
 

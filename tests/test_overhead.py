@@ -223,7 +223,7 @@ def test_the_history_of_the_loss_over_all_data_stays_short():
         checkpoint = dict(message_hub=hub.state_dict())
         taken = take_loss_of_all_data(checkpoint)
         assert list(checkpoint['message_hub']['log_scalars']) == ['train/loss']
-        assert taken.tolist() == values.tolist()
+        assert taken == values.tolist()
     put_back_loss_of_all_data(hub, taken)
     log_loss_of_all_data(hub, 1.6)
     again, counts = hub.get_scalar('train/loss_all_data').data

@@ -5,9 +5,7 @@ import math
 import os
 from typing import Any, Dict, List, Optional, Union
 
-import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from torch import Tensor
 
 from ..passes.running_pass import RunningPass
 from ..passes.schedule import PassSchedule
@@ -46,24 +44,21 @@ def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
         message_hub.update_scalar(LOSS_OF_ALL_DATA, loss / mean_weight)
 
 
-def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> Tensor:
+def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> List[float]:
     """Take the logged values of the loss over all data out of mmengine's part of a checkpoint.
 
     A run that goes on without InfoBatch would log the last one for ever.
-
-    Returns:
-        Tensor: Float64 [M].
     """
     log = checkpoint.get('message_hub') or {}
     history = log.get('log_scalars', {}).pop(LOSS_OF_ALL_DATA, None)
-    return torch.tensor([] if history is None else history.data[0], dtype=torch.float64)
+    return [] if history is None else history.data[0].tolist()
 
 
-def put_back_loss_of_all_data(message_hub: MessageHub, values: Optional[Tensor]) -> None:
+def put_back_loss_of_all_data(message_hub: MessageHub, values: Optional[List[float]]) -> None:
     """Put back what :func:`take_loss_of_all_data` took; None of an earlier checkpoint, which has
     it in mmengine's part."""
     if values is not None:
-        history = HistoryBuffer(values.tolist(), [1] * len(values), max_length=HISTORY)
+        history = HistoryBuffer(values, [1] * len(values), max_length=HISTORY)
         message_hub.log_scalars[LOSS_OF_ALL_DATA] = history
 
 

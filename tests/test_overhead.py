@@ -16,7 +16,12 @@ from mm_infobatch.passes.order import BLOCK, PassOrder, as_integers
 from mm_infobatch.policies import Plan
 from mm_infobatch.policies.drawing import draw_distinct, draw_subset, prune_at_random
 from mm_infobatch.policies.thresholds import below, mean_score
-from mm_infobatch.training.report import HISTORY, log_loss_of_all_data
+from mm_infobatch.training.report import (
+    HISTORY,
+    log_loss_of_all_data,
+    put_back_loss_of_all_data,
+    take_loss_of_all_data,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = """
@@ -214,3 +219,12 @@ def test_the_history_of_the_loss_over_all_data_stays_short():
     assert len(values) == len(counts) == HISTORY
     expected = hub.get_scalar('train/loss').mean(10) / 1.6
     assert hub.get_scalar('train/loss_all_data').mean(10) == pytest.approx(expected, rel=1e-12)
+    for _ in range(2):  # of two checkpoints of an iteration each has it, in our part alone
+        checkpoint = dict(message_hub=hub.state_dict())
+        taken = take_loss_of_all_data(checkpoint)
+        assert list(checkpoint['message_hub']['log_scalars']) == ['train/loss']
+        assert taken == values.tolist()
+    put_back_loss_of_all_data(hub, taken)
+    log_loss_of_all_data(hub, 1.6)
+    again, counts = hub.get_scalar('train/loss_all_data').data
+    assert len(again) == len(counts) == HISTORY and again[:-1].tolist() == values[1:].tolist()

@@ -9,6 +9,7 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.dataset import BaseDataset
+from small_runner import small_runner
 
 from mm_infobatch.cli import run_logs, run_numbers
 
@@ -523,3 +524,20 @@ def test_a_finished_run_that_is_resumed_trains_nothing_more(whole, tmp_path):
         f'InfoBatch trained {expected["samples_trained"]} of {expected["samples_full"]} samples'
         in log
     )
+
+
+def test_the_logged_loss_over_all_data_goes_on_with_infobatch_and_ends_without(tmp_path):
+    """A line of the log is the mean of ten values, and an epoch has at most six."""
+
+    def logged(name, loop, **kwargs):
+        runner = small_runner(tmp_path / name, dict(type=loop, max_epochs=4), **kwargs)
+        runner.train()
+        rows = [row for row in runs.scalars_of(tmp_path / name) if 'epoch' in row]
+        return {row['epoch']: row.get('loss_all_data') for row in rows}
+
+    whole = logged('whole', 'InfoBatchEpochLoop')
+    assert sorted(whole) == [1, 2, 3, 4] and all(whole.values())
+    again = dict(load_from=str(tmp_path / 'whole' / 'epoch_2.pth'), resume=True)
+    assert logged('again', 'InfoBatchEpochLoop', **again) == {3: whole[3], 4: whole[4]}
+    without = logged('without', 'EpochBasedTrainLoop', custom_hooks=[], **again)
+    assert without == {3: None, 4: None}

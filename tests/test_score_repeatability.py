@@ -1,6 +1,7 @@
 """The tool that compares the scores of a pass with those of the next one."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -88,3 +89,15 @@ def test_the_table_has_the_means(tmp_path):
         assert cell in second
     with pytest.raises(ValueError, match='no record'):
         measurements.repeatability(tmp_path / 'none')
+
+
+@pytest.mark.parametrize('content', [None, 'no JSON', '{}', '{"settings": null}'])
+def test_what_is_no_record_of_a_run_is_one_line(content, tmp_path, monkeypatch, capsys):
+    record = tmp_path / 'record.json'
+    if content is not None:
+        record.write_text(content)
+    monkeypatch.setattr(sys, 'argv', ['x.py', str(record), '--out', str(tmp_path / 'out.json')])
+    with pytest.raises(SystemExit, match='2'):
+        score_repeatability.main()
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'error: {record} is not the record of a run of an experiment' in line

@@ -14,7 +14,7 @@ from PIL import Image
 
 import make_segmentation_data
 from mm_infobatch import cli
-from mm_infobatch.cli import common, launch, plot, report_file, run_logs, summarize
+from mm_infobatch.cli import common, launch, plot, report_file, resume, run_logs, summarize
 from mm_infobatch.cli import test as test_tool
 from mm_infobatch.cli import train as train_tool
 
@@ -256,14 +256,16 @@ def test_a_later_run_without_infobatch_is_not_read_with_the_report_of_an_earlier
 
 
 def test_a_run_that_goes_on_without_infobatch_is_not_read_with_its_report(tmp_path):
-    """mmengine goes on logging the last loss over all data, which is in the checkpoint."""
+    """From a checkpoint of an earlier mm_infobatch, mmengine goes on logging its last loss over all
+    data."""
     rows = [train_row(i, loss_all_data=1.0) for i in (10, 20)]
     write_session(tmp_path, rows, custom_hooks=[dict(type='InfoBatchHook')])
     report = infobatch_passes((15, 60, False), (5, 20, False))
     (tmp_path / 'infobatch.json').write_text(json.dumps(report))
-    rows = [train_row(i, loss_all_data=1.0) for i in (20, 30)]
+    rows = [train_row(i, loss=3.0, loss_all_data=1.0) for i in (20, 30)]
     write_session(tmp_path, rows, stamp='20260102_000000')
     run = run_logs.read_run(tmp_path)
+    assert run.loss()[1].tolist() == [1, 3, 3]
     assert (run.iterations, run.infobatch, run.planned, run.unfinished) == (30, None, None, None)
     assert run.notes == [report_file.OLD_REPORT]
 
@@ -590,6 +592,15 @@ def test_tta_is_the_configs_or_with_mmpretrain_a_flip(config, tmp_path):
     assert cfg.test_dataloader.dataset.pipeline[1]['transforms'][1] == [2]
 
 
+def test_a_directory_is_a_checkpoint_where_a_strategy_saves_directories(config, tmp_path):
+    arguments = ['--resume', str(tmp_path)]
+    with pytest.raises(common.UsageError, match='is a directory: give the path of a .pth file'):
+        train_config(config, *arguments)
+    cfg = train_config(config, *arguments, '--cfg-options', 'strategy.type=DeepSpeedStrategy')
+    assert cfg.load_from == str(tmp_path) and cfg.resume
+    assert resume.choose_checkpoint(cfg) is None and cfg.load_from == str(tmp_path)
+
+
 def test_a_users_error_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as error:
         cli.main(['train', 'no.py'])
@@ -607,6 +618,8 @@ def on_cpu(monkeypatch):
     started = []
     monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
     monkeypatch.setattr(launch, '_init_gloo', started.append)
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
+        monkeypatch.setenv(name, '0')
     return started
 
 
@@ -653,13 +666,52 @@ def test_sync_bn_on_the_cpu_is_refused_in_training_and_replaced_in_a_test(config
     assert cfg.model.backbone.norm_cfg.type == cfg.model.heads[1].norm_cfg.type == 'BN'
 
 
-def test_a_launcher_without_its_environment_is_a_users_error(config, monkeypatch):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
-    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR'):
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize(
+    'launcher, names',
+    [
+        ('pytorch', 'RANK, WORLD_SIZE, MASTER_ADDR'),
+        ('slurm', 'SLURM_PROCID, SLURM_NTASKS, SLURM_NODELIST'),
+        (
+            'mpi',
+            'OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE, OMPI_COMM_WORLD_LOCAL_RANK, MASTER_ADDR',
+        ),
+    ],
+)
+def test_a_launcher_without_its_environment_is_a_users_error(
+    launcher, names, device, config, monkeypatch
+):
+    monkeypatch.setattr(launch, 'get_device', lambda: device)
+    for name in names.split(', '):
         monkeypatch.delenv(name, raising=False)
-    cfg = train_config(config, '--launcher', 'pytorch')
-    with pytest.raises(common.UsageError, match='does not have RANK, WORLD_SIZE, MASTER_ADDR'):
+    cfg = train_config(config, '--launcher', launcher)
+    message = f'--launcher {launcher}: the environment does not have {names}. Start the processes'
+    with pytest.raises(common.UsageError, match=message):
         launch.prepare_launch(cfg, training=False)
+
+
+@pytest.mark.parametrize(
+    'scontrol, said', [(None, 'No such file'), ('exit 1', 'exit status 1'), ('', 'out of range')]
+)
+def test_a_slurm_job_whose_first_host_is_not_told_is_a_users_error(
+    scontrol, said, tmp_path, config, monkeypatch
+):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cpu')
+    monkeypatch.delenv('MASTER_ADDR', raising=False)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    for name in ('SLURM_PROCID', 'SLURM_LOCALID', 'RANK', 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '0')
+    for name in ('SLURM_NTASKS', 'WORLD_SIZE'):
+        monkeypatch.setenv(name, '1')
+    monkeypatch.setenv('SLURM_NODELIST', 'node[1-2]')
+    if scontrol is not None:
+        (tmp_path / 'scontrol').write_text(f'#!/bin/sh\n{scontrol}\n')
+        (tmp_path / 'scontrol').chmod(0o755)
+    cfg = train_config(config, '--launcher', 'slurm')
+    with pytest.raises(common.UsageError, match=said) as error:
+        launch.prepare_launch(cfg, training=False)
+    assert 'scontrol show hostname node[1-2] does not tell the first host' in str(error.value)
+    assert str(error.value).endswith('Set MASTER_ADDR in the environment to its name')
 
 
 @pytest.mark.parametrize(

@@ -89,11 +89,13 @@ def configs_of(package: str) -> Tuple[Path, List[str]]:
     """
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise UsageError(f'config {package}::: there is no package {package!r} in this environment')
+        raise UsageError(
+            f'config {package}::NAME: there is no package {package!r} in this environment'
+        )
     folder = Path(list(spec.submodule_search_locations)[0]) / '.mim' / 'configs'
     if not folder.is_dir():
         raise UsageError(
-            f'config {package}::: {package!r} was installed without its configs: there is no '
+            f'config {package}::NAME: {package!r} was installed without its configs: there is no '
             f'directory {str(folder)!r}. Give the path of a config file'
         )
     names = [
@@ -114,7 +116,7 @@ def find_config(name: str) -> str:
     package, separator, path = name.partition('::')
     if not separator:
         if not Path(name).is_file():
-            raise UsageError(f'config {name!r} does not exist: give the path of a config file')
+            raise UsageError(f'config {name!r} {_no_file(name)}: give the path of a config file')
         return name
     folder, names = configs_of(package)
     path = path if path.endswith('.py') else f'{path}.py'
@@ -214,15 +216,24 @@ def check_directory(path: str, option: str) -> None:
         )
 
 
-def check_checkpoint(path: str) -> str:
+def check_checkpoint(path: str, directory: bool = False) -> str:
     """Return ``path``, a local file or the address of a remote one.
+
+    Args:
+        path (str): The checkpoint.
+        directory (bool): Whether it may be a directory, as those of DeepSpeed are. Defaults to
+            False.
 
     Raises:
         UsageError: If it is a local path and there is no such file.
     """
-    if '://' not in path and not Path(path).is_file():
-        raise UsageError(f'checkpoint {path!r} does not exist: give the path of a .pth file')
-    return path
+    if '://' in path or Path(path).is_file() or (directory and Path(path).is_dir()):
+        return path
+    raise UsageError(f'checkpoint {path!r} {_no_file(path)}: give the path of a .pth file')
+
+
+def _no_file(path: str) -> str:
+    return 'is a directory' if Path(path).is_dir() else 'does not exist'
 
 
 def fill_dataloaders(cfg: Config, *names: str) -> None:

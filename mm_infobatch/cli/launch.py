@@ -18,6 +18,13 @@ from ..training.gloo import wait_for_gloo
 from .common import UsageError, load_config
 
 SYNC_BN_TYPES = ('SyncBN', 'MMSyncBN', 'SyncBatchNorm')
+# The variables that MMEngine, and `_init_gloo`, read.
+SET_BY_LAUNCHER = dict(
+    pytorch=('RANK', 'WORLD_SIZE', 'MASTER_ADDR'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK')
+    + ('MASTER_ADDR',),
+)
 
 
 def starts_processes(args: argparse.Namespace) -> bool:
@@ -110,7 +117,10 @@ def prepare_launch(cfg: Config, training: bool) -> None:
     Raises:
         UsageError: If a model with SyncBN is to be trained by several processes on the CPU.
     """
-    if cfg.launcher == 'none' or get_device() != 'cpu':
+    if cfg.launcher == 'none':
+        return
+    _check_environment(cfg.launcher)
+    if get_device() != 'cpu':
         return
     layers = list(find_sync_bn(cfg.get('model', {})))
     if training and cfg.get('sync_bn') is not None:
@@ -150,6 +160,29 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
 
 
+def _check_environment(launcher: str) -> None:
+    """Check that the launcher has told this process its place among the others."""
+    missing = [name for name in SET_BY_LAUNCHER[launcher] if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f'--launcher {launcher}: the environment does not have {", ".join(missing)}. '
+            'Start the processes with --gpus N (without --launcher), srun (slurm), or mpirun with '
+            'MASTER_ADDR set (mpi)'
+        )
+
+
+def _first_host(nodes_of_job: str) -> str:
+    """The first of the machines of a Slurm job."""
+    command = ['scontrol', 'show', 'hostname', nodes_of_job]
+    try:
+        return subprocess.check_output(command, text=True).split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise UsageError(
+            f'--launcher slurm: {" ".join(command)} does not tell the first host ({error}). Set '
+            'MASTER_ADDR in the environment to its name'
+        ) from error
+
+
 def _init_gloo(cfg: Config) -> None:
     """Join the processes of a launcher over gloo, with the timeout of ``env_cfg.dist_cfg``."""
     env = os.environ
@@ -157,19 +190,11 @@ def _init_gloo(cfg: Config) -> None:
         env['RANK'], env['WORLD_SIZE'] = env['SLURM_PROCID'], env['SLURM_NTASKS']
         env['LOCAL_RANK'] = env.get('SLURM_LOCALID', '0')
         if 'MASTER_ADDR' not in env:
-            hosts = ['scontrol', 'show', 'hostname', env['SLURM_NODELIST']]
-            env['MASTER_ADDR'] = subprocess.check_output(hosts, text=True).split()[0]
+            env['MASTER_ADDR'] = _first_host(env['SLURM_NODELIST'])
     elif cfg.launcher == 'mpi':
         env['RANK'] = env['OMPI_COMM_WORLD_RANK']
         env['WORLD_SIZE'] = env['OMPI_COMM_WORLD_SIZE']
         env['LOCAL_RANK'] = env['OMPI_COMM_WORLD_LOCAL_RANK']
-    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in env]
-    if missing:
-        raise UsageError(
-            f'--launcher {cfg.launcher}: the environment does not have {", ".join(missing)}. '
-            'Start the processes with --gpus N (without --launcher), srun (slurm), or mpirun with '
-            'MASTER_ADDR set (mpi)'
-        )
     env.setdefault('MASTER_PORT', '29500')
     seconds: Optional[float] = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
     options: Dict[str, Any] = {}

@@ -47,6 +47,8 @@ def why_not_complete(path: Path) -> Optional[str]:
         head = file.read(4)
     if head[:1] == b'\x80':
         return None  # the format before torch 1.6, which has no directory to read
+    if not b'PK\x03\x04'.startswith(head):
+        return 'is not a PyTorch checkpoint'
     try:
         with zipfile.ZipFile(path) as archive:
             if not any(name.endswith('data.pkl') for name in archive.namelist()):

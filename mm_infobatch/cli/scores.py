@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ..policies.score_file import write_score_file
 from ..scoring.methods import METHODS, Method, Option
-from .common import UsageError, add_config_arguments, check_directory
+from .common import UsageError, add_config_arguments, check_checkpoint, check_directory
 from .computed_scores import scores_of_losses, scores_of_model
 from .resume import check_complete
 
@@ -110,7 +110,7 @@ def main(args: argparse.Namespace) -> None:
     if args.kind == 'forgetting':
         _take_config(args)
     for path in args.checkpoints:
-        check_complete(str(path))
+        check_complete(check_checkpoint(str(path)))
     try:
         compute = scores_of_losses if args.config is None else scores_of_model
         content, note = compute(args)

@@ -69,8 +69,10 @@ def read_session(scalars: Path) -> Session:
     config = scalars.with_name('config.py')
     if config.is_file():
         _add_settings(session, config)
-        # A run resumed without InfoBatch still logs the value that its checkpoint holds.
-        session.with_infobatch &= bool(OUR_PARTS.search(config.read_text(errors='replace')))
+        if not OUR_PARTS.search(config.read_text(errors='replace')):
+            session.with_infobatch = False
+            for row in session.train:  # what an earlier mm_infobatch left in its checkpoints
+                row.pop('loss_all_data', None)
     folder = scalars.parent.parent
     log = folder / f'{folder.name}.log'
     if log.is_file():

@@ -75,7 +75,11 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else check_checkpoint(args.resume)
+        cfg.load_from = (
+            None
+            if args.resume == 'auto'
+            else check_checkpoint(args.resume, directory=cfg.get('strategy') is not None)
+        )
     if args.infobatch:
         cfg = switch_on_infobatch(cfg, args.infobatch_options)
     elif args.infobatch_options is not None:

@@ -16,6 +16,7 @@ from .score_histogram import histogram
 VERSION = 1
 # How many values of the loss over all data are kept: more than a log line takes the mean of.
 HISTORY = 1000
+LOSS_OF_ALL_DATA = 'train/loss_all_data'
 
 
 def warn(runner: Any, warning: Optional[str]) -> None:
@@ -38,9 +39,27 @@ def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
     scalars = message_hub.log_scalars
     if 'train/loss' in scalars:
         loss = scalars['train/loss'].current()
-        if 'train/loss_all_data' not in scalars:
-            scalars['train/loss_all_data'] = HistoryBuffer(max_length=HISTORY)
-        message_hub.update_scalar('train/loss_all_data', loss / mean_weight)
+        if LOSS_OF_ALL_DATA not in scalars:
+            scalars[LOSS_OF_ALL_DATA] = HistoryBuffer(max_length=HISTORY)
+        message_hub.update_scalar(LOSS_OF_ALL_DATA, loss / mean_weight)
+
+
+def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> List[float]:
+    """Take the logged values of the loss over all data out of mmengine's part of a checkpoint.
+
+    A run that goes on without InfoBatch would log the last one for ever.
+    """
+    log = checkpoint.get('message_hub') or {}
+    history = log.get('log_scalars', {}).pop(LOSS_OF_ALL_DATA, None)
+    return [] if history is None else history.data[0].tolist()
+
+
+def put_back_loss_of_all_data(message_hub: MessageHub, values: Optional[List[float]]) -> None:
+    """Put back what :func:`take_loss_of_all_data` took; None of an earlier checkpoint, which has
+    it in mmengine's part."""
+    if values is not None:
+        history = HistoryBuffer(values, [1] * len(values), max_length=HISTORY)
+        message_hub.log_scalars[LOSS_OF_ALL_DATA] = history
 
 
 class RunReport:

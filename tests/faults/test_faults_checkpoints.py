@@ -244,7 +244,7 @@ def test_incomplete_and_missing_checkpoints_are_told_from_complete_ones(tmp_path
     torch.save(dict(a=1), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
     assert why_not_complete(tmp_path / 'old.pth') is None
     (tmp_path / 'text.pth').write_text('a web page')
-    assert why_not_complete(tmp_path / 'text.pth') == 'is incomplete'
+    assert why_not_complete(tmp_path / 'text.pth') == 'is not a PyTorch checkpoint'
     assert why_not_complete(tmp_path / 'none.pth') == 'does not exist'
 
 

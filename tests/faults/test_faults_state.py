@@ -163,6 +163,8 @@ BROKEN = {
     'walked beyond its pass': ('schedule.walked', 10**6, 'lies outside its pass'),
     'with no budget that there is': ('schedule.budget', 'time', "schedule.budget='time'"),
     'with a pass of no length': ('schedule.pass_length', 0, 'is not an integer from 1'),
+    'with a logged loss of text': ('loss_all_data', ['1'], 'loss_all_data is not a list of numb'),
+    'with one logged loss': ('loss_all_data', 1.0, 'loss_all_data is not a list of numbers'),
     'without records': ('records', [], 'records is not a list of passes'),
     'with records of text': ('records', 'none', 'records is not a list of passes'),
     'with a record of another pass': ('records', lambda x: x[:-1], 'its last record is of pass 1'),

@@ -109,10 +109,12 @@ def main(argv: Optional[List[str]] = None) -> None:
     args = parse_args(argv)
     if not 0 < args.saving < 1:
         sys.exit(f'compare_policies.py: error: --saving {args.saving} lies outside (0, 1)')
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory() as folder:
             result = compare(args, Path(folder))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'compare_policies.py: error: {error}')
     text = json.dumps(result, indent=1)
     print(text)

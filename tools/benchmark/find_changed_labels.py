@@ -129,6 +129,8 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/changed_labels'))
     args = parser.parse_args()
+    if not (args.data_root / LABELS).is_file():
+        parser.error(f'{args.data_root} has no {LABELS}: give the folder of its idx files')
     found = {seed: run(args, seed) for seed in args.seeds}
     record = dict(
         config=args.config,

@@ -117,8 +117,14 @@ def main() -> None:
     parser.add_argument('--work-dir', default='work_dirs/score_repeatability')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    settings = json.loads(args.record.read_text())['settings']
-    settings['config'] = args.config or settings['config']
+    try:
+        settings = json.loads(args.record.read_text())['settings']
+        settings['config'] = args.config or settings['config']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(
+            f'{args.record} is not the record of a run of an experiment '
+            f'({type(error).__name__}: {error})'
+        )
     tables = train(settings, f'{args.work_dir}/{settings["experiment"]}')
     result = dict(
         experiment=settings['experiment'],

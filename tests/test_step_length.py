@@ -269,6 +269,10 @@ PROPORTIONAL = {
     'ASGD': [dict()],
 }
 OTHERS = ['Adam', 'AdamW', 'RAdam', 'Adagrad', 'RMSprop', 'Lamb', 'LARS', 'LBFGS', 'Rprop']
+MOMENTUM = {  # what else to measure, as mmpretrain's configs have it
+    'LARS': [dict(), dict(momentum=0.9), dict(momentum=0.9, nesterov=True)],
+    'RMSprop': [dict(), dict(momentum=0.9)],
+}
 OWN_STEP_SIZES = ['ASGD', 'Rprop']  # which do not follow the learning rate from step to step
 if 'TorchAdafactor' in OPTIMIZERS:  # with PyTorch 2.5 or newer, and the forks
     OTHERS.append('TorchAdafactor')
@@ -280,7 +284,7 @@ def test_what_a_step_is_proportional_to_is_measured(name):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         cls = OPTIMIZERS.get(f'mmpretrain.{name}') or OPTIMIZERS.get(name)
-    for kwargs in PROPORTIONAL.get(name, [dict()]):
+    for kwargs in {**PROPORTIONAL, **MOMENTUM}.get(name, [dict()]):
         parameter = nn.Parameter(torch.ones(2, 2))
         optimizer = cls([parameter], lr=0.01, **kwargs)
         assert is_proportional(optimizer) == (name in PROPORTIONAL)
@@ -694,6 +698,18 @@ def test_the_log_says_that_clipping_sets_the_length_of_clipped_steps_of_sgd(opti
     wrapper = OptimWrapper(optimizer([nn.Parameter(torch.ones(1))], lr=0.1), clip_grad=clip)
     line = StepLength().begin_run(SimpleNamespace(optim_wrapper=wrapper), PassSchedule(10, 5))
     assert ('clip_grad' in line) is (clip is not None and optimizer is torch.optim.SGD)
+
+
+@pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
+def test_the_decay_of_sgd_is_that_of_all_data_and_that_of_adamw_grows_with_the_rate(kind):
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = getattr(torch.optim, kind)([parameter], lr=0.1, weight_decay=0.5)
+    steps = StepLength(1.5)
+    steps.begin_run(SimpleNamespace(optim_wrapper=OptimWrapper(optimizer)), PassSchedule(10, 5))
+    scale = steps.begin_iter(2.0)
+    parameter.grad = torch.zeros(1) * scale
+    optimizer.step()
+    assert parameter.item() == pytest.approx(1 - 0.1 * 0.5 * (1.5 if kind == 'AdamW' else 1))
 
 
 class NextOptimizer(Hook):

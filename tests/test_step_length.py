@@ -713,27 +713,41 @@ def test_the_decay_of_sgd_is_that_of_all_data_and_that_of_adamw_grows_with_the_r
 
 
 class NextOptimizer(Hook):
-    """Trains with another optimizer from the third epoch on, and keeps the rates of its steps."""
+    """Trains with another optimizer from the third epoch on, or from its third iteration on, and
+    keeps the rates of its steps, each beside the mean weight of the pass."""
 
-    def __init__(self):
-        self.rates = []
+    def __init__(self, batch_idx):
+        self.at, self.rates = (2, batch_idx), set()
 
     def before_train_epoch(self, runner):
-        if runner.epoch == 2:
-            optimizer = torch.optim.Adam(runner.model.parameters(), lr=0.01)
-            optimizer.register_step_post_hook(
-                lambda *_: self.rates.append(round(optimizer.param_groups[0]['lr'], 6))
-            )
-            runner.optim_wrapper = OptimWrapper(optimizer)
+        if self.at == (runner.epoch, 0):
+            self.replace(runner)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx and self.at == (runner.epoch, batch_idx):
+            self.replace(runner)
+
+    def replace(self, runner):
+        optimizer = torch.optim.Adam(runner.model.parameters(), lr=0.01)
+
+        def keep(*_):
+            pruned = runner.train_loop.sampler.order.weights.mean() > 1
+            self.rates.add((bool(pruned), round(optimizer.param_groups[0]['lr'], 6)))
+
+        optimizer.register_step_post_hook(keep)
+        runner.optim_wrapper = OptimWrapper(optimizer)
 
 
-def test_an_optimizer_that_a_hook_puts_in_later_takes_steps_of_the_length_that_is_set(tmp_path):
-    hook = NextOptimizer()
+@pytest.mark.parametrize('batch_idx', [0, 2])
+def test_an_optimizer_that_a_hook_puts_in_takes_steps_of_the_length_that_is_set(
+    tmp_path, batch_idx
+):
+    hook = NextOptimizer(batch_idx)
     runner = small_runner(
         tmp_path, dict(LOOPS[0]), custom_hooks=[dict(type='InfoBatchHook', step_length=1.1), hook]
     )
     runner.train()
-    assert set(hook.rates) == {0.011, 0.01}  # in pruned passes, and while annealing
+    assert hook.rates == {(True, 0.011), (False, 0.01)}
 
 
 def test_a_mixed_batch_is_scaled_once():

@@ -140,9 +140,7 @@ class InfoBatchHook(Hook):
         """Begin the next pass, or continue the pass of a checkpoint. Only our loops call this."""
         self._resume(runner)
         runner.message_hub.update_info('max_iters', self._schedule.total)  # for averaged weights
-        line = self._step_length.begin_run(runner, self._schedule)
-        if line is not None:
-            runner.logger.info(f'InfoBatch: {line}')
+        self._set_step_length(runner)
         if self._loop.pass_is_due:
             self._begin_pass(runner)
         # Anew for each pass: mmpretrain's SwitchRecipeHook puts other ones into the model.
@@ -151,6 +149,11 @@ class InfoBatchHook(Hook):
         if self._iteration_settings is None:
             self._iteration_settings = IterationSettings(runner, self._schedule)
         warn(runner, self._iteration_settings.warning())
+
+    def _set_step_length(self, runner: Any) -> None:
+        line = self._step_length.begin_run(runner, self._schedule)
+        if line is not None:
+            runner.logger.info(f'InfoBatch: {line}')
 
     def _begin_pass(self, runner: Any) -> None:
         began = time.perf_counter()
@@ -204,6 +207,7 @@ class InfoBatchHook(Hook):
         check_samples(data_batch, planned, dataset)  # as the hooks before the step have left it
         self._path_check.check(data_batch, planned, dataset)
         self._accumulation.fit()
+        self._set_step_length(runner)  # a hook may have replaced an optimizer
         self._losses = self._losses.current(runner.model)  # a hook may have replaced one
         weights, mean = self._pass.weights(self._shape.batch_size), self._pass.mean_weight
         scale = self._step_length.begin_iter(mean)

@@ -9,10 +9,11 @@ import pytest
 import toolbox_runs as runs
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, OptimWrapperDict, ZeroRedundancyOptimizer
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS
-from small_runner import Classifier, small_runner
+from small_runner import Classifier, Flat, Points, Validated, small_runner
 from torch import nn
 
 import mm_infobatch
@@ -20,7 +21,7 @@ from mm_infobatch import CannotConvert, InfoBatchHook, InfoBatchLoss, convert
 from mm_infobatch.losses.model_losses import ModelLosses
 from mm_infobatch.passes.schedule import PassSchedule
 from mm_infobatch.training.gradient_response import follows_rate, is_proportional
-from mm_infobatch.training.peak_rates import effective_rate, peak_rates
+from mm_infobatch.training.peak_rates import effective_rate, keep_first_rates, peak_rates
 from mm_infobatch.training.step_length import StepLength, require_step_length, step_length
 
 with warnings.catch_warnings():
@@ -89,6 +90,7 @@ ONE_CYCLE = dict(type='OneCycleLR', eta_max=0.4, total_steps=48, by_epoch=False)
 # The peak of the cycle lies at step 0.3 * 48 - 1 = 13.4, between two steps.
 ONE_CYCLE_PEAK = max(cosine(0.4 / 25, 0.4, 13 / 13.4), cosine(0.4, 0.4 / 25e4, 0.6 / 33.6))
 WARM_UP = dict(type='LinearLR', start_factor=0.1, begin=0, end=9, by_epoch=False)
+PLATEAU = dict(type='ReduceOnPlateauLR', monitor='accuracy', patience=0, by_epoch=True)
 # name: schedulers, peak by iteration, peak by epoch where it is another one
 PEAKS = {
     'none': ([], 0.1, None),
@@ -143,11 +145,8 @@ PEAKS = {
         # In the epoch of its end, step 6 to 11, nothing has dropped yet.
         0.1,
     ),
-    'a metric': (
-        [dict(type='ReduceOnPlateauLR', monitor='accuracy', by_epoch=True), WARM_UP],
-        0.1,
-        None,
-    ),
+    'a metric': ([PLATEAU], 0.1, None),
+    'a metric, warm-up': ([PLATEAU, WARM_UP], 0.1, None),
 }  # fmt: skip
 
 
@@ -187,11 +186,20 @@ def test_the_peak_of_a_schedule(name, by_epoch):
     (peak,) = first = peak_rates(wrapper.param_groups, schedulers, STEPS, epoch)
     assert peak == pytest.approx(expected, rel=1e-9)
     assert [dict(group) for group in wrapper.param_groups] == before
-    if name != 'a metric':  # which has reduced the rate by then
-        # Whatever has been walked, it is the same to the last bit, as after a resume.
-        for steps in (7, 25):
-            walk(wrapper, schedulers, steps, by_epoch)
-            assert peak_rates(wrapper.param_groups, schedulers, STEPS, epoch) == first
+    # Whatever has been walked, it is the same to the last bit, as after a resume.
+    for steps in (7, 25):
+        walk(wrapper, schedulers, steps, by_epoch)
+        assert peak_rates(wrapper.param_groups, schedulers, STEPS, epoch) == first
+
+
+def test_the_rate_before_a_cycle_that_begins_later_counts():
+    wrapper = wrapper_of([(0.5, 1), (0.1, 1)])
+    schedulers = built([dict(ONE_CYCLE, begin=9, total_steps=39)], wrapper)
+    keep_first_rates(wrapper.param_groups)
+    for steps in (0, 7, 25):
+        walk(wrapper, schedulers, steps, by_epoch=False)
+        found = peak_rates(wrapper.param_groups, schedulers, STEPS)
+        assert found == pytest.approx([0.5, 0.4, 0.4], rel=5e-3)  # one of mmengine's
 
 
 def test_each_group_has_its_own_peak():
@@ -261,6 +269,10 @@ PROPORTIONAL = {
     'ASGD': [dict()],
 }
 OTHERS = ['Adam', 'AdamW', 'RAdam', 'Adagrad', 'RMSprop', 'Lamb', 'LARS', 'LBFGS', 'Rprop']
+MOMENTUM = {  # what else to measure, as mmpretrain's configs have it
+    'LARS': [dict(), dict(momentum=0.9), dict(momentum=0.9, nesterov=True)],
+    'RMSprop': [dict(), dict(momentum=0.9)],
+}
 OWN_STEP_SIZES = ['ASGD', 'Rprop']  # which do not follow the learning rate from step to step
 if 'TorchAdafactor' in OPTIMIZERS:  # with PyTorch 2.5 or newer, and the forks
     OTHERS.append('TorchAdafactor')
@@ -272,7 +284,7 @@ def test_what_a_step_is_proportional_to_is_measured(name):
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         cls = OPTIMIZERS.get(f'mmpretrain.{name}') or OPTIMIZERS.get(name)
-    for kwargs in PROPORTIONAL.get(name, [dict()]):
+    for kwargs in {**PROPORTIONAL, **MOMENTUM}.get(name, [dict()]):
         parameter = nn.Parameter(torch.ones(2, 2))
         optimizer = cls([parameter], lr=0.01, **kwargs)
         assert is_proportional(optimizer) == (name in PROPORTIONAL)
@@ -590,6 +602,49 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path, loop, optimizer):
         assert same(runner.model.state_dict(), whole.model.state_dict())
 
 
+class Halved(Hook):
+    """Sets the rate itself, where no scheduler does."""
+
+    def before_train_epoch(self, runner):
+        runner.optim_wrapper.param_groups[0]['lr'] = 0.1 / 2**runner.epoch
+
+
+class Falls(Flat):
+    """An accuracy that only falls."""
+
+    def compute_metrics(self, results):
+        self.last = getattr(self, 'last', 1.0) - 0.1
+        return dict(accuracy=self.last)
+
+
+@pytest.mark.filterwarnings('ignore:Due to inconsistent:UserWarning')
+@pytest.mark.parametrize('by', ['hook', 'metric'])
+def test_a_run_whose_rate_no_schedule_tells_is_resumed_with_the_same_room(tmp_path, by):
+    def rows(work_dir, **kwargs):
+        hook = InfoBatchHook(step_length='capped')
+        runner = small_runner(
+            work_dir,
+            dict(LOOPS[0], val_interval=1),
+            model=Validated(),
+            custom_hooks=[hook, *([Halved()] if by == 'hook' else [])],
+            param_scheduler=dict(PLATEAU, rule='greater', factor=0.7) if by == 'metric' else None,
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
+            val_dataloader=dict(dataset=Points(4), collate_fn=dict(type='default_collate'),
+                                sampler=dict(type='DefaultSampler', shuffle=False)),
+            val_cfg=dict(),
+            val_evaluator=Evaluator(Falls()),
+            **kwargs,
+        )  # fmt: skip
+        watch = Lengths(hook)
+        runner.register_hook(watch)
+        runner.train()
+        return watch.rows
+
+    whole = rows(tmp_path)
+    resumed = rows(tmp_path / 'on', load_from=str(tmp_path / 'iter_20.pth'), resume=True)
+    assert resumed == whole[20:] and any(length > 1 for _, length, *_ in resumed)
+
+
 def test_accumulated_gradients_make_one_longer_step(tmp_path):
     settings = dict(type='OptimWrapper', accumulative_counts=2, optimizer=dict(ADAM))
     rows, _ = train(tmp_path, LOOPS[0], 1.2, wrapper=settings)
@@ -645,28 +700,54 @@ def test_the_log_says_that_clipping_sets_the_length_of_clipped_steps_of_sgd(opti
     assert ('clip_grad' in line) is (clip is not None and optimizer is torch.optim.SGD)
 
 
-class NextOptimizer(Hook):
-    """Trains with another optimizer from the third epoch on, and keeps the rates of its steps."""
+@pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
+def test_the_decay_of_sgd_is_that_of_all_data_and_that_of_adamw_grows_with_the_rate(kind):
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = getattr(torch.optim, kind)([parameter], lr=0.1, weight_decay=0.5)
+    steps = StepLength(1.5)
+    steps.begin_run(SimpleNamespace(optim_wrapper=OptimWrapper(optimizer)), PassSchedule(10, 5))
+    scale = steps.begin_iter(2.0)
+    parameter.grad = torch.zeros(1) * scale
+    optimizer.step()
+    assert parameter.item() == pytest.approx(1 - 0.1 * 0.5 * (1.5 if kind == 'AdamW' else 1))
 
-    def __init__(self):
-        self.rates = []
+
+class NextOptimizer(Hook):
+    """Trains with another optimizer from the third epoch on, or from its third iteration on, and
+    keeps the rates of its steps, each beside the mean weight of the pass."""
+
+    def __init__(self, batch_idx):
+        self.at, self.rates = (2, batch_idx), set()
 
     def before_train_epoch(self, runner):
-        if runner.epoch == 2:
-            optimizer = torch.optim.Adam(runner.model.parameters(), lr=0.01)
-            optimizer.register_step_post_hook(
-                lambda *_: self.rates.append(round(optimizer.param_groups[0]['lr'], 6))
-            )
-            runner.optim_wrapper = OptimWrapper(optimizer)
+        if self.at == (runner.epoch, 0):
+            self.replace(runner)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx and self.at == (runner.epoch, batch_idx):
+            self.replace(runner)
+
+    def replace(self, runner):
+        optimizer = torch.optim.Adam(runner.model.parameters(), lr=0.01)
+
+        def keep(*_):
+            pruned = runner.train_loop.sampler.order.weights.mean() > 1
+            self.rates.add((bool(pruned), round(optimizer.param_groups[0]['lr'], 6)))
+
+        optimizer.register_step_post_hook(keep)
+        runner.optim_wrapper = OptimWrapper(optimizer)
 
 
-def test_an_optimizer_that_a_hook_puts_in_later_takes_steps_of_the_length_that_is_set(tmp_path):
-    hook = NextOptimizer()
+@pytest.mark.parametrize('batch_idx', [0, 2])
+def test_an_optimizer_that_a_hook_puts_in_takes_steps_of_the_length_that_is_set(
+    tmp_path, batch_idx
+):
+    hook = NextOptimizer(batch_idx)
     runner = small_runner(
         tmp_path, dict(LOOPS[0]), custom_hooks=[dict(type='InfoBatchHook', step_length=1.1), hook]
     )
     runner.train()
-    assert set(hook.rates) == {0.011, 0.01}  # in pruned passes, and while annealing
+    assert hook.rates == {(True, 0.011), (False, 0.01)}
 
 
 def test_a_mixed_batch_is_scaled_once():

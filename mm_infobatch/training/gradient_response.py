@@ -37,11 +37,12 @@ def is_proportional(optimizer: Any) -> bool:
 
 
 def follows_rate(optimizer: Any) -> bool:
-    """Whether twice the learning rate makes the next step twice as long, in every parameter group.
+    """Whether the next step grows in proportion to the learning rate, in every parameter group.
 
     It is so for Adam, LARS, LAMB and most others. Rprop and Adafactor have step sizes of their own.
-    Two copies take 30 steps as in :func:`is_proportional`, and one more, of which one takes it at
-    twice the rate.
+    Momentum that has the learning rate in it, as that of LARS, adds what is left of earlier steps,
+    which is the same at every rate. Three copies take 30 steps as in :func:`is_proportional`, and
+    one more, at once, twice and three times the rate.
 
     Args:
         optimizer (Optimizer): It is not changed.
@@ -51,7 +52,7 @@ def follows_rate(optimizer: Any) -> bool:
     """
     try:
         moved = []
-        for factor in (1, 2):
+        for factor in (1, 2, 3):
             copy, parameters = _copy_of(optimizer)
             _moved(copy, parameters)
             for group in copy.param_groups:
@@ -59,7 +60,9 @@ def follows_rate(optimizer: Any) -> bool:
             moved.append(_moved(copy, parameters, steps=1))
     except Exception:
         return True
-    return _doubled(*moved)
+    once, twice, thrice = moved
+    first, second = ([b - a for a, b in zip(once, one)] for one in (twice, thrice))
+    return _doubled(first, second)
 
 
 def _doubled(once: List[Tensor], twice: List[Tensor]) -> bool:

@@ -7,6 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from .user_code import is_known
 
 OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
+RATES = ('lr', 'momentum')
+FIRST = 'initial_rates'  # in a group, so that it is saved with the optimizer
 
 
 def effective_rate(group: Dict[str, Any]) -> float:
@@ -20,6 +22,19 @@ def effective_rate(group: Dict[str, Any]) -> float:
     """
     momentum = 0.0 if 'betas' in group else group.get('momentum') or 0.0
     return float(group['lr']) / (1 - momentum if momentum < 1 else 1)
+
+
+def keep_first_rates(groups: Sequence[Dict[str, Any]]) -> None:
+    """Keep the rates of the first step in the groups, for :func:`peak_rates` after a resume.
+
+    They cannot be told later where a metric or a hook sets the rate, or where ``OneCycleLR`` begins
+    after the first step.
+
+    Args:
+        groups (list[dict]): The parameter groups of an optimizer, before its first step.
+    """
+    for group in groups:
+        group[FIRST] = {name: float(group[name]) for name in RATES if name in group}
 
 
 def peak_rates(
@@ -52,7 +67,13 @@ def peak_rates(
         first_of.setdefault(kind, index)
     firsts = list(first_of.values())
     reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
+    for group in reduced:  # what none of the foreseen ones sets
+        group.update(
+            {name: group.get(f'initial_{name}', group[name]) for name in RATES if name in group}
+        )
     walking = _copies(foreseen, reduced, firsts)
+    for group in reduced:
+        group.update(group.get(FIRST, {}))
     by_iter = [one for one in walking if not one.by_epoch]
     by_epoch = [one for one in walking if one.by_epoch]
     peaks = [effective_rate(group) for group in reduced]

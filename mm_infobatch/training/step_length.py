@@ -9,7 +9,7 @@ from ..arguments import require_number
 from ..passes.schedule import PassSchedule
 from .gradient_response import follows_rate, is_proportional
 from .optimizers import schedulers_of, wrappers_of
-from .peak_rates import effective_rate, peak_rates
+from .peak_rates import effective_rate, keep_first_rates, peak_rates
 
 Setting = Union[str, float]
 SETTINGS = ('paper', 'normalized', 'capped')
@@ -129,7 +129,7 @@ class StepLength:
         self.setting = setting
         self.length = self.scale = 1.0
         self._schedule: Optional[PassSchedule] = None
-        self._wrappers: List[Any] = []
+        self._optimizers: List[Any] = []
         self._peaks: List[List[float]] = []
         self._factors: List[LearningRateFactor] = []
         self._by_weights = True
@@ -145,10 +145,10 @@ class StepLength:
                 a learning rate that can be changed for a step, or a scheduler fails in a copy.
         """
         wrappers = wrappers_of(runner)
-        if self._schedule is schedule and self._wrappers == list(wrappers.values()):
+        optimizers = [getattr(each, 'optimizer', None) for each in wrappers.values()]
+        if self._schedule is schedule and self._optimizers == optimizers:
             return None  # else a hook has replaced an optimizer, as to train further parameters
         self.release()
-        optimizers = [getattr(each, 'optimizer', None) for each in wrappers.values()]
         self._by_weights = all(is_proportional(each) for each in optimizers)
         if not self._by_weights and self.setting != 'paper':
             for each in optimizers:
@@ -159,15 +159,16 @@ class StepLength:
                         f'rate that can be changed for a step; {PAPER}'
                     )
                 self._factors.append(LearningRateFactor(each))
-        self._schedule, self._wrappers = schedule, list(wrappers.values())
+        self._schedule, self._optimizers = schedule, optimizers
         if self.setting == 'capped':
             self._peaks = [
                 _peaks_of(each, schedulers_of(runner).get(name, ()), schedule)
                 for name, each in wrappers.items()
             ]
-        return self._line(sorted({type(each).__name__ for each in optimizers}))
+        clips = any(getattr(each, 'clip_grad_kwargs', None) for each in wrappers.values())
+        return self._line(sorted({type(each).__name__ for each in optimizers}), clips)
 
-    def _line(self, names: Sequence[str]) -> str:
+    def _line(self, names: Sequence[str], clips: bool) -> str:
         means = {
             'paper': 'N/K times as long as on all data in a pass that keeps K of N',
             'normalized': 'as long as on all data',
@@ -180,7 +181,7 @@ class StepLength:
             text = means.get(str(self.setting), f'at most {self.setting} times as long as there')
             if self.setting != 'paper':
                 text += ', by the ' + ('weights' if self._by_weights else 'learning rate')
-        if self._by_weights and any(getattr(one, 'clip_grad_kwargs', 0) for one in self._wrappers):
+        if self._by_weights and clips:
             text += '; where clip_grad shortens a gradient, it sets the length whatever the weights'
         return f'step length {self.setting}: steps of {", ".join(names)} are {text}'
 
@@ -189,9 +190,9 @@ class StepLength:
         """float: The length of the longest steps of the schedule, as a multiple of the length now:
         the smallest of all parameter groups; infinity where no peak is known."""
         room = math.inf
-        for wrapper, peaks in zip(self._wrappers, self._peaks):
-            # Not wrapper.param_groups, where one that is trained nowhere comes last.
-            for group, peak in zip(wrapper.optimizer.param_groups, peaks):
+        for optimizer, peaks in zip(self._optimizers, self._peaks):
+            # Not those of its wrapper, where one that is trained nowhere comes last.
+            for group, peak in zip(optimizer.param_groups, peaks):
                 now = effective_rate(group)
                 if peak > 0 and now > 0:
                     room = min(room, peak / now)
@@ -229,6 +230,8 @@ class StepLength:
 
 def _peaks_of(wrapper: Any, schedulers: Sequence[Any], schedule: PassSchedule) -> List[float]:
     epoch = schedule.pass_length if schedule.by_epoch else None
+    if not schedule.walked:
+        keep_first_rates(wrapper.param_groups)
     try:
         return peak_rates(wrapper.param_groups, schedulers, schedule.total, epoch)
     except Exception as error:  # whatever a scheduler raises that is no toolbox's

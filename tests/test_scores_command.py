@@ -563,6 +563,7 @@ def test_errors_of_a_file_are_those_of_its_labels(trained, tmp_path):
         ('margin', ['--deepcore'], 'unrecognized arguments: --deepcore'),
         ('dp', ['--keep', '0.5', '--per-class'], 'unrecognized arguments: --per-class'),
         ('influence', ['--formula', 'all'], "invalid choice: 'all'"),
+        ('influence', ['--validation-set'], 'no effect with --formula norm; write --formula val'),
         ('nearest', [], "invalid choice: 'nearest'"),
     ],
 )
@@ -619,7 +620,7 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
     assert 'no linear layer whose outputs are its logits' in refused(capsys, 'k_center', *files)
     torch.save(dict(meta={}), tmp_path / 'none.pth')
     line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'none.pth', *files[2:])
-    assert 'none.pth does not fit the model' in line
+    assert 'none.pth does not fit the model: it has no state_dict' in line
 
 
 def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):

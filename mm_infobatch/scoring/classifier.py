@@ -55,6 +55,11 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
     Raises:
         ValueError: If they do not fit.
     """
+    if state is None:
+        raise ValueError(
+            f'checkpoint {path} does not fit the model: it has no state_dict, where MMEngine saves '
+            'the weights; give a checkpoint of a training, or torch.save(dict(state_dict=weights))'
+        )
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

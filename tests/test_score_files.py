@@ -93,7 +93,10 @@ def test_a_run_that_resumes_with_another_choice_of_a_file_says_so(tmp_path):
     path = written(tmp_path / 'a.npz', scores=np.zeros(10, np.float32), labels=LABELS)
     choices = [dict(), dict(seed=1), dict(count=3), dict(reverse=True), dict(per_class=True)]
     texts = [repr(FromFile(path, **arguments)) for arguments in choices]
-    assert len(set(texts)) == len(choices)
+    for number in (1, 2):  # the file itself is written anew
+        scores = np.roll(np.arange(10, dtype=np.float32), number)
+        texts.append(repr(FromFile(written(tmp_path / 'a.npz', scores=scores, labels=LABELS))))
+    assert len(set(texts)) == len(choices) + 2
 
 
 def test_a_file_for_a_number_of_samples_keeps_that_number(tmp_path):
@@ -102,6 +105,19 @@ def test_a_file_for_a_number_of_samples_keeps_that_number(tmp_path):
     for arguments in (dict(keep=0.5), dict(count=3)):
         with pytest.raises(ValueError, match='made to keep 4 of 10 samples, and cannot keep [53]'):
             FromFile(path, **arguments)
+
+
+def test_a_file_for_a_number_of_samples_keeps_no_others_in_their_place(tmp_path):
+    """It has 0 for each sample that it does not keep, of which some were kept at random."""
+    scores = np.array([0, 0, 0, 0, 0, 0, 1, 2, 3, 4], np.float32)
+    for name, per_class in (('over_all', False), ('per_class', True)):
+        content = dict(scores=scores, labels=LABELS, per_class=per_class, count=4)
+        path = written(tmp_path / f'{name}.npz', **content)
+        with pytest.raises(ValueError, match='reverse=True does not fit .* leave out policy.rev'):
+            FromFile(path, reverse=True)
+    assert FromFile(path, per_class=True).count == 4
+    with pytest.raises(ValueError, match='per_class=True does not fit .* leave out policy.per_cl'):
+        FromFile(str(tmp_path / 'over_all.npz'), per_class=True)
 
 
 def test_weights_of_a_file_sum_to_the_samples_or_have_a_mean_of_1(tmp_path):

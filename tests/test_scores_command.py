@@ -393,6 +393,45 @@ def test_the_last_layer_is_found_wherever_it_is(trained, tmp_path, backbone, hea
         assert np.allclose(expected, found.logits, atol=1e-5)
 
 
+def test_logits_that_are_multiplied_behind_the_last_layer_are_what_is_extracted(trained, tmp_path):
+    """Also of samples of which the classifier is so sure that both softmaxes are nearly 1 and 0."""
+    linear = type(build(trained)[0].head)
+
+    class ScaledHead(linear):
+        def forward(self, feats):
+            return 2 * super().forward(feats)
+
+    MODELS.register_module(module=ScaledHead, force=True)
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head.type = 'ScaledHead'
+    classifier.prepare(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model, dataset = classifier.build_model(cfg), classifier.build_train_set(cfg)
+    path = trained / 'run' / 'epoch_3.pth'
+    state = read_checkpoint(path)['state_dict']
+    state['head.fc.weight'] *= 20
+    classifier.load_weights(model, state, path)
+    found = extract(model, dataset, tmp_path, 'key', batch_size=1)
+    margins = np.sort(found.logits, 1)[:, -1] - np.sort(found.logits, 1)[:, -2]
+    assert (margins > 30).any() and found.features is None
+    for index in range(NUM_IMAGES):
+        images = model.data_preprocessor(classifier.collate([dataset[index]]), False)['inputs']
+        with torch.no_grad():
+            assert np.allclose(found.logits[index], model(images)[0].numpy(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('method', ['deepfool', 'grand'])
+@pytest.mark.default_cases('grand')
+def test_a_backbone_that_checkpoints_gradients_has_the_same_scores(trained, tmp_path, method):
+    more = ['--all-parameters'] if method == 'grand' else ['--classes', '3']
+    call(trained, tmp_path / 'a.npy', method, *more)
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.backbone.with_cp = True
+    cfg.dump(trained / 'with_cp.py')
+    call(trained, tmp_path / 'b.npy', method, *more, config='with_cp.py')
+    assert np.allclose(np.load(tmp_path / 'a.npy'), np.load(tmp_path / 'b.npy'), rtol=1e-4)
+
+
 def test_gradients_of_all_parameters_are_those_of_autograd(trained, tmp_path):
     call(trained, tmp_path / 'a.npy', 'grand', '--all-parameters')
     found = np.load(tmp_path / 'a.npy')
@@ -524,6 +563,7 @@ def test_errors_of_a_file_are_those_of_its_labels(trained, tmp_path):
         ('margin', ['--deepcore'], 'unrecognized arguments: --deepcore'),
         ('dp', ['--keep', '0.5', '--per-class'], 'unrecognized arguments: --per-class'),
         ('influence', ['--formula', 'all'], "invalid choice: 'all'"),
+        ('influence', ['--validation-set'], 'no effect with --formula norm; write --formula val'),
         ('nearest', [], "invalid choice: 'nearest'"),
     ],
 )
@@ -580,7 +620,7 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
     assert 'no linear layer whose outputs are its logits' in refused(capsys, 'k_center', *files)
     torch.save(dict(meta={}), tmp_path / 'none.pth')
     line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'none.pth', *files[2:])
-    assert 'none.pth does not fit the model' in line
+    assert 'none.pth does not fit the model: it has no state_dict' in line
 
 
 def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):
@@ -628,6 +668,22 @@ def test_samples_with_several_labels_or_none_are_refused(trained):
         classifier.gt_label_of(type(sample)())
 
 
+def test_a_head_that_does_not_choose_one_class_is_refused(trained, tmp_path, capsys):
+    """Its scores, a sigmoid of each class, were taken for the softmax of logits."""
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.model.head = head_of('MultiLabelLinearClsHead')
+    cfg.dump(tmp_path / 'config.py')
+    classifier.prepare(cfg)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
+    files = tmp_path / 'config.py', tmp_path / 'a.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, 'el2n', *files)
+    assert 'which are no probabilities that sum to 1' in line
+    classifier.check_probabilities(torch.tensor([[0.2, 0.8], [float('nan'), 0.5]]))
+    with pytest.raises(ValueError, match='predicts -1, 2, ... for'):  # any numbers
+        classifier.check_probabilities(torch.tensor([[-1.0, 2.0]]))
+
+
 def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
     state = torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)['state_dict']
     state['head.fc.weight'][0, 0] = float('nan')
@@ -650,6 +706,21 @@ def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):
         capsys, 'forgetting', trained / 'config.py', *epochs, tmp_path / 'other.pth', *out
     )
     assert 'different runs' in line
+
+
+def test_forgetting_takes_a_config_of_any_kind_and_options_for_it(trained, tmp_path, capsys):
+    shutil.copytree(trained / 'data', tmp_path / 'data')
+    runs.Config.fromfile(str(trained / 'config.py')).dump(tmp_path / 'config.json')
+    epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2)]
+    for image in sorted((tmp_path / 'data' / 'train' / 'class0').iterdir())[:4]:
+        image.unlink()
+    option = f'train_dataloader.dataset.data_root={tmp_path / "data"}'
+    out = '--out', tmp_path / 'a.npz'
+    files = ['scores', 'forgetting', tmp_path / 'config.json', *epochs, *out]
+    cli.main([*map(str, files), '--cfg-options', option])
+    assert len(read_score_file(str(tmp_path / 'a.npz')).scores) == NUM_IMAGES - 4
+    line = refused(capsys, 'forgetting', *epochs, *out, '--cfg-options', option)
+    assert 'no config is given' in line
 
 
 def test_forgetting_tells_runs_apart_that_share_no_iteration_and_takes_a_resumed_one(
@@ -721,7 +792,11 @@ def test_a_dataset_without_a_pipeline_of_its_own_is_refused(trained, tmp_path, c
     epoch = trained / 'run' / 'epoch_1.pth'
     line = refused(capsys, 'el2n', tmp_path / 'repeat.py', epoch, '--out', tmp_path / 'a.npz')
     assert 'RepeatDataset has no pipeline of its own' in line
-    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.train_dataloader.dataset.update(type='SeededDataset')  # which adds no sample
+    del cfg.train_dataloader.dataset['times']
+    plain = runs.Config.fromfile(str(trained / 'config.py'))
+    assert classifier.train_set_config(cfg) == classifier.train_set_config(plain)
+    cfg = plain
     cfg.val_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.val_dataloader.dataset])
     cfg.dump(tmp_path / 'concat.py')
     line = refused(capsys, 'el2n', tmp_path / 'concat.py', epoch, '--out', tmp_path / 'a.npz')

@@ -23,7 +23,13 @@ from pathlib import Path
 
 from ..policies.score_file import write_score_file
 from ..scoring.methods import METHODS, Method, Option
-from .common import UsageError, add_config_arguments, check_checkpoint, check_directory
+from .common import (
+    UsageError,
+    add_cfg_options,
+    add_config_arguments,
+    check_checkpoint,
+    check_directory,
+)
 from .computed_scores import scores_of_losses, scores_of_model
 from .resume import check_complete
 
@@ -68,7 +74,8 @@ def _add_config(parser: argparse.ArgumentParser, name: str) -> None:
         '. The first checkpoint may be a config, by which the others are evaluated; without one '
         'the scores that InfoBatch saved in them are counted'
     )
-    parser.set_defaults(config=None, cfg_options=None)
+    parser.set_defaults(config=None)
+    add_cfg_options(parser)
 
 
 def _add_groups(parser: argparse.ArgumentParser, method: Method) -> None:
@@ -158,6 +165,16 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def _take_config(args: argparse.Namespace) -> None:
+    """Take the config from the list of checkpoints, if it begins with one.
+
+    Raises:
+        UsageError: If there is none, but settings of it are to be overridden.
+    """
     first = str(args.checkpoints[0])
-    if first.endswith('.py') or '::' in first:
+    if first.endswith(('.py', '.json', '.yaml', '.yml')) or '::' in first:
         args.config, args.checkpoints = first, args.checkpoints[1:]
+    elif args.cfg_options:
+        raise UsageError(
+            '--cfg-options overrides settings of a config, but no config is given; give it before '
+            'the checkpoints'
+        )

@@ -1,5 +1,6 @@
 """Files of scores: what ``mm-infobatch scores`` writes and the policy ``FromFile`` reads."""
 
+import hashlib
 import os
 import zipfile
 from dataclasses import dataclass, fields
@@ -31,6 +32,14 @@ class ScoreFile:
     weights: Optional[np.ndarray] = None
     per_class: bool = False
     count: Optional[int] = None
+
+    def digest(self) -> str:
+        """The first 8 digits of the SHA-256 of the contents."""
+        found = hashlib.sha256()
+        for name, value in vars(self).items():
+            plain = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+            found.update(name.encode() + plain)
+        return found.hexdigest()[:8]
 
 
 def write_score_file(path: Path, content: ScoreFile) -> None:

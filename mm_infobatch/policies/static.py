@@ -122,13 +122,16 @@ class FromFile(_Static):
             Defaults to None: as the file says, which for a ``.npy`` file is False.
 
     Attributes:
+        digest (str): Of what the file contains. It is in the policy's text, by which a run that
+            resumes with another file of that name says so.
         sample_labels (ndarray, optional): The class of each sample in the file, int64 [N], None
             where it has none. A run whose dataset has other ones logs a warning.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If the file does not exist, does not hold a finite number for each sample, has
-            no classes for ``per_class``, or was made for another number of samples.
+            no classes for ``per_class``, or was made for another number of samples or for this
+            number in another way than ``reverse`` or ``per_class`` says.
     """
 
     def __init__(
@@ -160,6 +163,8 @@ class FromFile(_Static):
             require_bool('per_class', per_class, f'{line}, per_class=True)')
         self.path, self.reverse, self.seed = str(path), reverse, seed
         content = read_score_file(self.path)
+        self._check_choice(content, reverse, per_class)
+        self.digest = content.digest()
         self.scores = torch.from_numpy(content.scores)
         self.count = self._count(content, keep, count)
         self.labels = self._labels(content, per_class)
@@ -168,6 +173,17 @@ class FromFile(_Static):
         if rescale is None:
             rescale = False if content.weights is None else 'normalized'
         self.rescale = require_rescale(rescale, f'{line}, rescale=False)')
+
+    def _check_choice(self, content: ScoreFile, reverse: bool, per_class: Optional[bool]) -> None:
+        """Refuse another choice from a file for one number of samples: the scores of those that it
+        does not keep are all 0, so some of them would be kept at random."""
+        others = dict(reverse=reverse, per_class=per_class and not content.per_class)
+        for name in [name for name, given in others.items() if given and content.count is not None]:
+            raise ValueError(
+                f'{name}=True does not fit {self.path}, which was made to keep {content.count} of '
+                f'{len(content.scores)} samples in another way, and does not rank the others; '
+                f'leave out policy.{name}'
+            )
 
     def _count(self, content: ScoreFile, keep: Optional[float], count: Optional[int]) -> int:
         """K, the number of samples that is kept."""
@@ -244,4 +260,7 @@ class FromFile(_Static):
         more = ', reverse=True' if self.reverse else ''
         more += '' if self.labels is None else ', per_class=True'
         more += f', seed={self.seed}' if self.seed else ''
-        return f'FromFile(path={self.path!r}, count={self.count}{more}, rescale={self.rescale!r})'
+        return (
+            f'FromFile(path={self.path!r}, count={self.count}{more}, rescale={self.rescale!r}, '
+            f'sha256={self.digest})'
+        )

@@ -119,8 +119,17 @@ def logits_of(model: Any, images: torch.Tensor) -> torch.Tensor:
 
 
 def by_influence(sources: List[Source], settings: Settings) -> np.ndarray:
-    """The influence on the last layer."""
+    """The influence on the last layer.
+
+    Raises:
+        ValueError: If it is to be validated on something, but the formula does not validate.
+    """
     direction, kind = None, settings.options['formula']
+    if settings.options['validation_set'] and kind != 'validation':
+        raise ValueError(
+            f'--validation-set has no effect with --formula {kind}; write --formula validation, or '
+            'leave it out'
+        )
     if kind == 'validation':
         logits, features, labels = validation(sources[0], settings)
         direction = gradients.mean(errors(logits, labels), features)

@@ -9,7 +9,10 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS
+from torch import Tensor
 from torch.utils.data import default_collate
+
+from ..seeding import SeededDataset
 
 
 def prepare(cfg: Config) -> None:
@@ -29,10 +32,16 @@ def prepare(cfg: Config) -> None:
 
 
 def build_model(cfg: Config) -> Any:
-    """Build the classifier of a config, as a Runner would."""
+    """Build the classifier of a config, as a Runner would, but without gradient checkpointing: the
+    reentrant kind, which backbones use with ``with_cp=True``, cannot take ``torch.autograd.grad``.
+    """
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     preprocessor = dict({'type': 'ClsDataPreprocessor'}, **preprocessor)
-    return MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+    model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+    for module in model.modules():
+        if getattr(module, 'with_cp', False):
+            module.with_cp = False
+    return model
 
 
 def load_weights(model: Any, state: Any, path: Path) -> None:
@@ -46,6 +55,11 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
     Raises:
         ValueError: If they do not fit.
     """
+    if state is None:
+        raise ValueError(
+            f'checkpoint {path} does not fit the model: it has no state_dict, where MMEngine saves '
+            'the weights; give a checkpoint of a training, or torch.save(dict(state_dict=weights))'
+        )
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -90,6 +104,8 @@ def train_set_config(cfg: Config) -> Dict[str, Any]:
         ValueError: If the config has no plain dataset for training, or none for validation.
     """
     dataset: Dict[str, Any] = dict(cfg.train_dataloader.dataset)
+    if dataset.get('type') in ('SeededDataset', SeededDataset):  # which only seeds augmentation
+        dataset = dict(dataset['dataset'])
     if 'pipeline' not in dataset:
         raise ValueError(
             f'the training dataset {dataset.get("type")} has no pipeline of its own that could be '
@@ -138,6 +154,25 @@ def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         inputs=default_collate([sample['inputs'] for sample in samples]),
         data_samples=[sample['data_samples'] for sample in samples],
     )
+
+
+def check_probabilities(predicted: Tensor) -> None:
+    """Check that a classifier predicts one class a sample, by a softmax.
+
+    Args:
+        predicted (Tensor): Its scores, float [B, C]. NaN is not looked at.
+
+    Raises:
+        ValueError: If those of a sample are negative or do not sum to 1.
+    """
+    off = ((predicted.sum(1) - 1).abs() > 1e-2) | (predicted < 0).any(1)
+    if bool(off.any()):
+        values = ', '.join(f'{value:.4g}' for value in predicted[off][0][:4].tolist())
+        raise ValueError(
+            f'the classifier predicts {values}, ... for a sample, which are no probabilities that '
+            'sum to 1, but those of a head for several labels or for numbers; these scores are '
+            'defined for one class a sample: give a classifier whose head predicts by a softmax'
+        )
 
 
 def gt_label_of(sample: Any) -> int:

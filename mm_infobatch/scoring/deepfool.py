@@ -58,8 +58,11 @@ def deepfool(
             break
         # The original also steps a hair beyond the boundary, as a point on it would stay there.
         move = _to_the_nearest(logits, moved, order[active], 1e-4 if overshoot else 0.0)
+        stays &= move.flatten(1).any(1)  # without a step nothing would change in the next one
         active = active[stays]
         total[active] += move[stays]
+        if not len(active):
+            break
     return -total.flatten(1).square().sum(1)
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..seeding import seeded
 from ..training.rng import capture
 from ..training.sample_idx import check_samples
-from .classifier import collate, gt_label_of
+from .classifier import check_probabilities, collate, gt_label_of
 from .last_layer import LastLayer
 
 FLUSH = 2.0  # seconds of work that a kill can lose
@@ -65,7 +65,8 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
 
     Raises:
         ValueError: If a sample has no label, several, or one that is not a class of the classifier,
-            a logit is not finite, or as :func:`walk`.
+            the classifier does not choose one of its classes, a logit is not finite, or as
+            :func:`walk`.
     """
     watch = LastLayer(model)
     saved: List[nn.Module] = []
@@ -74,6 +75,7 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
     def compute(batch: Dict[str, Any]) -> Arrays:
         labels = np.array([gt_label_of(sample) for sample in batch['data_samples']], np.int64)
         predicted = torch.stack([sample.pred_score for sample in model.val_step(batch)])
+        check_probabilities(predicted)
         logits, layer, features = watch.take(predicted)
         found = dict(logits=logits.float().cpu().numpy(), labels=labels)
         if not np.isfinite(found['logits']).all():

@@ -44,7 +44,8 @@ class LastLayer:
             call
             for call in calls
             if call[2].shape == predictions.shape
-            and torch.allclose(call[2].softmax(1), predictions, atol=1e-5)
+            # Relative, as outputs of any scale are about the same where one class is all but sure.
+            and torch.allclose(call[2].softmax(1), predictions, rtol=1e-4, atol=1e-30)
         ]
         for module, inputs, output in reversed(fitting):
             is_layer = isinstance(module, nn.Linear) and inputs.ndim == 2

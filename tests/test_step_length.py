@@ -202,6 +202,14 @@ def test_the_rate_before_a_cycle_that_begins_later_counts():
         assert found == pytest.approx([0.5, 0.4, 0.4], rel=5e-3)  # one of mmengine's
 
 
+def test_the_first_rates_are_numbers_in_the_groups():
+    """Whatever saves an optimizer takes numbers; not all take a dict."""
+    groups = [dict(lr=torch.tensor(0.5), momentum=None), dict(lr=0.25, momentum=0.9)]
+    keep_first_rates(groups)
+    assert groups[0] == dict(lr=torch.tensor(0.5), momentum=None, first_lr=0.5)
+    assert groups[1] == dict(lr=0.25, momentum=0.9, first_lr=0.25, first_momentum=0.9)
+
+
 def test_each_group_has_its_own_peak():
     wrapper = wrapper_of([(0.1, 1), (0.01, 1), (0.1, 0), (0.1, 1)])
     schedulers = built([WARM_UP, dict(type='PolyLR', begin=9, end=48, by_epoch=False)], wrapper)

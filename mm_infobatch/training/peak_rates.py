@@ -8,7 +8,6 @@ from .user_code import is_known
 
 OWN_LISTS = ('params', 'param_names', 'name')  # of a group; nothing that a scheduler reads
 RATES = ('lr', 'momentum')
-FIRST = 'initial_rates'  # in a group, so that it is saved with the optimizer
 
 
 def effective_rate(group: Dict[str, Any]) -> float:
@@ -28,13 +27,15 @@ def keep_first_rates(groups: Sequence[Dict[str, Any]]) -> None:
     """Keep the rates of the first step in the groups, for :func:`peak_rates` after a resume.
 
     They cannot be told later where a metric or a hook sets the rate, or where ``OneCycleLR`` begins
-    after the first step.
+    after the first step. As numbers in the groups they are saved with the optimizer.
 
     Args:
         groups (list[dict]): The parameter groups of an optimizer, before its first step.
     """
     for group in groups:
-        group[FIRST] = {name: float(group[name]) for name in RATES if name in group}
+        for name in RATES:
+            if group.get(name) is not None:
+                group[f'first_{name}'] = float(group[name])
 
 
 def peak_rates(
@@ -67,13 +68,11 @@ def peak_rates(
         first_of.setdefault(kind, index)
     firsts = list(first_of.values())
     reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
-    for group in reduced:  # what none of the foreseen ones sets
-        group.update(
-            {name: group.get(f'initial_{name}', group[name]) for name in RATES if name in group}
-        )
+    for group in reduced:
+        _set_rates(group, 'initial')  # what none of the foreseen ones sets
     walking = _copies(foreseen, reduced, firsts)
     for group in reduced:
-        group.update(group.get(FIRST, {}))
+        _set_rates(group, 'first')
     by_iter = [one for one in walking if not one.by_epoch]
     by_epoch = [one for one in walking if one.by_epoch]
     peaks = [effective_rate(group) for group in reduced]
@@ -92,6 +91,13 @@ def peak_rates(
 
 def _without_lists(group: Dict[str, Any]) -> Dict[str, Any]:
     return {key: value for key, value in group.items() if key not in OWN_LISTS}
+
+
+def _set_rates(group: Dict[str, Any], prefix: str) -> None:
+    """Set the rates of a group to those that it has under names with a prefix."""
+    group.update(
+        {name: group.get(f'{prefix}_{name}', group[name]) for name in RATES if name in group}
+    )
 
 
 def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:

@@ -131,7 +131,10 @@ def test_moving_averages_are_no_losses(tmp_path):
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (['forgetting', 'nowhere.pth', '--out', 'x.npy'], 'checkpoint nowhere.pth does not exist'),
+        (
+            ['forgetting', 'nowhere.pth', '--out', 'x.npy'],
+            "checkpoint 'nowhere.pth' does not exist",
+        ),
         (['forgetting', '{stock}', '{stock}', '--out', 'x.npy'], 'without InfoBatch'),
         (['forgetting', '{stock}', '--out', 'x.npy'], 'two checkpoints'),
         (['el2n', '{seg}', '{stock}', '--out', 'x.npy'], 'classification'),

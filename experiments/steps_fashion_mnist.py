@@ -46,7 +46,12 @@ arms = [
     ),
     dict(name='random', label='Random*', infobatch=_RANDOM, saving_of='paper'),
     # Chosen by importance, at a saving that is given, and what all data make of as many iterations.
-    dict(name='importance', label='TargetSaving, 30 %, capped', infobatch=_IMPORTANCE),
+    dict(
+        name='importance',
+        label='TargetSaving, 30 %, capped',
+        infobatch=_IMPORTANCE,
+        expected_saving=0.3,
+    ),
     dict(
         name='control_importance',
         label='as many iterations as TargetSaving',

@@ -1,3 +1,5 @@
+_base_ = './steps_fashion_mnist.py'
+
 title = 'How long steps are: slim ResNet-14 on Fashion-MNIST'
 about = """
 12 epochs as the schedule, on a CPU; the test images are looked at once, at the end. The peak
@@ -7,66 +9,11 @@ every arm gets five more, and all ten count.
 """
 config = 'configs/resnet/resnet14-slim_1xb128-infobatch_fashion-mnist.py'
 seeds = list(range(10))
+schedule = 1.0
 _RATE = 0.4
-options = {'param_scheduler.0.eta_max': _RATE, 'train_cfg.val_interval': 100}  # and at the end
-_NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))
-_IMPORTANCE = dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped')
-_RANDOM = dict(policy=dict(type='RandomPruning', prune_ratio=0.3), delta=1)
-_C = 1.5  # about N/K of a pruned pass
-_LENGTHS = [
-    ('paper', "the paper's length", 'paper'),
-    ('normalized', 'normalized', 'normalized'),
-    ('capped', 'capped', 'capped'),
-    ('constant', 'at most 1.2', 1.2),
-]
+_OPTION = 'param_scheduler.0.eta_max'
+options = {'_delete_': True, _OPTION: _RATE, 'train_cfg.val_interval': 100}  # and at the end
 arms = [
-    dict(name='all', label='all data', infobatch=_NOTHING),
-    *(
-        dict(
-            name=_name,
-            label=f'InfoBatch, {_label}',
-            infobatch=dict(step_length=_length),
-            expected_saving=0.3,
-        )
-        for _name, _label, _length in _LENGTHS
-    ),
-    # As many iterations as pruning takes, on all data: at the same rate, and with as long steps.
-    dict(
-        name='control',
-        label='as many iterations on all data',
-        infobatch=_NOTHING,
-        control_of='paper',
-    ),
-    dict(
-        name='control_longer',
-        label=f'the same, {_C} times the learning rate',
-        infobatch=_NOTHING,
-        control_of='paper',
-        options={'param_scheduler.0.eta_max': round(_C * _RATE, 4)},
-    ),
-    dict(name='random', label='Random*', infobatch=_RANDOM, saving_of='paper'),
-    # Chosen by importance, at a saving that is given, and what all data make of as many iterations.
-    dict(
-        name='importance',
-        label='TargetSaving, 30 %, capped',
-        infobatch=_IMPORTANCE,
-        expected_saving=0.3,
-    ),
-    dict(
-        name='control_importance',
-        label='as many iterations as TargetSaving',
-        infobatch=_NOTHING,
-        control_of='importance',
-    ),
-    # At the cost of all data: more epochs.
-    *(
-        dict(
-            name=f'{_name}_more',
-            label=f'InfoBatch, {_label}, as many samples as all data',
-            infobatch=dict(step_length=_length),
-            samples=1.0,
-            like=_name,
-        )
-        for _name, _label, _length in _LENGTHS[:3]
-    ),
+    dict(_arm, options={_OPTION: round(1.5 * _RATE, 4)}) if 'options' in _arm else _arm
+    for _arm in _base_.arms
 ]

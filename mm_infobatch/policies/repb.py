@@ -35,8 +35,8 @@ class RePB:
     2. The window in which losses are compared is one batch of one rank.
     3. A sample without a score is never skipped, so the first pass trains all samples.
     4. Where a pass is fitted to whole batches, a few more samples are skipped, at or above the mean
-       too, and others get up to twice their weight for them. This matters in a run of few batches
-       a pass: in one of 8, the weights of a sample add up to 1.1 times the number of passes.
+       too, and others get up to twice their weight for them. In a run of few batches a pass
+       the weights of a sample then add up to more than the number of passes.
 
     Args:
         prune_ratio (float): r, the share of the samples below the mean that is skipped, in [0, 1).

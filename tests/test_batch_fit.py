@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from policies import BIASED, NORMALIZED, UNBIASED, skewed
-from small_runner import Numbered, begin, scored_sampler
+from small_runner import Numbered, begin, scored_sampler, seeded
 from torch.utils.data import BatchSampler
 
 from mm_infobatch import InfoBatchSampler
@@ -181,11 +181,29 @@ def test_a_static_subset_with_weights_stays_a_subset(tmp_path, rescale, total):
     assert plan.kept == 16 and plan.weights.sum().item() == pytest.approx(total, rel=1e-6)
 
 
-def test_a_static_subset_that_makes_no_batch_is_refused():
+@pytest.mark.parametrize('seen', [False, True], ids=['unseen', 'after the warm-up'])
+def test_a_static_subset_that_makes_no_batch_is_refused(seen):
     policy = dict(type='StaticRandom', keep=0.125)
     sampler = InfoBatchSampler(Numbered(24), policy, delta=1, seed=0)
+    if seen:  # as warmup_passes does; the subset became all samples in silence
+        sampler.scores.update(torch.arange(24), torch.rand(24))
     with pytest.raises(ValueError, match='keeps 3 of 24 samples, which make no whole batch of 4'):
         begin(sampler, 1, batch_size=4, drop_last=True)
+
+
+def test_repb_weighs_the_samples_that_are_left_after_the_fit():
+    """In every pass t/n of each sample, with passes of few batches as with those of many."""
+    sampler, pruned = InfoBatchSampler(Numbered(60), dict(type='RePB'), seed=0), 0
+    trained = torch.zeros(60)
+    for passes in range(1, 30):
+        plan = begin(sampler, passes - 1, batch_size=8, drop_last=True).plan
+        trained[plan.indices] += 1
+        if plan.pruned:
+            assert plan.kept % 8 == 0
+            torch.testing.assert_close(plan.weights, passes / trained[plan.indices])
+            pruned += 1
+        sampler.scores.update(torch.arange(60), torch.randn(60, generator=seeded(passes)))
+    assert pruned == 28 and plan.weights.unique().numel() > 5
 
 
 def test_each_samples_expected_weight_stays_1():

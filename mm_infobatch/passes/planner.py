@@ -28,6 +28,10 @@ class Planner:
     - ``observe(indices, losses, num_samples)`` is given all finite scores, as the ranks merge them.
     - ``batch_score``: an attribute that says which scores it needs, see
       :mod:`~mm_infobatch.passes.batch_scores`.
+    - ``weigh(plan) -> Plan``: weighs the samples of a plan that was fitted to whole batches, where
+      weights depend on which samples are kept.
+    - ``static``: True if it plans for the same subset throughout, which a run must never replace by
+      all samples because it makes no whole batch.
     - ``keeps_losses``: True if it plans by the losses that ``observe`` was given and not by scores,
       so that ``score_smoothing`` would have no effect.
     - ``label_probability``: True if it takes exp(-score) for the probability of the label, so that
@@ -149,13 +153,16 @@ class Planner:
 
     def _fit(self, plan: Plan, scores: Tensor, generator: torch.Generator) -> Optional[Plan]:
         fitted = fit_to_batches(plan, scores, self.shape, generator)
-        if fitted is None and skips_unseen(plan, scores):  # a subset never becomes the whole
+        subset = getattr(self.policy, 'static', False) or skips_unseen(plan, scores)
+        if fitted is None and subset:  # a subset never becomes the whole
             raise ValueError(
                 f'{self.policy!r} keeps {plan.kept} of {plan.num_samples} samples, which make no '
                 f'whole batch of {self.shape.batch_size} on {self.shape.world_size} processes; '
                 'lower train_dataloader.batch_size, or have the policy keep more'
             )
-        return fitted
+        if fitted is None or fitted is plan or not hasattr(self.policy, 'weigh'):
+            return fitted
+        return self.policy.weigh(fitted)
 
     def resume(self, pass_index: int, kept: int) -> None:
         """Count the samples of a checkpoint's pass, whose ``begin_pass`` was called before."""

@@ -1,5 +1,6 @@
 """Skips random samples whose loss lay below the mean of their batch."""
 
+from dataclasses import replace
 from typing import Any, Dict, Optional, Union
 
 import numpy as np
@@ -35,8 +36,7 @@ class RePB:
     2. The window in which losses are compared is one batch of one rank.
     3. A sample without a score is never skipped, so the first pass trains all samples.
     4. Where a pass is fitted to whole batches, a few more samples are skipped, at or above the mean
-       too, and others get up to twice their weight for them. In a run of few batches a pass
-       the weights of a sample then add up to more than the number of passes.
+       too. They count as skipped.
 
     Args:
         prune_ratio (float): r, the share of the samples below the mean that is skipped, in [0, 1).
@@ -82,15 +82,26 @@ class RePB:
             Plan: The kept samples and their weights.
         """
         require_scores(scores, generator)
-        indices, weights = prune_at_random(scores < 0, self.prune_ratio, generator)
-        weights = torch.ones_like(weights)
+        indices, _ = prune_at_random(scores < 0, self.prune_ratio, generator)
+        threshold = None if bool(scores.isnan().all()) else 0.0
+        return self.weigh(Plan(indices, torch.ones(len(indices)), len(scores), threshold))
+
+    def weigh(self, plan: Plan) -> Plan:
+        """Weigh the samples of a pass by how many of the passes trained them, with this one.
+
+        Args:
+            plan (Plan): The kept samples; their weights have no effect.
+
+        Returns:
+            Plan: The same samples, and the weights of the class docstring.
+        """
+        weights = torch.ones(plan.kept)
         if self._skipped is not None:
             passes = self._passes + 1
-            trained = (passes - self._skipped[indices]).numpy()
+            trained = (passes - self._skipped[plan.indices]).numpy()
             # PyTorch multiplies by 1/n, and 49 * (1/49) is not 1.
             weights = torch.from_numpy((passes / trained).astype(np.float32))
-        threshold = None if bool(scores.isnan().all()) else 0.0
-        return Plan(indices, rescaled(weights, self.rescale), len(scores), threshold)
+        return replace(plan, weights=rescaled(weights, self.rescale))
 
     def state_dict(self) -> Dict[str, Any]:
         """The state: ``passes`` (int), and ``skipped`` (int32 [N]) if any sample was skipped."""

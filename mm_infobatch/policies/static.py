@@ -26,6 +26,7 @@ from .score_file import ScoreFile, read_score_file
 class _Static:
     """A policy that chooses its samples once, whatever their scores."""
 
+    static = True  # a run never trains the other samples
     rescale: Union[bool, str]
     _kept: Optional[Tensor] = None
     _weights: Optional[Tensor] = None  # float32 [N], their sum over the kept samples is N

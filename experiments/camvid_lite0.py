@@ -58,6 +58,20 @@ arms = [
         infobatch=dict(policy=dict(type='RampedPruning', prune_ratio=0.69, ramp=0.5)),
     ),
 ]
+# Chosen by importance at a saving that is given, as on the other tasks of docs/lossless.md.
+arms += [
+    _pruned(
+        'importance',
+        'TargetSaving, 30 %, capped',
+        saving=0.3,
+        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
+    ),
+    dict(
+        name='control_importance',
+        label='as many iterations as TargetSaving',
+        control_of='importance',
+    ),
+]
 # Scores that say more of rare classes; see projects/efficientnet_lite/class_scores.py.
 _LOSS = 'model.decode_head.loss_decode'
 _BY_CLASS = {

@@ -10,6 +10,7 @@ schedule = 2.0
 _RATE = 0.1
 options = {'param_scheduler.eta_max': _RATE, 'train_cfg.val_interval': 100}  # and at the end
 _NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))
+_IMPORTANCE = dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped')
 _RANDOM = dict(policy=dict(type='RandomPruning', prune_ratio=0.3), delta=1)
 _C = 1.5  # about N/K of a pruned pass
 _LENGTHS = [
@@ -44,6 +45,14 @@ arms = [
         options={'param_scheduler.eta_max': round(_C * _RATE, 4)},
     ),
     dict(name='random', label='Random*', infobatch=_RANDOM, saving_of='paper'),
+    # Chosen by importance, at a saving that is given, and what all data make of as many iterations.
+    dict(name='importance', label='TargetSaving, 30 %, capped', infobatch=_IMPORTANCE),
+    dict(
+        name='control_importance',
+        label='as many iterations as TargetSaving',
+        infobatch=_NOTHING,
+        control_of='importance',
+    ),
     # At the cost of all data: more epochs.
     *(
         dict(

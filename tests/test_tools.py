@@ -387,7 +387,15 @@ def test_a_run_whose_infobatch_json_is_lost_is_not_shown_as_one_without_infobatc
 
 
 @pytest.mark.parametrize(
-    'name, best', [('mIoU', 1), ('accuracy/top1', 1), ('val_loss', 0), ('rmse', 0), ('abs_rel', 0)]
+    'name, best',
+    [
+        ('mIoU', 1),
+        ('accuracy/top1', 1),
+        ('val_loss', 0),
+        ('rmse', 0),
+        ('abs_rel', 0),
+        ('regression/l1_distance', 0),
+    ],
 )
 def test_the_best_value_is_the_lowest_of_a_loss_or_an_error(name, best):
     assert summarize.best_of(name, np.array([1.0, 3.0, np.nan, 2.0])) == best

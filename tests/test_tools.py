@@ -316,6 +316,7 @@ def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
         (4, [None, None, 10, None, None, 20, None, 30, 60], [4, 8, 12, 16, 20]),
         (100, [10, None, 20, 30, 60, None], [10, 60]),  # another interval was in force
         (20, [10, 20, None, 30, 40, None], [20, 40]),  # killed
+        (12, [None, 50, 60, None], [48, 60]),  # resumed
     ],
 )
 def test_metrics_that_a_run_by_iteration_has_logged_by_epoch_are_placed_by_the_interval(

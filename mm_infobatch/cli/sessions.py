@@ -176,7 +176,7 @@ def _place_between(session: Session, end: int, infobatch: Optional[Dict[str, Any
     """
     for one in passes_of(infobatch)[-1:]:
         end = one['begin_iter'] + one['iterations']
-    before = 0
+    before = max(0, session.train[0]['iter'] - session.log_interval)  # a resumed one begins there
     for row in session.metrics:
         after = row['iter']
         later = [each['iter'] for each in session.train if each['iter'] > after]

@@ -180,6 +180,7 @@ def inner_datasets(dataset: Any) -> Iterator[Any]:
     inner = [getattr(dataset, name, None) for name in ('dataset', '_dataset')]
     inner += getattr(dataset, 'datasets', None) or []
     for each in inner:
-        if isinstance(each, Dataset):
+        # Wrappers of the toolboxes, as RepeatDataset, are no Dataset of PyTorch.
+        if isinstance(each, Dataset) or hasattr(each, 'get_data_info'):
             yield each
             yield from inner_datasets(each)

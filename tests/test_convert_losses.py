@@ -284,6 +284,22 @@ def test_a_misspelt_loss_is_named_and_not_taken_for_none():
         convert(classification(dict(type='CrossEntropLoss')))
 
 
+@pytest.mark.parametrize('given', [{}, dict(loss=None)], ids=['left out', 'None'])
+def test_the_loss_that_a_regression_head_builds_for_none_is_wrapped(given):
+    with MODELS.switch_scope_and_registry('mmpretrain') as registry:
+        if registry.get('LinearRegressionHead') is None:
+            pytest.skip('this mmpretrain has no LinearRegressionHead')
+    cfg = classification(None)
+    cfg.model.head = dict(type='LinearRegressionHead', num_classes=1, in_channels=32, **given)
+    head = convert(cfg).model.head
+    assert head.loss.type == 'InfoBatchLoss'
+    with MODELS.switch_scope_and_registry('mmpretrain') as registry:
+        ours, stock = registry.build(head), registry.build(cfg.model.head)
+    assert type(ours.loss_module.loss) is type(stock.loss_module)
+    for name in ('loss_type', 'loss_weight', 'reduction'):
+        assert getattr(ours.loss_module, name, None) == getattr(stock.loss_module, name, None)
+
+
 def test_score_is_set_in_losses_that_are_wrapped_already():
     dice = dict(type='DiceLoss')
     once = convert(segmentation([CE, dice]))

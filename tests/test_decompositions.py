@@ -100,6 +100,7 @@ CASES = {
     'cosine': (COSINE, randn(B, 9, 5), [randn(B, 9, 5, seed=1)]),
     'masked cosine': (COSINE, randn(B, 16, 5), [randn(B, 16, 5, seed=1), masked(B, 16)]),
 }
+BINARY_LOVASZ = dict(type='mmseg.LovaszLoss', loss_type='binary', per_image=True, reduction='mean')
 every = pytest.mark.parametrize('name', CASES)
 
 
@@ -216,17 +217,19 @@ def test_the_score_of_a_masked_sample_is_its_loss_alone(name):
     assert torch.allclose(loss.end_batch(), alone, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['ohem, ignored', 'tversky', 'dice'])
-def test_images_without_a_valid_pixel_harm_no_other(name):
-    config, pred, (target,) = CASES[name]
+@pytest.mark.parametrize('uniform', [False, True])
+@pytest.mark.parametrize(
+    'name', ['ohem, ignored', 'tversky', 'huasdorff', 'dice', 'silog', 'binary lovasz']
+)
+def test_an_image_without_a_valid_pixel_has_no_score_and_harms_no_other(name, uniform):
+    config, pred, (target,) = CASES.get(name, (BINARY_LOVASZ, randn(B, H, W), [labels(high=2)]))
     target = target.clone()
-    target[1] = 255
+    target[1] = 0 if name == 'silog' else 255
     loss = InfoBatchLoss(config)
-    loss.begin_batch(torch.full((B,), 2.0))
+    loss.begin_batch(torch.ones(B) if uniform else torch.full((B,), 2.0), uniform)
     value = loss(pred, target)
-    scores = loss.end_batch()
-    assert value.isfinite() and scores[[0, 2, 3]].isfinite().all()
-    assert scores[1].isnan() == name.startswith('ohem')
+    assert value.isfinite()
+    assert loss.end_batch().isfinite().tolist() == [True, False, True, True]
 
 
 def test_a_batch_without_any_valid_pixel_costs_nothing():
@@ -287,6 +290,26 @@ def test_asked_for_it_is_evaluated_image_by_image(uniform):
     assert torch.allclose(value, (images * weights).mean())
     assert torch.allclose(loss.end_batch(), images)
     assert 'per_image=True' in repr(loss)
+
+
+class Clipped(nn.Module):
+    """A loss of one's own that is 0 without a valid pixel."""
+
+    def forward(self, pred, target, weight=None, ignore_index=255):
+        return F.cross_entropy(pred, target, ignore_index=ignore_index).nan_to_num()
+
+
+@pytest.mark.parametrize('ignore_index', [255, 1])
+@pytest.mark.parametrize(
+    'loss', [lovasz(), dict(type='mmseg.CrossEntropyLoss'), Clipped()], ids=['lovasz', 'ce', 'own']
+)
+def test_evaluated_image_by_image_one_without_a_valid_pixel_has_no_score(loss, ignore_index):
+    wrapped = InfoBatchLoss(loss, per_image=True)
+    target = labels()
+    target[1] = ignore_index
+    wrapped.begin_batch(torch.ones(B), True)
+    wrapped(pixels(), target, weight=None, ignore_index=ignore_index)
+    assert wrapped.end_batch().isfinite().tolist() == [True, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -814,6 +814,27 @@ def test_two_calls_in_a_step_are_summed(case):
     assert torch.equal(wrapper.end_batch(), one + other)
 
 
+def test_what_a_head_adds_to_its_value_in_place_is_no_part_of_it():
+    """mmseg's heads do so where two losses have one name."""
+    head = MODELS.build(
+        dict(
+            type='mmseg.FCNHead',
+            in_channels=C,
+            channels=2,
+            num_classes=C,
+            loss_decode=[
+                dict(type='InfoBatchLoss', loss=seg()),
+                dict(type='InfoBatchLoss', loss=dict(type='mmseg.DiceLoss', loss_name='loss_ce')),
+            ],
+        )
+    )
+    samples = [mock.Mock(**{'gt_sem_seg.data': label[None]}) for label in LABELS]
+    for loss in head.loss_decode:
+        loss.begin_batch(torch.ones(B), True)
+    value = head.loss([randn(B, C, H, W)], samples, None)['loss_ce']
+    assert torch.allclose(value, sum(loss.trained for loss in head.loss_decode))
+
+
 def test_scores_are_handed_out_once_and_a_new_batch_begins_without_any():
     case = CASES['mmpretrain softmax']
     wrapper = case.wrapper()

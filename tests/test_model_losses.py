@@ -15,11 +15,17 @@ from torch.utils.checkpoint import checkpoint
 
 from mm_infobatch import InfoBatchLoss
 from mm_infobatch.losses.model_losses import ModelLosses
-from mm_infobatch.losses.search import check_plain_losses, check_unweighted, plain_losses
+from mm_infobatch.losses.search import (
+    check_plain_losses,
+    check_unweighted,
+    find_losses,
+    plain_losses,
+)
 from mm_infobatch.losses.trained_loss import unweighted_warning
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
+    importlib.import_module('mmseg.models')
     importlib.import_module('mmpretrain.models')
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -124,6 +130,45 @@ def test_the_model_inside_wrappers_of_distributed_runs_is_looked_at():
         model = Wrapper(model_of(teacher=Wrapper(LossHead(plain()))))
         assert list(plain_losses(model)) == ['model.teacher.loss_module']
     assert MMDistributedDataParallel  # of which mmengine's is_model_wrapper knows
+
+
+def seg_loss(kind, name):
+    return dict(type=f'mmseg.{kind}', loss_name=name)
+
+
+@pytest.mark.parametrize('wrap', [True, False], ids=['wrapped', 'plain'])
+@pytest.mark.parametrize(
+    'head, losses, trained',
+    [
+        (dict(type='FCNHead'), ['CrossEntropyLoss', 'DiceLoss'], 1),
+        (dict(type='DAHead', pam_channels=2), ['CrossEntropyLoss', 'DiceLoss'], 1),
+        (dict(type='DDRHead'), ['OhemCrossEntropy', 'OhemCrossEntropy'], 2),
+        (
+            dict(type='PIDHead'),
+            ['CrossEntropyLoss', 'OhemCrossEntropy', 'BoundaryLoss', 'OhemCrossEntropy'],
+            4,
+        ),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+)
+def test_a_loss_is_only_logged_where_its_head_logs_it_by_its_name(wrap, head, losses, trained):
+    """PIDNet's and DDRNet's heads log each loss by a name of their own."""
+    configs = [seg_loss(kind, f'part_{i}' if i else 'loss_0') for i, kind in enumerate(losses)]
+    if wrap:
+        configs = [dict(type='InfoBatchLoss', loss=config) for config in configs]
+    model = nn.Module()
+    model.decode_head = MODELS.build(
+        dict(
+            head,
+            type=f'mmseg.{head["type"]}',
+            in_channels=4,
+            channels=2,
+            num_classes=3,
+            loss_decode=configs,
+        )
+    )
+    found = find_losses(model) if wrap else plain_losses(model)
+    assert len(found) == trained
 
 
 def test_a_loss_that_is_also_wrapped_is_wrapped():

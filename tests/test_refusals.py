@@ -1,6 +1,8 @@
 """What cannot work is refused at the start: with what was given, why, and the line to change."""
 
 import inspect
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -514,6 +516,27 @@ def test_other_samples_stop_the_run_by_their_paths_too(seg, fault, wrapped):
         dataloader.dataset.pipeline.insert(1, dict(type='WithoutOne'))
     if wrapped:
         dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=dataloader.dataset)
+    with pytest.raises(ValueError, match=r'holds the samples .*\.png.* would go to other samples'):
+        unrecorded(seg).train()
+
+
+@FUNCTIONS.register_module()
+def swapping_collate(data_batch):
+    """Changes the order of two samples that are of different folders."""
+    folders = {Path(one['data_samples'].img_path).parts[-4] for one in data_batch}
+    return FUNCTIONS.get('pseudo_collate')(data_batch[:: -1 if len(folders) == 2 else 1])
+
+
+@pytest.mark.parametrize('repeated', [False, True])
+def test_samples_of_another_part_of_a_concatenated_dataset_stop_the_run(seg, tmp_path, repeated):
+    dataloader = without_sample_idx(seg).train_dataloader
+    one = dataloader.dataset
+    shutil.copytree(one.data_root, tmp_path / 'other')
+    other = dict(one, data_root=str(tmp_path / 'other'))
+    if repeated:
+        other = dict(type='RepeatDataset', times=1, dataset=other)
+    dataloader.dataset = dict(type='ConcatDataset', datasets=[one, other])
+    dataloader.update(batch_size=2, collate_fn=dict(type='swapping_collate'))
     with pytest.raises(ValueError, match=r'holds the samples .*\.png.* would go to other samples'):
         unrecorded(seg).train()
 

@@ -308,6 +308,41 @@ def test_metrics_logged_by_epoch_are_placed_at_the_end_of_the_epoch(tmp_path):
     assert (run.iterations, run.samples, run.notes) == (24, 96, [])
 
 
+@pytest.mark.parametrize(
+    'val_interval, rows, placed',
+    [
+        (25, [10, 20, None, 30, 40, 50, None, 60, None], [25, 50, 60]),
+        (4, [10, 20], []),
+        (4, [None, None, 10, None, None, 20, None, 30, 60], [4, 8, 12, 16, 20]),
+        (100, [10, None, 20, 30, 60, None], [10, 60]),  # another interval was in force
+        (20, [10, 20, None, 30, 40, None], [20, 40]),  # killed
+        (12, [None, 50, 60, None], [48, 60]),  # resumed
+    ],
+)
+def test_metrics_that_a_run_by_iteration_has_logged_by_epoch_are_placed_by_the_interval(
+    tmp_path, val_interval, rows, placed
+):
+    """LoggerHook, whose default is by epoch, logs them all at step 0: there is one epoch."""
+    write_session(
+        tmp_path,
+        [metric_row(0, mIoU=1.0) if row is None else train_row(row) for row in rows],
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=60, val_interval=val_interval),
+        default_hooks=dict(logger=dict(interval=10)),
+    )
+    assert run_logs.read_run(tmp_path).metric()[1].tolist() == placed
+
+
+def test_a_validation_beside_the_training_takes_the_place_of_no_other(tmp_path):
+    settings = dict(
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=60, val_interval=20),
+        default_hooks=dict(logger=dict(interval=10)),
+    )
+    rows = [train_row(20), metric_row(0, mIoU=1.0), train_row(60), metric_row(0, mIoU=3.0)]
+    write_session(tmp_path, rows, **settings)
+    write_session(tmp_path, [metric_row(0, mIoU=2.0)], '20260101_000001', **settings)
+    assert run_logs.read_run(tmp_path).metric()[2].tolist() == [1.0, 3.0]
+
+
 def test_a_checkpoint_proves_iterations_that_were_not_logged(tmp_path):
     write_session(tmp_path, [train_row(50)], train_cfg=dict(max_iters=57))
     assert run_logs.read_run(tmp_path).notes == ['the logs end at iteration 50 of 57']
@@ -387,7 +422,15 @@ def test_a_run_whose_infobatch_json_is_lost_is_not_shown_as_one_without_infobatc
 
 
 @pytest.mark.parametrize(
-    'name, best', [('mIoU', 1), ('accuracy/top1', 1), ('val_loss', 0), ('rmse', 0), ('abs_rel', 0)]
+    'name, best',
+    [
+        ('mIoU', 1),
+        ('accuracy/top1', 1),
+        ('val_loss', 0),
+        ('rmse', 0),
+        ('abs_rel', 0),
+        ('regression/l1_distance', 0),
+    ],
 )
 def test_the_best_value_is_the_lowest_of_a_loss_or_an_error(name, best):
     assert summarize.best_of(name, np.array([1.0, 3.0, np.nan, 2.0])) == best

@@ -73,9 +73,14 @@ def test_a_run_by_hand_of_a_siamese_model_is_refused_with_the_reason(tmp_path):
     assert not recorder.rows
 
 
-def test_a_run_by_hand_on_several_views_is_refused_for_its_pipeline(tmp_path):
+@pytest.mark.parametrize('nested', [False, True])
+def test_a_run_by_hand_on_several_views_is_refused_for_its_pipeline(tmp_path, nested):
     views = dict(type='MultiView', num_views=2, transforms=[[dict(type='RandomFlip', prob=0.5)]])
-    runner, recorder = runs.build(siamese(tmp_path, views))
+    cfg = siamese(tmp_path, views)
+    if nested:  # in a wrapper that is no Dataset of PyTorch
+        repeated = dict(type='RepeatDataset', times=1, dataset=cfg.train_dataloader.dataset)
+        cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[repeated])
+    runner, recorder = runs.build(cfg)
     with pytest.raises(ValueError, match='pipeline of CustomDataset has a MultiView.*contrastive'):
         runner.train()
     assert not recorder.rows

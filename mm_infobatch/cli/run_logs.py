@@ -167,9 +167,10 @@ def _read_sessions(work_dir: Path) -> List[Session]:
         if session.train:
             sessions.append(session)
         elif sessions:
-            again = {row['step'] for row in session.metrics}
+            new = [row for row in session.metrics if row['step'] > 0]
+            again = {row['step'] for row in new}
             old = [row for row in sessions[-1].metrics if row['step'] not in again]
-            sessions[-1].metrics = old + [row for row in session.metrics if row['step'] > 0]
+            sessions[-1].metrics = old + new
     if not sessions:
         raise ValueError(
             f'{str(work_dir)!r} has no training logs: no <timestamp>/vis_data/scalars.json in it '

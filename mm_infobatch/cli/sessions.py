@@ -28,6 +28,7 @@ class Session:
         metrics_by_epoch: Whether the ``step`` of a row of results is an epoch, not an iteration.
         planned_iterations: ``max_iters`` of the config; None in a run by epoch.
         planned_epochs: ``max_epochs`` of the config; None in a run by iteration.
+        val_interval: Iterations between two validations of a run by iteration.
         log_interval: Iterations between two training rows.
         log_window: Iterations over which a training row is averaged.
         drop_last: Whether an incomplete last batch is left out.
@@ -41,6 +42,7 @@ class Session:
     metrics_by_epoch: bool = True
     planned_iterations: Optional[int] = None
     planned_epochs: Optional[int] = None
+    val_interval: int = 1000
     log_interval: int = 10
     log_window: int = 10
     drop_last: bool = False
@@ -85,7 +87,8 @@ def read_session(scalars: Path) -> Session:
 
 
 def _read_rows(scalars: Path) -> Tuple[List[Row], List[Row]]:
-    """The logged rows of training, and those of metrics."""
+    """The logged rows of training, and those of metrics, with the ``iter`` of the row of training
+    before."""
     train: List[Row] = []
     metrics: List[Row] = []
     for line in scalars.read_text().splitlines():
@@ -101,7 +104,7 @@ def _read_rows(scalars: Path) -> Tuple[List[Row], List[Row]]:
         elif 'step' in row and any(
             not name.startswith('infobatch/') for name in row if name != 'step'
         ):
-            metrics.append(row)
+            metrics.append(dict(row, iter=train[-1]['iter'] if train else 0))
     # A log with hierarchy names its values train/loss, val/mIoU.
     return (
         [_without_prefix(row, 'train/') for row in train],
@@ -127,6 +130,7 @@ def _add_settings(session: Session, config: Path) -> None:
     session.drop_last = bool(loader.get('drop_last', False))
     session.planned_iterations = schedule.get('max_iters')
     session.planned_epochs = schedule.get('max_epochs')
+    session.val_interval = schedule.get('val_interval', 1000)
     logger = (cfg.get('default_hooks') or {}).get('logger') or {}
     session.metrics_by_epoch = logger.get('log_metric_by_epoch', True)
     session.log_interval = logger.get('interval', 10)
@@ -148,6 +152,8 @@ def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None
 
     A step beyond the last epoch is not an epoch: a user's hook has logged there by iterations.
     """
+    if session.metrics_by_epoch and session.planned_iterations is not None:
+        return _place_between(session, session.planned_iterations, infobatch)
     # One may be too short for a row of its own.
     passes = [one['pass'] + 1 for one in passes_of(infobatch)]
     last_epoch = max([0, *passes, *(row.get('epoch', 0) for row in session.train)]) or math.inf
@@ -155,6 +161,31 @@ def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None
         row['iter'] = row['step']
         if session.metrics_by_epoch and row['step'] <= last_epoch:
             row['iter'] = epoch_end(row['step'], session, infobatch)
+
+
+def _place_between(session: Session, end: int, infobatch: Optional[Dict[str, Any]]) -> None:
+    """Give each row of metrics of a run by iteration its ``iter``.
+
+    LoggerHook has logged all of them at step 0, as there is one epoch. A row lies at a multiple of
+    ``val_interval``, or at the end, between the rows of training around it.
+
+    Args:
+        session (Session): The session.
+        end (int): The last iteration that it plans without InfoBatch.
+        infobatch (dict, optional): Content of ``infobatch.json``.
+    """
+    for one in passes_of(infobatch)[-1:]:
+        end = one['begin_iter'] + one['iterations']
+    before = max(0, session.train[0]['iter'] - session.log_interval)  # a resumed one begins there
+    for row in session.metrics:
+        after = row['iter']
+        later = [each['iter'] for each in session.train if each['iter'] > after]
+        due = -(-max(after, before + 1) // session.val_interval) * session.val_interval
+        if row['step']:  # a user's hook
+            due = row['step']
+        elif due >= min(later, default=end + 1):
+            due = after if later else max(after, end)
+        row['iter'] = before = due
 
 
 def epoch_end(epoch: int, session: Session, infobatch: Optional[Dict[str, Any]]) -> int:

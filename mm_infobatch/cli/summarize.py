@@ -12,7 +12,7 @@ import numpy as np
 from . import run_logs
 from .logged_run import LoggedRun
 
-LOWER = ('loss', 'error', 'abs_rel', 'sq_rel', 'rmse', 'silog', 'log10')
+LOWER = ('loss', 'error', 'distance', 'abs_rel', 'sq_rel', 'rmse', 'silog', 'log10')
 HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'saving')
 
 
@@ -68,7 +68,8 @@ def best_of(name: str, values: np.ndarray) -> int:
     """Where the best value of a metric is.
 
     As in mmengine's ``CheckpointHook``, a metric with "loss" in its name is better when lower; so
-    are the errors of mmseg's ``DepthMetric``.
+    are the errors of mmseg's ``DepthMetric`` and the distances of mmpretrain's
+    ``RegressionMetric``.
 
     Args:
         name (str): The metric, as it is logged.

@@ -11,12 +11,16 @@ from torch import nn
 
 from ..losses import InfoBatchLoss
 from ..losses.custom_keys import custom_keys
-from ..losses.is_loss import follows_convention, is_loss
+from ..losses.is_loss import follows_convention, in_package, is_loss
 from .config_tree import ConfigPath
 from .registered import resolve
 
 Found = Tuple[ConfigPath, Optional[str]]
 Wrap = Callable[[Dict[str, Any], ConfigPath], Optional[Dict[str, Any]]]
+# The loss that a class of mmpretrain builds where a parameter is None, as it is by default
+FOR_NONE: Dict[Tuple[str, str], Dict[str, Any]] = {
+    ('RegressionHead', 'loss'): dict(type='mmpretrain.RegressionLoss', loss_type='L1Loss'),
+}
 
 
 def is_wrapped(cls: Optional[type]) -> bool:
@@ -29,7 +33,8 @@ def default_losses(
 ) -> Iterator[Tuple[str, Any]]:
     """The parameters of a class that a config does not set and whose default is a loss.
 
-    Parameters of a base class count if ``**kwargs`` passes them on.
+    Parameters of a base class count if ``**kwargs`` passes them on, and those of :data:`FOR_NONE`
+    also where a config sets them to None.
 
     Yields:
         tuple: The parameter's name, and the default.
@@ -41,6 +46,10 @@ def default_losses(
         parameters = inspect.signature(vars(base)['__init__']).parameters
         for name, parameter in parameters.items():
             default = parameter.default
+            if default is None and in_package(base.__module__, 'mmpretrain'):
+                default = FOR_NONE.get((base.__name__, name))
+                if default is not None and node.get(name) is None:
+                    seen -= node.keys() & {name}
             items = default if isinstance(default, (list, tuple)) else [default]
             if (
                 name not in seen

@@ -38,6 +38,8 @@ BY_MAP = (
     Kind('mmpretrain', 'RegressionLoss'),
 )
 FOCAL = Kind('mmseg', 'FocalLoss')
+# Those of them whose map has one value for each image
+BY_MAP_OF_IMAGES = tuple(Kind('mmseg', name) for name in ('DiceLoss', 'LovaszLoss', 'SiLogLoss'))
 BY_IMAGE = (Kind('mmseg', 'TverskyLoss'), Kind('mmseg', 'HuasdorffDisstanceLoss'))
 BY_ROW = (Kind('mmseg', 'KLDivLoss'),)
 REASONS: Dict[Kind, str] = {
@@ -97,6 +99,8 @@ def batch_loss_of_map(
     scores, divide_by, factor = reductions.scores_and_divisor(
         kind, loss, call, values, reduction, weights
     )
+    if kind in BY_MAP_OF_IMAGES:
+        scores = reductions.without_unseen(kind, loss, call, scores)
     value = reductions.reduce_map(kind, weights.times(values), reduction, divide_by)
     if not isinstance(factor, int):
         value = value / factor
@@ -161,7 +165,7 @@ def by_formula(formula: Formula, loss: Any, call: Call, weights: Weights) -> Bat
     return BatchLoss(weights.times(summands.values).sum() / summands.divide_by, summands.scores)
 
 
-def by_image(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
+def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """Take apart a loss by evaluating it on one sample after the other. ``avg_factor``, a count of
     the batch, is left out."""
     bound = call.bound()
@@ -179,7 +183,12 @@ def by_image(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
         values.append(value.mean() if value.numel() else value.sum())
     stacked = torch.stack(values)
     weights.check_batch_size(stacked, type(loss).__name__)
-    return BatchLoss(weights.times(stacked).mean(), stacked.detach().float())
+    scores = stacked.detach().float()
+    if kind != UNKNOWN:
+        scores = reductions.without_unseen(kind, loss, call, scores)
+    elif (valid := unknown.not_ignored(loss, call, call.target())) is not None:
+        scores = reductions.no_score_without(valid, scores)
+    return BatchLoss(weights.times(stacked).mean(), scores)
 
 
 def one_of(argument: Any, index: int, batch_size: int) -> Any:
@@ -213,7 +222,7 @@ def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
             f'InfoBatchLoss cannot wrap {name}: {reason}, so no sample has a loss of its own'
         )
     if per_image:
-        return Decomposition(by_image, exact=True)
+        return Decomposition(by_image, exact=True, rule=kind)
     if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
         raise ValueError(f'{name}.reduction={loss.reduction!r} is none of mean, sum and none')
     if kind == UNKNOWN:
@@ -222,7 +231,7 @@ def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
     if kind in BY_ROW:
         return Decomposition(by_row, exact=True)
     if kind in BY_IMAGE:
-        return Decomposition(by_image, exact=False)
+        return Decomposition(by_image, exact=False, rule=kind)
     if kind in FORMULAS:
         return Decomposition(by_formula, exact=False, rule=FORMULAS[kind])
     check_mode(loss)

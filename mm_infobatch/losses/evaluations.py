@@ -10,7 +10,7 @@ class Evaluation(NamedTuple):
     """One evaluation of a loss.
 
     Attributes:
-        value (Tensor): The loss, detached.
+        value (Tensor): The loss, or the mean of what it gave, detached.
         scores (Tensor): float32 [B].
         has_graph (bool): Whether autograd recorded it.
         recomputed (bool): Whether it took place in the backward pass. False in compiled code, which

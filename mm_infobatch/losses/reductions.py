@@ -51,6 +51,41 @@ def valid_positions(
     return target != ignore_index if indices else None
 
 
+def without_unseen(kind: Kind, loss: Any, call: Call, scores: Tensor) -> Tensor:
+    """Set the scores of images without a valid position to NaN, for losses that give each image one
+    value, also one without.
+
+    Args:
+        kind (Kind): Which of the toolboxes' losses it is.
+        loss (nn.Module): The wrapped loss.
+        call (Call): What it is called with.
+        scores (Tensor): float32 [B].
+    """
+    target = call.target()
+    if kind == ('mmseg', 'SiLogLoss'):
+        valid = target > loss.eps
+    elif kind == ('mmseg', 'LovaszLoss'):
+        ignore_index = call.get('ignore_index')
+        valid = target != (255 if ignore_index is None else ignore_index)
+    elif kind == ('mmseg', 'DiceLoss'):  # pixels of no class are of no one
+        valid = None if target.shape == call.pred().shape else target < call.pred().shape[1]
+    elif kind in (('mmseg', 'TverskyLoss'), ('mmseg', 'HuasdorffDisstanceLoss')):
+        valid = target != loss.ignore_index
+    else:
+        valid = valid_positions(kind, loss, call.pred(), target, call.get('ignore_index'))
+    return scores if valid is None else no_score_without(valid, scores)
+
+
+def no_score_without(valid: Tensor, scores: Tensor) -> Tensor:
+    """Set the scores of samples without a valid position to NaN.
+
+    Args:
+        valid (Tensor): bool [B, ...].
+        scores (Tensor): float32 [B].
+    """
+    return scores.masked_fill(~positions(valid).any(1), float('nan'))
+
+
 def counts_ignored_classes() -> bool:
     """Whether mmseg's cross entropy with ``class_weight`` divides by the class weights of ignored
     pixels too, as it does up to 1.2.2 (which needs an ``ignore_index`` that is a class)."""

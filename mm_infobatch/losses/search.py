@@ -21,19 +21,39 @@ def unwrap(model: nn.Module) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
-def is_only_logged(path: str, loss: nn.Module) -> bool:
+def is_only_logged(model: nn.Module, path: str, loss: nn.Module) -> bool:
     """Whether mmseg logs a loss and does not train it.
 
-    mmseg's heads name a loss by its ``loss_name``, and mmengine's ``parse_losses`` adds up those
-    with 'loss' in their names.
+    Most heads of mmseg name what they evaluate by the ``loss_name`` of their ``loss_decode``, and
+    mmengine's ``parse_losses`` adds up what has 'loss' in its name.
 
     Args:
-        path (str): Where the loss is in the model, as ``'decode_head.loss_decode.1'``.
+        model (nn.Module): The model, without the wrapper of a distributed run.
+        path (str): Where the loss is in it, as ``'decode_head.loss_decode.1'``.
         loss (nn.Module): The loss, wrapped or not.
     """
     name = getattr(loss, 'loss_name', 'loss')
-    in_head = path.split('.')[0] in ('decode_head', 'auxiliary_head')
-    return in_head and isinstance(name, str) and 'loss' not in name
+    parts = path.split('.')
+    if parts[0] not in ('decode_head', 'auxiliary_head') or not isinstance(name, str):
+        return False
+    return 'loss' not in name and 'loss_decode' in parts and _logs_by_name(_head_at(model, parts))
+
+
+def _head_at(model: nn.Module, path: Sequence[str]) -> nn.Module:
+    """The module whose ``loss_decode`` a path names, with or without wrappers of its parts."""
+    for part in path[: path.index('loss_decode')]:
+        model = getattr(model if hasattr(model, part) else unwrap(model), part)
+    return unwrap(model)
+
+
+def _logs_by_name(head: nn.Module) -> bool:
+    """Whether a head names its losses by their ``loss_name``. PIDNet's and DDRNet's give them names
+    of their own."""
+    for cls in type(head).__mro__:
+        code = getattr(vars(cls).get('loss_by_feat'), '__code__', None)
+        if code is not None and 'super' not in code.co_names:
+            return 'loss_name' in code.co_names
+    return False
 
 
 def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
@@ -59,14 +79,15 @@ def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
     Raises:
         ValueError: If there is none, or none that gives scores.
     """
+    model = unwrap(model)
     losses = [
         loss
-        for loss, path in wrapped_losses(unwrap(model)).items()
-        if not is_only_logged(path, loss)
+        for loss, path in wrapped_losses(model).items()
+        if not is_only_logged(model, path, loss)
     ]
     if not losses:
         raise ValueError(
-            f'no loss of {type(unwrap(model)).__name__} is an InfoBatchLoss, so nothing would be '
+            f'no loss of {type(model).__name__} is an InfoBatchLoss, so nothing would be '
             f'weighted or scored; write {LOSS_LINE}'
         )
     if not any(loss.score for loss in losses):
@@ -108,7 +129,7 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
             if isinstance(child, InfoBatchLoss) or id(child) in wrapped:
                 continue
             if is_loss(type(child), nearest) and not registered.isdisjoint(type(child).__mro__):
-                if not is_only_logged(here.partition('.')[2], child):
+                if not is_only_logged(unwrap(model), here.partition('.')[2], child):
                     yield here, child
             else:
                 yield from walk(child, here, nearest)

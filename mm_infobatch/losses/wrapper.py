@@ -143,7 +143,7 @@ class InfoBatchLoss(nn.Module):
     def trained(self) -> Optional[Tensor]:
         """Tensor, optional: What it gave in the current batch, summed over its calls, detached;
         None where it was not called."""
-        values = [each.value.mean() for each in trained_evaluations(self._evaluations)]
+        values = [each.value for each in trained_evaluations(self._evaluations)]
         return torch.stack(values).sum() if values else None
 
     def begin_pass(self) -> None:
@@ -225,9 +225,9 @@ class InfoBatchLoss(nn.Module):
         batch_loss = self._take_apart(call, weights)
         recomputed = not is_compiling() and in_backward()
         has_graph = torch.is_grad_enabled()
-        self._evaluations.append(
-            Evaluation(batch_loss.value.detach(), batch_loss.scores, has_graph, recomputed)
-        )
+        # Its mean is a copy: mmseg's heads add up losses of one name in place.
+        value = batch_loss.value.detach().mean()
+        self._evaluations.append(Evaluation(value, batch_loss.scores, has_graph, recomputed))
         if batch_loss.comparison is not None and not recomputed:
             self._keep_comparison(batch_loss.comparison)
         if self._rows_checked and not was_checked:  # the first batch of an unknown loss

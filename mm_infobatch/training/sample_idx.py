@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from mmengine.dataset import BaseDataset
 
-from ..seeding import SeededDataset, seeded, unwrap_seeded
+from ..seeding import SeededDataset, inner_datasets, seeded, unwrap_seeded
 from .user_code import is_known
 
 
@@ -146,7 +146,7 @@ class PathCheck:
     """
 
     def __init__(self) -> None:
-        self._listed: Dict[int, Set[Any]] = {}  # the paths of each dataset, once they are needed
+        self._listed: Dict[int, Set[Any]] = {}  # the paths in a dataset, once they are needed
 
     def check(self, data_batch: Any, due: Sequence[int], dataset: Any) -> None:
         """Compare a batch; takes what :func:`check_samples` takes.
@@ -165,11 +165,16 @@ class PathCheck:
             if place is None or type(place[0]).get_data_info is not BaseDataset.get_data_info:
                 continue
             expected = place[0].get_data_info(place[1]).get('img_path')
-            if got != expected and got in self._paths(place[0]):
+            if got != expected and got in self._paths(dataset):
                 raise _other_samples(repr(got), repr(expected))
 
     def _paths(self, dataset: Any) -> Set[Any]:
+        """The paths in a dataset and in all datasets inside it."""
         if id(dataset) not in self._listed:
-            infos = map(dataset.get_data_info, range(len(dataset)))
-            self._listed[id(dataset)] = {str(info.get('img_path')) for info in infos}
+            self._listed[id(dataset)] = {
+                str(each.get_data_info(index).get('img_path'))
+                for each in (dataset, *inner_datasets(dataset))
+                if isinstance(each, BaseDataset)
+                for index in range(len(each))
+            }
         return self._listed[id(dataset)]

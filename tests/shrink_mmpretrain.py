@@ -278,15 +278,7 @@ class Watch(Hook):
         self.rows = []
 
     def state(self, model):
-        """The state dict under the names that it has without the wrappers."""
-        wrapped = [f'{name}.' for name, m in model.named_modules() if isinstance(m, InfoBatchLoss)]
-        state = {}
-        for key, value in model.state_dict().items():
-            for name in wrapped:
-                if key.startswith(name):
-                    key = name + key[len(name) + len('loss.') :]
-            state[key] = value.clone()
-        return state
+        return {key: value.clone() for key, value in model.state_dict().items()}
 
     def start(self, runner):
         """Take over the weights to begin with; called before the other hooks."""

@@ -515,21 +515,31 @@ def test_a_loss_that_no_shipped_config_has_is_weighted(name, data, tmp_path):
         assert baseline.end['head.loss_module.cum_samples'].sum() == BATCH_SIZE * len(baseline.rows)
 
 
+@pytest.mark.parametrize('saved', ['without InfoBatch', 'with InfoBatch', 'by an older version'])
 @pytest.mark.parametrize('begins', ['load_from', 'resume'])
-def test_the_state_of_a_loss_is_taken_from_a_checkpoint_of_a_run_without(begins, data, tmp_path):
+def test_the_state_of_a_loss_is_taken_from_a_checkpoint(begins, saved, data, tmp_path):
+    """Of a run without InfoBatch by one with it, and the other way around."""
     loss = dict(type='SeesawLoss', num_classes=NUM_CLASSES)
     cfg = saving(
         slim(data, tmp_path / 'run', dict(type='LinearClsHead', loss=loss)),
         tmp_path / 'checkpoints',
     )
-    train(cfg)
+    off = by_the_paper(cfg, prune_ratio=0.0, delta=1.0)
+    train(cfg if saved == 'without InfoBatch' else off)
     path = next((tmp_path / 'checkpoints').glob(f'*/iter_{NUM_IMAGES // BATCH_SIZE}.pth'))
-    going_on = resuming(by_the_paper(cfg, prune_ratio=0.0, delta=1.0), path)
+    checkpoint = torch.load(path, weights_only=False)
+    counts = 'head.loss_module.cum_samples'
+    assert checkpoint['state_dict'][counts].sum() == NUM_IMAGES
+    if saved == 'by an older version':
+        old = checkpoint['state_dict']
+        old['head.loss_module.loss.cum_samples'] = old.pop(counts)
+        torch.save(checkpoint, path)
+    going_on = resuming(cfg if saved == 'with InfoBatch' else off, path)
     going_on.resume = begins == 'resume'
     run = train(going_on)
-    counts = 'head.loss_module.cum_samples'
     assert run.begin[counts].sum() == NUM_IMAGES
-    assert_same_state(run.begin, torch.load(path, weights_only=False)['state_dict'])
+    if saved != 'by an older version':
+        assert_same_state(run.begin, checkpoint['state_dict'])
 
 
 AUGMENTS = {

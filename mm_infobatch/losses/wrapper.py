@@ -103,6 +103,7 @@ class InfoBatchLoss(nn.Module):
         self._constants: Dict[Any, Any] = {}
         self._rows_checked = False  # in the first batch of an unknown loss
         self.__dict__['called'] = False  # in any batch so far, where it gives scores
+        self._register_state_dict_hook(_name_as_without_wrapper)  # type: ignore[no-untyped-call]
         self.begin_pass()
 
     def __getattr__(self, name: str) -> Any:
@@ -261,14 +262,21 @@ class InfoBatchLoss(nn.Module):
             self.check()
 
     def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load the state of the wrapped loss (the counts of SeesawLoss) from a checkpoint of a run
-        without InfoBatch too, where its names lack the ``loss.`` of this module."""
-        inner = f'{prefix}loss.'
-        for key in list(state_dict):
-            if key.startswith(prefix) and not key.startswith(inner):
-                state_dict[inner + key[len(prefix) :]] = state_dict.pop(key)
+        """Load the state of the wrapped loss (the counts of SeesawLoss) under the names that it has
+        without this module, or those of older checkpoints, with the ``loss.`` of this module."""
+        for name in self.loss.state_dict():
+            if prefix + name in state_dict:
+                state_dict[f'{prefix}loss.{name}'] = state_dict.pop(prefix + name)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """str: The settings, for ``repr``."""
         return f'score={self.score}' + (', per_image=True' if self.per_image else '')
+
+
+def _name_as_without_wrapper(module: nn.Module, state: Any, prefix: str, _: Any) -> None:
+    """Save the state of the wrapped loss under the names that it has without the wrapper, so that a
+    run without InfoBatch continues with it."""
+    inner = f'{prefix}loss.'
+    for key in [key for key in state if key.startswith(inner)]:
+        state[prefix + key[len(inner) :]] = state.pop(key)

@@ -515,8 +515,15 @@ def test_a_loss_that_no_shipped_config_has_is_weighted(name, data, tmp_path):
         assert baseline.end['head.loss_module.cum_samples'].sum() == BATCH_SIZE * len(baseline.rows)
 
 
-@pytest.mark.parametrize('saved', ['without InfoBatch', 'with InfoBatch', 'by an older version'])
-@pytest.mark.parametrize('begins', ['load_from', 'resume'])
+@pytest.mark.parametrize(
+    'begins, saved',
+    [
+        ('load_from', 'without InfoBatch'),
+        ('resume', 'without InfoBatch'),
+        ('resume', 'with InfoBatch'),
+        ('resume', 'by an older version'),
+    ],
+)
 def test_the_state_of_a_loss_is_taken_from_a_checkpoint(begins, saved, data, tmp_path):
     """Of a run without InfoBatch by one with it, and the other way around."""
     loss = dict(type='SeesawLoss', num_classes=NUM_CLASSES)

@@ -26,7 +26,7 @@ from .score_file import ScoreFile, read_score_file
 class _Static:
     """A policy that chooses its samples once, whatever their scores."""
 
-    static = True  # a run never trains the other samples
+    static = True  # by which the planner refuses a subset that makes no batch
     rescale: Union[bool, str]
     _kept: Optional[Tensor] = None
     _weights: Optional[Tensor] = None  # float32 [N], their sum over the kept samples is N

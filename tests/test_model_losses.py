@@ -71,6 +71,13 @@ class LossHead(nn.Module):
         return dict(loss=self.loss_module(inputs, samples))
 
 
+def keeps_in_a_list(loss):
+    """A head with a loss that PyTorch does not know as a module of it."""
+    head = LossHead(wrapped())
+    head.losses = [loss]
+    return head
+
+
 def model_of(**parts):
     model = nn.Module()
     model.head = LossHead(wrapped())
@@ -105,8 +112,9 @@ def test_a_model_whose_losses_are_all_wrapped_has_no_other():
         (Composite(), 'model.part', "loss=dict(type='Composite'"),
         (nn.ModuleList([LossHead(wrapped()), LossHead(plain())]), 'model.part.1.loss_module', ''),
         (nn.Sequential(LossHead(plain()).eval()), 'model.part.0.loss_module', 'frozen teacher'),
+        (keeps_in_a_list(plain()), 'model.part.losses.0', 'at position 0 of the list'),
     ],
-    ids=['a head', 'a list', 'a loss of losses', 'the second head', 'in evaluation'],
+    ids=['a head', 'a list', 'a loss of losses', 'the second head', 'in evaluation', 'plain list'],
 )
 def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, path, line):
     model = model_of(part=part)

@@ -71,10 +71,10 @@ class LossHead(nn.Module):
         return dict(loss=self.loss_module(inputs, samples))
 
 
-def keeps_in_a_list(loss):
-    """A head with a loss that PyTorch does not know as a module of it."""
+def keeps(value):
+    """A head with modules that PyTorch does not know as its own, in lists and dicts."""
     head = LossHead(wrapped())
-    head.losses = [loss]
+    head.losses = value
     return head
 
 
@@ -112,9 +112,18 @@ def test_a_model_whose_losses_are_all_wrapped_has_no_other():
         (Composite(), 'model.part', "loss=dict(type='Composite'"),
         (nn.ModuleList([LossHead(wrapped()), LossHead(plain())]), 'model.part.1.loss_module', ''),
         (nn.Sequential(LossHead(plain()).eval()), 'model.part.0.loss_module', 'frozen teacher'),
-        (keeps_in_a_list(plain()), 'model.part.losses.0', 'at position 0 of the list'),
+        (keeps([plain()]), 'model.part.losses.0', 'at position 0 of the list'),
+        (keeps(dict(a=[0, plain()])), 'model.part.losses.a.1', 'at position 1 of the list'),
     ],
-    ids=['a head', 'a list', 'a loss of losses', 'the second head', 'in evaluation', 'plain list'],
+    ids=[
+        'a head',
+        'a list',
+        'a loss of losses',
+        'the second head',
+        'in evaluation',
+        'a plain list',
+        'a list in a dict',
+    ],
 )
 def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, path, line):
     model = model_of(part=part)
@@ -126,6 +135,18 @@ def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, p
     for name in (path, 'model.part', path.replace('.loss_module', '.loss')):
         check_unweighted(model, [name])
         ModelLosses(model, [name])
+
+
+def test_a_teacher_that_is_hidden_in_a_list_may_have_losses():
+    ModelLosses(model_of(part=keeps([LossHead(plain())])))
+
+
+def test_wrapped_losses_are_found_in_lists_and_dicts_at_any_depth():
+    losses = [wrapped(), wrapped(), wrapped()]
+    head = keeps([losses[0], dict(a=(losses[1],), b=[[losses[2]]])])
+    head.itself = [head, {}]
+    head.itself[1]['again'] = head.itself
+    assert set(losses) < set(find_losses(head))
 
 
 def test_the_model_inside_wrappers_of_distributed_runs_is_looked_at():

@@ -56,13 +56,23 @@ def _logs_by_name(head: nn.Module) -> bool:
     return False
 
 
-def in_containers(module: nn.Module) -> Iterator[Tuple[str, str, Any]]:
-    """What a module keeps in lists and dicts that PyTorch does not know as modules: the name of the
-    list or dict, the index or key, and the value."""
-    for name, value in vars(module).items():
+def in_containers(module: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
+    """The modules that a module keeps in lists and dicts, and in those inside them, that PyTorch
+    does not know as modules, with the name of the list or dict and the indices and keys."""
+    seen: Set[int] = set()  # a container may hold itself
+
+    def walk(path: str, value: Any) -> Iterator[Tuple[str, nn.Module]]:
         items = enumerate(value) if isinstance(value, (list, tuple)) else ()
         for key, held in value.items() if isinstance(value, dict) else items:
-            yield name, str(key), held
+            if isinstance(held, nn.Module):
+                yield f'{path}.{key}', held
+            elif isinstance(held, (list, tuple, dict)) and id(held) not in seen:
+                seen.add(id(held))
+                yield from walk(f'{path}.{key}', held)
+
+    for name, value in vars(module).items():
+        if name != '_modules':
+            yield from walk(name, value)
 
 
 def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
@@ -74,9 +84,9 @@ def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
     for path, module in part.named_modules():
         if isinstance(module, InfoBatchLoss):
             found[module] = path
-        for name, key, held in in_containers(module):
+        for place, held in in_containers(module):
             if isinstance(held, InfoBatchLoss):
-                found.setdefault(held, '.'.join(filter(None, [path, name, key])))
+                found.setdefault(held, f'{path}.{place}' if path else place)
     return found
 
 
@@ -131,9 +141,9 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
 
     def children(module: nn.Module) -> Iterator[Tuple[str, Any]]:
         yield from module.named_children()
-        for name, key, held in in_containers(module):
-            if isinstance(held, nn.Module) and id(held) not in known:
-                yield f'{name}.{key}', held
+        for place, held in in_containers(module):  # a teacher that is hidden so is not looked into
+            if id(held) not in known and is_loss(type(held), place.partition('.')[0]):
+                yield place, held
 
     def walk(module: Any, path: str, key: str) -> Iterator[Tuple[str, nn.Module]]:
         for name, child in children(module):

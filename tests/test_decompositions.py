@@ -232,6 +232,15 @@ def test_an_image_without_a_valid_pixel_has_no_score_and_harms_no_other(name, un
     assert loss.end_batch().isfinite().tolist() == [True, False, True, True]
 
 
+def test_with_one_channel_dice_has_a_score_of_an_image_that_is_all_foreground():
+    pred, target = randn(B, 1, H, W), labels(high=2)
+    target[1], target[2] = 1, 255
+    loss = InfoBatchLoss(CASES['dice'][0])
+    loss.begin_batch(torch.ones(B))
+    loss(pred, target)
+    assert loss.end_batch().isfinite().tolist() == [True, True, False, True]
+
+
 def test_a_batch_without_any_valid_pixel_costs_nothing():
     loss = InfoBatchLoss(ohem())
     loss.begin_batch(torch.full((B,), 2.0))

@@ -79,6 +79,18 @@ def test_the_result_is_that_of_the_run_that_was_not_killed(tmp_path, name, switc
     assert results(after) == results(whole)
 
 
+@pytest.mark.parametrize('switched_on', [True, False], ids=['InfoBatch', 'all data'])
+def test_by_iteration_the_result_is_found_where_metrics_are_logged_by_epoch(tmp_path, switched_on):
+    """As a LoggerHook does by default."""
+    cfg = config(tmp_path, 'mmseg', switched_on)
+    cfg.default_hooks.logger.log_metric_by_epoch = True
+    (before,) = killed(cfg).metrics
+    for _ in range(2):  # the second time it is validated again
+        after = resume(cfg, tmp_path)
+        assert [row['iter'] for row in after.metrics] == [before['iter'], after.iterations]
+    assert before['iter'] < after.iterations
+
+
 def test_validation_that_is_off_stays_off(tmp_path):
     cfg = config(tmp_path, 'mmpretrain', True)
     before = killed(cfg)

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import math
 import warnings
 
 import pytest
@@ -9,6 +10,7 @@ import toolbox_runs as runs
 import torch
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.registry import MODELS
+from mmengine.structures import PixelData
 from small_runner import Classifier, small_runner
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -27,6 +29,7 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
     importlib.import_module('mmseg.models')
     importlib.import_module('mmpretrain.models')
+    from mmseg.structures import SegDataSample
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -68,6 +71,13 @@ class LossHead(nn.Module):
         return dict(loss=self.loss_module(inputs, samples))
 
 
+def keeps(value):
+    """A head with modules that PyTorch does not know as its own, in lists and dicts."""
+    head = LossHead(wrapped())
+    head.losses = value
+    return head
+
+
 def model_of(**parts):
     model = nn.Module()
     model.head = LossHead(wrapped())
@@ -102,8 +112,18 @@ def test_a_model_whose_losses_are_all_wrapped_has_no_other():
         (Composite(), 'model.part', "loss=dict(type='Composite'"),
         (nn.ModuleList([LossHead(wrapped()), LossHead(plain())]), 'model.part.1.loss_module', ''),
         (nn.Sequential(LossHead(plain()).eval()), 'model.part.0.loss_module', 'frozen teacher'),
+        (keeps([plain()]), 'model.part.losses.0', 'at position 0 of the list'),
+        (keeps(dict(a=[0, plain()])), 'model.part.losses.a.1', 'at position 1 of the list'),
     ],
-    ids=['a head', 'a list', 'a loss of losses', 'the second head', 'in evaluation'],
+    ids=[
+        'a head',
+        'a list',
+        'a loss of losses',
+        'the second head',
+        'in evaluation',
+        'a plain list',
+        'a list in a dict',
+    ],
 )
 def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, path, line):
     model = model_of(part=part)
@@ -115,6 +135,18 @@ def test_a_loss_beside_wrapped_ones_is_refused_by_its_path_with_the_line(part, p
     for name in (path, 'model.part', path.replace('.loss_module', '.loss')):
         check_unweighted(model, [name])
         ModelLosses(model, [name])
+
+
+def test_a_teacher_that_is_hidden_in_a_list_may_have_losses():
+    ModelLosses(model_of(part=keeps([LossHead(plain())])))
+
+
+def test_wrapped_losses_are_found_in_lists_and_dicts_at_any_depth():
+    losses = [wrapped(), wrapped(), wrapped()]
+    head = keeps([losses[0], dict(a=(losses[1],), b=[[losses[2]]])])
+    head.itself = [head, {}]
+    head.itself[1]['again'] = head.itself
+    assert set(losses) < set(find_losses(head))
 
 
 def test_the_model_inside_wrappers_of_distributed_runs_is_looked_at():
@@ -385,6 +417,80 @@ def test_a_batch_without_a_loss_gives_no_scores(tmp_path):
     model = Guarded()
     found = scored(tmp_path, model)
     assert sorted(model.seen[8:12]) == (~found).nonzero().flatten().tolist()
+
+
+class Parts(nn.Module):
+    """A model of several losses: of the whole image, and of each of the parts that are given."""
+
+    def __init__(self, count=1):
+        super().__init__()
+        self.whole = InfoBatchLoss(seg_loss('CrossEntropyLoss', 'loss_whole'))
+        self.parts = nn.ModuleList(
+            InfoBatchLoss(seg_loss('CrossEntropyLoss', f'loss_{i}')) for i in range(count)
+        )
+
+
+def scores_of_parts(logits, whole, parts):
+    """The scores of a batch, and the losses of each image alone, [losses, images]."""
+    model = Parts(len(parts))
+    losses = ModelLosses(model)
+    losses.begin_batch(torch.ones(len(logits)), True, 1.0, {})
+    alone = []
+    for loss, target in zip([model.whole, *model.parts], [whole, *parts]):
+        loss(logits, target, ignore_index=255)
+        with torch.no_grad():
+            values = loss.loss(logits, target, ignore_index=255, reduction_override='none')
+        alone.append(values.flatten(1).sum(1) / (target != 255).flatten(1).sum(1))
+    return losses.end_batch(), torch.stack(alone)
+
+
+def test_a_loss_without_a_valid_pixel_in_an_image_adds_nothing_to_its_score():
+    """PIDNet trains a loss of the pixels that it takes for boundaries, of which it sees none at
+    first: no image had a score."""
+    logits = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    whole, none = torch.ones(4, 5, 5, dtype=torch.int64), torch.full((4, 5, 5), 255)
+    some = none.clone()
+    some[1:, 2] = 0
+    whole[3], some[3] = 255, 255
+    scores, alone = scores_of_parts(logits, whole, [some, none])
+    expected = alone.nansum(0).masked_fill(alone.isnan().all(0), math.nan)
+    torch.testing.assert_close(scores, expected, equal_nan=True)
+    assert scores.isnan().tolist() == [False, False, False, True]
+
+
+def test_a_nan_loss_beside_others_is_a_nan_score():
+    logits = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    whole = torch.ones(4, 5, 5, dtype=torch.int64)
+    part = whole.clone()
+    part[:, :3] = 255
+    whole[1, 0], logits[1, :, 0] = 255, math.nan  # both losses leave out the NaN
+    assert scores_of_parts(logits, whole, [part])[0].isfinite().all()
+    whole[1, 0] = 1
+    assert scores_of_parts(logits, whole, [part])[0].isnan().tolist() == [False, True, False, False]
+
+
+def test_pidnet_scores_images_in_which_it_sees_no_boundary():
+    torch.manual_seed(0)
+    model = nn.Module()
+    kinds = ['CrossEntropyLoss', 'OhemCrossEntropy', 'BoundaryLoss', 'OhemCrossEntropy']
+    configs = [dict(type='InfoBatchLoss', loss=seg_loss(kind, f'loss_{kind}')) for kind in kinds]
+    sizes = dict(in_channels=4, channels=2, num_classes=3)
+    model.decode_head = MODELS.build(dict(type='mmseg.PIDHead', **sizes, loss_decode=configs))
+    logits = [torch.randn(4, channels, 8, 8) for channels in (3, 3, 1)]
+    logits[2][1] = -1.0  # no boundary
+    samples = [
+        SegDataSample(
+            gt_sem_seg=PixelData(data=torch.randint(0, 3, (1, 8, 8))),
+            gt_edge_map=PixelData(data=torch.randint(0, 2, (1, 8, 8))),
+        )
+        for _ in range(4)
+    ]
+    losses = ModelLosses(model)
+    losses.begin_batch(torch.ones(4), True, 1.0, {})
+    model.decode_head.loss_by_feat(logits, samples)
+    of_each = [loss._evaluations[0].scores for loss in losses.losses]
+    assert of_each[3].isnan().tolist() == [False, True, False, False]
+    torch.testing.assert_close(losses.end_batch(), torch.stack(of_each).nansum(0))
 
 
 def test_a_head_that_stays_in_evaluation_mode_is_weighted(tmp_path):

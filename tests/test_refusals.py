@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS, DATASETS, FUNCTIONS, TRANSFORMS, DefaultScope
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, IterableDataset
 
-from mm_infobatch import InfoBatchLoss, InfoBatchSampler
+from mm_infobatch import InfoBatchLoss, InfoBatchSampler, convert
 from mm_infobatch.policies import KAKURENBO, SoftPruning
 from mm_infobatch.training.check_data import check_dataloader
 from mm_infobatch.training.label_probability import other_score_warning
@@ -561,6 +561,18 @@ def test_a_data_set_too_small_for_one_batch_is_refused_with_drop_last(either):
         'lower train_dataloader.batch_size',
         'train_dataloader.drop_last=False',
     )
+
+
+def test_what_is_advised_for_an_endless_sampler_and_too_few_samples_trains(seg, tmp_path):
+    """The conversion sets ``drop_last`` for such a sampler, whatever it was."""
+    data = seg.train_dataloader.dataset.data_root
+    cfg = runs.segmentation_config(data, tmp_path / 'run', max_iters=6, batch_size=20)
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    advised = "train_dataloader.sampler.type='DefaultSampler'"
+    assert_refused(convert(cfg), 'train_dataloader.drop_last=False', 'InfiniteSampler', advised)
+    cfg.train_dataloader.drop_last = False
+    cfg.train_dataloader.sampler.type = 'DefaultSampler'
+    assert len(runs.train(convert(cfg)).rows) == 6
 
 
 # ----------------------------------------------------------------------------- settings

@@ -7,7 +7,7 @@ the result that it was trained for.
 
 from typing import Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 
 
 class LastValidationHook(Hook):
@@ -29,5 +29,9 @@ class LastValidationHook(Hook):
         loop = runner.val_loop
         if runner.iter > self._begin or loop is None or cfg.get('val_begin', 1) > end:
             return
+        for hook in runner.hooks:
+            if isinstance(hook, LoggerHook) and not cfg.get('max_epochs'):
+                # A run by iteration has epoch 0 only, as a validation without training.
+                hook.log_metric_by_epoch = False
         runner.logger.info('Nothing is left to train; the validation at the end is made.')
         loop.run()

@@ -186,6 +186,11 @@ def _place_between(session: Session, end: int, infobatch: Optional[Dict[str, Any
         elif due >= min(later, default=end + 1):
             due = after if later else max(after, end)
         row['iter'] = before = due
+    # Validated at the end, and once more when it was resumed there, which is logged by iteration
+    again = {(row['iter'], *sorted(row)) for row in session.metrics if row['step']}
+    session.metrics = [
+        row for row in session.metrics if row['step'] or (row['iter'], *sorted(row)) not in again
+    ]
 
 
 def epoch_end(epoch: int, session: Session, infobatch: Optional[Dict[str, Any]]) -> int:

@@ -1,10 +1,11 @@
 """All wrapped losses of a model together: weights of a batch in, scores of its samples out."""
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
+from .evaluations import sum_of_scores
 from .mixing import MixingRecorder, by_sample, mixed_weights, samples_of_rows
 from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap, wrapped_losses
@@ -127,22 +128,21 @@ class ModelLosses:
 
         Returns:
             Tensor: float32 [B], the sum over the losses, NaN where a sample has none, on the device
-            of the weights.
+            of the weights, see :func:`~mm_infobatch.losses.evaluations.sum_of_scores`.
 
         Raises:
             ValueError: If the model has never called a loss that gives scores.
         """
         self._in_step = False
         self._trained_loss.end_batch(self.losses, outputs, self._weights.device)
-        total: Optional[Tensor] = None
+        given: List[Tuple[Tensor, Tensor]] = []
         for loss in self.losses:
-            scores = loss.end_batch()
-            if scores is not None:
+            value, scores = loss.trained, loss.end_batch()
+            if scores is not None and value is not None:
                 scores = self._tasks.in_batch(loss, scores.to(self._weights.device), self._weights)
-                total = scores if total is None else total + scores
-        if self._tasks.found:
-            return self._tasks.without_unseen(total, self.losses, self._weights)
-        if total is None and any(loss.called for loss in self.losses):
+                given.append((scores, value.to(scores.device)))
+        total = sum_of_scores(given)
+        if total is None and (self._tasks.found or any(loss.called for loss in self.losses)):
             # A head may have no loss of a batch, as of one without a valid pixel.
             return torch.full_like(self._weights, float('nan'))
         if total is None:

@@ -68,7 +68,8 @@ def without_unseen(kind: Kind, loss: Any, call: Call, scores: Tensor) -> Tensor:
         ignore_index = call.get('ignore_index')
         valid = target != (255 if ignore_index is None else ignore_index)
     elif kind == ('mmseg', 'DiceLoss'):  # pixels of no class are of no one
-        valid = None if target.shape == call.pred().shape else target < call.pred().shape[1]
+        classes = max(call.pred().shape[1], 2)  # one channel is for two classes
+        valid = None if target.shape == call.pred().shape else target < classes
     elif kind in (('mmseg', 'TverskyLoss'), ('mmseg', 'HuasdorffDisstanceLoss')):
         valid = target != loss.ignore_index
     else:

@@ -56,6 +56,25 @@ def _logs_by_name(head: nn.Module) -> bool:
     return False
 
 
+def in_containers(module: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
+    """The modules that a module keeps in lists and dicts, and in those inside them, that PyTorch
+    does not know as modules, with the name of the list or dict and the indices and keys."""
+    seen: Set[int] = set()  # a container may hold itself
+
+    def walk(path: str, value: Any) -> Iterator[Tuple[str, nn.Module]]:
+        items = enumerate(value) if isinstance(value, (list, tuple)) else ()
+        for key, held in value.items() if isinstance(value, dict) else items:
+            if isinstance(held, nn.Module):
+                yield f'{path}.{key}', held
+            elif isinstance(held, (list, tuple, dict)) and id(held) not in seen:
+                seen.add(id(held))
+                yield from walk(f'{path}.{key}', held)
+
+    for name, value in vars(module).items():
+        if name != '_modules':
+            yield from walk(name, value)
+
+
 def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
     """The wrapped losses of a model or of a part of it, with their paths.
 
@@ -65,11 +84,9 @@ def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
     for path, module in part.named_modules():
         if isinstance(module, InfoBatchLoss):
             found[module] = path
-        for name, value in vars(module).items():
-            items = enumerate(value) if isinstance(value, (list, tuple)) else ()
-            for key, held in value.items() if isinstance(value, dict) else items:
-                if isinstance(held, InfoBatchLoss):
-                    found.setdefault(held, '.'.join(filter(None, [path, name, str(key)])))
+        for place, held in in_containers(module):
+            if isinstance(held, InfoBatchLoss):
+                found.setdefault(held, f'{path}.{place}' if path else place)
     return found
 
 
@@ -120,12 +137,19 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
     """
     registered = registered_classes()
     wrapped = {id(each.loss) for each in wrapped_losses(model)}
+    known = {id(module) for module in model.modules()}
+
+    def children(module: nn.Module) -> Iterator[Tuple[str, Any]]:
+        yield from module.named_children()
+        for place, held in in_containers(module):  # a teacher that is hidden so is not looked into
+            if id(held) not in known and is_loss(type(held), place.partition('.')[0]):
+                yield place, held
 
     def walk(module: Any, path: str, key: str) -> Iterator[Tuple[str, nn.Module]]:
-        for name, child in module.named_children():
+        for name, child in children(module):
             if is_model_wrapper(child):  # of a part of the model
                 child = child.module
-            here, nearest = f'{path}.{name}', key if name.isdigit() else name
+            here, nearest = f'{path}.{name}', key if name.isdigit() else name.partition('.')[0]
             if isinstance(child, InfoBatchLoss) or id(child) in wrapped:
                 continue
             if is_loss(type(child), nearest) and not registered.isdisjoint(type(child).__mro__):

@@ -1,6 +1,6 @@
 """Weights and scores for heads that give each task only the samples that have it."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ class TaskRows:
         return mine * factor, factor
 
     def in_batch(self, loss: InfoBatchLoss, scores: Tensor, like: Tensor) -> Tensor:
-        """Scatter the scores of a loss into the batch, with 0 for samples without the task.
+        """Scatter the scores of a loss into the batch, NaN for samples without the task.
 
         Args:
             loss (InfoBatchLoss): The loss.
@@ -102,22 +102,6 @@ class TaskRows:
             like (Tensor): float32 [B], as the result.
         """
         rows = self._rows.get(loss)
-        return scores if rows is None else torch.zeros_like(like).index_copy(0, rows, scores)
-
-    def without_unseen(
-        self, total: Optional[Tensor], losses: Sequence[InfoBatchLoss], like: Tensor
-    ) -> Tensor:
-        """Set the scores of samples without a task to NaN.
-
-        Args:
-            total (Tensor, optional): The scores of the batch, float32 [B]; None is 0.
-            losses (Sequence[InfoBatchLoss]): All losses of the model.
-            like (Tensor): float32 [B], as the result.
-        """
-        total = torch.zeros_like(like) if total is None else total
-        if any(loss not in self._rows for loss in losses):  # which gets all samples
-            return total
-        seen = torch.zeros_like(like, dtype=torch.bool)
-        for rows in self._rows.values():
-            seen.index_fill_(0, rows, True)
-        return total.masked_fill(~seen, float('nan'))
+        if rows is None:
+            return scores
+        return torch.full_like(like, float('nan')).index_copy(0, rows, scores)

@@ -13,7 +13,7 @@ from .batch_loss import BatchLoss, Comparison, Decomposition
 from .call import Call
 from .compiling import is_compiling, not_compiled
 from .decompositions import find_decomposition
-from .evaluations import Evaluation, in_backward, trained_evaluations
+from .evaluations import Evaluation, in_backward, sum_of_scores, trained_evaluations
 from .hooked import changed_by_hooks
 from .weights import Factor, Weights
 
@@ -145,7 +145,7 @@ class InfoBatchLoss(nn.Module):
         """Tensor, optional: What it gave in the current batch, summed over its calls, detached;
         None where it was not called."""
         values = [each.value for each in trained_evaluations(self._evaluations)]
-        return torch.stack(values).sum() if values else None
+        return sum(values[1:], values[0]) if values else None
 
     def begin_pass(self) -> None:
         """Look up anew how to take the wrapped loss apart, as a hook may have changed it.
@@ -184,8 +184,8 @@ class InfoBatchLoss(nn.Module):
         scores: Optional[Tensor] = None
         if self.score:
             self.__dict__['called'] = self.called or bool(self._evaluations)
-            for each in trained_evaluations(self._evaluations):
-                scores = each.scores if scores is None else scores + each.scores
+            trained = trained_evaluations(self._evaluations)
+            scores = sum_of_scores([(each.scores, each.value) for each in trained])
         self.__dict__.update(_weights=None, _evaluations=[])
         return scores
 

@@ -83,7 +83,9 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
         raise ValueError(
             f'with drop_last=True a dataset of {len(sampler.dataset)} samples gives no batch of '
             f'{shape.batch_size} to each of {shape.world_size} processes; lower '
-            'train_dataloader.batch_size or set train_dataloader.drop_last=False'
+            'train_dataloader.batch_size, or set train_dataloader.drop_last=False, and where the '
+            'config without InfoBatch has an InfiniteSampler, for which the conversion sets '
+            "drop_last=True, also train_dataloader.sampler.type='DefaultSampler'"
         )
     return sampler
 

@@ -13,7 +13,7 @@ from mm_infobatch.policies import TargetSaving
 from mm_infobatch.policies.importance import gradient_norms, keep_probabilities
 
 NAN = float('nan')
-PLANS = 3000
+PLANS = 1500
 
 
 @pytest.fixture(scope='module')

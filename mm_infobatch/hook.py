@@ -132,9 +132,8 @@ class InfoBatchHook(Hook):
         if checkpointing.needs_message_hub(runner) and not self._resumes:
             # To tell a checkpoint of this run, saved before the first state, from a foreign one.
             runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=VERSION))
-        warn(runner, self._schedule.warning())
-        if self._sampler.delta > 0:
-            warn(runner, self._shape.warning(len(self._sampler.scores)))
+        if not self._resumes:
+            checks.check_run(runner, self._loop)
 
     def before_train_pass(self, runner: Any) -> None:
         """Begin the next pass, or continue the pass of a checkpoint. Only our loops call this."""
@@ -287,6 +286,7 @@ class InfoBatchHook(Hook):
             return
         self._resumes = False
         state, at_once = self._loaded.take(runner), 0
+        checks.check_run(runner, self._loop, state)
         if state is None:
             warn(runner, checkpointing.NO_STATE)
             self._loop.continue_without_state()

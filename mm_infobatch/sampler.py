@@ -146,17 +146,18 @@ class InfoBatchSampler(Sampler[int]):
         self.epoch, self._order, self.start = epoch, None, 0
 
     def join_run(self, schedule: PassSchedule, shape: BatchShape) -> None:
-        """Take the schedule of a training run, which the policy may refuse.
+        """Take the schedule of a training run, and the shape of its batches.
 
         Until the first pass begins, the length of the sampler is that of a whole pass, from which
         mmengine computes the length of the schedule.
-
-        Args:
-            schedule (PassSchedule): Where the run stands, now and whenever a pass begins.
-            shape (BatchShape): The shape of a batch.
         """
         self._schedule, self._in_run, self._order = schedule, True, None
-        self._planner.begin_run(schedule, shape)
+        self._planner.shape = shape
+
+    def begin_run(self) -> None:
+        """Let the policy refuse the run, before its first pass or the state of a checkpoint."""
+        assert self._schedule is not None
+        self._planner.begin_run(self._schedule)
 
     def begin_pass(self) -> PassOrder:
         """Plan the pass that follows the current one, and return what all ranks train in it."""

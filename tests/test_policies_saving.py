@@ -233,3 +233,25 @@ def test_the_counts_of_a_run_are_a_part_of_its_state():
         sampler.set_epoch(4)
     assert torch.equal(first.plan.indices, second.plan.indices)
     assert first.plan.kept != fresh.plan.kept  # control
+
+
+def test_a_run_that_resumes_in_other_batches_can_still_save_what_it_could(tmp_path):
+    """Six passes of 16 iterations are three of 32, which could save less."""
+
+    def runner(name, batch_size):
+        return small_runner(
+            tmp_path / name,
+            dict(type='InfoBatchIterLoop', max_iters=96),
+            length=32,
+            batch_size=batch_size,
+            sampler=dict(policy=dict(type='TargetSaving', saving=0.6)),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=20, by_epoch=False)),
+        )
+
+    runner('whole', 2).train()
+    resumed = runner('resumed', 1)
+    resumed.resume(str(tmp_path / 'whole' / 'iter_20.pth'))
+    resumed.train()
+    assert resumed.train_loop.sampler.counter.saving == pytest.approx(0.6, abs=0.01)
+    with pytest.raises(ValueError, match='saving=0.6 is out of reach.*at most 0.533'):
+        runner('new', 1).train()

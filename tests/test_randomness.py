@@ -159,9 +159,10 @@ SWITCH = dict(
         )
     ],
 )
+PROTOTYPES = dict(type='PrepareProtoBeforeValLoopHook')
 
 
-@pytest.mark.parametrize('hooks', [[BOTH], [SWITCH]], ids=['EMAHook', 'SwitchRecipeHook'])
+@pytest.mark.parametrize('hooks', [[BOTH], [SWITCH], [PROTOTYPES]], ids=lambda all: all[0]['type'])
 def test_hooks_that_open_a_dataloader_again_leave_a_run_bit_for_bit(tmp_path, hooks):
     """Unpruned it is the stock run, and it resumes where the next epoch opens one again."""
     data = runs.write_classification_data(tmp_path / 'data')
@@ -173,6 +174,12 @@ def test_hooks_that_open_a_dataloader_again_leave_a_run_bit_for_bit(tmp_path, ho
         cfg.model.head.loss = dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=3)
         cfg.train_dataloader.update(WORKERS[workers])
         cfg.custom_hooks = hooks
+        if PROTOTYPES in hooks:
+            parts = [cfg.model.pop('backbone'), cfg.model.pop('neck')]
+            cfg.model.update(type='ImageToImageRetriever', image_encoder=parts)
+            cfg.model.prototype = cfg.val_dataloader.to_dict()
+            cfg.model.prototype.dataset.indices = 3  # one a class
+            cfg.val_evaluator = dict(type='RetrievalRecall', topk=1)
         return runs.checkpoints_every(cfg, 1, by_epoch=True)
 
     stock = runs.train(config('stock'))

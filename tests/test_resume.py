@@ -488,6 +488,36 @@ def test_another_batch_size_trains_each_sample_that_was_due_once(whole, tmp_path
     assert steps == pytest.approx(36)
 
 
+@pytest.mark.parametrize(
+    'loop', [dict(type='InfoBatchIterLoop', max_iters=15), dict(type='InfoBatchEpochLoop')]
+)
+def test_what_drop_last_left_out_of_an_ended_pass_stays_out_in_smaller_batches(tmp_path, loop):
+    """Of 14 samples 3 batches of 4 leave out 2, which make a batch of 2."""
+    if 'max_iters' not in loop:
+        loop = dict(loop, max_epochs=5)
+
+    def trained(name, batch_size, **kwargs):
+        runner = small_runner(
+            tmp_path / name,
+            dict(loop),
+            length=14,
+            batch_size=batch_size,
+            drop_last=True,
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False)),
+            **kwargs,
+        )
+        runner.train()
+        return runner.train_loop.sampler
+
+    assert trained('whole', 4).scores.tracker.passes == 5
+    path = str(tmp_path / 'whole' / 'iter_3.pth')
+    resumed = trained('resumed', 2, resume=True, load_from=path)
+    assert resumed.scores.tracker.passes == 5
+    first, second = runs.report_of(tmp_path / 'resumed')['passes'][:2]
+    assert (first['iterations'], first['trained']) == (3, 12)
+    assert (second['iterations'], second['trained']) == (6, 12)
+
+
 # ---------------------------------------------------------------------- the report
 
 

@@ -564,3 +564,28 @@ def test_a_run_that_began_without_infobatch_goes_on_where_it_is():
     finished = PassSchedule(100, 10)
     finished.skip_to(100, 10)
     assert finished.finished
+
+
+def test_the_report_of_a_run_of_many_short_passes_encodes_each_pass_a_few_times(
+    tmp_path, monkeypatch
+):
+    """All of them anew at the end of each pass would take longer than to train a small dataset."""
+    encoded, dumps = [], json.dumps
+
+    def spy(value, **kwargs):
+        encoded.extend([value['pass']] if 'pass' in value else [])
+        return dumps(value, **kwargs)
+
+    monkeypatch.setattr('mm_infobatch.training.report.json.dumps', spy)
+    checkpoint = dict(type='CheckpointHook', interval=1, by_epoch=False, max_keep_ckpts=1)
+    runner = small_runner(
+        tmp_path,
+        dict(type='InfoBatchIterLoop', max_iters=60),
+        length=8,
+        default_hooks=dict(checkpoint=checkpoint),
+    )
+    runner.train()
+    assert set(encoded) == set(range(30)) and max(map(encoded.count, encoded)) <= 8
+    (path,) = tmp_path.glob('iter_*.pth')
+    state = torch.load(path, weights_only=False)['infobatch']
+    assert json.loads((tmp_path / 'infobatch.json').read_text())['passes'] == state['records']

@@ -22,7 +22,8 @@ class Planner:
 
     - ``plan(..., run)``: a third parameter of that name is given a :class:`Run`, or None where the
       length of the run is unknown.
-    - ``begin_run(run)`` is called when the training loop is built, and may raise a ValueError.
+    - ``begin_run(run)`` is called when training starts, and may raise a ValueError. A run that
+      resumes is described as it began.
     - ``begin_pass(plan)`` is called when a pass begins, with the plan after its fit to whole
       batches, or None where everything is trained.
     - ``observe(indices, losses, num_samples)`` is given all finite scores, as the ranks merge them.
@@ -46,7 +47,7 @@ class Planner:
             ``dict(type='SoftPruning', prune_ratio=0.5)``.
         num_samples (int): N, the length of the dataset.
         warmup_passes (int): The first passes that prune nothing.
-        shape (BatchShape): The shape of a batch, until :meth:`begin_run` brings that of a run.
+        shape (BatchShape): The shape of a batch, which the sampler sets when it joins a run.
 
     Attributes:
         counter (SampleCounter): The samples of the passes.
@@ -91,9 +92,8 @@ class Planner:
         """callable, optional: The policy's ``observe``, where it has one."""
         return getattr(self.policy, 'observe', None)
 
-    def begin_run(self, schedule: PassSchedule, shape: BatchShape) -> None:
-        """Take the shape of the run's batches, and let the policy refuse the run."""
-        self.shape = shape
+    def begin_run(self, schedule: PassSchedule) -> None:
+        """Let the policy refuse a run, whose schedule stands at its beginning."""
         if hasattr(self.policy, 'begin_run'):
             self.policy.begin_run(self.run(schedule, 0))
 

@@ -70,7 +70,9 @@ def load_state(
     order, start = sampler.order, sampler.start
     check_agreement(order, start)
     running = RunningPass.of(sampler, device, merged=state['merged'], earlier=state['losses'])
-    left = shape.rank_iters(order.rank_samples(start, shape))
+    if state['schedule']['pass_iter'] == state['schedule']['pass_iters']:
+        sampler.start = order.kept  # what drop_last left out of the pass stays out
+    left = shape.rank_iters(order.rank_samples(sampler.start, shape))
     at_once = schedule.load_state_dict(state['schedule'], left)
     report.resume(state['records'])
     if 'randomness' in state:

@@ -1,6 +1,6 @@
 """Refuses loops, hooks and losses that cannot work, with the reason and the line to change."""
 
-from typing import Any, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import IterBasedTrainLoop
@@ -11,6 +11,7 @@ from ..losses.search import check_plain_losses, check_unweighted, find_losses, i
 from ..losses.whole_batch import check_whole_batch
 from ..losses.wrapper import InfoBatchLoss
 from .by_steps import is_of_class
+from .report import warn
 
 SAMPLER_LINE = "train_dataloader=dict(sampler=dict(_delete_=True, type='InfoBatchSampler'))"
 HOOK_LINE = "custom_hooks=[dict(type='InfoBatchHook')]"
@@ -104,6 +105,27 @@ def check_loop(loop: Any) -> None:
             f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) (with by_epoch removed) '
             f'and {SAMPLER_LINE}'
         )
+
+
+def check_run(runner: Any, loop: Any, state: Optional[Dict[str, Any]] = None) -> None:
+    """Let the policy refuse a run that begins or resumes, and warn where nothing would be skipped.
+
+    Args:
+        runner (Runner): The runner, to log.
+        loop (PassLoop): The loop, before it has loaded the state.
+        state (dict, optional): The state that the run resumes from, in which a pass may have
+            another length than on this number of ranks. Defaults to None.
+
+    Raises:
+        ValueError: If the policy refuses it.
+    """
+    sampler, schedule = loop.sampler, loop.schedule
+    if state is not None:
+        schedule.pass_length = state['schedule']['pass_length']
+    sampler.begin_run()
+    warn(runner, schedule.warning())
+    if sampler.delta > 0:
+        warn(runner, sampler.shape.warning(len(sampler.scores)))
 
 
 def check_hook_order(runner: Any, hook: Any) -> None:

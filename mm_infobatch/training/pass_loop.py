@@ -17,7 +17,7 @@ from .file_labels import other_labels_warning
 from .gloo import wait_before_workers
 from .pass_iterator import PassIterator, batches_of_pass
 from .report import warn
-from .rng import RunRandomness, openings_of_validation, restarts_workers
+from .rng import RunRandomness, openings_of_validation, prototypes_of, restarts_workers
 from .sample_names import check_same_dataset, check_same_on_all_ranks, names_of
 
 
@@ -88,7 +88,8 @@ class PassLoop(BaseLoop):
         """RunRandomness: The random generators of the run; made once all loops are built."""
         val_dataloader = getattr(self.runner.val_loop, 'dataloader', None)
         openings = openings_of_validation(self.runner.hooks)
-        return RunRandomness(self.dataloader, val_dataloader, openings)
+        prototypes = prototypes_of(self.runner.hooks, self.runner.model)
+        return RunRandomness(self.dataloader, val_dataloader, openings, prototypes)
 
     @functools.cached_property
     def sample_names(self) -> List[str]:

@@ -102,6 +102,7 @@ class RunReport:
         self._sampler, self._schedule, self._counter = sampler, schedule, sampler.counter
         self._bias: Optional[str] = getattr(sampler.policy, 'bias', None)
         self.passes: List[Dict[str, Any]] = []
+        self._lines: List[str] = []  # those before the last as JSON: they no longer change
         self.finished = self.stopped = False
 
     def begin_pass(self, seconds: float, mean_weight: float, step_length: float) -> None:
@@ -165,7 +166,7 @@ class RunReport:
         """Take the records of a checkpoint, whose schedule and seed have been loaded, and have the
         counter count their samples."""
         self.settings.update(self._schedule.settings(), seed=self._sampler.seed)
-        self.passes = [dict(record) for record in records]
+        self.passes, self._lines = [dict(record) for record in records], []
         for record in self.passes:
             self._counter.count(record['pass'], record['trained'], record['full'])
 
@@ -215,10 +216,12 @@ class RunReport:
     def write(self, path: str) -> None:
         """Write the report as JSON, a line a pass, so that a reader sees the old or the new one,
         never a part."""
+        self._lines += map(json.dumps, self.passes[len(self._lines) : -1])
+        lines = [*self._lines, *map(json.dumps, self.passes[-1:])]
         parts = dict(
             version=str(VERSION),
             settings=json.dumps(self.settings, indent=1),
-            passes='[\n' + ',\n'.join(json.dumps(record) for record in self.passes) + '\n]',
+            passes='[\n' + ',\n'.join(lines) + '\n]',
             totals=json.dumps(self.totals(), indent=1),
         )
         content = ',\n'.join(f'"{key}": {part}' for key, part in parts.items())

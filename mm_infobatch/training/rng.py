@@ -17,6 +17,7 @@ from mmengine.dataset import worker_init_fn
 from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor
 
+from ..losses.search import unwrap
 from .by_steps import is_of_class
 
 # The states of ``random`` and ``numpy.random``, which are both Mersenne Twisters.
@@ -86,6 +87,19 @@ def openings_of_validation(hooks: Sequence[Any]) -> int:
     return 1 + sum(all(getattr(hook, name, False) for name in both) for hook in hooks)
 
 
+def prototypes_of(hooks: Sequence[Any], model: Any) -> Optional[Dict[str, Any]]:
+    """The config of the dataloader of prototypes that mmpretrain's hook for retrievers has the
+    model build in each validation; None where it builds none.
+
+    Args:
+        hooks (Sequence[Hook]): The hooks of the run.
+        model (nn.Module): The model, or its wrapper of a distributed run.
+    """
+    prototype = getattr(unwrap(model), 'prototype', None)
+    prepares = any(is_of_class(hook, ['PrepareProtoBeforeValLoopHook']) for hook in hooks)
+    return prototype if prepares and isinstance(prototype, dict) else None
+
+
 def restarts_workers(hooks: Sequence[Any], epoch: int) -> bool:
     """Whether mmpretrain's ``SwitchRecipeHook`` has the workers of the training dataloader start
     again with another pipeline.
@@ -109,10 +123,19 @@ class RunRandomness:
         train_dataloader (DataLoader): The training dataloader.
         val_dataloader (DataLoader, optional): The one of the validation.
         val_openings (int): How often a validation opens that.
+        prototypes (dict, optional): The config of a dataloader that a validation builds and opens,
+            see :func:`prototypes_of`. Defaults to None: it builds none.
     """
 
-    def __init__(self, train_dataloader: Any, val_dataloader: Any, val_openings: int) -> None:
+    def __init__(
+        self,
+        train_dataloader: Any,
+        val_dataloader: Any,
+        val_openings: int,
+        prototypes: Optional[Dict[str, Any]] = None,
+    ) -> None:
         self._train_dataloader, self._val_openings = train_dataloader, val_openings
+        self._prototypes = prototypes
         self._worker_init = getattr(train_dataloader, 'worker_init_fn', None)
         self._persistent = dict(
             train=getattr(train_dataloader, 'persistent_workers', False),
@@ -133,6 +156,11 @@ class RunRandomness:
     def _draw_seeds_of_validation(self) -> None:
         for _ in range(self._val_openings):
             self._draw_seed('val')
+        if self._prototypes is not None:
+            sampler = self._prototypes.get('sampler')
+            if isinstance(sampler, dict) and sampler.get('seed') is None:
+                np.random.randint(2**31)  # mmengine's samplers draw a seed of their own
+            torch.empty((), dtype=torch.int64).random_()
 
     def seed_workers(self, pass_index: int) -> None:
         """Have the workers that are started for a pass draw other numbers than in earlier passes.

@@ -104,3 +104,12 @@ arms += [
         ('worst_even', 'worst', 'the worst class, equal saving', dict(policy=_LOWEST)),
     )
 ]
+arms += [
+    _pruned(
+        'importance_balanced',
+        'TargetSaving, 30 %, capped, class-balanced mean',
+        saving=0.3,
+        options={**_BY_CLASS, f'{_LOSS}.kind': 'balanced'},
+        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
+    ),
+]

@@ -596,3 +596,15 @@ def test_deepfool_of_a_network_that_looks_at_nothing_ends():
 
     assert deepfool(logits_of, torch.ones(3, 2)).tolist() == [0, 0, 0]
     assert calls == [3]
+
+
+def test_deepfool_of_images_that_no_perturbation_changes_is_finite():
+    """A normalized image changes the less the longer it is, so the steps grow."""
+    images = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+
+    def logits_of(moved):
+        certain = 5 + functional.normalize(moved).sum(1)  # 2.5 at least
+        return torch.stack([certain, torch.zeros_like(certain)], 1)
+
+    found = deepfool(logits_of, images)
+    assert found.isfinite().all() and (found < -1e6).all()

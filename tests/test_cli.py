@@ -18,6 +18,7 @@ import mmengine
 import numpy as np
 import pytest
 import toolbox_runs as runs
+import torch
 from mmengine.config import Config
 from test_flag import write_stripes
 
@@ -149,6 +150,10 @@ BAD = [
     (['scores', 'forgetting', 'no.pth', 'no.pth', '--out', 'x.npy'], "'no.pth' does not exist"),
     (['scores', 'forgetting', 'half.pth', 'half.pth', '--out', 'x.npy'], 'half.pth is incomplete'),
     (['scores', 'el2n', 'ok.py', 'killed', '--out', 'x.npy'], "checkpoint 'killed' is a directory"),
+    (['scores', 'forgetting', 'list.pth', 'list.pth', '--out', 'x.npy'], 'contains a list, where'),
+    (['scores', 'forgetting', 'code.pth', 'code.pth', '--out', 'x.npy'], 'checkpoint code.pth '),
+    (['scores', 'forgetting', 'old.pth', 'old.pth', '--out', 'x.npy'], 'old.pth is damaged, or'),
+    (['scores', 'el2n', 'ok.py', 'old.pth', '--out', 'directory.npy'], 'directory.npy is a direct'),
     (['scores', 'el2n', 'no.py', 'old.pth', '--out', 'x.npy'], "config 'no.py' does not exist"),
     (['scores', 'el2n', 'ok.py', 'old.pth', '--out', 'file/x.npy'], '--out'),
 ]
@@ -171,6 +176,9 @@ def folder(tmp_path_factory):
     (folder / 'their_module.py').write_text("raise ValueError('of their\\nown')\n")
     (folder / 'half.pth').write_bytes(b'PK\x03\x04')
     (folder / 'old.pth').write_bytes(b'\x80')
+    torch.save([1], folder / 'list.pth')
+    torch.save({'a': Path('a')}, folder / 'code.pth')
+    (folder / 'directory.npy').mkdir()
     (folder / 'file').write_text('')
     session = folder / 'killed' / '1' / 'vis_data'
     session.mkdir(parents=True)

@@ -29,31 +29,38 @@ def walk(scheduler, optimizer, steps, key):
     return rows
 
 
+@pytest.mark.parametrize('three_phase', [False, True])
 @pytest.mark.parametrize('strategy', ['cos', 'linear'])
-@pytest.mark.parametrize('total, pct_start', [(48, 0.3), (10, 0.3), (7, 0.5), (200, 0.05)])
+@pytest.mark.parametrize(
+    'total, pct_start', [(48, 0.3), (10, 0.3), (7, 0.5), (200, 0.05), (20, 0.0), (20, 0.6)]
+)
 @pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
-def test_the_momentum_of_each_step_is_that_of_pytorch(kind, total, pct_start, strategy):
+def test_the_momentum_of_each_step_is_that_of_pytorch(
+    kind, total, pct_start, strategy, three_phase
+):
     theirs, ours = optimizer(kind, 2), optimizer(kind, 2)
 
     def momentum(group):
         return group['momentum'] if kind == 'SGD' else group['betas'][0]
 
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        theirs, 0.5, total_steps=total + 1, pct_start=pct_start, anneal_strategy=strategy
+    shared = dict(
+        total_steps=total,
+        pct_start=pct_start,
+        anneal_strategy=strategy,
+        three_phase=three_phase,
     )
-    # PyTorch refuses a step after the last, which a training loop takes; so the cycle is made
-    # a step longer there and given the phases of the shorter one.
-    for phase, end in zip(cycle._schedule_phases, (pct_start * total - 1, total - 1)):
-        phase['end_step'] = end
-    settings = dict(
-        type='OneCycleMomentum', total_steps=total, pct_start=pct_start, anneal_strategy=strategy
-    )
-    scheduler = PARAM_SCHEDULERS.build(dict(settings, optimizer=OptimWrapper(ours), by_epoch=False))
+    cycle = torch.optim.lr_scheduler.OneCycleLR(theirs, 0.5, **shared)
+    # PyTorch refuses a step after the last, which a training loop takes.
+    cycle.total_steps += 1
+    settings = dict(shared, type='OneCycleMomentum', by_epoch=False)
+    scheduler = PARAM_SCHEDULERS.build(dict(settings, optimizer=OptimWrapper(ours)))
     expected = walk(cycle, theirs, total, momentum)
     found = walk(scheduler, ours, total, momentum)
     assert found == [pytest.approx(row, rel=1e-12) for row in expected]
-    assert found[0] == [pytest.approx(0.95)] * 2 and found[-1] == [pytest.approx(0.95)] * 2
-    assert min(found)[0] < 0.87
+    if pct_start:
+        assert found[0] == [pytest.approx(0.95)] * 2 and min(found)[0] < 0.88
+    if pct_start <= 0.5:  # else the second phase of three is longer than the cycle
+        assert found[-1] == [pytest.approx(0.95)] * 2
     if kind == 'AdamW':
         assert ours.param_groups[0]['betas'][1] == 0.999
 
@@ -75,10 +82,12 @@ def test_after_the_cycle_the_momentum_stays():
         (dict(pct_start=1.5), 'pct_start=1.5'),
         (dict(anneal_strategy='step'), "anneal_strategy='step'"),
         (dict(total_steps=0), 'total_steps=0'),
+        (dict(base_momentum=[0.8]), r'base_momentum has to be a number .* but is \[0.8\]'),
+        (dict(three_phase=1), 'three_phase'),
     ],
 )
 def test_an_argument_out_of_range_is_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         PARAM_SCHEDULERS.build(
             dict(type='OneCycleMomentum', optimizer=OptimWrapper(optimizer()), **changed)
         )

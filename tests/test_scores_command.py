@@ -682,6 +682,8 @@ def test_a_head_that_does_not_choose_one_class_is_refused(trained, tmp_path, cap
     classifier.check_probabilities(torch.tensor([[0.2, 0.8], [float('nan'), 0.5]]))
     with pytest.raises(ValueError, match='predicts -1, 2, ... for'):  # any numbers
         classifier.check_probabilities(torch.tensor([[-1.0, 2.0]]))
+    with pytest.raises(ValueError, match='has one class'):
+        classifier.check_probabilities(torch.ones(2, 1))
 
 
 def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):

@@ -110,6 +110,21 @@ def test_el2n_is_the_norm_of_the_error(data):
     assert found == pytest.approx([0.14**0.5, 1.34**0.5], abs=1e-6)
 
 
+def test_errors_of_samples_that_the_classifier_is_sure_of_keep_their_digits():
+    gaps = np.array([20, 30, 36, 40, 60], np.float64)
+    logits = np.stack([gaps, 0 * gaps, 0 * gaps - 200], 1).astype(np.float32)
+    labels = np.zeros(5, np.int64)
+    expected = 2**0.5 * np.exp(-gaps) / (1 + np.exp(-gaps))
+    assert np.allclose(el2n(logits, labels), expected, rtol=1e-5, atol=0)
+
+
+def test_the_cosines_of_graph_cut_do_not_depend_on_how_sure_the_classifier_is(data):
+    logits, features, labels = data
+    one_hot = np.eye(C, dtype=np.float32)[labels]
+    sure, surer = (graph_cut(logits + gap * one_hot, features, labels) for gap in (20, 50))
+    assert np.array_equal(sure, surer)
+
+
 def test_grand_is_the_norm_of_the_gradient_of_the_last_layer(data):
     expected = np.linalg.norm(full_gradients(*data).reshape(N, -1), axis=1)
     assert np.allclose(grand(*data), expected, rtol=1e-5)
@@ -581,3 +596,15 @@ def test_deepfool_of_a_network_that_looks_at_nothing_ends():
 
     assert deepfool(logits_of, torch.ones(3, 2)).tolist() == [0, 0, 0]
     assert calls == [3]
+
+
+def test_deepfool_of_images_that_no_perturbation_changes_is_finite():
+    """A normalized image changes the less the longer it is, so the steps grow."""
+    images = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+
+    def logits_of(moved):
+        certain = 5 + functional.normalize(moved).sum(1)  # 2.5 at least
+        return torch.stack([certain, torch.zeros_like(certain)], 1)
+
+    found = deepfool(logits_of, images)
+    assert found.isfinite().all() and (found < -1e6).all()

@@ -7,7 +7,9 @@ so the checkpoint is loaded as MMEngine itself loads it, which may run code in i
 checkpoints that you trust.
 """
 
+import pickle
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -15,6 +17,8 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+INSTEAD = 'give one that MMEngine wrote, or torch.save(dict(state_dict=weights))'
 
 
 def classes_of_mmengine() -> List[Any]:
@@ -42,8 +46,23 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
         path (Path): The file.
         mmap (bool): Whether tensors stay in the file until they are used, which saves memory. Not
             for the format before torch 1.6. Defaults to False.
+
+    Raises:
+        ValueError: If it cannot be read, or is of something else.
     """
-    if not hasattr(torch.serialization, 'safe_globals'):
-        return torch.load(str(path), map_location='cpu', weights_only=False, mmap=mmap)
-    with torch.serialization.safe_globals(classes_of_mmengine()):
-        return torch.load(str(path), map_location='cpu', weights_only=True, mmap=mmap)
+    safe = hasattr(torch.serialization, 'safe_globals')
+    allowed = torch.serialization.safe_globals(classes_of_mmengine()) if safe else nullcontext()
+    try:
+        with allowed:
+            found = torch.load(str(path), map_location='cpu', weights_only=safe, mmap=mmap)
+    except (pickle.UnpicklingError, EOFError, IndexError) as error:
+        raise ValueError(
+            f'checkpoint {path} is damaged, or contains objects that cannot be read without '
+            f'running code of theirs; {INSTEAD}'
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'checkpoint {path} contains a {type(found).__name__}, where MMEngine saves a dict; '
+            f'{INSTEAD}'
+        )
+    return found

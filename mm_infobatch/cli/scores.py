@@ -137,7 +137,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
     """Check what argparse does not.
 
     Raises:
-        UsageError: If a number is out of range, or the name of the file has another suffix.
+        UsageError: If a number is out of range, or no file can have the name.
     """
     least = dict(batch_size=1, num_workers=0, seed=0, count=1, rounds=1, classes=2, swaps=0)
     for name, value in least.items():
@@ -156,6 +156,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
             )
     if args.out.suffix not in ('.npy', '.npz'):
         raise UsageError(f'--out {args.out} has to end in .npz or .npy; change its name')
+    if args.out.is_dir():
+        raise UsageError(f'--out {args.out} is a directory: give the name of a file')
     whole = args.per_class or METHODS[args.kind].needs_count or args.keep or args.count
     if args.out.suffix == '.npy' and whole:
         raise UsageError(

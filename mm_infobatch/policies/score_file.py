@@ -99,6 +99,10 @@ def read_score_file(path: str) -> ScoreFile:
             raise ValueError(f'{path} has {len(scores)} scores and {len(values)} {name}; {WRITE}')
     if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f'{path} contains a weight that is not a finite number from 0 on; {WRITE}')
+    for name, kinds in (('per_class', 'biu'), ('count', 'iu')):
+        value = found.get(name, np.array(0))
+        if value.ndim or value.dtype.kind not in kinds:
+            raise ValueError(f'{path} has {value.tolist()!r} as {name}; {WRITE}')
     count = None if 'count' not in found else int(found['count'])
     if count is not None and not 1 <= count <= len(scores):
         raise ValueError(f'{path} is for {count} of {len(scores)} samples; {WRITE}')

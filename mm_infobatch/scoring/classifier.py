@@ -163,8 +163,13 @@ def check_probabilities(predicted: Tensor) -> None:
         predicted (Tensor): Its scores, float [B, C]. NaN is not looked at.
 
     Raises:
-        ValueError: If those of a sample are negative or do not sum to 1.
+        ValueError: If those of a sample are negative or do not sum to 1, or there is one class.
     """
+    if predicted.shape[1] < 2:
+        raise ValueError(
+            'the classifier has one class, so all its probabilities are 1 and its samples have no '
+            'scores; give one that chooses between two classes or more, with an output for each'
+        )
     off = ((predicted.sum(1) - 1).abs() > 1e-2) | (predicted < 0).any(1)
     if bool(off.any()):
         values = ', '.join(f'{value:.4g}' for value in predicted[off][0][:4].tolist())

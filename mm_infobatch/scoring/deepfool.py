@@ -34,6 +34,7 @@ def deepfool(
        (``overshoot=0``, DeepCore) points stall on the boundary until the steps run out.
     2. Only the boundaries with the most likely classes are looked at, as in the original.
     3. Parameters are left as they were; it runs on a CPU.
+    4. Steps end before the squared length overflows, so that every image has a finite score.
 
     Args:
         logits_of (callable): From images, [B, ...], to logits, [B, C].
@@ -59,8 +60,11 @@ def deepfool(
         # The original also steps a hair beyond the boundary, as a point on it would stay there.
         move = _to_the_nearest(logits, moved, order[active], 1e-4 if overshoot else 0.0)
         stays &= move.flatten(1).any(1)  # without a step nothing would change in the next one
+        # Without a boundary ahead, steps of a network with normalization grow without bound.
+        grown = total[active] + move
+        stays &= grown.flatten(1).square().sum(1).isfinite()
         active = active[stays]
-        total[active] += move[stays]
+        total[active] = grown[stays]
         if not len(active):
             break
     return -total.flatten(1).square().sum(1)

@@ -21,6 +21,7 @@ def el2n(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
 
     def block(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(errors(logits, labels), axis=1)
+        squares = np.square(errors(logits, labels), dtype=np.float64)  # in float32 some are 0
+        return np.sqrt(squares.sum(1)).astype(np.float32)
 
     return by_rows(block, logits, labels)

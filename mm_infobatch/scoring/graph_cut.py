@@ -62,5 +62,6 @@ def graph_cut(
 
 def _normalized(values: np.ndarray) -> np.ndarray:
     """Rows divided by their norms; a row of 0 stays."""
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.where(lengths > 0, lengths, 1)
+    squares = np.einsum('nd,nd->n', values, values, dtype=np.float64)  # in float32 some are 0
+    lengths = np.sqrt(squares).astype(np.float32)[:, None]
+    return values / np.where(lengths > 0, lengths, np.float32(1))

@@ -53,8 +53,10 @@ def errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
 
     def block(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        found = np.exp(log_probabilities(logits))
-        found[np.arange(len(labels)), labels] -= 1
+        found, rows = np.exp(log_probabilities(logits)), np.arange(len(labels))
+        # Minus the others' sum: p - 1 loses its digits where the classifier is sure.
+        found[rows, labels] = 0
+        found[rows, labels] = -found.sum(1)
         return found.astype(np.float32)
 
     return by_rows(block, logits, labels)

@@ -7,6 +7,8 @@ from mmengine.optim import _ParamScheduler
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.registry import PARAM_SCHEDULERS
 
+from ..arguments import require_bool, require_number
+
 INF = int(1e9)
 
 
@@ -17,7 +19,8 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
     What ``torch.optim.lr_scheduler.OneCycleLR`` does with ``cycle_momentum=True``, its default:
     from ``max_momentum`` to ``base_momentum`` and back, by the same phases as the learning rate.
     For optimizers like Adam it is the first of the ``betas``. Use it beside mmengine's
-    ``OneCycleLR``, with the same ``total_steps``, ``pct_start`` and ``anneal_strategy``::
+    ``OneCycleLR``, with the same ``total_steps``, ``pct_start``, ``anneal_strategy`` and
+    ``three_phase``::
 
         param_scheduler = [
             dict(type='OneCycleLR', eta_max=0.05, total_steps=200, convert_to_iter_based=True),
@@ -32,6 +35,8 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
             ``end``.
         pct_start (float): The share of the cycle in which the momentum falls. Defaults to 0.3.
         anneal_strategy (str): 'cos' or 'linear'. Defaults to 'cos'.
+        three_phase (bool): Whether the momentum rises in as many steps as it falls, and then stays.
+            Defaults to False.
         begin (int): The step at which the cycle begins. Defaults to 0.
         end (int): The step at which it ends. Defaults to INF.
         last_step (int): The last step, in mmengine's meaning. Defaults to -1.
@@ -50,6 +55,7 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
         total_steps: Optional[int] = None,
         pct_start: float = 0.3,
         anneal_strategy: str = 'cos',
+        three_phase: bool = False,
         begin: int = 0,
         end: int = INF,
         last_step: int = -1,
@@ -58,7 +64,7 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
     ) -> None:
         line = "dict(type='OneCycleMomentum', base_momentum=0.85, max_momentum=0.95)"
         for name, value in (('base_momentum', base_momentum), ('max_momentum', max_momentum)):
-            if not 0 <= value < 1:
+            if not 0 <= require_number(name, value, 'in [0, 1)', line) < 1:
                 raise ValueError(f'{name}={value!r} has to lie in [0, 1); write {line}')
         if not 0 <= pct_start <= 1:
             raise ValueError(
@@ -74,7 +80,9 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
         self.total_steps = end - begin if total_steps is None else total_steps
         if self.total_steps < 1:
             raise ValueError(f'total_steps={total_steps!r} has to be at least 1')
+        require_bool('three_phase', three_phase, f'{line[:-1]}, three_phase=True)')
         self.pct_start, self.anneal_strategy = pct_start, anneal_strategy
+        self.three_phase = three_phase
         super().__init__(
             optimizer,
             begin=begin,
@@ -109,13 +117,15 @@ class OneCycleMomentum(MomentumSchedulerMixin, _ParamScheduler):
 
     def _value(self) -> float:
         """The momentum at ``last_step``, by PyTorch's arithmetic; after the cycle, its last."""
-        top, last = self.pct_start * self.total_steps - 1, self.total_steps - 1
-        step = min(self.last_step, last)
-        if step <= top:
-            share, start, end = step / top if top else 1.0, self.max_momentum, self.base_momentum
+        down, last = self.pct_start * self.total_steps - 1, self.total_steps - 1.0
+        up = 2 * down if self.three_phase else last
+        step, top, base = min(self.last_step, last), self.max_momentum, self.base_momentum
+        if step <= down:
+            share, start, end = step / down if down else 1.0, top, base
+        elif step <= up:
+            share, start, end = (step - down) / (up - down), base, top
         else:
-            share = (step - top) / (last - top)
-            start, end = self.base_momentum, self.max_momentum
+            return top
         if self.anneal_strategy == 'linear':
             return (end - start) * share + start
         return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)

@@ -131,3 +131,13 @@ arms += [
         ),
     ),
 ]
+# Each of moving average and class-balanced mean lost less than neither in a first run.
+arms += [
+    _pruned(
+        'importance_balanced_smooth',
+        'TargetSaving, 30 %, capped, moving average of the class-balanced mean',
+        saving=0.3,
+        options={**_SMOOTH, **_BY_CLASS, f'{_LOSS}.kind': 'balanced'},
+        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
+    ),
+]

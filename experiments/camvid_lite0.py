@@ -113,3 +113,31 @@ arms += [
         infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
     ),
 ]
+# Crops make the score of an image noisy: milder choices by importance, before any run of them.
+arms += [
+    _pruned(
+        'importance_smooth',
+        'TargetSaving, 30 %, capped, moving average',
+        saving=0.3,
+        options=_SMOOTH,
+        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
+    ),
+    _pruned(
+        'importance_mild',
+        'TargetSaving, 30 %, capped, weights up to 2',
+        saving=0.3,
+        infobatch=dict(
+            policy=dict(type='TargetSaving', saving=0.3, max_weight=2.0), step_length='capped'
+        ),
+    ),
+]
+# Each of moving average and class-balanced mean lost less than neither in a first run.
+arms += [
+    _pruned(
+        'importance_balanced_smooth',
+        'TargetSaving, 30 %, capped, moving average of the class-balanced mean',
+        saving=0.3,
+        options={**_SMOOTH, **_BY_CLASS, f'{_LOSS}.kind': 'balanced'},
+        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
+    ),
+]

@@ -135,7 +135,7 @@ arms += [
 arms += [
     _pruned(
         'importance_balanced_smooth',
-        'TargetSaving, 30 %, capped, moving average of the class-balanced mean',
+        'TargetSaving, 30 %, capped, class-balanced moving average',
         saving=0.3,
         options={**_SMOOTH, **_BY_CLASS, f'{_LOSS}.kind': 'balanced'},
         infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),

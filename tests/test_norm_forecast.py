@@ -102,3 +102,15 @@ def test_samples_without_a_score_are_kept():
     policy.observe(torch.arange(N), skewed(N, 1), N, scores)
     weights = all_weights(policy.plan(scores, seeded()))
     assert bool((weights[::7] == 1).all()) and int((weights == 0).sum()) > 50
+
+
+def test_a_state_is_loaded_and_that_of_another_policy_leaves_no_trust():
+    one, other = TargetSaving(0.3, shrink=True), TargetSaving(0.3, shrink=True)
+    one.observe(torch.arange(N), skewed(N) * 1.1, N, skewed(N))
+    other.load_state_dict(one.state_dict())
+    assert other.state_dict() == one.state_dict() and one.state_dict()['trust'] > 0.5
+    other.load_state_dict(dict(mean=torch.zeros(N), variance=torch.zeros(N)))
+    assert other.state_dict() == dict(trust=0.0)
+    plain = TargetSaving(0.3)
+    plain.load_state_dict(one.state_dict())
+    assert plain.state_dict() == {}

@@ -399,12 +399,7 @@ def test_few_samples_make_a_plan_that_keeps_those_without_a_score(name, length, 
         assert torch.equal(weights, torch.ones(length).double())
 
 
-STATEFUL = {
-    'RePB': lambda: RePB(0.5),
-    'IES': lambda: IES(2.0, 0.5),
-    'UCB': lambda: UCB(0.4),
-    'TargetSaving': lambda: TargetSaving(0.4, shrink=True),
-}
+STATEFUL = {'RePB': lambda: RePB(0.5), 'IES': lambda: IES(2.0, 0.5), 'UCB': lambda: UCB(0.4)}
 
 
 @pytest.mark.parametrize('name', STATEFUL)

@@ -101,8 +101,8 @@ class TargetSaving:
         require_bool('shrink', shrink, f'{line}, shrink=True)')
         if shrink and quantile is not None:
             raise ValueError(
-                f'shrink=True and quantile={quantile:g} exclude each other: by quantiles, samples '
-                'are not chosen by importance; remove one of them from the policy'
+                f'shrink=True and quantile={quantile:g} exclude each other, as a quantile does not '
+                f'choose by importance; write {line}, shrink=True)'
             )
         self._forecast = NormForecast() if shrink else None
 

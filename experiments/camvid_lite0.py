@@ -141,3 +141,14 @@ arms += [
         infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
     ),
 ]
+# Estimates shrunk by how well scores foretell losses, which is not well on random crops.
+arms += [
+    _pruned(
+        'importance_shrink',
+        'TargetSaving, 30 %, capped, shrink',
+        saving=0.3,
+        infobatch=dict(
+            policy=dict(type='TargetSaving', saving=0.3, shrink=True), step_length='capped'
+        ),
+    ),
+]

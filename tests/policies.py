@@ -52,6 +52,7 @@ UNBIASED = {
     'TargetSaving': lambda: TargetSaving(0.5),
     'TargetSaving, small': lambda: TargetSaving(0.2, max_weight=2),
     'TargetSaving, quantile': lambda: TargetSaving(0.4, quantile=0.8),
+    'TargetSaving, shrink': lambda: shrinking(0.5),
     'RandomPruning, rescale': lambda: RandomPruning(0.4, rescale=True),
     'EpsilonGreedy, rescale': lambda: EpsilonGreedy(0.4, epsilon=0.3, rescale=True),
     'IES, rescale': lambda: HalfSettled(prune_ratio=0.6, rescale=True),
@@ -93,6 +94,14 @@ def observed(policy, length=None):
     for seed in range(3):
         values = skewed(length or LENGTH, seed)
         policy.observe(torch.arange(len(values)), values, len(values))
+    return policy
+
+
+def shrinking(saving):
+    """A policy that has seen scores foretell losses about half."""
+    policy, values = TargetSaving(saving, shrink=True), skewed(LENGTH)
+    losses = torch.where(torch.arange(LENGTH) % 2 > 0, values, skewed(LENGTH, 1))
+    policy.observe(torch.arange(LENGTH), losses, LENGTH, values)
     return policy
 
 

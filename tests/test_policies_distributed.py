@@ -31,7 +31,7 @@ def config(folder, data, policy, batch_score=None):
     'policy, batch_score',
     [
         (dict(type='UCB', prune_ratio=0.4, rescale=True), None),
-        (dict(type='TargetSaving', saving=0.35), None),
+        (dict(type='TargetSaving', saving=0.35, shrink=True), None),
         (dict(type='TargetSaving', saving=0.35, quantile=0.9), 'mean'),
         (dict(type='RePB', prune_ratio=0.5), 'excess'),
     ],

@@ -37,6 +37,8 @@ NAN = float('nan')
         ('TargetSaving', dict(quantile=0), ValueError, 'quantile=0'),
         ('TargetSaving', dict(quantile=1.1), ValueError, 'quantile=1.1'),
         ('TargetSaving', dict(quantile='low'), TypeError, "'low'"),
+        ('TargetSaving', dict(shrink=1), TypeError, 'shrink'),
+        ('TargetSaving', dict(shrink=True, quantile=0.8), ValueError, 'exclude each other'),
         ('RePB', dict(prune_ratio=1), ValueError, 'prune_ratio=1'),
         ('RePB', dict(rescale='no'), ValueError, "rescale='no'"),
         ('OrderDP', dict(subset=0), ValueError, 'subset=0'),

@@ -23,6 +23,7 @@ CONFIGS = [
     dict(type='EpsilonGreedy', prune_ratio=0.4),
     dict(type='UCB', prune_ratio=0.4),
     dict(type='TargetSaving', saving=0.4, quantile=0.8),
+    dict(type='TargetSaving', saving=0.4, shrink=True),
     dict(type='RePB', prune_ratio=0.5),
     dict(type='OrderDP'),
     dict(type='SeTa', window_scale=0.6),

@@ -26,7 +26,8 @@ class Planner:
       resumes is described as it began.
     - ``begin_pass(plan)`` is called when a pass begins, with the plan after its fit to whole
       batches, or None where everything is trained.
-    - ``observe(indices, losses, num_samples)`` is given all finite scores, as the ranks merge them.
+    - ``observe(indices, losses, num_samples)`` is given all finite losses, as the ranks merge them;
+      a fourth parameter named ``scores``, what their samples had for scores until then.
     - ``batch_score``: an attribute that says which scores it needs, see
       :mod:`~mm_infobatch.passes.batch_scores`.
     - ``weigh(plan) -> Plan``: weighs the samples of a plan that was fitted to whole batches, where
@@ -83,14 +84,19 @@ class Planner:
             )
         self._num_samples, self._warmup = num_samples, int(warmup_passes)
         self._announced = -1  # the pass for which ``policy.begin_pass`` was called last
-        self._wants_run = 'run' in inspect.signature(self.policy.plan).parameters
+        self._wants_run = _takes(self.policy.plan, 'run')
+        self._wants_scores = _takes(getattr(self.policy, 'observe', None), 'scores')
         self.counter = SampleCounter()
         self.shape = shape
 
     @property
-    def observer(self) -> Optional[Callable[[Tensor, Tensor, int], None]]:
-        """callable, optional: The policy's ``observe``, where it has one."""
-        return getattr(self.policy, 'observe', None)
+    def observer(self) -> Optional[Callable[[Tensor, Tensor, Tensor], None]]:
+        """callable, optional: Hands new losses to the policy's ``observe``, where it has one."""
+        return self._observe if hasattr(self.policy, 'observe') else None
+
+    def _observe(self, indices: Tensor, losses: Tensor, scores: Tensor) -> None:
+        more = dict(scores=scores) if self._wants_scores else {}
+        self.policy.observe(indices, losses, self._num_samples, **more)
 
     def begin_run(self, schedule: PassSchedule) -> None:
         """Let the policy refuse a run, whose schedule stands at its beginning."""
@@ -196,3 +202,8 @@ class Planner:
                 f'the dataset has {len(scores)}'
             )
         return plan
+
+
+def _takes(method: Any, name: str) -> bool:
+    """Whether a method, or None, has a parameter of that name."""
+    return callable(method) and name in inspect.signature(method).parameters

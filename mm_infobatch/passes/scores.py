@@ -20,8 +20,8 @@ class ScoreTable:
         smoothing (float): s in [0, 1): a score becomes s * old + (1 - s) * loss, and the first one
             is the loss. Defaults to 0: the latest loss, as in equation 4 of the `paper
             <https://arxiv.org/abs/2303.04947>`_.
-        observer (callable, optional): Is called with the indices (int64 [M]), the finite losses
-            (float32 [M]) and N at each update. Defaults to None.
+        observer (callable, optional): Is called at each update, with the indices (int64 [M]), the
+            finite losses (float32 [M]) and the scores until then (float32 [M]). Defaults to None.
         track (bool): Whether to track what the losses of each sample were like. Defaults to False.
 
     Attributes:
@@ -39,7 +39,7 @@ class ScoreTable:
         self,
         num_samples: int,
         smoothing: float = 0.0,
-        observer: Optional[Callable[[Tensor, Tensor, int], None]] = None,
+        observer: Optional[Callable[[Tensor, Tensor, Tensor], None]] = None,
         track: bool = False,
     ) -> None:
         require_integer('num_samples', num_samples, 'ScoreTable(len(dataset))')
@@ -101,7 +101,7 @@ class ScoreTable:
             finite = torch.isfinite(values)
             indices, values = indices[finite], values[finite]
         if self._observer is not None:
-            self._observer(indices, values, len(self))
+            self._observer(indices, values, self.values[indices])
         if self.tracker is not None:
             self.tracker.update(indices, values)
         if self.smoothing:

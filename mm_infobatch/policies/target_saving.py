@@ -1,12 +1,18 @@
 """Saves a given share of the whole run, at a low variance of the gradient."""
 
 import math
-from typing import Optional, Tuple, Union
+from typing import Any, Dict, Optional, Tuple, Union
 
 import torch
 from torch import Tensor
 
-from ..arguments import require_number, require_rescale, require_scores, require_share
+from ..arguments import (
+    require_bool,
+    require_number,
+    require_rescale,
+    require_scores,
+    require_share,
+)
 from ..registry import PRUNING_POLICIES
 from .budgets import count_in_share
 from .drawing import keep_in_groups, mark_highest, prune_to_count, rescaled
@@ -18,6 +24,7 @@ from .importance import (
     round_to_sum,
     value_of,
 )
+from .norm_forecast import NormForecast
 from .plan import Plan
 from .run import Run
 
@@ -46,6 +53,11 @@ class TargetSaving:
     is the same in each pass; and here, exactly q * n samples lie below the quantile, ties being
     broken at random.
 
+    With ``shrink=True`` the estimates are shrunk towards their mean, by as much as scores failed to
+    foretell the losses of the last pass (``policies/norm_forecast.py``). Where losses are noisy, as
+    with random crops, the choice is then nearly a random one, and the weights are nearly equal. Its
+    state, a number, is saved in checkpoints.
+
     Args:
         saving (float): The share of the run to save, in (0, 1). Defaults to 0.4.
         max_weight (float): The largest weight, above 1: the lowest keep probability is
@@ -54,11 +66,12 @@ class TargetSaving:
             ``'normalized'`` for weights with a mean of 1. Defaults to True.
         quantile (float, optional): The share of the samples, those with the lowest scores, that a
             pass prunes, in (0, 1]. Defaults to None: by importance.
+        shrink (bool): Whether to shrink the estimates; not with ``quantile``. Defaults to False.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range; when training starts, if the run cannot save
-            that much.
+        ValueError: If an argument is out of range, or two exclude each other; when training starts,
+            if the run cannot save that much.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class TargetSaving:
         max_weight: float = 5.0,
         rescale: Union[bool, str] = True,
         quantile: Optional[float] = None,
+        shrink: bool = False,
     ) -> None:
         line = "policy=dict(type='TargetSaving', saving=0.4"
         self.saving = require_share(
@@ -84,6 +98,13 @@ class TargetSaving:
             quantile = require_share('quantile', quantile, f'{line}, quantile=0.8)', one=True)
         self.quantile = quantile
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
+        require_bool('shrink', shrink, f'{line}, shrink=True)')
+        if shrink and quantile is not None:
+            raise ValueError(
+                f'shrink=True and quantile={quantile:g} exclude each other, as a quantile does not '
+                f'choose by importance; write {line}, shrink=True)'
+            )
+        self._forecast = NormForecast() if shrink else None
 
     @property
     def least_kept(self) -> float:
@@ -109,6 +130,21 @@ class TargetSaving:
                 'samples; lower policy.saving, or raise sampler.delta, policy.max_weight'
                 f'{", policy.quantile" if quantile else ""} or the number of passes'
             )
+
+    def observe(
+        self, indices: Tensor, losses: Tensor, num_samples: int, scores: Optional[Tensor] = None
+    ) -> None:
+        """Learn from a pass how well scores foretell losses.
+
+        Args:
+            indices (Tensor): The samples, int64 [M].
+            losses (Tensor): Their losses, float32 [M], finite.
+            num_samples (int): N.
+            scores (Tensor, optional): Their scores until now, float32 [M], NaN where unseen.
+                Defaults to None: nothing is learned.
+        """
+        if self._forecast is not None and scores is not None:
+            self._forecast.learn(scores, losses)
 
     def count_kept(self, num_samples: int, run: Optional[Run]) -> int:
         """How many samples the pass has to keep."""
@@ -142,15 +178,21 @@ class TargetSaving:
         """Keep ``kept`` of the samples with a score, and all unseen ones; indices and weights."""
         num_unseen, least = int(unseen.sum()), 1 / self.max_weight
         num_seen = len(scores) - num_unseen
-        levels = levels_of(gradient_norms(scores.nan_to_num(0.0) if num_unseen else scores))
+        if self._forecast is None:
+            norms = gradient_norms(scores.nan_to_num(0.0) if num_unseen else scores)
+        else:
+            norms = self._forecast.norms(scores)
+        levels = levels_of(norms)
         base = int(levels.min())
         levels -= base
         counts = torch.bincount(
             levels[~unseen] if num_unseen else levels, minlength=int(levels.max()) + 1
         )
-        norms = value_of(torch.arange(len(counts)) + base)
         probabilities = keep_probabilities(
-            norms, counts.double(), max(kept, least * num_seen), least
+            value_of(torch.arange(len(counts)) + base),
+            counts.double(),
+            max(kept, least * num_seen),
+            least,
         )
         group_of_level, sizes, means = group_levels(probabilities, counts, least)
         groups = group_of_level[levels]
@@ -173,7 +215,17 @@ class TargetSaving:
         least = count_in_share(len(seen) - num_above, 1 / self.max_weight)
         return prune_to_count(prunable, max(kept - num_above, least), generator)
 
+    def state_dict(self) -> Dict[str, Any]:
+        """The state of the forecast; empty without ``shrink``."""
+        return {} if self._forecast is None else self._forecast.state_dict()
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Load the state of a checkpoint."""
+        if self._forecast is not None:
+            self._forecast.load_state_dict(state_dict)
+
     def __repr__(self) -> str:
         more = '' if self.quantile is None else f', quantile={self.quantile:g}'
         more += '' if self.rescale is True else f', rescale={self.rescale!r}'
+        more += '' if self._forecast is None else ', shrink=True'
         return f'TargetSaving(saving={self.saving:g}, max_weight={self.max_weight:g}{more})'

@@ -193,7 +193,7 @@ def test_any_scores_make_a_plan(name, values, repeat):
     if name in UNBIASED:
         assert float(weights.sum()) == pytest.approx(len(scores), rel=1e-6)
     if name.startswith('TargetSaving') and not scores.isnan().any():
-        saving, largest = {'': (0.5, 5), ', small': (0.2, 2), ', quantile': (0.4, 5)}[name[12:]]
+        saving, largest = {', small': (0.2, 2), ', quantile': (0.4, 5)}.get(name[12:], (0.5, 5))
         assert float(weights.max()) <= largest * (1 + 1e-6)
         # Exact, but for what rounding up in each of its groups of 4 * max_weight or more costs.
         assert 0 <= plan.kept - round(len(scores) * (1 - saving)) <= len(scores) / 20 + 1

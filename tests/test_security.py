@@ -38,6 +38,8 @@ def findings(source):
         if isinstance(node, ast.Import):
             names = [alias.name.split('.')[0] for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
+            if all(alias.name.endswith('Error') for alias in node.names):
+                continue  # to catch it
             names = [(node.module or '').split('.')[0]]
             names += [alias.name for alias in node.names if alias.name in METHODS]
         elif isinstance(node, ast.Call):

@@ -7,10 +7,10 @@ so the checkpoint is loaded as MMEngine itself loads it, which may run code in i
 checkpoints that you trust.
 """
 
-import pickle
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Dict, List
 
 import numpy as np
@@ -55,7 +55,7 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
     try:
         with allowed:
             found = torch.load(str(path), map_location='cpu', weights_only=safe, mmap=mmap)
-    except (pickle.UnpicklingError, EOFError, IndexError) as error:
+    except (UnpicklingError, EOFError, IndexError) as error:
         raise ValueError(
             f'checkpoint {path} is damaged, or contains objects that cannot be read without '
             f'running code of theirs; {INSTEAD}'

@@ -55,8 +55,8 @@ class TargetSaving:
 
     With ``shrink=True`` the estimates are shrunk towards their mean, by as much as scores failed to
     foretell the losses of the last pass (``policies/norm_forecast.py``). Where losses are noisy, as
-    with random crops, the choice is then nearly a random one, and the weights are nearly equal. Its
-    state, a number, is saved in checkpoints.
+    with random crops, the choice is then closer to a random one, and the weights are more alike.
+    Its state, a number, is saved in checkpoints.
 
     Args:
         saving (float): The share of the run to save, in (0, 1). Defaults to 0.4.

@@ -58,14 +58,23 @@ arms = [
         infobatch=dict(policy=dict(type='RampedPruning', prune_ratio=0.69, ramp=0.5)),
     ),
 ]
+
+
 # Chosen by importance at a saving that is given, as on the other tasks of docs/lossless.md.
-arms += [
-    _pruned(
-        'importance',
-        'TargetSaving, 30 %, capped',
+def _importance(name, label='', options=None, **policy):
+    return _pruned(
+        f'importance{name}',
+        f'TargetSaving, 30 %, capped{label}',
         saving=0.3,
-        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
-    ),
+        infobatch=dict(
+            policy=dict(type='TargetSaving', saving=0.3, **policy), step_length='capped'
+        ),
+        **({'options': options} if options else {}),
+    )
+
+
+arms += [
+    _importance(''),
     dict(
         name='control_importance',
         label='as many iterations as TargetSaving',
@@ -104,51 +113,12 @@ arms += [
         ('worst_even', 'worst', 'the worst class, equal saving', dict(policy=_LOWEST)),
     )
 ]
+# Crops make the scores of images noisy. Each of these was declared before a run of it.
+_BALANCED = {**_BY_CLASS, f'{_LOSS}.kind': 'balanced'}
 arms += [
-    _pruned(
-        'importance_balanced',
-        'TargetSaving, 30 %, capped, class-balanced mean',
-        saving=0.3,
-        options={**_BY_CLASS, f'{_LOSS}.kind': 'balanced'},
-        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
-    ),
-]
-# Crops make the score of an image noisy: milder choices by importance, before any run of them.
-arms += [
-    _pruned(
-        'importance_smooth',
-        'TargetSaving, 30 %, capped, moving average',
-        saving=0.3,
-        options=_SMOOTH,
-        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
-    ),
-    _pruned(
-        'importance_mild',
-        'TargetSaving, 30 %, capped, weights up to 2',
-        saving=0.3,
-        infobatch=dict(
-            policy=dict(type='TargetSaving', saving=0.3, max_weight=2.0), step_length='capped'
-        ),
-    ),
-]
-# Each of moving average and class-balanced mean lost less than neither in a first run.
-arms += [
-    _pruned(
-        'importance_balanced_smooth',
-        'TargetSaving, 30 %, capped, class-balanced moving average',
-        saving=0.3,
-        options={**_SMOOTH, **_BY_CLASS, f'{_LOSS}.kind': 'balanced'},
-        infobatch=dict(policy=dict(type='TargetSaving', saving=0.3), step_length='capped'),
-    ),
-]
-# Estimates shrunk by how well scores foretell losses, which is not well on random crops.
-arms += [
-    _pruned(
-        'importance_shrink',
-        'TargetSaving, 30 %, capped, shrink',
-        saving=0.3,
-        infobatch=dict(
-            policy=dict(type='TargetSaving', saving=0.3, shrink=True), step_length='capped'
-        ),
-    ),
+    _importance('_balanced', ', class-balanced mean', _BALANCED),
+    _importance('_smooth', ', moving average', _SMOOTH),
+    _importance('_mild', ', weights up to 2', max_weight=2.0),
+    _importance('_balanced_smooth', ', class-balanced moving average', {**_SMOOTH, **_BALANCED}),
+    _importance('_shrink', ', shrink', shrink=True),
 ]

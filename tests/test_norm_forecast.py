@@ -21,7 +21,7 @@ def learned(scores, losses):
     return forecast
 
 
-def test_the_trust_is_the_slope_of_squared_norms_and_the_forecast_follows_it():
+def test_the_slope_is_that_of_squared_norms_and_the_forecast_follows_it():
     # Squared norms 0.2, 0.4, 0.6 were followed by 0.15, 0.15, 0.3. Divided by their means they are
     # 0.5, 1, 1.5 and 0.75, 0.75, 1.5: slope 0.375 / 0.5.
     before, after = (
@@ -29,14 +29,14 @@ def test_the_trust_is_the_slope_of_squared_norms_and_the_forecast_follows_it():
         for squares in ([0.2, 0.4, 0.6], [0.15, 0.15, 0.3])
     )
     forecast = learned(before, after)
-    assert forecast.trust == pytest.approx(0.75, rel=1e-5)
+    assert forecast.slope == pytest.approx(0.75, rel=1e-5)
     # 0.25 * 0.4 + 0.75 * 0.2 = 0.25, and so on.
     found = forecast.norms(before).square()
     assert found.tolist() == pytest.approx([0.25, 0.4, 0.55], rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    'scores, losses, trust',
+    'scores, losses, slope',
     [
         ([0.1, 0.5, 2.0], [0.1, 0.5, 2.0], 1),
         ([0.1, 0.5, 0.6], [0.01, 0.5, 9.0], 1),  # steeper is no evidence for more than the scores
@@ -45,25 +45,25 @@ def test_the_trust_is_the_slope_of_squared_norms_and_the_forecast_follows_it():
         ([0.1, math.nan, 2.0], [0.1, 9.0, 2.0], 1),
     ],
 )
-def test_the_trust_lies_between_none_and_full(scores, losses, trust):
-    assert learned(torch.tensor(scores), torch.tensor(losses)).trust == pytest.approx(trust)
+def test_the_slope_lies_between_0_and_1(scores, losses, slope):
+    assert learned(torch.tensor(scores), torch.tensor(losses)).slope == pytest.approx(slope)
 
 
-def test_too_few_pairs_leave_the_trust_as_it_was():
+def test_too_few_pairs_leave_the_slope_as_it_was():
     forecast = learned(torch.tensor([0.2, 0.4]), torch.tensor([0.2, 0.4]))
     for scores in ([], [0.3], [math.nan, 0.3]):
         forecast.learn(torch.tensor(scores), torch.ones(len(scores)))
-    assert forecast.trust == pytest.approx(1)
+    assert forecast.slope == pytest.approx(1)
 
 
-def test_without_trust_the_choice_is_random_and_with_full_trust_it_is_that_of_the_scores():
+def test_at_slope_0_the_choice_is_random_and_at_slope_1_it_is_that_of_the_scores():
     scores = skewed(N)
     policy = TargetSaving(0.3, shrink=True)
     assert policy.plan(scores, seeded()).weights.unique().tolist() == pytest.approx([1 / 0.7])
     policy.observe(torch.arange(N), scores, N, scores)
-    trusting, plain = (each.plan(scores, seeded()) for each in (policy, TargetSaving(0.3)))
-    assert torch.equal(trusting.indices, plain.indices)
-    assert torch.equal(trusting.weights, plain.weights)
+    following, plain = (each.plan(scores, seeded()) for each in (policy, TargetSaving(0.3)))
+    assert torch.equal(following.indices, plain.indices)
+    assert torch.equal(following.weights, plain.weights)
     assert plain.weights.max() > 2
 
 
@@ -92,7 +92,7 @@ def test_the_sampler_hands_over_the_scores_that_samples_had():
         sampler.scores.update(indices, losses[index][indices])
         expected = learned(before, losses[index][indices]).state_dict()
         assert sampler.policy.state_dict() == expected
-    assert 0.3 < expected['trust'] <= 1
+    assert 0.3 < expected['slope'] <= 1
 
 
 def test_samples_without_a_score_are_kept():
@@ -104,13 +104,13 @@ def test_samples_without_a_score_are_kept():
     assert bool((weights[::7] == 1).all()) and int((weights == 0).sum()) > 50
 
 
-def test_a_state_is_loaded_and_that_of_another_policy_leaves_no_trust():
+def test_a_state_is_loaded_and_that_of_another_policy_leaves_none():
     one, other = TargetSaving(0.3, shrink=True), TargetSaving(0.3, shrink=True)
     one.observe(torch.arange(N), skewed(N) * 1.1, N, skewed(N))
     other.load_state_dict(one.state_dict())
-    assert other.state_dict() == one.state_dict() and one.state_dict()['trust'] > 0.5
+    assert other.state_dict() == one.state_dict() and one.state_dict()['slope'] > 0.5
     other.load_state_dict(dict(mean=torch.zeros(N), variance=torch.zeros(N)))
-    assert other.state_dict() == dict(trust=0.0)
+    assert other.state_dict() == dict(slope=0.0)
     plain = TargetSaving(0.3)
     plain.load_state_dict(one.state_dict())
     assert plain.state_dict() == {}

@@ -17,19 +17,19 @@ class NormForecast:
     Importance sampling has the least variance if probabilities are proportional to the root of the
     expected squared norm. With the norm x that a score tells, it is taken to be
 
-        (1 - trust) * mean(x^2) + trust * x^2.
+        (1 - slope) * mean(x^2) + slope * x^2.
 
-    The trust is learned from each pass, by least squares: the slope of the squared norms in the
-    pass over those that the scores before it told, both divided by their means, and clamped to
-    [0, 1]. A sample's score decides how likely it is trained, which does not bias a slope over
-    scores. The trust is 0 until a pass has been learned from, so that all forecasts are equal.
+    The slope is learned from each pass, by least squares: that of the squared norms in the pass
+    over those that the scores before it told, both divided by their means, and clamped to [0, 1].
+    A sample's score decides how likely it is trained, which does not bias a slope over scores. The
+    slope is 0 until a pass has been learned from, so that all forecasts are equal.
     """
 
     def __init__(self) -> None:
-        self.trust = 0.0
+        self.slope = 0.0
 
     def learn(self, scores: Tensor, losses: Tensor) -> None:
-        """Update the trust with the losses of a pass.
+        """Update the slope with the losses of a pass.
 
         Args:
             scores (Tensor): What its samples had before it, float32 [M]; those that are NaN are
@@ -42,8 +42,9 @@ class NormForecast:
         told, found = (gradient_norms(each[seen]).double().square() for each in (scores, losses))
         told, found = told / told.mean() - 1, found / found.mean() - 1
         spread = float(told.square().mean())
-        slope = float((told * found).mean()) / spread if spread > 0 else 0.0
-        self.trust = min(max(slope, 0.0), 1.0)
+        self.slope = 0.0
+        if spread > 0:
+            self.slope = min(max(float((told * found).mean()) / spread, 0.0), 1.0)
 
     def norms(self, scores: Tensor) -> Tensor:
         """The forecast of each sample, float32 [N].
@@ -53,12 +54,12 @@ class NormForecast:
         """
         squares = gradient_norms(scores).square()
         mean = float(squares.nanmean(dtype=torch.float64))
-        return ((1 - self.trust) * mean + self.trust * squares).sqrt().nan_to_num(1.0)
+        return ((1 - self.slope) * mean + self.slope * squares).sqrt().nan_to_num(1.0)
 
     def state_dict(self) -> Dict[str, float]:
-        """The trust."""
-        return dict(trust=self.trust)
+        """The slope."""
+        return dict(slope=self.slope)
 
     def load_state_dict(self, state_dict: Dict[str, float]) -> None:
-        """Load the trust of a checkpoint; the state of another policy has none."""
-        self.trust = state_dict.get('trust', 0.0)
+        """Load the slope of a checkpoint; the state of another policy has none."""
+        self.slope = state_dict.get('slope', 0.0)

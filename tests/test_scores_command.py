@@ -621,6 +621,9 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
     torch.save(dict(meta={}), tmp_path / 'none.pth')
     line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'none.pth', *files[2:])
     assert 'none.pth does not fit the model: it has no state_dict' in line
+    torch.save(dict(state, meta='of 2024'), tmp_path / 'text.pth')
+    line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'text.pth', *files[2:])
+    assert 'text.pth is a str, where MMEngine saves a dict' in line
 
 
 def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):

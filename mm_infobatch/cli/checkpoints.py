@@ -65,4 +65,9 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
             f'checkpoint {path} contains a {type(found).__name__}, where MMEngine saves a dict; '
             f'{INSTEAD}'
         )
+    if not isinstance(found.get('meta'), (dict, type(None))):
+        raise ValueError(
+            f'the meta of checkpoint {path} is a {type(found["meta"]).__name__}, where MMEngine '
+            f'saves a dict; {INSTEAD}'
+        )
     return found

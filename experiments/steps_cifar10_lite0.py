@@ -12,6 +12,8 @@ _RATE = 0.05  # not tuned yet
 _OPTION = 'optim_wrapper.optimizer.lr'
 options = {'_delete_': True, _OPTION: _RATE}
 arms = [
-    dict(_arm, options={_OPTION: round(1.5 * _RATE, 4)}) if 'options' in _arm else _arm
+    dict(_arm, options={_OPTION: round(1.5 * _RATE, 4)})
+    if _arm['name'] == 'control_longer'
+    else _arm
     for _arm in _base_.arms
 ]

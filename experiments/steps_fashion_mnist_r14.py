@@ -14,6 +14,8 @@ _RATE = 0.4
 _OPTION = 'param_scheduler.0.eta_max'
 options = {'_delete_': True, _OPTION: _RATE, 'train_cfg.val_interval': 100}  # and at the end
 arms = [
-    dict(_arm, options={_OPTION: round(1.5 * _RATE, 4)}) if 'options' in _arm else _arm
+    dict(_arm, options={_OPTION: round(1.5 * _RATE, 4)})
+    if _arm['name'] == 'control_longer'
+    else _arm
     for _arm in _base_.arms
 ]

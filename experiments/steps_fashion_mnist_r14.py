@@ -53,6 +53,20 @@ arms = [
         infobatch=_NOTHING,
         control_of='importance',
     ),
+    # The same at less saving, with scores that vary less.
+    dict(
+        name='importance_smooth_25',
+        label='TargetSaving, 25 %, capped, moving average',
+        infobatch=dict(_IMPORTANCE, policy=dict(type='TargetSaving', saving=0.25)),
+        options={'train_dataloader.sampler.score_smoothing': 0.8},
+        expected_saving=0.25,
+    ),
+    dict(
+        name='control_25',
+        label='as many iterations as at 25 %',
+        infobatch=_NOTHING,
+        control_of='importance_smooth_25',
+    ),
     # At the cost of all data: more epochs.
     *(
         dict(

@@ -242,27 +242,36 @@ def require_seed(seed: Any, line: str = 'randomness=dict(seed=0)') -> None:
         )
 
 
-def set_once(name: str) -> Any:
-    """An attribute of a sampler that can be set when it is built, and not later.
+OF_SAMPLER = (
+    'sampler.{name} is {old!r} since the sampler was built, and {new!r} would have no effect on '
+    'its plans; write it into train_dataloader.sampler.{name}, or have the hook that sets it '
+    'change a setting of the policy, such as sampler.policy.prune_ratio'
+)
+OF_LOOP = (
+    'train_loop.{name} is {old!r} since the loop was built, and {new!r} would have no effect on '
+    'its schedule; write it into train_cfg, or have the hook that sets it end the run by '
+    'train_loop.stop_training = True'
+)
+
+
+def set_once(name: str, message: str = OF_SAMPLER) -> Any:
+    """An attribute of a sampler or a loop that is set when it is built, and stays.
 
     Args:
         name (str): The attribute's.
+        message (str): The error, with fields ``name``, ``old`` and ``new``. Defaults to that of a
+            sampler.
 
     Returns:
-        property: Setting it again raises a ValueError.
+        property: Setting it to another value raises a ValueError.
     """
 
-    def value_of(sampler: Any) -> Any:
-        return vars(sampler)[name]
+    def value_of(owner: Any) -> Any:
+        return vars(owner)[name]
 
-    def set_value(sampler: Any, value: Any) -> None:
-        if name in vars(sampler):
-            raise ValueError(
-                f'sampler.{name} is {vars(sampler)[name]!r} since the sampler was built, and '
-                f'{value!r} would have no effect on its plans; write it into '
-                f'train_dataloader.sampler.{name}, or have the hook that sets it change a setting '
-                'of the policy, such as sampler.policy.prune_ratio'
-            )
-        vars(sampler)[name] = value
+    def set_value(owner: Any, value: Any) -> None:
+        old = vars(owner).setdefault(name, value)
+        if old != value:
+            raise ValueError(message.format(name=name, old=old, new=value))
 
     return property(value_of, set_value)

@@ -8,7 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.nn import Module
 from torch.utils.data import DataLoader
 
-from .arguments import require_count, require_validation
+from .arguments import OF_LOOP, require_count, require_validation, set_once
 from .training.pass_loop import PassLoop
 
 
@@ -33,6 +33,8 @@ class InfoBatchEpochLoop(PassLoop, EpochBasedTrainLoop):
         ValueError: If the dataloader may not return the planned batches, or an argument is out of
             range.
     """
+
+    _max_epochs = set_once('_max_epochs', OF_LOOP)
 
     def __init__(
         self,
@@ -136,6 +138,8 @@ class InfoBatchIterLoop(PassLoop, IterBasedTrainLoop):
         ValueError: If the dataloader may not return the planned batches, or an argument is out of
             range.
     """
+
+    _max_iters = set_once('_max_iters', OF_LOOP)
 
     def __init__(
         self,

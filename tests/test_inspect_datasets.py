@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner.runner import _SlicedDataset
 from torch.utils.data import ConcatDataset as TorchConcatDataset
 from torch.utils.data import Dataset, Subset
 
@@ -20,7 +21,7 @@ from mm_infobatch import SeededDataset
 from mm_infobatch.page import dataset_reader, gallery, scan, thumbnails
 from mm_infobatch.page.lists import SampleList
 from mm_infobatch.page.sample_table import SampleTable
-from mm_infobatch.training.sample_idx import inside
+from mm_infobatch.training.sample_idx import inside, plain_place
 
 
 @pytest.fixture(scope='module')
@@ -74,6 +75,10 @@ def wrappers(cls):
         'Subset': (Subset(base, [8, 0, 3]), [8, 0, 3]),
         'Subset of all, in another order': (Subset(base, list(range(8, -1, -1))), range(8, -1, -1)),
         'ConcatDataset of torch': (TorchConcatDataset([base, Subset(base, [4])]), [*range(9), 4]),
+        'num_batch_per_epoch': (
+            _SlicedDataset(rare, 3),
+            [[7, 2, 5][i] for i in rare.repeat_indices[:3]],
+        ),
         'three of them': (
             SeededDataset(built(dict(type='RepeatDataset', dataset=both, times=2), 'mmpretrain')),
             [*range(9), 7, 2, 5] * 2,
@@ -84,7 +89,7 @@ def wrappers(cls):
 NAMES = [
     'plain', 'indices', 'SeededDataset', 'ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset',
     'KFoldDataset', 'Subset', 'Subset of all, in another order', 'ConcatDataset of torch',
-    'three of them',
+    'num_batch_per_epoch', 'three of them',
 ]  # fmt: skip
 
 
@@ -98,6 +103,8 @@ def test_image_label_and_path_of_a_sample_belong_together_in_a_wrapper(name, wra
     for index, inner in enumerate(expected):
         info = dataset_reader.info_of(dataset, index)
         theirs = base.get_data_info(inner)
+        place = plain_place(dataset, index)
+        assert place[0].get_data_info(place[1])['img_path'] == theirs['img_path']
         assert dataset_reader.path_of(info) == theirs['img_path']
         assert dataset_reader.labels_of(info) == [theirs['gt_label']]
         image = dataset_reader.read_image(dataset, index, bgr=True)

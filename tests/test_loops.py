@@ -57,6 +57,28 @@ def test_a_hook_may_read_the_dataloader_iterator_but_take_no_batch_from_it(tmp_p
         runner.train()
 
 
+class SetsLength(Hook):
+    """Sets the length of the run in its middle."""
+
+    def __init__(self, name, value):
+        self.name, self.value = name, value
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        setattr(runner.train_loop, self.name, self.value)
+
+
+@pytest.mark.parametrize('loop, name, kept', [(ITER, '_max_iters', 12), (EPOCH, '_max_epochs', 2)])
+def test_a_hook_cannot_set_the_length_of_a_run_that_its_schedule_has(tmp_path, loop, name, kept):
+    runner = small_runner(tmp_path, dict(loop))
+    runner.register_hook(SetsLength(name, kept + 1))
+    with pytest.raises(ValueError, match=f'{name} is {kept} .* {kept + 1} would have no effect'):
+        runner.train()
+    runner = small_runner(tmp_path, dict(loop))
+    runner.register_hook(SetsLength(name, kept))
+    runner.train()
+    assert runner.train_loop.schedule.finished
+
+
 class IteratesBeside(Hook):
     """Iterates over the training dataloader, as mmpretrain's ``PreciseBNHook`` does."""
 

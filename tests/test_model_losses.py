@@ -375,6 +375,34 @@ def test_a_model_that_returns_no_losses_is_compared_by_what_it_logs():
     assert watch(model, step, None) is None
 
 
+@pytest.mark.parametrize(
+    'logged, told',
+    [
+        (dict(loss_ce=1.0, acc=9.0), False),
+        (dict(loss_ce=1.0, loss_adv=torch.tensor([0.5])), True),
+        (dict(loss_ce=1.0, total_loss=torch.tensor(1.0)), False),
+        (dict(loss_ce=1.0, total_loss=torch.tensor(1.5)), True),
+        (dict(acc=9.0), False),
+    ],
+)
+def test_a_train_step_that_logs_no_loss_by_that_name_is_compared_by_all_that_it_logs(logged, told):
+    model = Trained(add='nothing')
+    ours = model(**BATCH, mode='loss')['loss'].detach()
+    logged = {name: value * ours for name, value in logged.items()}
+
+    warning = watch(model, lambda: Trained.forward(model, **BATCH, mode='loss'), logged)
+    assert (warning is not None) == told
+
+
+def test_a_loss_of_a_head_is_not_the_total_where_parse_losses_is_the_models_own(tmp_path):
+    class Own(Trained):
+        def parse_losses(self, losses):
+            return super().parse_losses(losses)
+
+    assert len(warnings_of(tmp_path / 'a part', Own())) == 1
+    assert warnings_of(tmp_path / 'all', Own(add='a wrapped loss')) == []
+
+
 def test_nothing_stays_on_the_model_after_the_first_batch():
     model = Trained()
     losses = ModelLosses(model)

@@ -224,14 +224,32 @@ class ByFrequency(ValidMean):
         return values if reduction_override == 'none' else values.mean()
 
 
+def of_several(own):
+    """A loss of a list of predictions, as of heads at two depths."""
+
+    class OfSeveral(own):
+        def forward(self, pred, target, reduction_override=None):
+            values = [
+                super(OfSeveral, self).forward(one, target, reduction_override=reduction_override)
+                for one in pred
+            ]
+            return sum(values)
+
+    return OfSeveral()
+
+
+@pytest.mark.parametrize('several', [False, True])
 @pytest.mark.parametrize('uniform', [True, False])
 @pytest.mark.parametrize('own', [OfClasses, ByContrast, ByContrastWithoutGradient, ByFrequency])
-def test_a_map_whose_rows_belong_to_no_single_sample_is_refused_at_any_batch_size(own, uniform):
-    loss, target = InfoBatchLoss(own()), labels()[:C]
+def test_a_map_whose_rows_belong_to_no_single_sample_is_refused_at_any_batch_size(
+    own, uniform, several
+):
+    loss, target = InfoBatchLoss(of_several(own) if several else own()), labels()[:C]
     target[1] = 0  # else all images have each class as often
     loss.begin_batch(torch.ones(C), uniform)
+    pred = randn(C, C, H, W)
     with pytest.raises(ValueError, match='depends on the other samples of the batch: with'):
-        loss(randn(C, C, H, W), target)
+        loss([pred, 2 * pred] if several else pred, target)
     trained(InfoBatchLoss(ValidMean()), torch.ones(B), labels(), uniform)
 
 
@@ -257,6 +275,45 @@ def test_a_map_of_another_gradient_than_the_loss_is_refused(own, uniform):
     with pytest.raises(ValueError, match=f'map that {own.__name__} .* has another gradient'):
         trained(InfoBatchLoss(own()), torch.ones(B), labels(True), uniform)
     trained(InfoBatchLoss(own(), per_image=True), torch.ones(B), labels(True), uniform)
+    several = InfoBatchLoss(of_several(own))
+    several.begin_batch(torch.ones(B), uniform)
+    with pytest.raises(ValueError, match='map that OfSeveral .* has another gradient'):
+        several([randn(B, C, H, W)] * 2, labels(True))
+
+
+class MeanOfImages(ValidMean):
+    """A value for each image, 0 for one without a valid pixel."""
+
+    def forward(self, pred, target, reduction_override=None):
+        count = (target != 255).sum((1, 2)).clamp(min=1)
+        values = own_map(pred, target).sum((1, 2)) / count
+        return values if reduction_override == 'none' else values.mean()
+
+
+class ChangesTarget(ValidMean):
+    """Marks the ignored pixels, and gives them a class in place."""
+
+    def forward(self, pred, target, reduction_override=None):
+        valid = target != 255
+        target[~valid] = 0
+        values = F.cross_entropy(pred, target, reduction='none') * valid
+        return values if reduction_override == 'none' else values.sum() / valid.sum().clamp(min=1)
+
+
+@pytest.mark.parametrize('per_image', [False, True])
+@pytest.mark.parametrize('uniform', [True, False])
+@pytest.mark.parametrize('own', [MeanOfImages, ChangesTarget])
+def test_an_image_without_a_valid_pixel_has_no_score_whatever_the_map(own, uniform, per_image):
+    loss, pred = InfoBatchLoss(own(), per_image=per_image), randn(B, C, H, W)
+    for _ in range(2):  # the first batch is also checked
+        target = labels(True)
+        target[3] = 255
+        alone = torch.stack([own()(pred[[row]], target[[row]]) for row in range(B)])
+        together = own()(pred, target.clone())
+        value = trained(loss, torch.ones(B), target, uniform)
+        assert torch.allclose(value, alone.mean() if per_image else together)
+        scores = loss.end_batch()
+        assert torch.allclose(scores[:3], alone[:3]) and scores[3].isnan()
 
 
 class NeedsTwoClasses(ValidMean):
@@ -272,6 +329,17 @@ def test_a_loss_that_cannot_be_evaluated_on_copies_of_a_sample_is_trained():
     target[0] = 1
     value = trained(InfoBatchLoss(NeedsTwoClasses()), torch.ones(B), target)
     assert torch.allclose(value, ValidMean()(randn(B, C, H, W), target))
+
+
+def test_a_loss_whose_arguments_have_to_be_named_is_trained():
+    class Named(ValidMean):
+        def forward(self, *, pred, target, reduction_override=None):
+            return super().forward(pred, target, reduction_override=reduction_override)
+
+    loss, pred = InfoBatchLoss(Named()), randn(B, C, H, W)
+    loss.begin_batch(torch.ones(B))
+    value = loss(pred=pred, target=labels(True))
+    assert torch.allclose(value, ValidMean()(pred, labels(True)))
 
 
 def test_a_loss_that_is_put_into_a_wrapper_is_taken_apart_as_what_it_is():

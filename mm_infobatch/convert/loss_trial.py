@@ -75,7 +75,7 @@ def call(loss: nn.Module, batch: Batch, pred: Tensor) -> Any:
         kwargs = {key: value for key, value in kwargs.items() if key in parameters}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # a loss that draws random numbers draws the same in each call
-        return loss(pred, batch.target, **kwargs)
+        return loss(pred, batch.target.clone(), **kwargs)  # it may change its target in place
 
 
 class LossContext(NamedTuple):

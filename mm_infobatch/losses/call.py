@@ -1,8 +1,9 @@
 """The arguments of a call of a loss."""
 
 import inspect
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
+import torch
 from torch import Tensor
 
 
@@ -75,13 +76,32 @@ class Call:
             return loss(*args[:place], 'none', *args[place + 1 :], **kwargs)
         return loss(*args, **{**kwargs, name: 'none'})
 
-    def replaced(self, pred: Tensor, target: Tensor) -> 'Call':
-        """The same call with another prediction and another target."""
-        kwargs = {
-            name: value for name, value in self._kwargs.items() if name not in self._names[:2]
-        }
-        args = (pred, target, *self._args[2:])
-        return Call(self._signature, self._names, args, kwargs, self._constants)
+    def replaced(self, pred: Any, target: Any) -> 'Call':
+        """The same call with another prediction and another target, if it has one."""
+        args, kwargs = list(self._args), dict(self._kwargs)
+        for place, value in enumerate((pred, target)):
+            if place < len(args):
+                args[place] = value
+            elif value is not None:
+                kwargs[self._names[place]] = value
+        return Call(self._signature, self._names, tuple(args), kwargs, self._constants)
+
+    def with_own_target(self) -> 'Call':
+        """The same call with a copy of the target, which a loss may change in place."""
+        return self.replaced(self.pred(), mapped(self.target(), torch.clone))
+
+    def with_leaves(self, size: int) -> Tuple[List[Tensor], 'Call']:
+        """The predictions of ``size`` samples as leaves of a graph, and the call with them."""
+        leaves: List[Tensor] = []
+
+        def leaf(rows: Tensor) -> Tensor:
+            if not rows.is_floating_point():
+                return rows
+            leaves.append(rows.detach().clone().requires_grad_())
+            return leaves[-1]
+
+        pred = of_batch(self.pred(), size, leaf)
+        return leaves, self.replaced(pred, self.target())
 
     def constant(self, numbers: Any, like: Tensor) -> Tensor:
         """Numbers of a loss's settings as a tensor, copied to the device in the first call."""
@@ -92,3 +112,18 @@ class Call:
         if kept is None or kept[0] != list(numbers):
             kept = self._constants[key] = list(numbers), like.new_tensor(numbers)
         return kept[1]
+
+
+def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """A value with a function applied to each tensor, also those in a list or tuple."""
+    if type(value) in (list, tuple):
+        return type(value)([mapped(each, function) for each in value])
+    return function(value) if isinstance(value, Tensor) else value
+
+
+def of_batch(value: Any, size: int, function: Callable[[Tensor], Tensor]) -> Any:
+    """A value with a function applied to its tensors of ``size`` rows, also those in a list. One of
+    ``size`` items stays, as it may have one a sample."""
+    if isinstance(value, (list, tuple)) and len(value) == size:
+        return value
+    return mapped(value, lambda one: function(one) if one.shape[:1] == (size,) else one)

@@ -171,6 +171,7 @@ def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     bound = call.bound()
     batch_size = len(next(iter(bound.arguments.values())))
     values: List[Tensor] = []
+    valid = unknown.not_ignored(loss, call, call.target(), call.target())  # before it may change
     for index in range(batch_size):
         args = [one_of(arg, index, batch_size) for arg in bound.args]
         kwargs = {
@@ -186,7 +187,7 @@ def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     scores = stacked.detach().float()
     if kind != UNKNOWN:
         scores = reductions.without_unseen(kind, loss, call, scores)
-    elif (valid := unknown.not_ignored(loss, call, call.target())) is not None:
+    elif valid is not None:
         scores = reductions.no_score_without(valid, scores)
     return BatchLoss(weights.times(stacked).mean(), scores)
 

@@ -31,6 +31,27 @@ def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
     )
 
 
+def logged_total(outputs: Dict[str, Any], has_own: bool) -> Optional[Tensor]:
+    """The loss that a model trained, from what its ``train_step`` returned.
+
+    Args:
+        outputs (dict): The log variables.
+        has_own (bool): Whether ``loss`` in them is a head's, which overwrites the total.
+
+    Returns:
+        Tensor, optional: ``loss``, or one that is called a total; else the sum of all losses, as
+        ``parse_losses`` adds them up; None where there is none.
+    """
+    losses = {
+        name: torch.as_tensor(value).detach().float().mean()
+        for name, value in outputs.items()
+        if 'loss' in name and isinstance(value, (Tensor, float))
+    }
+    totals = [name for name in losses if name == 'loss' and not has_own or 'total' in name]
+    added = [losses[name] for name in totals[:1] or losses]
+    return sum(added[1:], added[0]) if added else None
+
+
 class TrainedLoss:
     """Compares the loss that a model trains with the sum of its wrapped losses, in one batch.
 
@@ -46,6 +67,7 @@ class TrainedLoss:
         self._batches_before = batch  # how many batches come before the compared one
         self._in_step = False  # a hook may evaluate the model before and after a step
         self._total: Any = None  # the loss that the model trained in the compared batch
+        self._has_own = False  # whether the model gave a loss called ``loss``
         self._wrapped: Any = None  # the sum of the wrapped losses in it
         self._watch: Any = model.register_forward_hook(self._keep)
 
@@ -66,6 +88,8 @@ class TrainedLoss:
         """
         compares = self._in_step and not self._batches_before and torch.is_grad_enabled()
         own = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
+        if compares and isinstance(output, dict):
+            self._has_own = 'loss' in output
         if compares and isinstance(output, dict) and not own:
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
@@ -93,8 +117,8 @@ class TrainedLoss:
         if self._watch is not None and not self._batches_before:
             self.stop()
             if self._total is None and isinstance(outputs, dict):
-                self._total = outputs.get('loss')
-            if isinstance(self._total, Tensor):
+                self._total = logged_total(outputs, self._has_own)
+            if self._total is not None:
                 self._total = self._total.detach().clone()
             given = [loss.trained for loss in losses]
             self._wrapped = sum(one.to(device) for one in given if one is not None)

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from .batch_loss import BatchLoss, Comparison
-from .call import Call
+from .call import Call, mapped, of_batch
 from .compiling import is_compiling
-from .reductions import count_factor_of, per_sample
+from .reductions import count_factor_of, no_score_without, per_sample
 from .weights import Factor, Weights
 
 # What PyTorch keeps in each module besides tensors: hooks and submodules
@@ -47,22 +47,27 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """
     # What is compiled cannot put back a state.
     spare = torch.no_grad() if is_compiling() else spare_evaluation(loss)
+    beside = call.with_own_target()
+    target = mapped(call.target(), torch.clone)  # as it is before the loss may change it
     if weights.uniform:
         with spare:
-            values = map_of(loss, call, weights)
+            values = map_of(loss, beside, weights)
         own = call.evaluate(loss)
     else:
         with spare:
-            own = call.evaluate(loss)
+            own = beside.evaluate(loss)
         values = map_of(loss, call, weights)
     if not isinstance(own, Tensor):
         raise ValueError(
             f'{type(loss).__name__} returned a {type(own).__name__}; InfoBatchLoss needs a tensor'
         )
-    valid = not_ignored(loss, call, values)
+    valid = not_ignored(loss, call, target, values)
     divide_by, factor, comparison = compare(loss, call, values, valid, own, weights)
     pred = call.pred() if isinstance(call.pred(), Tensor) else values
     scores = per_sample(values, pred, valid, divide_by)
+    seen = not_ignored(loss, call, target, target) if valid is None else None
+    if seen is not None and seen.shape[:1] == scores.shape:  # a map of images, and labels of pixels
+        scores = no_score_without(seen, scores)
     if weights.uniform:
         return BatchLoss(own, scores, comparison)
     value, reduction = weights.times(values), reduction_of(loss, call)
@@ -100,18 +105,14 @@ def check_rows(loss: Any, call: Call, weights: Weights) -> None:
     Raises:
         ValueError: If a value depends on other samples.
     """
-    pred, target = call.pred(), call.target()
-    if not isinstance(pred, Tensor) or not pred.is_floating_point() or target is None:
-        return
-    if pred.ndim == 0 or len(pred) != len(weights.values):
+    leaves, replaced = call.with_leaves(len(weights.values))
+    if not leaves or call.target() is None:
         return
     with spare_evaluation(loss), torch.enable_grad():
-        leaf = pred.detach().clone().requires_grad_()
-        values = map_of(loss, call.replaced(leaf, target), weights)
-        grad = None
-        if values.requires_grad:
-            (grad,) = torch.autograd.grad(values[0].sum(), leaf, allow_unused=True)
-    depends = grad is not None and bool(grad[1:].nan_to_num().any())
+        values = map_of(loss, replaced.with_own_target(), weights)
+        first = values[0].sum()
+        grads = torch.autograd.grad(first, leaves, allow_unused=True) if first.grad_fn else ()
+    depends = any(grad is not None and bool(grad[1:].nan_to_num().any()) for grad in grads)
     if depends or not same_among_copies(loss, call, weights, values[0].detach()):
         raise ValueError(
             f'the value that {type(loss).__name__} gives for a sample depends on the other samples '
@@ -130,22 +131,23 @@ def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
     Raises:
         ValueError: If it has another gradient.
     """
-    pred, target = call.pred(), call.target()
-    if not isinstance(pred, Tensor) or pred.dtype not in (torch.float32, torch.float64):
+    leaves, replaced = call.with_leaves(len(weights.values))
+    if not leaves or any(leaf.dtype not in (torch.float32, torch.float64) for leaf in leaves):
         return  # small gradients of lower precision are rounded to 0
-    leaf = pred.detach().clone().requires_grad_()
-    replaced = call.replaced(leaf, target)
 
     def gradient(value: Tensor) -> Tensor:
-        grads = torch.autograd.grad(value, leaf, allow_unused=True) if value.grad_fn else ()
-        return next(filter(torch.is_tensor, grads), torch.zeros_like(leaf))
+        grads: Any = [None] * len(leaves)
+        if value.grad_fn:
+            grads = torch.autograd.grad(value, leaves, allow_unused=True)
+        pairs = zip(grads, map(torch.zeros_like, leaves))
+        return torch.cat([(zeros if one is None else one).flatten() for one, zeros in pairs])
 
     with spare_evaluation(loss), torch.enable_grad():
-        values = map_of(loss, replaced, weights)
+        values = map_of(loss, replaced.with_own_target(), weights)
         made, size = total_of(values), total_of(values.detach().abs())
         grad = gradient(made)
     with spare_evaluation(loss), torch.enable_grad():
-        own = total_of(replaced.evaluate(loss))
+        own = total_of(replaced.with_own_target().evaluate(loss))
         # Scaled before it is differentiated, as gradients of a mean may be too small for float16.
         own_grad = gradient(own * (made / own).detach())
     near_zero = made.abs() <= 1e-3 * size or own.abs() < 1e-2  # values agree to 1e-5 only
@@ -162,10 +164,10 @@ def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
 def same_among_copies(loss: Any, call: Call, weights: Weights, first: Tensor) -> bool:
     """Whether a loss gives the first sample of a batch the same value where all others are copies
     of that sample; True where it cannot be evaluated so."""
+    size = len(weights.values)
 
     def copies(argument: Any) -> Any:
-        of_batch = isinstance(argument, Tensor) and argument.shape[:1] == weights.values.shape
-        return argument[[0] * len(argument)] if of_batch else argument
+        return of_batch(argument, size, lambda rows: rows[[0] * size])
 
     try:
         with spare_evaluation(loss):
@@ -186,19 +188,19 @@ def total_of(values: Tensor) -> Tensor:
     return values.sum(dtype=torch.float64 if values.dtype == torch.float64 else torch.float32)
 
 
-def not_ignored(loss: Any, call: Call, values: Tensor) -> Optional[Tensor]:
+def not_ignored(loss: Any, call: Call, target: Any, values: Any) -> Optional[Tensor]:
     """Which positions of the target are not ignored.
 
     Args:
         loss (nn.Module): The loss.
         call (Call): What it is called with.
+        target (Tensor): Its target, before it was evaluated.
         values (Tensor): The map.
 
     Returns:
         Tensor, optional: bool, of the target's shape; None if the target has no class indices for
         the positions of the map.
     """
-    target = call.target()
     if not isinstance(target, Tensor) or target.is_floating_point():
         return None
     if target.shape != values.shape and target.shape != values.shape[:1] + values.shape[2:]:

@@ -22,6 +22,8 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
     Returns:
         tuple[Dataset, int], optional: None if it wraps no dataset, or the index in it is not known.
     """
+    if type(dataset).__name__ == '_SlicedDataset':  # by num_batch_per_epoch: the first samples
+        return dataset._dataset, index  # what else it seems to have is what that one has
     if hasattr(dataset, 'datasets') and hasattr(dataset, 'cumulative_sizes'):
         which = bisect.bisect_right(dataset.cumulative_sizes, index)
         before = dataset.cumulative_sizes[which - 1] if which else 0

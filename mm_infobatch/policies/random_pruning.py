@@ -13,7 +13,7 @@ from .plan import Plan
 
 @PRUNING_POLICIES.register_module()
 class RandomPruning:
-    """Skip a random share of all samples, whatever their scores, another one in every pass.
+    """Skip a random share of all samples, whatever their scores; a new one in every pass.
 
     Random* of `InfoBatch, section 4.2 and Table 1 <https://arxiv.org/abs/2303.04947>`_, after
     `Raju et al. 2021 <https://arxiv.org/abs/2111.12621>`_. Without rescaling the expected gradient

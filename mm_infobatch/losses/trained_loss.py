@@ -96,8 +96,8 @@ class TrainedLoss:
                 self._total = outputs.get('loss')
             if isinstance(self._total, Tensor):
                 self._total = self._total.detach().clone()
-            given = [loss.trained for loss in losses]
-            self._wrapped = sum(one.to(device) for one in given if one is not None)
+            values = [loss.trained for loss in losses]
+            self._wrapped = sum(value.to(device) for value in values if value is not None)
         self._batches_before = max(0, self._batches_before - 1)
 
     def drop_batch(self) -> None:

@@ -45,7 +45,7 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     Raises:
         ValueError: If it gives no map with ``reduction_override='none'``.
     """
-    # What is compiled cannot put back a state.
+    # Compiled code cannot restore a state.
     spare = torch.no_grad() if is_compiling() else spare_evaluation(loss)
     if weights.uniform:
         with spare:

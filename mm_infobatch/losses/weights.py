@@ -58,7 +58,7 @@ class Weights:
     def times(self, values: Tensor) -> Tensor:
         """Multiply the values of the samples, [B, ...], by the weights.
 
-        At least in float32: n/k in bfloat16 would be up to 0.4 % off, the same way in a whole pass.
+        At least in float32: n/k in bfloat16 would be up to 0.4 % off, equally in a whole pass.
         """
         if self.uniform:
             return values

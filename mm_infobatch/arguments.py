@@ -19,7 +19,7 @@ def whole_number(value: Any) -> bool:
 
 
 def require_count(name: str, value: Any, least: int = 1) -> int:
-    """The integer that a value is, which may be a float without a fraction, such as 8e4.
+    """Return a value as an integer; it may be a float without a fraction, such as 8e4.
 
     Raises:
         ValueError: If it is not an integer of at least ``least``.
@@ -91,12 +91,12 @@ def require_known(name: str, given: Iterable[str], taken: Iterable[str], line: s
         name (str): The class.
         given (Iterable[str]): The arguments that it is given.
         taken (Iterable[str]): Those that it takes.
-        line (str): How it is written in a config that inherits from one with another class here.
+        line (str): The line for a config that inherits from one with another class in its place.
 
     Raises:
         TypeError: If it is given one that it does not take.
     """
-    unknown = ', '.join(repr(each) for each in sorted(set(given) - set(taken)))
+    unknown = ', '.join(map(repr, sorted(set(given) - set(taken))))
     if unknown:
         raise TypeError(
             f'{name} does not take {unknown}; it takes {", ".join(taken) or "no arguments"}. If '
@@ -252,7 +252,7 @@ def set_once(name: str) -> Any:
         property: Setting it again raises a ValueError.
     """
 
-    def value_of(sampler: Any) -> Any:
+    def get_value(sampler: Any) -> Any:
         return vars(sampler)[name]
 
     def set_value(sampler: Any, value: Any) -> None:
@@ -265,4 +265,4 @@ def set_once(name: str) -> Any:
             )
         vars(sampler)[name] = value
 
-    return property(value_of, set_value)
+    return property(get_value, set_value)

@@ -130,7 +130,7 @@ class InfoBatchHook(Hook):
         self._report = RunReport(self._sampler, self._schedule, self._step_length.setting)
         self._schedule.walked = 0  # until the state is loaded: a finished run may go back
         if checkpointing.needs_message_hub(runner) and not self._resumes:
-            # To tell a checkpoint of this run, saved before the first state, from a foreign one.
+            # Distinguishes a checkpoint of this run, saved before the first state, from others.
             runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=VERSION))
         if not self._resumes:
             checks.check_run(runner, self._loop)

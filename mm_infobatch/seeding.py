@@ -74,8 +74,8 @@ class SeededDataset(Dataset[Any]):
 
     The same seed, pass and index give the same sample on any number of workers and ranks, with
     persistent workers or without, and after a resume. Other passes and other samples are augmented
-    differently. So a resumed run equals an uninterrupted one bit for bit, including augmentation,
-    if nothing else in it is random. (Dropout uses a generator that mmengine does not restore.)
+    differently. So a resumed run has the augmentation of an uninterrupted one, bit for bit.
+    (:class:`~mm_infobatch.InfoBatchHook` restores the global generators, which dropout uses.)
 
     While a sample is loaded, ``random``, ``numpy.random`` and PyTorch's CPU generator are seeded
     from the three numbers; afterwards their states are restored.

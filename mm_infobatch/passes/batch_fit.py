@@ -66,7 +66,7 @@ def _without(plan: Plan, skipped: np.ndarray, weights: np.ndarray) -> Plan:
 
     Args:
         plan (Plan): The plan, of K samples.
-        skipped (np.ndarray): Their positions in the plan, int64 [M].
+        skipped (np.ndarray): The positions of these samples in the plan, int64 [M].
         weights (np.ndarray): The new weights of all K samples, float32 [K].
     """
     weights = np.delete(weights, skipped)
@@ -181,6 +181,6 @@ def _surplus_by_weight(
 
 
 def _total(weight: float, size: int) -> float:
-    """The sum of the weights of a group, rounded if only float32 keeps it from a whole number."""
+    """The sum of the weights of a group; a whole number if it differs from one by rounding only."""
     total = weight * size
     return round(total) if abs(total - round(total)) < 1e-6 * total else total

@@ -42,10 +42,10 @@ def contextual_diversity(
         own = np.einsum('nc,nc->n', probabilities, logs)
 
         def distances_to(index: int) -> np.ndarray:
-            found = own + own[index]
-            found -= probabilities @ logs[index]
-            found -= logs @ probabilities[index]
-            return np.maximum(found, 0, out=found)  # doubled: the order is the same
+            distances = own + own[index]
+            distances -= probabilities @ logs[index]
+            distances -= logs @ probabilities[index]
+            return np.maximum(distances, 0, out=distances)  # doubled: the order is the same
 
         first = int(generator.integers(len(rows)))
         return farthest_first(distances_to, len(rows), number, first)

@@ -67,15 +67,15 @@ def similarities(mistakes: np.ndarray, features: np.ndarray) -> np.ndarray:
         mistakes (np.ndarray): E, float32 [n, C].
         features (np.ndarray): H, float32 [n, D].
     """
-    found = gradients.inner_products(mistakes, features)
-    squares = found.diagonal().copy()
-    found *= -2
-    found += squares
-    found += squares[:, None]
-    np.maximum(found, 0, out=found)
-    np.sqrt(found, out=found)
-    np.fill_diagonal(found, 0)
-    return np.subtract(found.max(), found, out=found)
+    distances = gradients.inner_products(mistakes, features)  # in place from here on
+    squares = distances.diagonal().copy()
+    distances *= -2
+    distances += squares
+    distances += squares[:, None]
+    np.maximum(distances, 0, out=distances)
+    np.sqrt(distances, out=distances)
+    np.fill_diagonal(distances, 0)
+    return np.subtract(distances.max(), distances, out=distances)
 
 
 def facility_location(

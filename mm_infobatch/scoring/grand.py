@@ -52,7 +52,7 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
         ValueError: If the model has no loss, as those of mmpretrain that were distilled.
     """
     parameters = [each for each in model.parameters() if each.requires_grad]
-    found = []
+    lengths = []
     for inputs, sample in zip(batch['inputs'], batch['data_samples']):
         # Twice the same sample, whose mean loss is its own.
         data = model.data_preprocessor(collate([dict(inputs=inputs, data_samples=sample)]), False)
@@ -66,5 +66,5 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
         loss, _ = model.parse_losses(losses)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         squares = [each.double().square().sum() for each in gradients if each is not None]
-        found.append(float(torch.stack(squares).sum().sqrt()))
-    return np.array(found, np.float32)
+        lengths.append(float(torch.stack(squares).sum().sqrt()))
+    return np.array(lengths, np.float32)

@@ -40,7 +40,7 @@ def influence(
     Returns:
         np.ndarray: float32 [N].
     """
-    found = influences(logits, features, labels, damping)
+    functions = influences(logits, features, labels, damping)
     if direction is not None:
-        return found.along(direction)
-    return found.norms() if kind == 'norm' else found.selves()
+        return functions.along(direction)
+    return functions.norms() if kind == 'norm' else functions.selves()

@@ -45,10 +45,10 @@ def in_one_line(error: BaseException) -> str:
 
 def innermost(dataset: Any, index: int) -> Tuple[Any, int]:
     """The dataset inside all wrappers that has a sample, and the index of the sample in it."""
-    found = inside(dataset, index)
-    while found is not None:
-        dataset, index = found
-        found = inside(dataset, index)
+    inner = inside(dataset, index)
+    while inner is not None:
+        dataset, index = inner
+        inner = inside(dataset, index)
     return dataset, index
 
 
@@ -63,8 +63,7 @@ def info_of(dataset: Any, index: int) -> Info:
     if not hasattr(dataset, 'get_data_info'):
         raise ValueError(f'{type(dataset).__name__} has no get_data_info')
     try:
-        info = dataset.get_data_info(index)
-        return dict(info)
+        return dict(dataset.get_data_info(index))
     except Exception as error:  # whatever a user's dataset raises
         raise ValueError(in_one_line(error)) from error
 

@@ -753,7 +753,7 @@ def test_a_slurm_job_whose_first_host_is_not_told_is_a_users_error(
     cfg = train_config(config, '--launcher', 'slurm')
     with pytest.raises(common.UsageError, match=said) as error:
         launch.prepare_launch(cfg, training=False)
-    assert 'scontrol show hostname node[1-2] does not tell the first host' in str(error.value)
+    assert 'scontrol show hostname node[1-2] does not print the first host' in str(error.value)
     assert str(error.value).endswith('Set MASTER_ADDR in the environment to its name')
 
 

@@ -92,7 +92,7 @@ def read_run(work_dir: Path) -> LoggedRun:
     for session in sessions:
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
-    begin = next((one['begin_iter'] for one in passes_of(infobatch)), 0)
+    begin = next((record['begin_iter'] for record in passes_of(infobatch)), 0)
     iterations, unfinished = _iterations_done(
         work_dir, train, metrics, sessions[-1], infobatch, begin
     )
@@ -248,9 +248,9 @@ def _sample_corners(
         full = ys[-1] / max(epochs, 1)
         if not owners[0].drop_last and full - ys[-1] / begin < length <= full:
             ys = [y * length / full for y in ys]
-    for one in passes_of(infobatch):
-        xs.append(one['begin_iter'] + one['iterations'])
-        ys.append(ys[-1] + one['trained'])
+    for record in passes_of(infobatch):
+        xs.append(record['begin_iter'] + record['iterations'])
+        ys.append(ys[-1] + record['trained'])
     return np.array(xs), np.array(ys)
 
 
@@ -270,6 +270,6 @@ def _second_corners(
         ys.append(ys[-1] + (end - xs[-1]) * row['time'])
         xs.append(end)
     corners, seconds = np.array(xs), np.array(ys)
-    for one in passes_of(infobatch):
-        seconds = seconds + np.where(corners > one['begin_iter'], one['seconds'], 0.0)
+    for record in passes_of(infobatch):
+        seconds = seconds + np.where(corners > record['begin_iter'], record['seconds'], 0.0)
     return corners, seconds

@@ -78,7 +78,7 @@ class InfoBatchHook(Hook):
     """
 
     priority = 'ABOVE_NORMAL'
-    begins_passes = True  # by which training/checks.py, a room below, finds this hook
+    begins_passes = True  # read by training/checks.py, a room below, to find this hook
 
     def __init__(
         self,

@@ -193,7 +193,7 @@ def test_samples_stay_unknown_where_the_number_of_processes_is(tmp_path):
     write_session(tmp_path, [train_row(60)], launcher='pytorch')
     run = run_logs.read_run(tmp_path)
     assert run.samples is None
-    assert run.notes == ['samples unknown: no <timestamp>.log that tells the number of processes']
+    assert run.notes == ['samples unknown: no <timestamp>.log with the number of processes']
 
 
 def test_infobatch_json_gives_samples_and_saving_and_the_choosing_is_in_the_clock(pruned):

@@ -1,4 +1,4 @@
-"""Reads checkpoints of MMEngine without running code in them, as far as PyTorch can.
+"""Reads checkpoints of MMEngine without running code in them, if PyTorch supports that.
 
 MMEngine saves its log buffers in a checkpoint, and OneCycleLR a bound method, so
 ``weights_only=True`` alone refuses it. PyTorch 2.5 and later can allow single classes: those of

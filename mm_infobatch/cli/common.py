@@ -226,8 +226,7 @@ def check_checkpoint(path: str, directory: bool = False) -> str:
 
     Args:
         path (str): The checkpoint.
-        directory (bool): Whether it may be a directory, as those of DeepSpeed are. Defaults to
-            False.
+        directory (bool): Whether it may be a directory, as DeepSpeed's are. Defaults to False.
 
     Raises:
         UsageError: If it is a local path and there is no such file.

@@ -140,7 +140,7 @@ def file_name(label: str) -> str:
 def notes_on_checkpoint(
     run: LoggedRun, path: Optional[Path], table: Optional[SampleTable], iters: int
 ) -> List[str]:
-    """What the page has to say where a checkpoint has no samples, or those of another run.
+    """Notes for the page if a checkpoint has no samples, or those of another run.
 
     Args:
         run (LoggedRun): The run.

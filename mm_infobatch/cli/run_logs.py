@@ -27,7 +27,7 @@ from .sessions import (
 
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
-    'run beside it, which tells the length of the dataset'
+    'run beside it, which has the length of the dataset'
 )
 
 
@@ -68,7 +68,7 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[LoggedRun], List[str]]:
 
 
 def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
-    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
+    """The labels of the runs; equal ones are extended by their paths until they differ."""
     folders = [path.resolve().parts for path in work_dirs]
     names = list(labels)
     for depth in range(2, max(map(len, folders), default=0) + 1):
@@ -128,7 +128,7 @@ def _count_samples(run: LoggedRun, owners: List[Session]) -> None:
         before = np.interp(run.begin, iterations, samples)
         run.samples = int(round(before)) + run.infobatch['totals']['samples_trained']
     elif any(owner.world_size is None for owner in owners):
-        run.notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
+        run.notes.append('samples unknown: no <timestamp>.log with the number of processes')
     else:
         run.samples = int(round(samples[-1]))
         lengths = set(last.epoch_lengths.values())

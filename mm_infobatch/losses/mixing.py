@@ -36,8 +36,8 @@ def mixed_weights(weights: Tensor, matrix: Tensor, mean_weight: float) -> Tensor
 
 
 def samples_of_rows(matrix: Tensor) -> Tensor:
-    """The sample that each row of a mixed batch is of: its own, or where that has no share in the
-    row, as after an augmentation that reorders them, the one that has most.
+    """The sample that each row of a mixed batch belongs to: its own, or if that has no share in the
+    row, because the augmentation has reordered them, the one with the largest share.
 
     Args:
         matrix (Tensor): [B, B], the mixing matrix.

@@ -189,8 +189,8 @@ def check_plain_losses(model: nn.Module, unweighted: Sequence[str] = ()) -> None
         f'{names} would carry no weights beside the losses that are wrapped, so pruning would '
         'shift the gradient. Write '
         f'{line_of(path, type(plain[path]).__name__)}, with score=False in it for a loss that is '
-        'weighted but gives no scores. A loss that is meant to carry no weights, as one that '
-        f'training never calls or that of a frozen teacher, has to be named: {named}'
+        'weighted but gives no scores. A loss that is meant to carry no weights, such as one '
+        f'that training never calls or that of a frozen teacher, has to be named: {named}'
     )
 
 

@@ -94,8 +94,8 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
 def check_rows(loss: Any, call: Call, weights: Weights) -> None:
     """Check that each value of the map belongs to one sample. Waits for the device.
 
-    That is not so if the rows of the map are classes, of which there may be as many as samples, or
-    if the loss counts the labels of the batch.
+    It fails if the rows of the map are classes, which may be as many as the samples, or if the loss
+    counts the labels of the batch.
 
     Raises:
         ValueError: If a value depends on other samples.

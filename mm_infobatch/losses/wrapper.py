@@ -54,7 +54,7 @@ class InfoBatchLoss(nn.Module):
         score (bool): Whether this loss is a part of the samples' scores. It is weighted either
             way. Defaults to True.
         per_image (bool): Whether to evaluate the loss on each image alone and train the mean, for
-            a loss that is none of the above, as a Lovasz loss over the batch. It then trains
+            a loss that is none of the above, such as a Lovasz loss over the batch. It then trains
             another loss than without InfoBatch, also where nothing is pruned. Defaults to False.
 
     Raises:
@@ -148,7 +148,7 @@ class InfoBatchLoss(nn.Module):
         return sum(values[1:], values[0]) if values else None
 
     def begin_pass(self) -> None:
-        """Look up anew how to take the wrapped loss apart, as a hook may have changed it.
+        """Find out again how to take the wrapped loss apart: a hook may have changed it.
 
         Raises:
             TypeError: If it now has no values of single samples.

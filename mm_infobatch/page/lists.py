@@ -42,7 +42,7 @@ def first_of_each_class(
         order (np.ndarray): int64 [M], indices of samples, each once.
         num_samples (int): N.
         occurrences (Occurrences, optional): The classes of samples.
-        count (int): How many samples a class.
+        count (int): How many samples per class.
 
     Returns:
         np.ndarray: int64 [L], ascending, each once.

@@ -74,7 +74,7 @@ def side_by_side(columns: Sequence[Dict[str, str]]) -> List[Tuple[str, List[str]
     """Put named texts side by side.
 
     Args:
-        columns (list[dict]): One a run.
+        columns (list[dict]): One per run.
 
     Returns:
         list[tuple[str, list[str], bool]]: The name, the text of each run ('-' where it has none),

@@ -150,7 +150,7 @@ class ScoreTable:
 
 
 def check_smoothing(smoothing: float, policy: Any) -> None:
-    """Check that a policy can plan by moving averages of losses, where the scores are such.
+    """Check that a policy can plan by moving averages of losses, if the scores are smoothed.
 
     Args:
         smoothing (float): That of the score table.

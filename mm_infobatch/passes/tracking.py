@@ -75,7 +75,7 @@ class SampleTracker:
         if self._pending is None:
             return
         (indices, losses), self._pending = self._pending, None
-        # The only random accesses, to five bytes a sample. The rest is in the order of the dataset.
+        # The only random accesses, to 5 bytes per sample. The rest is in the order of the dataset.
         taken, latest = np.zeros(len(self), np.uint8), np.empty(len(self), np.float32)
         taken[indices.numpy()], latest[indices.numpy()] = 1, losses.numpy()
         del indices, losses  # the largest part of the memory

@@ -23,7 +23,7 @@ class IES:
     ``threshold``. A variant of `Instance-dependent Early Stopping, 2025 <https://arxiv.org/abs/2502.07547>`_,
     which skips all of them but computes their losses in each epoch by a forward pass. Here nothing
     computes the loss of a skipped sample, so a random share of the settled ones is trained in each
-    pass and updates their losses. O(N) a pass. Its state, the last 5 losses, takes 20 bytes a
+    pass and updates their losses. O(N) per pass. Its state, the last 5 losses, takes 20 bytes per
     sample and is saved in checkpoints.
 
     Biased towards samples that have not settled, unless ``rescale=True``.

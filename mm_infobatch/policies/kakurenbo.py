@@ -1,4 +1,4 @@
-"""Hides the lowest losses, as far as the model is sure of the label."""
+"""Skips the samples with the lowest losses, if the model is sure of their labels."""
 
 import math
 from typing import Optional, Sequence, Union
@@ -16,12 +16,12 @@ from .run import Run
 
 @PRUNING_POLICIES.register_module()
 class KAKURENBO:
-    """Skip the samples with the lowest losses, of which the model is sure.
+    """Skip the samples with the lowest losses, if the model is sure of their labels.
 
     Of n samples at most floor(n * F) are skipped, those with the lowest losses. Among them, a
     sample whose label has a probability below ``confidence`` is kept (the publication: is moved
     back). F is ``hidden`` at first and falls by a fifth of it at each milestone. `KAKURENBO, 2023
-    <https://arxiv.org/abs/2310.10102>`_. Biased towards high losses. O(N) a pass: a partition, no
+    <https://arxiv.org/abs/2310.10102>`_. Biased towards high losses. O(N) per pass: a partition, no
     sort. The publication has no annealing: also set ``sampler.delta=1``.
 
     It needs scores that are the plain cross entropy of one label: the label's probability is then

@@ -87,7 +87,7 @@ class Run:
         return max(0.0, (self.total * self.delta - self.walked - unpruned) * self.samples_per_iter)
 
     def _passes_in_iterations(self, skips: float) -> float:
-        """The number of passes n of which the last begins before ``delta``: the largest n for which
+        """The number n of passes that begin before ``delta``: the largest n for which
         (n - 1) * (samples_per_pass - skips / n) is below the samples trained before ``delta``."""
         room = self._samples_before_annealing()
         if not room:

@@ -64,7 +64,7 @@ def read_score_file(path: str) -> ScoreFile:
 
     Args:
         path (str): A ``.npy`` file with one number per sample, or a ``.npz`` file with the arrays
-            that :class:`ScoreFile` names, of which only ``scores`` is needed.
+            that :class:`ScoreFile` names; only ``scores`` is required.
 
     Raises:
         ValueError: If the file does not exist, or does not hold a finite number for each sample.

@@ -45,7 +45,7 @@ class TargetSaving:
     probability form up to 32 groups. Of the n samples of a group a fixed number k is kept, at the
     weight n/k, as in `InfoBatch <https://arxiv.org/abs/2303.04947>`_. So each sample's expected
     weight is 1, the weights sum to N, and the number of kept samples is exact. Neither publication
-    has this rule. O(N) a pass: histograms, no sort.
+    has this rule. O(N) per pass: histograms, no sort.
 
     With ``quantile=q``, a pass that has to skip a share s skips it at random among the q * n
     samples with the lowest scores, and the k kept of these m weigh m/k, about q / (q - s):

@@ -69,9 +69,9 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
 
 
 def check_classes(meta: Dict[str, Any], dataset: Any, path: Path) -> None:
-    """Check that a checkpoint was trained on the classes of a dataset, as far as both name them.
+    """Check that a checkpoint was trained on the classes of a dataset, if both name them.
 
-    Single names may differ, as those of ImageNet do between releases.
+    Single names may differ, as ImageNet's do between releases.
 
     Args:
         meta (dict): ``meta`` of the checkpoint, where MMEngine saves that of its dataset.
@@ -176,7 +176,7 @@ def check_probabilities(predicted: Tensor) -> None:
         raise ValueError(
             f'the classifier predicts {values}, ... for a sample, which are no probabilities that '
             'sum to 1, but those of a head for several labels or for numbers; these scores are '
-            'defined for one class a sample: give a classifier whose head predicts by a softmax'
+            'defined for one class per sample: give a classifier whose head predicts by a softmax'
         )
 
 
@@ -194,6 +194,6 @@ def gt_label_of(sample: Any) -> int:
         count = 0 if label is None else label.numel()
         raise ValueError(
             f'a sample of the training dataset has {count} labels: these scores are defined for '
-            'one class a sample; give the config of a dataset with single labels'
+            'one class per sample; give the config of a dataset with single labels'
         )
     return int(label)

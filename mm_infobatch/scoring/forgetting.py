@@ -7,7 +7,7 @@ import numpy as np
 
 
 def learned_by_loss(losses: np.ndarray) -> np.ndarray:
-    """Which samples were predicted correctly, as far as their losses tell, bool [T, N].
+    """Which samples were predicted correctly, judged by their losses, bool [T, N].
 
     A cross-entropy below log 2 is a label probability above 1/2, which always is a correct
     prediction; a correct one of a lower probability does not count.

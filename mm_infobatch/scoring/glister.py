@@ -31,7 +31,7 @@ def glister(
        for a large k.
     2. DeepCore validates on the training data, and a misspelt keyword keeps the validation
        gradient as it was at first: it chooses all samples in one round (``rounds=1``).
-    3. CORDS chooses int(k / r) a round, and does not end if k < r.
+    3. CORDS chooses int(k / r) per round, and does not end if k < r.
 
     Args:
         train (tuple): Logits, float32 [N, C], features, float32 [N, D], and labels, int64 [N].

@@ -6,7 +6,7 @@ reproduced (Kirsch 2023, https://arxiv.org/abs/2303.14753), so give checkpoints 
 
 Differences:
 1. ``grand`` takes the gradient of the last layer, as DeepCore does; ``grand_of_model`` takes that
-   of all parameters, as the original does, with a backward pass a sample.
+   of all parameters, as the original does, with one backward pass per sample.
 2. The product EL2N * norm(x) is averaged over checkpoints, not its factors.
 """
 
@@ -49,7 +49,7 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
         np.ndarray: float32 [B].
 
     Raises:
-        ValueError: If the model has no loss, as those of mmpretrain that were distilled.
+        ValueError: If the model has no loss, such as the distilled ones of mmpretrain.
     """
     parameters = [each for each in model.parameters() if each.requires_grad]
     lengths = []

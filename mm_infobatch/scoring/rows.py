@@ -1,4 +1,4 @@
-"""Arrays with a row a sample, worked on in blocks of rows: probabilities, errors, groups."""
+"""Arrays with one row per sample, worked on in blocks of rows: probabilities, errors, groups."""
 
 from typing import Callable, Iterator, List, Optional
 

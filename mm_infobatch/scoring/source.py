@@ -53,7 +53,7 @@ class Source:
     Args:
         study (Study): What it shares with others.
         path (Path): The checkpoint.
-        read (callable): Reads one. It is read anew for each pass, so that the weights of several
+        read (callable): Reads a checkpoint, once for each pass, so that the weights of several
             checkpoints are never in memory at once.
         meta (dict, optional): What it says of the run. Defaults to None: nothing.
 

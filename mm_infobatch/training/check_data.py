@@ -91,8 +91,8 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
 
 
 def check_not_replaced(dataloader: Any, checked: DataLoader[Any], sampler: Any) -> None:
-    """Refuse a dataloader, sampler or batch size that a hook has put in the place of the one that
-    was checked.
+    """Refuse a dataloader, sampler or batch size with which a hook has replaced the one that was
+    checked.
 
     Raises:
         ValueError: If it is another one.

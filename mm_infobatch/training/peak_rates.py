@@ -61,8 +61,8 @@ def peak_rates(
     Returns:
         list[float]: One for each group.
     """
-    foreseen = [each for each in schedulers if not getattr(each, 'need_val_args', False)]
-    kinds = [_kind(group, index, foreseen) for index, group in enumerate(groups)]
+    predictable = [each for each in schedulers if not getattr(each, 'need_val_args', False)]
+    kinds = [_kind(group, index, predictable) for index, group in enumerate(groups)]
     first_of: Dict[str, int] = {}  # where the first group of a kind is, in the order of the groups
     for index, kind in enumerate(kinds):
         first_of.setdefault(kind, index)
@@ -70,7 +70,7 @@ def peak_rates(
     reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
     for group in reduced:
         _set_rates(group, 'initial')  # for rates that none of these schedulers sets
-    walking = _copies(foreseen, reduced, firsts)
+    walking = _copies(predictable, reduced, firsts)
     for group in reduced:
         _set_rates(group, 'first')
     by_iter = [scheduler for scheduler in walking if not scheduler.by_epoch]
@@ -103,7 +103,7 @@ def _set_rates(group: Dict[str, Any], prefix: str) -> None:
 def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
     """A key of what schedulers read of a group: groups with the same key get the same rates.
 
-    Each group has a key of its own if a scheduler is a user's, as that may keep more for a group.
+    Each group has a key of its own if a scheduler is a user's, which may keep more for a group.
     """
     if not all(is_known(type(scheduler)) for scheduler in schedulers):
         return str(index)
@@ -120,7 +120,7 @@ def _copies(
     """
 
     def step() -> None:
-        """Stands for ``optimizer.step``, of which a scheduler asks whether it was called."""
+        """Replaces ``optimizer.step``; a scheduler checks whether that was called."""
 
     step._with_counter = True  # type: ignore[attr-defined]
     optimizer = types.SimpleNamespace(param_groups=groups, step=step, _global_step=0)

@@ -179,7 +179,7 @@ def _place_between(session: Session, end: int, infobatch: Optional[Dict[str, Any
     before = max(0, session.train[0]['iter'] - session.log_interval)  # a resumed one begins there
     for row in session.metrics:
         after = row['iter']
-        later = [each['iter'] for each in session.train if each['iter'] > after]
+        later = [other['iter'] for other in session.train if other['iter'] > after]
         due = -(-max(after, before + 1) // session.val_interval) * session.val_interval
         if row['step']:  # a user's hook
             due = row['step']

@@ -78,7 +78,7 @@ def best_of(name: str, values: np.ndarray) -> int:
     Returns:
         int: An index in [0, V).
     """
-    lower = any(each in name.lower() for each in LOWER)
+    lower = any(word in name.lower() for word in LOWER)
     quality = np.where(np.isnan(values), -np.inf, -values if lower else values)
     return int(quality.argmax())
 

@@ -49,7 +49,7 @@ def default_losses(
             if default is None and in_package(base.__module__, 'mmpretrain'):
                 default = FOR_NONE.get((base.__name__, name))
                 if default is not None and node.get(name) is None:
-                    seen -= node.keys() & {name}
+                    seen -= node.keys() & {name}  # the config sets it to None
             items = default if isinstance(default, (list, tuple)) else [default]
             if (
                 name not in seen

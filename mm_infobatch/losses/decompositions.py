@@ -194,13 +194,10 @@ def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
 def part_of_sample(argument: Any, index: int, batch_size: int) -> Any:
     """The part of an argument that belongs to one sample. An argument without a batch dimension
     is returned whole."""
-    if (
-        isinstance(argument, (Tensor, list, tuple))
-        and not (isinstance(argument, Tensor) and argument.ndim == 0)
-        and len(argument) == batch_size
-    ):
-        return argument[index : index + 1]
-    return argument
+    is_scalar = isinstance(argument, Tensor) and argument.ndim == 0
+    if not isinstance(argument, (Tensor, list, tuple)) or is_scalar or len(argument) != batch_size:
+        return argument
+    return argument[index : index + 1]
 
 
 def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:

@@ -103,7 +103,7 @@ def labels_of(info: Info) -> List[int]:
     labels = np.asarray(label).ravel()
     if labels.dtype.kind not in 'biuf' or not np.isfinite(labels).all():
         return []
-    return [int(each) for each in labels]
+    return [int(label) for label in labels]
 
 
 def class_names(dataset: Any) -> List[str]:
@@ -135,7 +135,7 @@ def ignored_label(dataset: Any, index: int) -> Optional[int]:
 def _loaders(dataset: Any) -> List[Any]:
     """The transforms that load files, of the pipeline of an innermost dataset."""
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or []
-    return [each for each in transforms if type(each).__name__.startswith('Load')]
+    return [step for step in transforms if type(step).__name__.startswith('Load')]
 
 
 def _apply(loaders: List[Any], info: Info) -> Info:
@@ -155,8 +155,8 @@ def read_label_map(dataset: Any, index: int) -> np.ndarray:
     """
     info = info_of(dataset, index)
     loaders = _loaders(innermost(dataset, index)[0])
-    alone = [each for each in loaders if 'Image' not in type(each).__name__]
-    for chosen in (alone, loaders):  # some need the image
+    without_image = [step for step in loaders if 'Image' not in type(step).__name__]
+    for chosen in (without_image, loaders):  # some need the image
         try:
             labels = _apply(chosen, copy.deepcopy(info)).get('gt_seg_map')
         except Exception as error:  # whatever a user's transform raises
@@ -201,7 +201,7 @@ def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
     try:
         image = info.get('img')
         if image is None:
-            loaders = [each for each in _loaders(leaf) if 'Annotation' not in type(each).__name__]
+            loaders = [step for step in _loaders(leaf) if 'Annotation' not in type(step).__name__]
             image, bgr = _apply(loaders, info).get('img'), True
         if image is None and path_of(info):
             data = np.frombuffer(get(info.get('img_path', info.get('filename'))), np.uint8)

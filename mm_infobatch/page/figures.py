@@ -138,12 +138,12 @@ def scores(run: RunFacts) -> Optional[str]:
             '<extra></extra>',
         )
     )
-    means = [(each['pass'], each['threshold']) for each in run.passes if each.get('threshold')]
-    if means:
+    thresholds = [(row['pass'], row['threshold']) for row in run.passes if row.get('threshold')]
+    if thresholds:
         figure.add_trace(
             go.Scatter(
-                x=[number for number, _ in means],
-                y=[value for _, value in means],
+                x=[number for number, _ in thresholds],
+                y=[value for _, value in thresholds],
                 mode='lines+markers',
                 line=dict(color='#D55E00', width=2),
                 name='threshold',

@@ -31,7 +31,7 @@ def rows_of(
     if paths:
         columns['filepath'] = annotations.paths
         columns['label'] = [
-            ';'.join(class_name(each, names) for each in row) for row in annotations.labels
+            ';'.join(class_name(label, names) for label in row) for row in annotations.labels
         ]
         columns['mask_path'] = annotations.masks
     for name, values in table.columns().items():

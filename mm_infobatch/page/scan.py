@@ -58,8 +58,8 @@ def occurrences_of_labels(labels: Sequence[Sequence[int]], begin: int = 0) -> Oc
         labels (list[list[int]]): The labels of each sample.
         begin (int): Index of the first sample. Defaults to 0.
     """
-    counts = np.array([len(each) for each in labels], np.int64)
-    classes = np.array([label for each in labels for label in each], np.int64)
+    counts = np.array([len(row) for row in labels], np.int64)
+    classes = np.array([label for row in labels for label in row], np.int64)
     samples = np.repeat(np.arange(begin, begin + len(labels)), counts)
     valid = classes >= 0
     return Occurrences(samples[valid], classes[valid], int((counts > 0).sum()))
@@ -116,5 +116,5 @@ def occurrences_in_maps(
         pixels.append(counts[valid].astype(np.int64))
     if not looked_at:
         return None, reason
-    joint = [np.concatenate(each) for each in (samples, classes, pixels)]
-    return Occurrences(joint[0], joint[1], looked_at, joint[2]), reason
+    joined_samples, joined_classes, joined_pixels = map(np.concatenate, (samples, classes, pixels))
+    return Occurrences(joined_samples, joined_classes, looked_at, joined_pixels), reason

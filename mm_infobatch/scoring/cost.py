@@ -127,15 +127,15 @@ def free_memory(root: Path = Path('/')) -> Optional[int]:
     """
     info, own = root / 'proc' / 'meminfo', root / 'proc' / 'self' / 'cgroup'
     text = info.read_text() if info.is_file() else ''
-    free = [int(each) * 1024 for each in re.findall(r'MemAvailable:\s+(\d+) kB', text)]
+    free = [int(kilobytes) * 1024 for kilobytes in re.findall(r'MemAvailable:\s+(\d+) kB', text)]
     for line in own.read_text().splitlines() if own.is_file() else ():
         _, kinds, name = line.split(':', 2)
         top = root / 'sys' / 'fs' / 'cgroup' / kinds  # '' in version 2
         if kinds in ('', 'memory'):
             place = top / name.lstrip('/')
             # In a container its own group may be mounted as the top one.
-            groups = {top, place, *(each for each in place.parents if top in each.parents)}
-            free += [found for each in groups for found in _free_of_group(each, kinds)]
+            groups = {top, place, *(group for group in place.parents if top in group.parents)}
+            free += [left for group in groups for left in _free_of_group(group, kinds)]
     return min(free) if free else None
 
 

@@ -51,7 +51,7 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
     Raises:
         ValueError: If the model has no loss, such as the distilled ones of mmpretrain.
     """
-    parameters = [each for each in model.parameters() if each.requires_grad]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     lengths = []
     for inputs, sample in zip(batch['inputs'], batch['data_samples']):
         # Twice the same sample, whose mean loss is its own.
@@ -65,6 +65,6 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
             ) from error
         loss, _ = model.parse_losses(losses)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        squares = [each.double().square().sum() for each in gradients if each is not None]
+        squares = [grad.double().square().sum() for grad in gradients if grad is not None]
         lengths.append(float(torch.stack(squares).sum().sqrt()))
     return np.array(lengths, np.float32)

@@ -61,7 +61,7 @@ def peak_rates(
     Returns:
         list[float]: One for each group.
     """
-    predictable = [each for each in schedulers if not getattr(each, 'need_val_args', False)]
+    predictable = [one for one in schedulers if not getattr(one, 'need_val_args', False)]
     kinds = [_kind(group, index, predictable) for index, group in enumerate(groups)]
     first_of: Dict[str, int] = {}  # where the first group of a kind is, in the order of the groups
     for index, kind in enumerate(kinds):

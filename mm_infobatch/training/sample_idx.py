@@ -172,9 +172,9 @@ class PathCheck:
         """The paths in a dataset and in all datasets inside it."""
         if id(dataset) not in self._listed:
             self._listed[id(dataset)] = {
-                str(each.get_data_info(index).get('img_path'))
-                for each in (dataset, *inner_datasets(dataset))
-                if isinstance(each, BaseDataset)
-                for index in range(len(each))
+                str(part.get_data_info(index).get('img_path'))
+                for part in (dataset, *inner_datasets(dataset))
+                if isinstance(part, BaseDataset)
+                for index in range(len(part))
             }
         return self._listed[id(dataset)]

@@ -140,7 +140,7 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
         _check_randomness(state['randomness'])
     if 'loss_all_data' in state:  # not in an earlier mm_infobatch, nor where DeepSpeed saves
         logged = state['loss_all_data']
-        floats = isinstance(logged, list) and all(isinstance(each, float) for each in logged)
+        floats = isinstance(logged, list) and all(isinstance(value, float) for value in logged)
         _require(floats, 'loss_all_data is not a list of numbers')
     _check_records(state['records'], state['schedule']['pass_index'])
     schedule = state['schedule']

@@ -65,8 +65,8 @@ class TrainedLoss:
         argument, :meth:`end_batch` takes the total from the log variables instead.
         """
         compares = self._in_step and not self._batches_before and torch.is_grad_enabled()
-        own = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
-        if compares and isinstance(output, dict) and not own:
+        own_parser = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
+        if compares and isinstance(output, dict) and not own_parser:
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
             self._total = total if self._total is None else self._total + total

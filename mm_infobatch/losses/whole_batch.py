@@ -77,8 +77,10 @@ def reason_of(cls: type, reasons: Dict[str, str] = REASONS) -> Optional[Tuple[st
         tuple[str, str], optional: Name and reason; None if it is not refused.
     """
     names = sorted(toolbox_bases(cls) & reasons.keys())
-    own = cls.__name__ if cls.__name__ in names else None
-    return (own or names[0], reasons[own or names[0]]) if names else None
+    if not names:
+        return None
+    name = cls.__name__ if cls.__name__ in names else names[0]
+    return name, reasons[name]
 
 
 def check_whole_batch(model: nn.Module, unweighted: Sequence[str] = ()) -> None:

@@ -111,10 +111,10 @@ def choose_lists(
             ),
         ]
     classes = 0 if occurrences is None else len(np.unique(occurrences.classes))
-    each = min(6, CLASS_IMAGES // classes) if classes > 1 else 0
+    per_class = min(6, CLASS_IMAGES // classes) if classes > 1 else 0
     lists = []
     for title, about, order in orders:
         top = order[:count]
-        more = first_of_each_class(order, len(table), occurrences, each)
-        lists.append(SampleList(title, about, top, np.setdiff1d(more, top)))
+        by_class = first_of_each_class(order, len(table), occurrences, per_class)
+        lists.append(SampleList(title, about, top, np.setdiff1d(by_class, top)))
     return lists

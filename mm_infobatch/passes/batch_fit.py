@@ -139,9 +139,9 @@ def _extended(plan: Plan, shape: BatchShape, bits: np.random.BitGenerator) -> Op
     by_index = np.zeros(length, np.float32)
     by_index[plan.indices.numpy()] = weights
     skipped = np.flatnonzero(by_index == 0)
-    more = skipped[draw_distinct(len(skipped), goal - plan.kept, bits)]
+    added = skipped[draw_distinct(len(skipped), goal - plan.kept, bits)]
     num_well_learned = len(kept) + plan.pruned
-    by_index[kept] = by_index[more] = light * num_well_learned / (len(kept) + len(more))
+    by_index[kept] = by_index[added] = light * num_well_learned / (len(kept) + len(added))
     indices = np.flatnonzero(by_index)
     weights = by_index[indices]
     if light != 1:  # a mean of 1, which the weights keep

@@ -95,8 +95,8 @@ class Planner:
         return self._observe if hasattr(self.policy, 'observe') else None
 
     def _observe(self, indices: Tensor, losses: Tensor, scores: Tensor) -> None:
-        more = dict(scores=scores) if self._wants_scores else {}
-        self.policy.observe(indices, losses, self._num_samples, **more)
+        extra = dict(scores=scores) if self._wants_scores else {}
+        self.policy.observe(indices, losses, self._num_samples, **extra)
 
     def begin_run(self, schedule: PassSchedule) -> None:
         """Let the policy refuse a run, whose schedule stands at its beginning."""
@@ -187,10 +187,10 @@ class Planner:
         pass_index: int,
         generator: torch.Generator,
     ) -> Plan:
-        more: Dict[str, Any] = {}
+        extra: Dict[str, Any] = {}
         if self._wants_run:
-            more['run'] = None if schedule is None else self.run(schedule, pass_index)
-        plan = self.policy.plan(scores, generator, **more)
+            extra['run'] = None if schedule is None else self.run(schedule, pass_index)
+        plan = self.policy.plan(scores, generator, **extra)
         if not isinstance(plan, Plan):
             raise TypeError(
                 f'{self.policy!r}.plan(scores, generator) gave {plan!r}; it has to '

@@ -125,10 +125,10 @@ def free_memory(root: Path = Path('/')) -> Optional[int]:
     Returns:
         int, optional: None where the system does not say.
     """
-    info, own = root / 'proc' / 'meminfo', root / 'proc' / 'self' / 'cgroup'
-    text = info.read_text() if info.is_file() else ''
+    meminfo, cgroup = root / 'proc' / 'meminfo', root / 'proc' / 'self' / 'cgroup'
+    text = meminfo.read_text() if meminfo.is_file() else ''
     free = [int(kilobytes) * 1024 for kilobytes in re.findall(r'MemAvailable:\s+(\d+) kB', text)]
-    for line in own.read_text().splitlines() if own.is_file() else ():
+    for line in cgroup.read_text().splitlines() if cgroup.is_file() else ():
         _, kinds, name = line.split(':', 2)
         top = root / 'sys' / 'fs' / 'cgroup' / kinds  # '' in version 2
         if kinds in ('', 'memory'):

@@ -224,8 +224,8 @@ class RunRandomness:
         A single process saves the current states, as another hook may have drawn numbers since they
         were gathered; but within a validation those from before it.
         """
-        now = get_world_size() == 1 and not self._validating
-        states = self._gathered if self._gathered_at == iters and not now else None
+        current = get_world_size() == 1 and not self._validating
+        states = self._gathered if self._gathered_at == iters and not current else None
         return dict(
             states=capture().unsqueeze(0) if states is None else states.clone(),
             persistent=dict(self._persistent),

@@ -55,12 +55,12 @@ def check_names_in_checkpoint(saved: Any, names: List[str]) -> None:
     """
     if not isinstance(saved, list):
         return
-    other = [pair for pair in zip(saved, names) if all(pair) and pair[0] != pair[1]]
-    if other:
+    differing = [pair for pair in zip(saved, names) if all(pair) and pair[0] != pair[1]]
+    if differing:
         raise ValueError(
-            f'training cannot resume: {len(other)} of {len(names)} samples that were compared '
-            f'differ from the training dataset of the checkpoint ({other[0][0]!r} there, '
-            f'{other[0][1]!r} here): {REASON}, or start a new run from the weights with '
+            f'training cannot resume: {len(differing)} of {len(names)} samples that were compared '
+            f'differ from the training dataset of the checkpoint ({differing[0][0]!r} there, '
+            f'{differing[0][1]!r} here): {REASON}, or start a new run from the weights with '
             'load_from=CHECKPOINT and resume=False'
         )
 
@@ -100,12 +100,12 @@ def check_same_on_all_ranks(names: List[str]) -> None:
     """
     if get_world_size() == 1:
         return
-    mine = torch.tensor([zlib.crc32(name.encode()) for name in names])
-    rows = [row.tolist() for row in all_gather(mine)]
+    own_row = torch.tensor([zlib.crc32(name.encode()) for name in names])
+    rows = [row.tolist() for row in all_gather(own_row)]
     for rank, row in enumerate(rows):
-        other = [name for name, one, two in zip(names, rows[0], row) if one != two]
-        if other:
+        differing = [name for name, one, two in zip(names, rows[0], row) if one != two]
+        if differing:
             raise ValueError(
-                f'{len(other)} of {len(names)} samples that were compared differ between rank '
-                f'{rank} and rank 0 ({other[0]!r} on rank {get_rank()}): {REASON}'
+                f'{len(differing)} of {len(names)} samples that were compared differ between rank '
+                f'{rank} and rank 0 ({differing[0]!r} on rank {get_rank()}): {REASON}'
             )

@@ -50,7 +50,7 @@ def require_rank(rank: Any, world_size: Any) -> None:
         require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
     if not 0 <= rank < world_size:
         raise ValueError(
-            f'rank={rank} is none of the {world_size} ranks 0 to {world_size - 1} of world_size'
+            f'rank={rank} has to be one of the {world_size} ranks 0 to {world_size - 1}'
         )
 
 

@@ -181,7 +181,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         UsageError: If the config file cannot be read, an option does not fit it, its
-            ``default_scope`` is no name, or the work directory cannot be written.
+            ``default_scope`` is not a name, or the work directory cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)

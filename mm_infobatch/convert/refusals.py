@@ -201,7 +201,7 @@ def check_replaced_sampler(old: Any, cls: type) -> None:
     for key in old:
         if key not in ('type', '_scope_', *inspect.signature(cls).parameters):
             raise ValueError(
-                f'train_dataloader.sampler.{key}={old[key]!r} is no setting of {cls.__name__}, '
+                f'train_dataloader.sampler.{key}={old[key]!r} is not a setting of {cls.__name__}, '
                 'which InfoBatchSampler is about to replace, so it would be lost; set '
                 '--infobatch-options delta=... policy=..., or convert the config and change the '
                 'result'

@@ -221,7 +221,7 @@ def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
     if per_image:
         return Decomposition(by_image, exact=True, rule=kind)
     if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
-        raise ValueError(f'{name}.reduction={loss.reduction!r} is none of mean, sum and none')
+        raise ValueError(f'{name}.reduction={loss.reduction!r} has to be mean, sum or none')
     if kind == UNKNOWN:
         check_convention(loss)
         return Decomposition(unknown.take_apart, exact=True)

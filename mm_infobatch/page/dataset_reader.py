@@ -178,7 +178,7 @@ def as_label_map(labels: np.ndarray) -> np.ndarray:
     if labels.ndim == 3 and 1 in (shape[0], shape[2]):
         labels = labels[0] if shape[0] == 1 else labels[..., 0]
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in 'biuf':
-        raise ValueError(f'an array of shape {shape} and type {labels.dtype} is no label map')
+        raise ValueError(f'an array of shape {shape} and type {labels.dtype} is not a label map')
     return labels if labels.dtype.kind in 'iu' else np.nan_to_num(labels, nan=-1).astype(np.int64)
 
 
@@ -239,7 +239,7 @@ def as_rgb(image: np.ndarray, bgr: bool = False) -> np.ndarray:
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or 0 in image.shape:
-        raise ValueError(f'an array of shape {image.shape} is no image')
+        raise ValueError(f'an array of shape {image.shape} is not an image')
     image = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
     if image.dtype != np.uint8:
         values = np.nan_to_num(image.astype(np.float64))

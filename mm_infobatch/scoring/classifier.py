@@ -174,7 +174,7 @@ def check_probabilities(predicted: Tensor) -> None:
     if bool(wrong.any()):
         values = ', '.join(f'{value:.4g}' for value in predicted[wrong][0][:4].tolist())
         raise ValueError(
-            f'the classifier predicts {values}, ... for a sample, which are no probabilities that '
+            f'the classifier predicts {values}, ... for a sample, which are not probabilities that '
             'sum to 1, but those of a head for several labels or for numbers; these scores are '
             'defined for one class per sample: give a classifier whose head predicts by a softmax'
         )

@@ -18,7 +18,7 @@ def other_score_warning(model: nn.Module, policy: Any) -> Optional[str]:
 
     Returns:
         str, optional: A warning, if the policy does so and a score is not the plain cross entropy
-        of one label. There is none for a user's own loss, which may be one.
+        of one label. A user's own loss gives none: it may be the plain one.
     """
     if not getattr(policy, 'label_probability', False):
         return None

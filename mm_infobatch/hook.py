@@ -254,7 +254,7 @@ class InfoBatchHook(Hook):
         wait_before_workers(getattr(runner.val_loop, 'dataloader', None))
 
     def _prepare_checkpoint(self, runner: Any) -> None:
-        """Collect what a checkpoint holds of all ranks; a collective."""
+        """Collect from all ranks what a checkpoint holds; a collective."""
         assert self._pass is not None
         self._pass.gather()
         self._loop.randomness.gather(self._schedule.iters)

@@ -133,7 +133,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    """Check what argparse does not.
+    """Check the numbers and names that argparse does not check.
 
     Raises:
         UsageError: If a number is out of range, or no file can have the name.

@@ -64,7 +64,7 @@ def ohem_cross_entropy(loss: Any, call: Call, weights: Weights) -> Summands:
 
 def ohem_threshold(loss: Any, weights: Weights, confidence: Tensor, count: Tensor) -> Tensor:
     """The confidence below which a pixel is hard: that of the pixel of rank ``min_kept``, or
-    ``thresh`` if that is greater. A pixel advances the rank by what its sample stands for.
+    ``thresh`` if that is greater. A pixel counts with the relative weight of its sample.
 
     Args:
         loss (nn.Module): The loss.

@@ -210,7 +210,7 @@ class InfoBatchLoss(nn.Module):
 
     @not_compiled
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Evaluate the wrapped loss; takes what that takes and returns what that returns.
+        """Evaluate the wrapped loss, with its arguments and its kind of result.
 
         Raises:
             ValueError: If the batch has another number of samples than the plan handed out, or the

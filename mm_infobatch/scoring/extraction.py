@@ -54,7 +54,7 @@ class Extraction(NamedTuple):
 
 
 def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) -> Extraction:
-    """Extract what methods share, or read what an earlier call has extracted.
+    """Extract the arrays that methods share, or read those that an earlier call has extracted.
 
     Args:
         model (BaseModel): The classifier.

@@ -119,7 +119,7 @@ class StepwiseHook(Hook):
             super().before_train_iter(steps.runner, *args, **kwargs)
 
     def _walk(self, until: int, *args: Any, **kwargs: Any) -> None:
-        """Call the hook until ``until`` steps are done; takes what ``after_train_iter`` takes."""
+        """Call the hook for steps up to ``until``, with the arguments of ``after_train_iter``."""
         steps = self._infobatch_steps
         while steps.done < until:
             # before_train_iter takes the first two of them.

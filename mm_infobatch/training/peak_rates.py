@@ -94,14 +94,14 @@ def _without_lists(group: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _set_rates(group: Dict[str, Any], prefix: str) -> None:
-    """Set the rates of a group to those that it has under names with a prefix."""
+    """Set the rates of a group to those stored as ``{prefix}_lr`` and ``{prefix}_momentum``."""
     group.update(
         {name: group.get(f'{prefix}_{name}', group[name]) for name in RATES if name in group}
     )
 
 
 def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
-    """A key of what schedulers read of a group: groups with the same key get the same rates.
+    """A key of the values that schedulers read: groups with the same key get the same rates.
 
     Each group has a key of its own if a scheduler is a user's, which may keep more for a group.
     """

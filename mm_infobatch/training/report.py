@@ -55,8 +55,8 @@ def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> List[float]:
 
 
 def put_back_loss_of_all_data(message_hub: MessageHub, values: Optional[List[float]]) -> None:
-    """Put back what :func:`take_loss_of_all_data` took; None of an earlier checkpoint, which has
-    it in mmengine's part."""
+    """Put back what :func:`take_loss_of_all_data` took. ``values`` is None for an older checkpoint,
+    which keeps them in mmengine's part."""
     if values is not None:
         history = HistoryBuffer(values, [1] * len(values), max_length=HISTORY)
         message_hub.log_scalars[LOSS_OF_ALL_DATA] = history

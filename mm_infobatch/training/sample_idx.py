@@ -149,7 +149,7 @@ class PathCheck:
         self._listed: Dict[int, Set[Any]] = {}  # the paths in a dataset, once they are needed
 
     def check(self, data_batch: Any, due: Sequence[int], dataset: Any) -> None:
-        """Compare a batch; takes what :func:`check_samples` takes.
+        """Compare a batch, with the arguments of :func:`check_samples`.
 
         Raises:
             ValueError: If it holds other samples.

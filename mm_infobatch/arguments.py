@@ -19,7 +19,7 @@ def whole_number(value: Any) -> bool:
 
 
 def require_count(name: str, value: Any, least: int = 1) -> int:
-    """The integer that a value is, which may be a float without a fraction, such as 8e4.
+    """Return a value as an integer; it may be a float without a fraction, such as 8e4.
 
     Raises:
         ValueError: If it is not an integer of at least ``least``.
@@ -50,7 +50,7 @@ def require_rank(rank: Any, world_size: Any) -> None:
         require_integer(name, value, f"sampler=dict(type='InfoBatchSampler') without {name}")
     if not 0 <= rank < world_size:
         raise ValueError(
-            f'rank={rank} is none of the {world_size} ranks 0 to {world_size - 1} of world_size'
+            f'rank={rank} has to be one of the {world_size} ranks 0 to {world_size - 1}'
         )
 
 
@@ -91,12 +91,12 @@ def require_known(name: str, given: Iterable[str], taken: Iterable[str], line: s
         name (str): The class.
         given (Iterable[str]): The arguments that it is given.
         taken (Iterable[str]): Those that it takes.
-        line (str): How it is written in a config that inherits from one with another class here.
+        line (str): The line for a config that inherits from one with another class in its place.
 
     Raises:
         TypeError: If it is given one that it does not take.
     """
-    unknown = ', '.join(repr(each) for each in sorted(set(given) - set(taken)))
+    unknown = ', '.join(map(repr, sorted(set(given) - set(taken))))
     if unknown:
         raise TypeError(
             f'{name} does not take {unknown}; it takes {", ".join(taken) or "no arguments"}. If '
@@ -266,7 +266,7 @@ def set_once(name: str, message: str = OF_SAMPLER) -> Any:
         property: Setting it to another value raises a ValueError.
     """
 
-    def value_of(owner: Any) -> Any:
+    def get_value(owner: Any) -> Any:
         return vars(owner)[name]
 
     def set_value(owner: Any, value: Any) -> None:
@@ -274,4 +274,4 @@ def set_once(name: str, message: str = OF_SAMPLER) -> Any:
         if old != value:
             raise ValueError(message.format(name=name, old=old, new=value))
 
-    return property(value_of, set_value)
+    return property(get_value, set_value)

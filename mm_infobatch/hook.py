@@ -78,7 +78,7 @@ class InfoBatchHook(Hook):
     """
 
     priority = 'ABOVE_NORMAL'
-    begins_passes = True  # by which training/checks.py, a room below, finds this hook
+    begins_passes = True  # read by training/checks.py, a room below, to find this hook
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class InfoBatchHook(Hook):
         self._report = RunReport(self._sampler, self._schedule, self._step_length.setting)
         self._schedule.walked = 0  # until the state is loaded: a finished run may go back
         if checkpointing.needs_message_hub(runner) and not self._resumes:
-            # To tell a checkpoint of this run, saved before the first state, from a foreign one.
+            # Distinguishes a checkpoint of this run, saved before the first state, from others.
             runner.message_hub.update_info(checkpointing.STATE_KEY, dict(version=VERSION))
         if not self._resumes:
             checks.check_run(runner, self._loop)
@@ -254,7 +254,7 @@ class InfoBatchHook(Hook):
         wait_before_workers(getattr(runner.val_loop, 'dataloader', None))
 
     def _prepare_checkpoint(self, runner: Any) -> None:
-        """Collect what a checkpoint holds of all ranks; a collective."""
+        """Collect from all ranks what a checkpoint holds; a collective."""
         assert self._pass is not None
         self._pass.gather()
         self._loop.randomness.gather(self._schedule.iters)

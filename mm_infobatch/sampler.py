@@ -57,7 +57,7 @@ class InfoBatchSampler(Sampler[int]):
         stratify (bool): Whether a pass that prunes spreads the samples whose score lies below the
             mean evenly over the batches of each rank. Defaults to False.
         track (bool): Whether to track how often each sample is trained, and the mean and spread of
-            what enters its score, in 10 bytes a sample: ``scores.tracker``. Defaults to True.
+            what enters its score, in 10 bytes per sample: ``scores.tracker``. Defaults to True.
 
     Attributes:
         scores (ScoreTable): The latest loss of every sample.
@@ -118,7 +118,7 @@ class InfoBatchSampler(Sampler[int]):
         self.scores = ScoreTable(len(dataset), score_smoothing, self._planner.observer, track)
         check_smoothing(self.scores.smoothing, self.policy)
         self.epoch = 0
-        # Outside a run, a schedule of one step a pass, if the number of passes is known.
+        # Outside a run, a schedule of one step per pass, if the number of passes is known.
         self._schedule = None if num_passes is None else PassSchedule(num_passes, 1, delta=delta)
         self._in_run = False
         self._order: Optional[PassOrder] = None

@@ -74,8 +74,8 @@ class SeededDataset(Dataset[Any]):
 
     The same seed, pass and index give the same sample on any number of workers and ranks, with
     persistent workers or without, and after a resume. Other passes and other samples are augmented
-    differently. So a resumed run equals an uninterrupted one bit for bit, including augmentation,
-    if nothing else in it is random. (Dropout uses a generator that mmengine does not restore.)
+    differently. So a resumed run has the augmentation of an uninterrupted one, bit for bit.
+    (:class:`~mm_infobatch.InfoBatchHook` restores the global generators, which dropout uses.)
 
     While a sample is loaded, ``random``, ``numpy.random`` and PyTorch's CPU generator are seeded
     from the three numbers; afterwards their states are restored.
@@ -177,10 +177,10 @@ def unwrap_seeded(dataset: Any) -> Any:
 def inner_datasets(dataset: Any) -> Iterator[Any]:
     """The datasets inside a wrapper, at any depth."""
     # num_batch_per_epoch has mmengine wrap the dataset, as _dataset.
-    inner = [getattr(dataset, name, None) for name in ('dataset', '_dataset')]
-    inner += getattr(dataset, 'datasets', None) or []
-    for each in inner:
-        # Wrappers of the toolboxes, as RepeatDataset, are no Dataset of PyTorch.
-        if isinstance(each, Dataset) or hasattr(each, 'get_data_info'):
-            yield each
-            yield from inner_datasets(each)
+    candidates = [getattr(dataset, name, None) for name in ('dataset', '_dataset')]
+    candidates += getattr(dataset, 'datasets', None) or []
+    for inner in candidates:
+        # Wrappers of the toolboxes, such as RepeatDataset, are not a Dataset of PyTorch.
+        if isinstance(inner, Dataset) or hasattr(inner, 'get_data_info'):
+            yield inner
+            yield from inner_datasets(inner)

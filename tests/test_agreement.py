@@ -86,7 +86,7 @@ FILES = dict(dataset=dict(type='ListedByRank'))
     'change, reason',
     [
         (POLICY, 'draw all random numbers from the generator'),
-        (FILES, 'are others on rank 1 than on rank 0'),
+        (FILES, 'differ between rank 1 and rank 0'),
     ],
 )
 def test_two_processes_that_differ_stop_with_the_reason(tmp_path, change, reason):

@@ -383,7 +383,7 @@ def test_an_option_is_refused_whatever_is_wrong_with_the_config():
 @pytest.mark.parametrize('setting', [dict(delta=0.5), dict(policy=dict(type='TargetSaving'))])
 def test_a_setting_for_the_new_sampler_is_not_lost_with_the_old_one(kind, setting):
     ((key, value),) = setting.items()
-    where = re.escape(f'train_dataloader.sampler.{key}={value!r} is no setting of {kind}')
+    where = re.escape(f'train_dataloader.sampler.{key}={value!r} is not a setting of {kind}')
     with pytest.raises(ValueError, match=f'{where}.*--infobatch-options'):
         convert(with_sampler(type=kind, shuffle=True, **setting))
 

@@ -374,7 +374,7 @@ def test_a_users_loss_of_the_same_convention_is_weighted(avg_factor, uniform):
 def test_a_users_loss_that_does_not_keep_the_convention_is_found_out_in_the_first_batch():
     loss = InfoBatchLoss(WithOverride(power=2))
     loss.begin_batch(torch.ones(B), True)
-    with pytest.raises(ValueError, match='so it is no mean over samples.*per_image=True'):
+    with pytest.raises(ValueError, match='so it is neither a mean over samples.*per_image=True'):
         loss(randn(B, C), torch.tensor([0, 1, 1, 2]))
 
 

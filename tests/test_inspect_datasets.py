@@ -186,7 +186,7 @@ def test_values_that_are_no_bytes_are_stretched_over_their_range():
 
 @pytest.mark.parametrize('shape', [(3,), (0, 3), (1, 2, 3, 4)])
 def test_an_array_that_is_no_image_is_refused(shape):
-    with pytest.raises(ValueError, match='is no image'):
+    with pytest.raises(ValueError, match='is not an image'):
         dataset_reader.as_rgb(np.zeros(shape, np.uint8))
 
 
@@ -246,7 +246,7 @@ def test_a_label_map_is_brought_to_two_axes_and_integers():
 
 @pytest.mark.parametrize('form', [np.zeros((2, 2, 3)), np.zeros((0, 2)), np.array([['a']])])
 def test_an_array_that_is_no_label_map_is_refused_with_its_shape(form):
-    with pytest.raises(ValueError, match='an array of shape .* is no label map'):
+    with pytest.raises(ValueError, match='an array of shape .* is not a label map'):
         dataset_reader.as_label_map(form)
 
 

@@ -567,7 +567,9 @@ def test_an_unknown_loss_that_was_wrong_is_refused_when_the_pass_ends_by_its_pat
         losses.begin_batch(torch.ones(4), False, 1.0, {})
         model(labels)
         losses.end_batch()
-    with pytest.raises(ValueError, match=r'^model.head.loss_module: .*Foreground.*no mean over'):
+    with pytest.raises(
+        ValueError, match=r'^model.head.loss_module: .*Foreground.*neither a mean over'
+    ):
         losses.end_pass()
 
 

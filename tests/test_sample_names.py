@@ -102,7 +102,7 @@ def test_what_is_moved_converted_or_unknown_is_no_other_sample():
     for same in (files(['a.jpg', 'b.jpg'], '/elsewhere'), Listed([dict(), dict()])):
         sample_names.check_names_in_checkpoint(saved, sample_names.names_of(same))
     sample_names.check_names_in_checkpoint(None, saved)
-    with pytest.raises(ValueError, match="2 of 2 samples .* are others .*'a' there, 'b' here"):
+    with pytest.raises(ValueError, match="2 of 2 samples .* differ .*'a' there, 'b' here"):
         sample_names.check_names_in_checkpoint(saved, saved[::-1])
 
 
@@ -126,7 +126,7 @@ def test_a_dataset_in_another_order_is_refused_on_resume(tmp_path, config):
     checkpoint = tmp_path / 'run' / name
     other = runs.resumed(cfg, checkpoint, tmp_path / 'other')
     other.train_dataloader.dataset.type = turned
-    with pytest.raises(ValueError, match='cannot resume: .* are others .* fixed order'):
+    with pytest.raises(ValueError, match='cannot resume: .* differ .* fixed order'):
         runs.train(other)
 
     moved = runs.resumed(cfg, checkpoint, tmp_path / 'moved')
@@ -154,7 +154,7 @@ def ranks(monkeypatch, *datasets):
 def test_ranks_that_list_the_files_in_another_order_are_refused(monkeypatch):
     same = [f'{index}.png' for index in range(5)]
     ranks(monkeypatch, files(same), files(same, '/other/machine'))
-    with pytest.raises(ValueError, match=r"4 of 5 .* on rank 1 than on rank 0 \('4' on rank 1\)"):
+    with pytest.raises(ValueError, match=r"4 of 5 .* between rank 1 and rank 0 \('4' on rank 1\)"):
         ranks(monkeypatch, files(same), files(same[::-1]))
 
 

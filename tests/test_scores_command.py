@@ -681,7 +681,7 @@ def test_a_head_that_does_not_choose_one_class_is_refused(trained, tmp_path, cap
         torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), tmp_path / 'a.pth')
     files = tmp_path / 'config.py', tmp_path / 'a.pth', '--out', tmp_path / 'a.npz'
     line = refused(capsys, 'el2n', *files)
-    assert 'which are no probabilities that sum to 1' in line
+    assert 'which are not probabilities that sum to 1' in line
     classifier.check_probabilities(torch.tensor([[0.2, 0.8], [float('nan'), 0.5]]))
     with pytest.raises(ValueError, match='predicts -1, 2, ... for'):  # any numbers
         classifier.check_probabilities(torch.tensor([[-1.0, 2.0]]))

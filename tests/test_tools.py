@@ -193,7 +193,7 @@ def test_samples_stay_unknown_where_the_number_of_processes_is(tmp_path):
     write_session(tmp_path, [train_row(60)], launcher='pytorch')
     run = run_logs.read_run(tmp_path)
     assert run.samples is None
-    assert run.notes == ['samples unknown: no <timestamp>.log that tells the number of processes']
+    assert run.notes == ['samples unknown: no <timestamp>.log with the number of processes']
 
 
 def test_infobatch_json_gives_samples_and_saving_and_the_choosing_is_in_the_clock(pruned):
@@ -753,7 +753,7 @@ def test_a_slurm_job_whose_first_host_is_not_told_is_a_users_error(
     cfg = train_config(config, '--launcher', 'slurm')
     with pytest.raises(common.UsageError, match=said) as error:
         launch.prepare_launch(cfg, training=False)
-    assert 'scontrol show hostname node[1-2] does not tell the first host' in str(error.value)
+    assert 'scontrol show hostname node[1-2] does not print the first host' in str(error.value)
     assert str(error.value).endswith('Set MASTER_ADDR in the environment to its name')
 
 

@@ -141,7 +141,9 @@ def test_a_later_batch_shows_what_the_first_could_not(uniform):
     loss, foreground = InfoBatchLoss(ForegroundMean()), torch.full((B, H, W), 1)
     for _ in range(2):
         trained(loss, torch.ones(B), foreground, uniform)
-    with pytest.raises(ValueError, match='ForegroundMean.*no mean over samples.*per_image=True'):
+    with pytest.raises(
+        ValueError, match='ForegroundMean.*neither a mean over samples.*per_image=True'
+    ):
         trained(loss, torch.ones(B), labels(), uniform)
 
 

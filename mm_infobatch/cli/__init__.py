@@ -1,4 +1,4 @@
-"""The command ``mm-infobatch``: one module a subcommand, and what they share."""
+"""The command ``mm-infobatch``: one module per subcommand, and what they share."""
 
 from .command import main, parse_args
 

@@ -1,4 +1,4 @@
-"""Reads checkpoints of MMEngine without running code in them, as far as PyTorch can.
+"""Reads checkpoints of MMEngine without running code in them, if PyTorch supports that.
 
 MMEngine saves its log buffers in a checkpoint, and OneCycleLR a bound method, so
 ``weights_only=True`` alone refuses it. PyTorch 2.5 and later can allow single classes: those of
@@ -48,26 +48,26 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
             for the format before torch 1.6. Defaults to False.
 
     Raises:
-        ValueError: If it cannot be read, or is of something else.
+        ValueError: If it cannot be read, or does not contain a dict.
     """
     safe = hasattr(torch.serialization, 'safe_globals')
     allowed = torch.serialization.safe_globals(classes_of_mmengine()) if safe else nullcontext()
     try:
         with allowed:
-            found = torch.load(str(path), map_location='cpu', weights_only=safe, mmap=mmap)
+            checkpoint = torch.load(str(path), map_location='cpu', weights_only=safe, mmap=mmap)
     except (UnpicklingError, EOFError, IndexError) as error:
         raise ValueError(
             f'checkpoint {path} is damaged, or contains objects that cannot be read without '
             f'running code of theirs; {INSTEAD}'
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(checkpoint, dict):
         raise ValueError(
-            f'checkpoint {path} contains a {type(found).__name__}, where MMEngine saves a dict; '
-            f'{INSTEAD}'
+            f'checkpoint {path} contains a {type(checkpoint).__name__}, where MMEngine saves a '
+            f'dict; {INSTEAD}'
         )
-    if not isinstance(found.get('meta'), (dict, type(None))):
+    if not isinstance(checkpoint.get('meta'), (dict, type(None))):
         raise ValueError(
-            f'the meta of checkpoint {path} is a {type(found["meta"]).__name__}, where MMEngine '
-            f'saves a dict; {INSTEAD}'
+            f'the meta of checkpoint {path} is a {type(checkpoint["meta"]).__name__}, where '
+            f'MMEngine saves a dict; {INSTEAD}'
         )
-    return found
+    return checkpoint

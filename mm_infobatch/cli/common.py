@@ -181,7 +181,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         UsageError: If the config file cannot be read, an option does not fit it, its
-            ``default_scope`` is no name, or the work directory cannot be written.
+            ``default_scope`` is not a name, or the work directory cannot be written.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options)
@@ -226,8 +226,7 @@ def check_checkpoint(path: str, directory: bool = False) -> str:
 
     Args:
         path (str): The checkpoint.
-        directory (bool): Whether it may be a directory, as those of DeepSpeed are. Defaults to
-            False.
+        directory (bool): Whether it may be a directory, as DeepSpeed's are. Defaults to False.
 
     Raises:
         UsageError: If it is a local path and there is no such file.

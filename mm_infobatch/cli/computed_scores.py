@@ -79,15 +79,15 @@ def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]
         same_run = SameRunCheck() if args.kind == 'forgetting' else None
         sources = [_source(study, path, same_run) for path in args.checkpoints]
         _check_different(sources)
-        found = sources[0].extraction(method.features)
-        settings = _settings(args, method, len(found.labels))
-        _say(_cost(args.kind, method, found, settings))
+        extraction = sources[0].extraction(method.features)
+        settings = _settings(args, method, len(extraction.labels))
+        _say(_cost(args.kind, method, extraction, settings))
         began, waited, processor = time.perf_counter(), sources[0].waited, time.process_time()
-        made = method.score(sources, settings)
-    scores, weights = made if isinstance(made, tuple) else (made, None)
+        result = method.score(sources, settings)
+    scores, weights = result if isinstance(result, tuple) else (result, None)
     # Passes over the images that the method asked for count as extraction, like the first.
     spent = time.perf_counter() - began - sum(source.waited for source in sources) + waited
-    extraction = sum(source.seconds for source in sources)
+    extracting = sum(source.seconds for source in sources)
     if not np.isfinite(scores).all():
         raise ValueError(
             f'{args.kind} gives NaN or infinite scores, as the features of the checkpoint are out '
@@ -98,9 +98,9 @@ def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]
         settings=dict(settings.__dict__),
         checkpoints=[_checkpoint_note(source) for source in sources],
         num_samples=len(scores),
-        num_classes=found.logits.shape[1],
-        num_features=None if found.features is None else found.features.shape[1],
-        seconds=dict(extraction=round(extraction, 3), method=round(spent, 3)),
+        num_classes=extraction.logits.shape[1],
+        num_features=None if extraction.features is None else extraction.features.shape[1],
+        seconds=dict(extraction=round(extracting, 3), method=round(spent, 3)),
         processor_seconds=round(time.process_time() - processor, 3),  # without the first pass
         peak_memory=cost.peak_memory(),
         python=platform.python_version(),
@@ -108,11 +108,11 @@ def scores_of_model(args: argparse.Namespace) -> Tuple[ScoreFile, Dict[str, Any]
         threads=torch.get_num_threads(),
     )
     count = settings.count if method.selects else None
-    return ScoreFile(scores, found.labels, weights, args.per_class, count), note
+    return ScoreFile(scores, extraction.labels, weights, args.per_class, count), note
 
 
 def _source(study: Study, path: Path, same_run: Optional[SameRunCheck]) -> Source:
-    """A checkpoint as a source of scores; of the run of those before it, where that matters."""
+    """A checkpoint as a source of scores, checked by ``same_run`` if that is given."""
     checkpoint = read_checkpoint(path)
     if same_run is not None:
         same_run.add(path, checkpoint)
@@ -148,7 +148,7 @@ def _settings(args: argparse.Namespace, method: Method, num_samples: int) -> Set
     return Settings(count, bool(args.per_class), args.seed, args.deepcore, options)
 
 
-def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> str:
+def _cost(name: str, method: Method, extracted: Extraction, settings: Settings) -> str:
     """What the method will need beside the extraction.
 
     Raises:
@@ -157,14 +157,14 @@ def _cost(name: str, method: Method, found: Extraction, settings: Settings) -> s
     work = method.images(settings)
     if work:
         return (
-            f'{name}: another pass over the {len(found.labels):,} images, {work} for each; '
-            f'the extraction, one forward pass for each in batches, took {found.seconds:,.0f} s'
+            f'{name}: another pass over the {len(extracted.labels):,} images, {work} for each; '
+            f'the extraction, one forward pass for each in batches, took {extracted.seconds:,.0f} s'
         )
-    classes = found.logits.shape[1]
-    features = 0 if found.features is None else found.features.shape[1]
-    apart = method.selects and settings.per_class
-    groups = np.unique(found.labels, return_counts=True)[1] if apart else [len(found.labels)]
-    counts = groups = np.array(groups)
+    labels, classes = extracted.labels, extracted.logits.shape[1]
+    features = 0 if extracted.features is None else extracted.features.shape[1]
+    per_class = method.selects and settings.per_class
+    groups = np.unique(labels, return_counts=True)[1] if per_class else np.array([len(labels)])
+    counts = groups
     if settings.count is not None:
         counts = divide_among_classes(groups, settings.count)
     sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print a path a line."""
+    """Print one path per line."""
     folder, names = configs_of('mm_infobatch')
     names = [name for name in names if args.word in name]
     if not names:

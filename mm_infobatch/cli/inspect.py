@@ -1,10 +1,10 @@
 """Write a page to look inside runs: numbers, curves, scores, classes, images, all in one file.
 
-It opens in any browser, without a network. The curves need the logs of a work directory alone, of
-any run of MMEngine. What concerns the samples is read from the latest checkpoint of a run with
-InfoBatch, or from the one that is given, and the images through the training dataset of the config
-that MMEngine has written into the work directory. Beside the page, the table of all samples is
-written as CSV and Parquet.
+It opens in any browser, without a network. The curves need only the logs of a work directory, of
+any run of MMEngine. Scores of samples are read from the latest checkpoint of a run with InfoBatch,
+or from the given one, and images through the training dataset of the config that MMEngine has
+written into the work directory. The table of all samples is written beside the page, as CSV and
+Parquet.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from .run_numbers import difference, run_facts
 
 
 def require_libraries(fiftyone: bool) -> None:
-    """Check that the libraries can be imported, which the other subcommands do without.
+    """Check that the libraries can be imported that only this subcommand needs.
 
     Args:
         fiftyone (bool): Whether FiftyOne is one of them.
@@ -140,7 +140,7 @@ def file_name(label: str) -> str:
 def notes_on_checkpoint(
     run: LoggedRun, path: Optional[Path], table: Optional[SampleTable], iters: int
 ) -> List[str]:
-    """What the page has to say where a checkpoint has no samples, or those of another run.
+    """Notes for the page if a checkpoint has no samples, or those of another run.
 
     Args:
         run (LoggedRun): The run.

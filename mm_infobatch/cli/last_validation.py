@@ -13,7 +13,7 @@ from mmengine.hooks import Hook, LoggerHook
 class LastValidationHook(Hook):
     """Validate a run that was resumed at its end.
 
-    One that had been validated there is validated again: a checkpoint does not say.
+    A run that had been validated there is validated again: its checkpoint does not say so.
     """
 
     priority = 'VERY_HIGH'  # what is logged and kept after training follows the validation
@@ -33,5 +33,5 @@ class LastValidationHook(Hook):
             if isinstance(hook, LoggerHook) and not cfg.get('max_epochs'):
                 # A run by iteration has epoch 0 only, as a validation without training.
                 hook.log_metric_by_epoch = False
-        runner.logger.info('Nothing is left to train; the validation at the end is made.')
+        runner.logger.info('Nothing is left to train; running the final validation.')
         loop.run()

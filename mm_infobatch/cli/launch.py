@@ -28,9 +28,9 @@ SET_BY_LAUNCHER = dict(
 
 
 def starts_processes(args: argparse.Namespace) -> bool:
-    """Whether this process only starts those that do the work, as ``--gpus`` asks for.
+    """Whether this process only starts the processes that do the work, as ``--gpus`` asks for.
 
-    Those get ``--gpus`` too, and ``--launcher pytorch``.
+    They get ``--gpus`` too, and ``--launcher pytorch``.
 
     Raises:
         UsageError: If the number of processes cannot work.
@@ -57,8 +57,8 @@ def starts_processes(args: argparse.Namespace) -> bool:
 def start_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """Start this command in several processes through torchrun, and wait for their end.
 
-    What each of them will do with the arguments is tried before, so that most errors in them are
-    reported once.
+    The arguments are applied to the config here first, so that most errors in them are reported
+    once.
 
     Within one machine they meet at a free port. On several machines, or with ``PORT`` set, the
     environment says where, as for OpenMMLab's ``dist_train.sh``: ``NNODES``, ``NODE_RANK``,
@@ -73,8 +73,8 @@ def start_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
         SystemExit: If a process fails, with its exit status.
     """
     args.apply_args(load_config(args), args)
-    # MMEngine's formatter of configs writes its grammars to a cache when it is first imported; of
-    # processes that do so at once, some read a half and fail.
+    # MMEngine's formatter of configs writes its grammars to a cache when it is first imported; if
+    # several processes do so at once, some read an incomplete file and fail.
     import yapf  # type: ignore # noqa: F401
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -161,7 +161,7 @@ def leave_process_group() -> None:
 
 
 def _check_environment(launcher: str) -> None:
-    """Check that the launcher has told this process its place among the others."""
+    """Check that the launcher has set rank and world size in the environment."""
     missing = [name for name in SET_BY_LAUNCHER[launcher] if name not in os.environ]
     if missing:
         raise UsageError(
@@ -178,7 +178,7 @@ def _first_host(nodes_of_job: str) -> str:
         return subprocess.check_output(command, text=True).split()[0]
     except (OSError, subprocess.CalledProcessError, IndexError) as error:
         raise UsageError(
-            f'--launcher slurm: {" ".join(command)} does not tell the first host ({error}). Set '
+            f'--launcher slurm: {" ".join(command)} does not print the first host ({error}). Set '
             'MASTER_ADDR in the environment to its name'
         ) from error
 

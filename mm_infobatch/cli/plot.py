@@ -118,12 +118,12 @@ def _draw_passes(axis: Any, run: LoggedRun, position: Any, color: str) -> None:
     passes = run.passes
     if not passes:
         return
-    ends = [one['begin_iter'] + one['iterations'] for one in passes]
-    edges = position([one['begin_iter'] for one in passes[:1]] + ends)
-    shares = [one['pruned_share'] for one in passes]
+    ends = [record['begin_iter'] + record['iterations'] for record in passes]
+    edges = position([record['begin_iter'] for record in passes[:1]] + ends)
+    shares = [record['pruned_share'] for record in passes]
     axis.stairs(shares, edges, color=color, linewidth=1.6, baseline=None)
     axis.stairs(shares, edges, color=color, fill=True, alpha=0.12)
-    annealing = [index for index, one in enumerate(passes) if one['annealing']]
+    annealing = [index for index, record in enumerate(passes) if record['annealing']]
     if annealing:
         begin = edges[annealing[0]]
         axis.axvspan(begin, edges[-1], color=color, alpha=0.07, linewidth=0)

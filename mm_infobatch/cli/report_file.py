@@ -60,10 +60,10 @@ def read_infobatch(path: Path) -> Optional[Dict[str, Any]]:
 def report_of(
     work_dir: Path, sessions: List[Session]
 ) -> Tuple[Optional[Dict[str, Any]], Optional[str]]:
-    """The report of a run, and what is to be said if it is missing or of earlier training.
+    """The report of a run, and a note if it is missing or of earlier training.
 
-    A run that has pruned makes fewer iterations than its config says. Where its report cannot say
-    how many, the plan of its last session is taken away, in place.
+    A pruned run makes fewer iterations than its config says. If its report does not say how many,
+    the planned length is removed from its last session, in place.
 
     Args:
         work_dir (Path): The work directory.
@@ -75,16 +75,16 @@ def report_of(
     infobatch, last = read_infobatch(work_dir / 'infobatch.json'), sessions[-1]
     pruned = [session for session in sessions if session.with_infobatch]
     if last.with_infobatch or not pruned:
-        about = NO_REPORT if infobatch is None and pruned else None
+        note = NO_REPORT if infobatch is None and pruned else None
     else:
-        about = OLD_REPORT if infobatch is not None else None
+        note = OLD_REPORT if infobatch is not None else None
         infobatch = None
     if infobatch is None and any(
         session is last or session.train[0]['iter'] < last.train[0]['iter'] for session in pruned
     ):
         last.planned_iterations = last.planned_epochs = None
         last.epoch_lengths = {}
-    return infobatch, about
+    return infobatch, note
 
 
 def _check(content: Any) -> None:

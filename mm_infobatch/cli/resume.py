@@ -33,7 +33,7 @@ TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')  # CheckpointHook's own
 
 
 def why_not_complete(path: Path) -> Optional[str]:
-    """Tell whether a checkpoint is complete.
+    """Find out whether a checkpoint is complete.
 
     Args:
         path (Path): The file.
@@ -82,14 +82,14 @@ def _checkpoints(cfg: Config, named: Optional[Path]) -> List[Path]:
             r'\d+'.join(re.escape(part) for part in template.split('{}')) for template in templates
         )
     )
-    found = [
+    paths = [
         path
         for folder in folders
         if folder.is_dir()
         for path in folder.iterdir()
         if names.fullmatch(path.name) and path.is_file()
     ]
-    return sorted(set(found), key=lambda path: (-path.stat().st_mtime_ns, path.name))
+    return sorted(set(paths), key=lambda path: (-path.stat().st_mtime_ns, path.name))
 
 
 def choose_checkpoint(cfg: Config) -> Optional[str]:

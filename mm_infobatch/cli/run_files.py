@@ -25,7 +25,7 @@ def checkpoint_for(work_dir: Path, args: argparse.Namespace, cfg: Config) -> Opt
         given = [path for path in given if work_dir.resolve() in path.resolve().parents]
     if len(given) > 1:
         raise UsageError(
-            f'{len(given)} checkpoints are given for {str(work_dir)!r}: give one a run'
+            f'{len(given)} checkpoints are given for {str(work_dir)!r}: give one per run'
         )
     if given:
         return given[0]

@@ -27,7 +27,7 @@ from .sessions import (
 
 FULL_BATCHES = (
     'the last batch of an epoch is counted as a full one; give the work directory of an InfoBatch '
-    'run beside it, which tells the length of the dataset'
+    'run beside it, which has the length of the dataset'
 )
 
 
@@ -68,7 +68,7 @@ def read_runs(args: argparse.Namespace) -> Tuple[List[LoggedRun], List[str]]:
 
 
 def distinct_labels(labels: Sequence[str], work_dirs: Sequence[Path]) -> List[str]:
-    """The labels of the runs; equal ones get as much of their paths as tells them apart."""
+    """The labels of the runs; equal ones are extended by their paths until they differ."""
     folders = [path.resolve().parts for path in work_dirs]
     names = list(labels)
     for depth in range(2, max(map(len, folders), default=0) + 1):
@@ -92,7 +92,7 @@ def read_run(work_dir: Path) -> LoggedRun:
     for session in sessions:
         place_metrics(session, infobatch)
     train, metrics, owners = _merged(sessions)
-    begin = next((one['begin_iter'] for one in passes_of(infobatch)), 0)
+    begin = next((record['begin_iter'] for record in passes_of(infobatch)), 0)
     iterations, unfinished = _iterations_done(
         work_dir, train, metrics, sessions[-1], infobatch, begin
     )
@@ -128,7 +128,7 @@ def _count_samples(run: LoggedRun, owners: List[Session]) -> None:
         before = np.interp(run.begin, iterations, samples)
         run.samples = int(round(before)) + run.infobatch['totals']['samples_trained']
     elif any(owner.world_size is None for owner in owners):
-        run.notes.append('samples unknown: no <timestamp>.log that tells the number of processes')
+        run.notes.append('samples unknown: no <timestamp>.log with the number of processes')
     else:
         run.samples = int(round(samples[-1]))
         lengths = set(last.epoch_lengths.values())
@@ -248,9 +248,9 @@ def _sample_corners(
         full = ys[-1] / max(epochs, 1)
         if not owners[0].drop_last and full - ys[-1] / begin < length <= full:
             ys = [y * length / full for y in ys]
-    for one in passes_of(infobatch):
-        xs.append(one['begin_iter'] + one['iterations'])
-        ys.append(ys[-1] + one['trained'])
+    for record in passes_of(infobatch):
+        xs.append(record['begin_iter'] + record['iterations'])
+        ys.append(ys[-1] + record['trained'])
     return np.array(xs), np.array(ys)
 
 
@@ -270,6 +270,6 @@ def _second_corners(
         ys.append(ys[-1] + (end - xs[-1]) * row['time'])
         xs.append(end)
     corners, seconds = np.array(xs), np.array(ys)
-    for one in passes_of(infobatch):
-        seconds = seconds + np.where(corners > one['begin_iter'], one['seconds'], 0.0)
+    for record in passes_of(infobatch):
+        seconds = seconds + np.where(corners > record['begin_iter'], record['seconds'], 0.0)
     return corners, seconds

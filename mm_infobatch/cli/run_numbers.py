@@ -57,39 +57,39 @@ def numbers(run: LoggedRun, work_dir: Path, metric: Optional[str]) -> Dict[str, 
 
 def _progress_numbers(run: LoggedRun, seconds_left: Optional[float]) -> Dict[str, str]:
     """Iterations and samples, and what was saved of them."""
-    found = {'iterations': f'{run.iterations:,}'}
+    texts = {'iterations': f'{run.iterations:,}'}
     if run.infobatch is None:
         if run.samples is not None:
-            found['samples trained'] = f'{run.samples:,}'
-        return found
+            texts['samples trained'] = f'{run.samples:,}'
+        return texts
     totals = run.infobatch['totals']
     schedule = totals['schedule_iterations']
     unpruned = schedule - steps_before(run) + run.begin
-    found['iterations'] += f' of a schedule of {unpruned:,}'
+    texts['iterations'] += f' of a schedule of {unpruned:,}'
     assert run.samples is not None  # infobatch.json has them
     samples = totals['samples_full'] + run.samples - totals['samples_trained']
-    found['samples trained'] = f'{run.samples:,} of {samples:,}'
-    found['saving in samples'] = f'{totals["saving"]:.1%}'
+    texts['samples trained'] = f'{run.samples:,} of {samples:,}'
+    texts['saving in samples'] = f'{totals["saving"]:.1%}'
     if totals['finished']:
-        found['saving in iterations'] = f'{1 - run.iterations / max(unpruned, 1):.1%}'
+        texts['saving in iterations'] = f'{1 - run.iterations / max(unpruned, 1):.1%}'
     elif seconds_left is not None:
         done = steps_done(run, run.infobatch) / max(schedule, 1)
-        found['schedule done'] = f'{min(done, 1):.1%}'
-    return found
+        texts['schedule done'] = f'{min(done, 1):.1%}'
+    return texts
 
 
 def _time_numbers(run: LoggedRun) -> Dict[str, str]:
     """The training time, and an estimate of what was saved of it."""
     if run.seconds is None:
         return {}
-    found = {'training time': format_duration(run.seconds)}
+    texts = {'training time': format_duration(run.seconds)}
     totals = {} if run.infobatch is None else run.infobatch['totals']
     if totals and totals['samples_trained']:
         seconds = run.seconds - run.seconds_at(np.array(run.begin))
         full, trained = totals['samples_full'], totals['samples_trained']
         saved = (seconds - totals['seconds_choosing']) * full / trained - seconds
-        found['time saved (estimated)'] = format_duration(max(saved, 0.0))
-    return found
+        texts['time saved (estimated)'] = format_duration(max(saved, 0.0))
+    return texts
 
 
 def _metric_numbers(run: LoggedRun, metric: Optional[str]) -> Dict[str, str]:
@@ -144,8 +144,8 @@ def steps_done(run: LoggedRun, report: Dict[str, Any]) -> float:
 
 
 def samples_per_pass(report: Dict[str, Any]) -> int:
-    """The samples that a pass over all data trains: those that ``drop_last`` leaves out are none,
-    as a pass that has ended says."""
+    """The samples that a pass over all data trains, without those that ``drop_last`` leaves out, as
+    recorded in a pass that has ended."""
     passes = report['passes']
     if len(passes) > 1:
         return passes[-2]['full']
@@ -215,7 +215,7 @@ def seconds_each(seconds: Optional[float], count: Optional[int]) -> float:
 
 def pruned_share(passes: List[Dict[str, Any]]) -> float:
     """The share that the latest pass with pruning has pruned, 0 if there is none."""
-    shares = [one['pruned_share'] for one in passes if one['pruned']]
+    shares = [record['pruned_share'] for record in passes if record['pruned']]
     return shares[-1] if shares else 0.0
 
 
@@ -253,7 +253,7 @@ def state_text(work_dir: Path, seconds_left: Optional[float]) -> str:
 
 def curves(run: LoggedRun, metric: Optional[str]) -> List[Curve]:
     """Loss, metric, learning rate, share pruned, threshold and mean score of a run."""
-    found = []
+    drawn = []
 
     def add(panel: str, iterations: Any, values: Any, style: str = 'line') -> None:
         if len(values):
@@ -264,7 +264,7 @@ def curves(run: LoggedRun, metric: Optional[str]) -> List[Curve]:
             if run.seconds is not None:
                 positions['time'] = axis_values(run, 'time', at) / 3600
             values = np.array([np.nan if each is None else each for each in values], float)
-            found.append(Curve(panel, positions, values, style))
+            drawn.append(Curve(panel, positions, values, style))
 
     steps, loss = run.loss()
     add(LOSS, steps, loss, 'faint')
@@ -274,14 +274,14 @@ def curves(run: LoggedRun, metric: Optional[str]) -> List[Curve]:
     rates = [row for row in run.train if 'lr' in row]
     add(RATE, [row['iter'] for row in rates], [row['lr'] for row in rates])
     passes = run.passes
-    begins = [one['begin_iter'] for one in passes]
+    begins = [record['begin_iter'] for record in passes]
     if passes:
         end = begins[-1] + passes[-1]['iterations']
-        shares = [one['pruned_share'] for one in passes]
+        shares = [record['pruned_share'] for record in passes]
         add(PRUNED, [*begins, end], [*shares, shares[-1]], 'steps')
-        thresholds = [one['threshold'] for one in passes]
-        means = [one['mean_score'] for one in passes]
+        thresholds = [record['threshold'] for record in passes]
+        means = [record['mean_score'] for record in passes]
         add(SCORE, begins, thresholds)
         if means != thresholds:
             add(SCORE, begins, means, 'dashed')
-    return found
+    return drawn

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class SameRunCheck:
-    """Refuses a checkpoint of another run than those added before it. The order does not matter.
+    """Refuses a checkpoint that is of another run than those added before it, in any order.
 
     MMEngine saves the loss of each iteration in a checkpoint, and a resumed run continues the list.
     So of two checkpoints of one run, the longer list begins with the shorter one. Seed and config

@@ -1,19 +1,18 @@
 """Write a file of scores for the policy FromFile, from the checkpoints of a training.
 
 METHOD CONFIG CHECKPOINT... --out FILE evaluates a classifier of mmpretrain on its training set,
-without random augmentation, and writes a number a sample, of which FromFile keeps the highest
-(where a method keeps the lowest value, the number decreases with it). FILE.npz also has the
-classes, CRAIG's weights, and whether and for how many samples the method selects per class;
-FILE.npy has the numbers alone. A .json file beside it says how it was made, and how many seconds
-that took.
+without random augmentation, and writes one number per sample. FromFile keeps the highest (where a
+method keeps the lowest value, the number decreases with it). FILE.npz also has the classes, CRAIG's
+weights, and whether and for how many samples the method selects per class; FILE.npy has only the
+numbers. A .json file beside it says how it was made, and how many seconds that took.
 
-What is extracted from a checkpoint is kept in --work-dir, where all methods find it and an
-interrupted call goes on; it may be deleted. docs/static_scores.md says which method is for what.
+What is extracted from a checkpoint is kept in --work-dir, where all methods read it and an
+interrupted call continues; it may be deleted. docs/static_scores.md says which method is for what.
 
 forgetting CHECKPOINT..., without a config, counts in the scores that InfoBatch saved in the
 checkpoints of a run: a loss below log 2 always is a correct prediction. This needs a plain
-cross-entropy. To have every sample's loss of every pass, train with prune_ratio=0 and a checkpoint
-an epoch.
+cross-entropy. To have every sample's loss of every pass, train with prune_ratio=0 and one
+checkpoint per epoch.
 """
 
 import argparse
@@ -38,32 +37,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the subcommand."""
     kinds = parser.add_subparsers(dest='kind', metavar='METHOD', required=True)
     for name, method in METHODS.items():
-        one = kinds.add_parser(name, help=method.summary, description=method.summary)
-        _add_config(one, name)
-        one.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
-        one.add_argument('--out', type=Path, required=True, help='the .npz file to write, or .npy')
-        one.add_argument(
+        sub = kinds.add_parser(name, help=method.summary, description=method.summary)
+        _add_config(sub, name)
+        sub.add_argument('checkpoints', nargs='+', type=Path, metavar='checkpoint')
+        sub.add_argument('--out', type=Path, required=True, help='the .npz file to write, or .npy')
+        sub.add_argument(
             '--work-dir',
             type=Path,
             help='where extractions are kept (default: the directory "extraction" beside --out)',
         )
-        one.add_argument('--batch-size', type=int, default=256, help='default: 256')
-        one.add_argument(
+        sub.add_argument('--batch-size', type=int, default=256, help='default: 256')
+        sub.add_argument(
             '--num-workers', type=int, default=0, help='processes that load images (default: 0)'
         )
-        one.add_argument('--seed', type=int, default=0, help='of what is random (default: 0)')
-        _add_groups(one, method)
-        one.set_defaults(deepcore=False, keep=None, count=None)
+        sub.add_argument('--seed', type=int, default=0, help='of what is random (default: 0)')
+        _add_groups(sub, method)
+        sub.set_defaults(deepcore=False, keep=None, count=None)
         if method.selects:
-            _add_count(one, method)
+            _add_count(sub, method)
         if method.deepcore:
-            one.add_argument(
+            sub.add_argument(
                 '--deepcore',
                 action='store_true',
                 help=f'as the code of DeepCore, which {method.deepcore}',
             )
         for option_name, option in method.options.items():
-            _add_option(one, option_name, option)
+            _add_option(sub, option_name, option)
 
 
 def _add_config(parser: argparse.ArgumentParser, name: str) -> None:
@@ -125,7 +124,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(str(error)) from error
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix('.json').write_text(json.dumps(note, indent=1) + '\n')
-    write_score_file(args.out, content)  # last, as a file that is there tells of a whole call
+    write_score_file(args.out, content)  # last: a file that exists is of a complete call
     scores = content.scores
     print(
         f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
@@ -134,7 +133,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    """Check what argparse does not.
+    """Check the numbers and names that argparse does not check.
 
     Raises:
         UsageError: If a number is out of range, or no file can have the name.
@@ -161,7 +160,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
     whole = args.per_class or METHODS[args.kind].needs_count or args.keep or args.count
     if args.out.suffix == '.npy' and whole:
         raise UsageError(
-            f'--out {args.out}: a .npy file has one number a sample, and no room for classes, '
+            f'--out {args.out}: a .npy file has one number per sample, and no room for classes, '
             'weights and the number of samples; give a name that ends in .npz'
         )
 

@@ -154,8 +154,8 @@ def place_metrics(session: Session, infobatch: Optional[Dict[str, Any]]) -> None
     """
     if session.metrics_by_epoch and session.planned_iterations is not None:
         return _place_between(session, session.planned_iterations, infobatch)
-    # One may be too short for a row of its own.
-    passes = [one['pass'] + 1 for one in passes_of(infobatch)]
+    # An epoch may be too short for a row of its own.
+    passes = [record['pass'] + 1 for record in passes_of(infobatch)]
     last_epoch = max([0, *passes, *(row.get('epoch', 0) for row in session.train)]) or math.inf
     for row in session.metrics:
         row['iter'] = row['step']
@@ -174,12 +174,12 @@ def _place_between(session: Session, end: int, infobatch: Optional[Dict[str, Any
         end (int): The last iteration that it plans without InfoBatch.
         infobatch (dict, optional): Content of ``infobatch.json``.
     """
-    for one in passes_of(infobatch)[-1:]:
-        end = one['begin_iter'] + one['iterations']
+    for record in passes_of(infobatch)[-1:]:
+        end = record['begin_iter'] + record['iterations']
     before = max(0, session.train[0]['iter'] - session.log_interval)  # a resumed one begins there
     for row in session.metrics:
         after = row['iter']
-        later = [each['iter'] for each in session.train if each['iter'] > after]
+        later = [other['iter'] for other in session.train if other['iter'] > after]
         due = -(-max(after, before + 1) // session.val_interval) * session.val_interval
         if row['step']:  # a user's hook
             due = row['step']
@@ -195,7 +195,7 @@ def _place_between(session: Session, end: int, infobatch: Optional[Dict[str, Any
 
 def epoch_end(epoch: int, session: Session, infobatch: Optional[Dict[str, Any]]) -> int:
     """Iterations done after ``epoch`` epochs: from the passes, else the text log, else the rows."""
-    passes = {one['pass']: one for one in passes_of(infobatch)}
+    passes = {record['pass']: record for record in passes_of(infobatch)}
     if epoch - 1 in passes:
         return passes[epoch - 1]['begin_iter'] + passes[epoch - 1]['iterations']
     lengths = session.epoch_lengths
@@ -212,10 +212,10 @@ def checkpoint_iteration(work_dir: Path, session: Session) -> int:
     """
     marker = work_dir / 'last_checkpoint'
     name = Path(marker.read_text().strip()).stem if marker.is_file() else ''
-    found = re.fullmatch(r'(iter|epoch)_(\d+)', name)
-    if not found:
+    match = re.fullmatch(r'(iter|epoch)_(\d+)', name)
+    if not match:
         return 0
-    done = int(found.group(2))
-    if found.group(1) == 'epoch':
+    done = int(match.group(2))
+    if match.group(1) == 'epoch':
         done = epoch_end(done, session, None)
     return done if done <= session.train[-1]['iter'] + session.log_interval else 0

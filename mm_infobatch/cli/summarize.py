@@ -17,7 +17,7 @@ HEADER = ('run', 'iterations', 'samples', 'time', 'metric', 'final', 'best', 'sa
 
 
 def table(runs: List[LoggedRun], labels: List[str], metric: Optional[str] = None) -> str:
-    """Write the table, one row a run, and below it the notes on the numbers.
+    """Write the table, one row per run, and below it the notes on the numbers.
 
     Args:
         runs (list[LoggedRun]): The runs.
@@ -78,9 +78,9 @@ def best_of(name: str, values: np.ndarray) -> int:
     Returns:
         int: An index in [0, V).
     """
-    lower = any(each in name.lower() for each in LOWER)
-    kept = np.where(np.isnan(values), -np.inf, -values if lower else values)
-    return int(kept.argmax())
+    lower = any(word in name.lower() for word in LOWER)
+    quality = np.where(np.isnan(values), -np.inf, -values if lower else values)
+    return int(quality.argmax())
 
 
 def format_duration(seconds: float) -> str:

@@ -96,8 +96,7 @@ def _use_amp(cfg: Config) -> None:
     if cls not in (OptimWrapper, AmpOptimWrapper):
         raise UsageError(
             '--amp: works with optim_wrapper.type OptimWrapper, but the config has '
-            f'{type_name(kind)!r}. '
-            'Remove --amp, or set optim_wrapper.type to OptimWrapper'
+            f'{type_name(kind)!r}. Remove --amp, or set optim_wrapper.type to OptimWrapper'
         )
     if get_device() == 'cpu':
         raise UsageError('--amp: needs an accelerator, and none was found. Remove --amp')

@@ -97,16 +97,16 @@ def check_arguments(path: str, node: Dict[str, Any], cls: Any) -> None:
     Raises:
         TypeError: If there is one.
     """
-    parameters = inspect.signature(cls).parameters.values()
-    taken = [each.name for each in parameters if each.name not in GIVEN_BY_MMENGINE]
+    parameters = inspect.signature(cls).parameters
+    taken = [name for name in parameters if name not in GIVEN_BY_MMENGINE]
     given = node.keys() - {'type', '_scope_', 'priority'}
-    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         line = f'dict(_delete_=True, type={cls.__name__!r}, ...)'
         require_known(f'{path}: {cls.__name__}', given, taken, line)
-    for each in parameters:
-        named = each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-        if named and each.default is each.empty and each.name not in (*given, *GIVEN_BY_MMENGINE):
-            raise TypeError(f'{path}: {cls.__name__} needs {each.name}; write {each.name}=...')
+    for name, p in parameters.items():
+        required = p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if required and name not in (*given, *GIVEN_BY_MMENGINE):
+            raise TypeError(f'{path}: {cls.__name__} needs {name}; write {name}=...')
 
 
 def check_loop_settings(train_cfg: Dict[str, Any], cls: type) -> None:

@@ -15,7 +15,7 @@ from ..losses.is_loss import follows_convention, in_package, is_loss
 from .config_tree import ConfigPath
 from .registered import resolve
 
-Found = Tuple[ConfigPath, Optional[str]]
+LossPlace = Tuple[ConfigPath, Optional[str]]  # the path of a loss, and the scope of its type
 Wrap = Callable[[Dict[str, Any], ConfigPath], Optional[Dict[str, Any]]]
 # The loss that a class of mmpretrain builds where a parameter is None, as it is by default
 FOR_NONE: Dict[Tuple[str, str], Dict[str, Any]] = {
@@ -49,7 +49,7 @@ def default_losses(
             if default is None and in_package(base.__module__, 'mmpretrain'):
                 default = FOR_NONE.get((base.__name__, name))
                 if default is not None and node.get(name) is None:
-                    seen -= node.keys() & {name}
+                    seen -= node.keys() & {name}  # the config sets it to None
             items = default if isinstance(default, (list, tuple)) else [default]
             if (
                 name not in seen
@@ -96,7 +96,7 @@ def contains_losses(node: Any, scope: Optional[str]) -> bool:
 
 def replace_losses(
     node: Any, scope: Optional[str], wrap: Wrap, path: ConfigPath = ()
-) -> List[Found]:
+) -> List[LossPlace]:
     """Replace every loss below a node of a config, in place.
 
     Default losses of classes are written into the config first. Wrapped losses stay as they are.
@@ -113,7 +113,7 @@ def replace_losses(
     Returns:
         list[tuple]: The path and the scope of each loss, those included that were wrapped before.
     """
-    found: List[Found] = []
+    losses: List[LossPlace] = []
     if isinstance(node, dict):
         scope = node.get('_scope_', scope)
         cls = resolve(node.get('type'), scope)
@@ -123,7 +123,7 @@ def replace_losses(
     elif isinstance(node, list):
         items = list(enumerate(node))
     else:
-        return found
+        return losses
     for key, value in items:
         here = path + (key,)
         if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
@@ -131,12 +131,12 @@ def replace_losses(
             value = node[key]  # a ConfigDict copies what it is given
         parameter = next((k for k in reversed(here) if isinstance(k, str)), '')
         if not isinstance(value, dict):
-            found += replace_losses(value, scope, wrap, here)
+            losses += replace_losses(value, scope, wrap, here)
             continue
         loss_scope = value.get('_scope_', scope)
         cls = resolve(value.get('type'), loss_scope)
         if is_wrapped(cls):
-            found.append((here, loss_scope))
+            losses.append((here, loss_scope))
         elif (
             cls is not None
             and is_loss(cls, parameter)
@@ -145,10 +145,10 @@ def replace_losses(
             wrapper = wrap(value, here)
             if wrapper is not None:
                 node[key] = wrapper
-                found.append((here, loss_scope))
+                losses.append((here, loss_scope))
         else:
-            found += replace_losses(value, scope, wrap, here)
-    return found
+            losses += replace_losses(value, scope, wrap, here)
+    return losses
 
 
 def rename_keys(optim_wrapper: Any, paths: Sequence[ConfigPath]) -> None:

@@ -160,7 +160,7 @@ def accepts(loss: nn.Module, batch: Batch) -> bool:
 
 
 def copied(loss: nn.Module) -> nn.Module:
-    """A copy of a loss, which may count its calls; itself where it holds what cannot be copied."""
+    """A copy of a loss, which may count its calls; the loss itself if it cannot be copied."""
     try:
         return copy.deepcopy(loss)
     except Exception:

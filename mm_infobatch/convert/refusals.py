@@ -44,10 +44,10 @@ def is_text_model(kind: Any, scope: Optional[str]) -> bool:
 
     If ``transformers`` is not installed, mmpretrain registers a function instead of each class.
     """
-    found = registered(kind, scope, MODELS)
-    if inspect.isfunction(found):
-        return found.__module__ == 'mmpretrain.utils.dependency'
-    return isinstance(found, type) and is_text_class(found)
+    cls = registered(kind, scope, MODELS)
+    if inspect.isfunction(cls):
+        return cls.__module__ == 'mmpretrain.utils.dependency'
+    return isinstance(cls, type) and is_text_class(cls)
 
 
 def check_sections(cfg: Any) -> None:
@@ -189,7 +189,7 @@ def loop_class(train_cfg: Dict[str, Any], scope: Optional[str]) -> type:
 
 
 def check_replaced_sampler(old: Any, cls: type) -> None:
-    """Refuse what a stock sampler does not take, and is meant for the one that replaces it.
+    """Refuse settings of a stock sampler that it does not take: they may be meant for InfoBatch's.
 
     Args:
         old (dict): The config of the stock sampler.
@@ -201,7 +201,7 @@ def check_replaced_sampler(old: Any, cls: type) -> None:
     for key in old:
         if key not in ('type', '_scope_', *inspect.signature(cls).parameters):
             raise ValueError(
-                f'train_dataloader.sampler.{key}={old[key]!r} is no setting of {cls.__name__}, '
+                f'train_dataloader.sampler.{key}={old[key]!r} is not a setting of {cls.__name__}, '
                 'which InfoBatchSampler is about to replace, so it would be lost; set '
                 '--infobatch-options delta=... policy=..., or convert the config and change the '
                 'result'

@@ -34,8 +34,8 @@ def registered(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> 
 
 def resolve(kind: Any, scope: Optional[str], registry: Registry = MODELS) -> Optional[type]:
     """The registered class of a ``type``; None if there is no class of that name."""
-    found = registered(kind, scope, registry)
-    return found if isinstance(found, type) else None
+    cls = registered(kind, scope, registry)
+    return cls if isinstance(cls, type) else None
 
 
 def class_of(node: Any, scope: Optional[str], registry: Any) -> type:
@@ -74,10 +74,10 @@ def toolbox_names(kind: Any, scope: Optional[str], *registries: Registry) -> Set
 
 def overridden(cls: type, base: type) -> List[str]:
     """The names of the methods and attributes of a base class that a class overrides."""
-    found = []
+    names = []
     for name in dir(base):
         theirs, own = inspect.getattr_static(base, name), inspect.getattr_static(cls, name)
         method = callable(theirs) or isinstance(theirs, property) or not name.startswith('__')
         if method and own is not theirs and name not in NOT_OVERRIDDEN:
-            found.append(name)
-    return found
+            names.append(name)
+    return names

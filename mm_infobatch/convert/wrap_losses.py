@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 
 from ..losses.search import is_named
 from .check import describe
-from .config_losses import Found, rename_keys, replace_losses
+from .config_losses import LossPlace, rename_keys, replace_losses
 from .config_tree import ConfigPath, at, dotted, nodes
 from .hooks import hooks_of
 from .loss_trial import context_of, wrapping_problem
@@ -33,21 +33,21 @@ def wrap_losses(cfg: Config, scope: Optional[str], options: Options) -> None:
         named = is_named(dotted(path), unweighted)
         return None if named else dict(type='InfoBatchLoss', loss=loss)
 
-    found = replace_losses(cfg.model, scope, wrap, ('model',))
-    if not found:
+    in_model = replace_losses(cfg.model, scope, wrap, ('model',))
+    if not in_model:
         raise _no_loss(cfg.model, scope)
-    in_hooks: List[Found] = []
+    in_hooks: List[LossPlace] = []
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = list(cfg.custom_hooks)
         in_hooks = replace_losses(cfg.custom_hooks, scope, wrap, ('custom_hooks',))
-    for path, inner in found + in_hooks:
+    for path, inner in in_model + in_hooks:
         wrapper = at(cfg, path)
         if isinstance(wrapper.get('loss'), dict) and not wrapper.get('per_image', False):
             if _needs_per_image(cfg, wrapper['loss'], inner, path, options.per_image):
                 wrapper['per_image'] = True
-    rename_keys(cfg.get('optim_wrapper'), [path for path, _ in found])
+    rename_keys(cfg.get('optim_wrapper'), [path for path, _ in in_model])
     if options.score is not None:
-        _set_score(cfg, found, in_hooks, options.score)
+        _set_score(cfg, in_model, in_hooks, options.score)
 
 
 def _no_loss(model: Any, scope: Optional[str]) -> CannotConvert:
@@ -74,13 +74,13 @@ def _unweighted(cfg: Config) -> List[str]:
 
 
 def _set_score(
-    cfg: Config, found: List[Found], in_hooks: List[Found], score: Sequence[str]
+    cfg: Config, in_model: List[LossPlace], in_hooks: List[LossPlace], score: Sequence[str]
 ) -> None:
     """Let the losses of these types give the score, and no others."""
-    names = {path: _name_of_loss(at(cfg, path)) for path, _ in found + in_hooks}
+    names = {path: _name_of_loss(at(cfg, path)) for path, _ in in_model + in_hooks}
     wanted = [short_name(name) for name in score]
     unknown = [name for name in wanted if name not in names.values()]
-    if unknown or not any(names[path] in wanted for path, _ in found):
+    if unknown or not any(names[path] in wanted for path, _ in in_model):
         raise ValueError(
             f'score={score} names {", ".join(unknown) or "no loss of the model"}, but the losses '
             f'are {", ".join(sorted(set(names.values())))}; name one or more of them'

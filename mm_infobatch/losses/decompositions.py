@@ -100,7 +100,7 @@ def batch_loss_of_map(
         kind, loss, call, values, reduction, weights
     )
     if kind in BY_MAP_OF_IMAGES:
-        scores = reductions.without_unseen(kind, loss, call, scores)
+        scores = reductions.without_ignored(kind, loss, call, scores)
     value = reductions.reduce_map(kind, weights.times(values), reduction, divide_by)
     if not isinstance(factor, int):
         value = value / factor
@@ -117,7 +117,7 @@ def without_loss_weight(kind: Kind, loss: Any) -> Tuple[Any, float]:
     stay out of the map.
     """
     loss_weight = loss.loss_weight
-    # RegressionLoss multiplies its map; and what is compiled cannot copy a module.
+    # RegressionLoss multiplies its map by it, and compiled code cannot copy a module.
     if loss_weight == 1 or kind.name == 'RegressionLoss' or is_compiling():
         return loss, 1
     view = object.__new__(type(loss))  # copy.copy takes 10 us
@@ -147,8 +147,8 @@ def count_weighted(loss: Any, call: Call, weights: Weights) -> None:
     that were scaled, to set the step length or for a task, are unscaled first."""
     labels = call.target()
     weights.check_batch_size(labels, 'SeesawLoss')
-    more = weights.values.to(loss.cum_samples) / weights.scale - 1
-    loss.cum_samples.index_add_(0, labels.flatten(), more)
+    additional = weights.values.to(loss.cum_samples) / weights.scale - 1
+    loss.cum_samples.index_add_(0, labels.flatten(), additional)
 
 
 def by_row(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
@@ -173,9 +173,9 @@ def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     values: List[Tensor] = []
     valid = unknown.not_ignored(loss, call, call.target(), call.target())  # before it may change
     for index in range(batch_size):
-        args = [one_of(arg, index, batch_size) for arg in bound.args]
+        args = [part_of_sample(arg, index, batch_size) for arg in bound.args]
         kwargs = {
-            name: one_of(arg, index, batch_size)
+            name: part_of_sample(arg, index, batch_size)
             for name, arg in bound.kwargs.items()
             if name != 'avg_factor'
         }
@@ -186,22 +186,19 @@ def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     weights.check_batch_size(stacked, type(loss).__name__)
     scores = stacked.detach().float()
     if kind != UNKNOWN:
-        scores = reductions.without_unseen(kind, loss, call, scores)
+        scores = reductions.without_ignored(kind, loss, call, scores)
     elif valid is not None:
         scores = reductions.no_score_without(valid, scores)
     return BatchLoss(weights.times(stacked).mean(), scores)
 
 
-def one_of(argument: Any, index: int, batch_size: int) -> Any:
+def part_of_sample(argument: Any, index: int, batch_size: int) -> Any:
     """The part of an argument that belongs to one sample. An argument without a batch dimension
     is returned whole."""
-    if (
-        isinstance(argument, (Tensor, list, tuple))
-        and not (isinstance(argument, Tensor) and argument.ndim == 0)
-        and len(argument) == batch_size
-    ):
-        return argument[index : index + 1]
-    return argument
+    is_scalar = isinstance(argument, Tensor) and argument.ndim == 0
+    if not isinstance(argument, (Tensor, list, tuple)) or is_scalar or len(argument) != batch_size:
+        return argument
+    return argument[index : index + 1]
 
 
 def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
@@ -225,7 +222,7 @@ def find_decomposition(loss: nn.Module, per_image: bool) -> Decomposition:
     if per_image:
         return Decomposition(by_image, exact=True, rule=kind)
     if getattr(loss, 'reduction', 'mean') not in ('mean', 'sum', 'none'):
-        raise ValueError(f'{name}.reduction={loss.reduction!r} is none of mean, sum and none')
+        raise ValueError(f'{name}.reduction={loss.reduction!r} has to be mean, sum or none')
     if kind == UNKNOWN:
         check_convention(loss)
         return Decomposition(unknown.take_apart, exact=True)
@@ -249,7 +246,7 @@ def check_convention(loss: nn.Module) -> None:
         TypeError: If its ``forward`` takes no ``reduction_override``.
     """
     parameters = inspect.signature(loss.forward).parameters
-    passed_on = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    passed_on = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if 'reduction_override' in parameters or (passed_on and hasattr(loss, 'reduction')):
         return
     raise TypeError(

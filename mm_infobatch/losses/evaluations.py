@@ -39,20 +39,20 @@ def trained_evaluations(evaluations: List[Evaluation]) -> List[Evaluation]:
     return [each for each in with_graph if not each.recomputed] or with_graph or evaluations
 
 
-def sum_of_scores(given: Sequence[Tuple[Tensor, Tensor]]) -> Optional[Tensor]:
+def sum_of_scores(losses: Sequence[Tuple[Tensor, Tensor]]) -> Optional[Tensor]:
     """The scores of the samples of a batch, float32 [B]: the sum over the losses that gave some.
 
     A loss that has no valid position in a sample adds nothing to what is trained of that sample,
-    nor to its score. A sample has no score (NaN) if all losses are such, or if one that gives it
-    none is not finite, as its loss may be NaN.
+    nor to its score. A sample has no score (NaN) if no loss gives it one, or if the value of a loss
+    that gives it none is not finite, as the loss of the sample may be NaN.
 
     Args:
-        given (Sequence[tuple[Tensor, Tensor]]): The scores of each loss, float32 [B], NaN where a
+        losses (Sequence[tuple[Tensor, Tensor]]): The scores of each loss, float32 [B], NaN where a
             sample has none, and its value, on one device.
     """
-    if len(given) < 2:
-        return given[0][0] if given else None
-    scores, values = (torch.stack(each) for each in zip(*given))
+    if len(losses) < 2:
+        return losses[0][0] if losses else None
+    scores, values = map(torch.stack, zip(*losses))
     absent = scores.isnan() & values.isfinite().unsqueeze(1)
     return scores.masked_fill(absent, 0).sum(0).masked_fill(absent.all(0), float('nan'))
 

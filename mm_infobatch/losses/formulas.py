@@ -64,7 +64,7 @@ def ohem_cross_entropy(loss: Any, call: Call, weights: Weights) -> Summands:
 
 def ohem_threshold(loss: Any, weights: Weights, confidence: Tensor, count: Tensor) -> Tensor:
     """The confidence below which a pixel is hard: that of the pixel of rank ``min_kept``, or
-    ``thresh`` if that is greater. A pixel advances the rank by what its sample stands for.
+    ``thresh`` if that is greater. A pixel counts with the relative weight of its sample.
 
     Args:
         loss (nn.Module): The loss.
@@ -116,7 +116,7 @@ def masked_mean(weights: Weights, values: Tensor, mask: Optional[Tensor], channe
 
 
 def pixel_reconstruction(loss: Any, call: Call, weights: Weights) -> Summands:
-    """``PixelReconstructionLoss`` of mmpretrain, as of MAE and SimMIM.
+    """``PixelReconstructionLoss`` of mmpretrain, which MAE and SimMIM use.
 
     It is called with predictions and targets [B, L, D] or [B, C, H, W], and perhaps with a mask
     [B, L] or [B, 1, H, W].
@@ -128,7 +128,7 @@ def pixel_reconstruction(loss: Any, call: Call, weights: Weights) -> Summands:
 
 
 def cosine_similarity(loss: Any, call: Call, weights: Weights) -> Summands:
-    """``CosineSimilarityLoss`` of mmpretrain, as of MILAN and EVA.
+    """``CosineSimilarityLoss`` of mmpretrain, which MILAN and EVA use.
 
     It is called with predictions and targets [B, ..., D], and perhaps with a mask [B, ...].
     """

@@ -38,7 +38,7 @@ def is_loss(cls: Optional[type], key: Union[str, int]) -> bool:
     """Whether a class is a loss.
 
     It is one if it is, or inherits from, a loss of a toolbox or of PyTorch, or if it follows
-    OpenMMLab's convention for losses. It is none if it is, or inherits from, another part of a
+    OpenMMLab's convention for losses. It is not one if it is, or inherits from, another part of a
     toolbox's models, or has the methods of a head. For any other class, names decide: its own, that
     of its module, or that of the parameter or attribute that holds it.
 

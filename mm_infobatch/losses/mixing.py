@@ -36,8 +36,8 @@ def mixed_weights(weights: Tensor, matrix: Tensor, mean_weight: float) -> Tensor
 
 
 def samples_of_rows(matrix: Tensor) -> Tensor:
-    """The sample that each row of a mixed batch is of: its own, or where that has no share in the
-    row, as after an augmentation that reorders them, the one that has most.
+    """The sample that each row of a mixed batch belongs to: its own, or if that has no share in the
+    row, because the augmentation has reordered them, the one with the largest share.
 
     Args:
         matrix (Tensor): [B, B], the mixing matrix.
@@ -76,8 +76,7 @@ class MixingRecorder:
     def __init__(self, augment: Callable[..., Any], on_mix: Callable[[Tensor], Any]) -> None:
         self.augment = augment
         self.on_mix = on_mix
-        # How far the shares of a row were from a sum of 1, at most.
-        self._off: Optional[Tensor] = None
+        self._deviation: Optional[Tensor] = None  # of the shares of a row from a sum of 1, at most
 
     def check(self) -> None:
         """Read whether each row of the batches so far was a mean of samples; waits for the device.
@@ -85,11 +84,11 @@ class MixingRecorder:
         Raises:
             ValueError: If one was not: the augmentation does more to the targets than mix them.
         """
-        off, self._off = self._off, None
-        if off is not None and not float(off) < 1e-3:
+        deviation, self._deviation = self._deviation, None
+        if deviation is not None and not float(deviation) < 1e-3:
             raise ValueError(
                 f'the batch augmentation {self.augment!r} makes rows whose shares of the samples '
-                f'do not sum to 1 (they differ from it by up to {float(off):.3g}), so it does more '
+                f'do not sum to 1 (they are off by up to {float(deviation):.3g}), so it does more '
                 'to the targets than mix them, and InfoBatch cannot know which samples a row is '
                 'made of; have it mix only, and smooth labels in the loss (LabelSmoothLoss)'
             )
@@ -117,7 +116,9 @@ class MixingRecorder:
                 'which samples it mixes; remove it from model.train_cfg.augments'
             )
         mixed, matrix = both.split([columns, count], dim=1)
-        off = (matrix.sum(1) - 1).abs().max()
-        self._off = off if self._off is None else torch.maximum(off, self._off)
+        deviation = (matrix.sum(1) - 1).abs().max()
+        if self._deviation is not None:
+            deviation = torch.maximum(deviation, self._deviation)
+        self._deviation = deviation
         self.on_mix(matrix)
         return inputs, mixed

@@ -58,7 +58,7 @@ class ModelLosses:
         self._trained_loss = TrainedLoss(self._model, compared)
 
     def current(self, model: nn.Module) -> 'ModelLosses':
-        """These, or others where a hook has changed the parts of the model or the batch
+        """This object, or a new one if a hook has changed the parts of the model or the batch
         augmentation.
 
         Args:
@@ -135,15 +135,15 @@ class ModelLosses:
         """
         self._in_step = False
         self._trained_loss.end_batch(self.losses, outputs, self._weights.device)
-        given: List[Tuple[Tensor, Tensor]] = []
+        scored: List[Tuple[Tensor, Tensor]] = []
         for loss in self.losses:
             value, scores = loss.trained, loss.end_batch()
             if scores is not None and value is not None:
                 scores = self._tasks.in_batch(loss, scores.to(self._weights.device), self._weights)
-                given.append((scores, value.to(scores.device)))
-        total = sum_of_scores(given)
-        if total is None and (self._tasks.found or any(loss.called for loss in self.losses)):
-            # A head may have no loss of a batch, as of one without a valid pixel.
+                scored.append((scores, value.to(scores.device)))
+        total = sum_of_scores(scored)
+        if total is None and (self._tasks.present or any(loss.called for loss in self.losses)):
+            # A head may compute no loss for a batch, such as one without a valid pixel.
             return torch.full_like(self._weights, float('nan'))
         if total is None:
             raise ValueError(

@@ -19,13 +19,13 @@ class Places:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         children = [module._modules for module in model.modules()]
-        self._children = [each for each in children if each]
-        self._leaves = [each for each in children if not each]
-        self._parts = self._now()
+        self._children = [named for named in children if named]
+        self._leaves = [named for named in children if not named]
+        self._parts = self._current_parts()
         self._augment = self._batch_augments()
 
-    def _now(self) -> List[Any]:
-        return [*chain.from_iterable(each.values() for each in self._children)]
+    def _current_parts(self) -> List[Any]:
+        return [*chain.from_iterable(named.values() for named in self._children)]
 
     def _batch_augments(self) -> Any:
         return getattr(getattr(self._model, 'data_preprocessor', None), 'batch_augments', None)
@@ -35,5 +35,5 @@ class Places:
         return (
             self._batch_augments() is not self._augment
             or any(self._leaves)
-            or self._now() != self._parts
+            or self._current_parts() != self._parts
         )

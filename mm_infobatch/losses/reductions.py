@@ -51,7 +51,7 @@ def valid_positions(
     return target != ignore_index if indices else None
 
 
-def without_unseen(kind: Kind, loss: Any, call: Call, scores: Tensor) -> Tensor:
+def without_ignored(kind: Kind, loss: Any, call: Call, scores: Tensor) -> Tensor:
     """Set the scores of images without a valid position to NaN, for losses that give each image one
     value, also one without.
 
@@ -67,7 +67,7 @@ def without_unseen(kind: Kind, loss: Any, call: Call, scores: Tensor) -> Tensor:
     elif kind == ('mmseg', 'LovaszLoss'):
         ignore_index = call.get('ignore_index')
         valid = target != (255 if ignore_index is None else ignore_index)
-    elif kind == ('mmseg', 'DiceLoss'):  # pixels of no class are of no one
+    elif kind == ('mmseg', 'DiceLoss'):  # ignores labels that are not a class
         classes = max(call.pred().shape[1], 2)  # one channel is for two classes
         valid = None if target.shape == call.pred().shape else target < classes
     elif kind in (('mmseg', 'TverskyLoss'), ('mmseg', 'HuasdorffDisstanceLoss')):
@@ -208,23 +208,23 @@ def count_factor_of(
         return factor
     for counts in countable(call, valid, values):
         total = counts.sum()
-        other = (total - avg_factor).abs() > 1e-6 * total
-        found = torch.as_tensor(weights.count_factor(counts)).masked_fill(other, 1.0)
-        factor = found if isinstance(factor, int) else torch.where(other, factor, found)
+        differs = (total - avg_factor).abs() > 1e-6 * total
+        own = torch.as_tensor(weights.count_factor(counts)).masked_fill(differs, 1.0)
+        factor = own if isinstance(factor, int) else torch.where(differs, factor, own)
     return factor
 
 
 def countable(call: Call, valid: Optional[Tensor], values: Tensor) -> List[Tensor]:
     """The maps [B, ...] whose sums a head may pass as ``avg_factor``, the most likely one last."""
-    found = []
+    maps = []
     target, weight = call.target(), call.get('weight')
     if isinstance(target, Tensor) and target.ndim > 1 and target.shape == values.shape:
-        found.append(target > 0)
+        maps.append(target > 0)
     if isinstance(weight, Tensor) and weight.ndim and weight.numel() % len(values) == 0:
-        found.append(weight.detach().reshape(len(values), -1))
+        maps.append(weight.detach().reshape(len(values), -1))
     if valid is not None:
-        found.append(valid)
-    return found
+        maps.append(valid)
+    return maps
 
 
 def reduce_map(kind: Kind, values: Tensor, reduction: str, divide_by: Divisor) -> Tensor:

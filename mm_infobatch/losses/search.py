@@ -80,14 +80,14 @@ def wrapped_losses(part: nn.Module) -> Dict[InfoBatchLoss, str]:
 
     A part may also keep losses in a list or a dict that PyTorch does not know as a module.
     """
-    found: Dict[InfoBatchLoss, str] = {}
+    paths: Dict[InfoBatchLoss, str] = {}
     for path, module in part.named_modules():
         if isinstance(module, InfoBatchLoss):
-            found[module] = path
+            paths[module] = path
         for place, held in in_containers(module):
             if isinstance(held, InfoBatchLoss):
-                found.setdefault(held, f'{path}.{place}' if path else place)
-    return found
+                paths.setdefault(held, f'{path}.{place}' if path else place)
+    return paths
 
 
 def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
@@ -117,10 +117,10 @@ def find_losses(model: nn.Module) -> List[InfoBatchLoss]:
 
 def registered_classes(registry: Registry = MODELS) -> Set[Any]:
     """The classes that are registered in a registry or in one below it."""
-    found = set(registry.module_dict.values())
+    classes = set(registry.module_dict.values())
     for child in registry.children.values():
-        found |= registered_classes(child)
-    return found
+        classes |= registered_classes(child)
+    return classes
 
 
 def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
@@ -136,12 +136,12 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
         dict: From paths such as ``'model.auxiliary_head.loss_decode'`` to the losses.
     """
     registered = registered_classes()
-    wrapped = {id(each.loss) for each in wrapped_losses(model)}
+    wrapped = {id(wrapper.loss) for wrapper in wrapped_losses(model)}
     known = {id(module) for module in model.modules()}
 
     def children(module: nn.Module) -> Iterator[Tuple[str, Any]]:
         yield from module.named_children()
-        for place, held in in_containers(module):  # a teacher that is hidden so is not looked into
+        for place, held in in_containers(module):  # a teacher hidden there is not searched
             if id(held) not in known and is_loss(type(held), place.partition('.')[0]):
                 yield place, held
 
@@ -162,10 +162,10 @@ def plain_losses(model: nn.Module) -> Dict[str, nn.Module]:
 
 
 def is_named(path: str, names: Sequence[str]) -> bool:
-    """Whether one of some names is that of a loss, or of a part of the model that it is in. In
-    mmpretrain the parameter ``loss`` of a head becomes its attribute ``loss_module``."""
+    """Whether one of the names is the path of a loss, or of a part of the model that contains it.
+    In mmpretrain the parameter ``loss`` of a head becomes its attribute ``loss_module``."""
     paths = (path, path.replace('.loss_module', '.loss'))
-    return any(each == name or each.startswith(f'{name}.') for each in paths for name in names)
+    return any(f'{known}.'.startswith(f'{name}.') for known in paths for name in names)
 
 
 def check_plain_losses(model: nn.Module, unweighted: Sequence[str] = ()) -> None:
@@ -179,18 +179,18 @@ def check_plain_losses(model: nn.Module, unweighted: Sequence[str] = ()) -> None
     Raises:
         ValueError: If there is one that is not named.
     """
-    found = plain_losses(model)
-    left = [path for path in found if not is_named(path, unweighted)]
+    plain = plain_losses(model)
+    left = [path for path in plain if not is_named(path, unweighted)]
     if not left:
         return
-    path, names = left[0], ', '.join(f'{path} ({type(found[path]).__name__})' for path in left)
+    path, names = left[0], ', '.join(f'{path} ({type(plain[path]).__name__})' for path in left)
     named = UNWEIGHTED_LINE.format(', '.join(map(repr, [*unweighted, *left])))
     raise ValueError(
         f'{names} would carry no weights beside the losses that are wrapped, so pruning would '
         'shift the gradient. Write '
-        f'{line_of(path, type(found[path]).__name__)}, with score=False in it for a loss that is '
-        'weighted but gives no scores. A loss that is meant to carry no weights, as one that '
-        f'training never calls or that of a frozen teacher, has to be named: {named}'
+        f'{line_of(path, type(plain[path]).__name__)}, with score=False in it for a loss that is '
+        'weighted but gives no scores. A loss that is meant to carry no weights, such as one '
+        f'that training never calls or that of a frozen teacher, has to be named: {named}'
     )
 
 
@@ -220,11 +220,11 @@ def check_unweighted(model: nn.Module, unweighted: Any) -> None:
             f'unweighted={unweighted!r} has to be a list of paths; write '
             + UNWEIGHTED_LINE.format("'model.teacher.head.loss'")
         )
-    found = plain_losses(model)
+    plain = plain_losses(model)
     for name in unweighted:
-        if not any(is_named(path, [name]) for path in found):
-            there = ', '.join(found) or 'none'
+        if not any(is_named(path, [name]) for path in plain):
+            listed = ', '.join(plain) or 'none'
             raise ValueError(
                 f'unweighted={list(unweighted)} names {name!r}, where the model has no loss that '
-                f'is not wrapped; those that are not wrapped: {there}'
+                f'is not wrapped; those that are not wrapped: {listed}'
             )

@@ -25,15 +25,15 @@ def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
 
 def rows_of_tasks(data_samples: Any, tasks: Sequence[str]) -> List[int]:
     """The rows of a batch whose samples have all of some nested tasks, outermost first."""
-    having = []
+    rows = []
     for row, sample in enumerate(data_samples):
         for task in tasks:
             sample = sample.get(task) if task in sample else None
             if sample is None:
                 break
         else:
-            having.append(row)
-    return having
+            rows.append(row)
+    return rows
 
 
 class TaskRows:
@@ -44,12 +44,12 @@ class TaskRows:
         model (nn.Module): The model, or its wrapper of a distributed run.
 
     Attributes:
-        found (bool): Whether the model has tasks.
+        present (bool): Whether the model has tasks.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._tasks = tasks_of(model)
-        self.found = bool(self._tasks)
+        self.present = bool(self._tasks)
         self._rows: Dict[InfoBatchLoss, Tensor] = {}
 
     def begin_batch(self, data_batch: Any, device: torch.device) -> None:
@@ -60,14 +60,12 @@ class TaskRows:
             device (torch.device): Where the weights are.
         """
         self._rows = {}
-        if not self.found:
+        if not self.present:
             return
         samples = data_batch['data_samples']
         rows = {tasks: rows_of_tasks(samples, tasks) for tasks in set(self._tasks.values())}
-        together = torch.tensor(
-            [row for each in rows.values() for row in each], dtype=torch.int64, device=device
-        )
-        parts = dict(zip(rows, together.split([len(each) for each in rows.values()])))
+        together = torch.tensor(sum(rows.values(), []), dtype=torch.int64, device=device)
+        parts = dict(zip(rows, together.split([*map(len, rows.values())])))
         self._rows = {loss: parts[tasks] for loss, tasks in self._tasks.items()}
 
     def weights_of(
@@ -87,11 +85,11 @@ class TaskRows:
         rows = self._rows.get(loss)
         if rows is None:
             return weights, 1
-        mine = weights[rows]
+        own = weights[rows]
         if uniform:
-            return mine, 1
-        factor = weights.mean() / mine.mean()
-        return mine * factor, factor
+            return own, 1
+        factor = weights.mean() / own.mean()
+        return own * factor, factor
 
     def in_batch(self, loss: InfoBatchLoss, scores: Tensor, like: Tensor) -> Tensor:
         """Scatter the scores of a loss into the batch, NaN for samples without the task.

@@ -87,10 +87,10 @@ class TrainedLoss:
         argument, :meth:`end_batch` takes the total from the log variables instead.
         """
         compares = self._in_step and not self._batches_before and torch.is_grad_enabled()
-        own = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
+        own_parser = getattr(type(model), 'parse_losses', None) is not BaseModel.parse_losses
         if compares and isinstance(output, dict):
             self._has_own = 'loss' in output
-        if compares and isinstance(output, dict) and not own:
+        if compares and isinstance(output, dict) and not own_parser:
             with torch.no_grad():
                 total = model.parse_losses(output)[0]
             self._total = total if self._total is None else self._total + total
@@ -120,8 +120,8 @@ class TrainedLoss:
                 self._total = logged_total(outputs, self._has_own)
             if self._total is not None:
                 self._total = self._total.detach().clone()
-            given = [loss.trained for loss in losses]
-            self._wrapped = sum(one.to(device) for one in given if one is not None)
+            values = [loss.trained for loss in losses]
+            self._wrapped = sum(value.to(device) for value in values if value is not None)
         self._batches_before = max(0, self._batches_before - 1)
 
     def drop_batch(self) -> None:

@@ -94,9 +94,9 @@ def runs_code_of(loss: nn.Module, owner: type, kind: Kind) -> bool:
     if any(getattr_static(cls, name) is not getattr_static(nn.Module, name) for name in CALLING):
         return False
     seen: Set[str] = set()
-    to_see: List[str] = ['forward']
-    while to_see:
-        name = to_see.pop()
+    pending: List[str] = ['forward']
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
@@ -106,11 +106,11 @@ def runs_code_of(loss: nn.Module, owner: type, kind: Kind) -> bool:
         if is_method_of_loss(name, member):
             if name in vars(loss) or member.__globals__ is not vars(sys.modules[owner.__module__]):
                 return False  # replaced in the instance, or in the toolbox's class
-            to_see += names_in(member.__code__)
+            pending += names_in(member.__code__)
             continue
         value = vars(loss).get(name, loss._modules.get(name))
         if isinstance(value, MethodType):  # LabelSmoothLoss.smooth_label
-            to_see.append(value.__func__.__name__)
+            pending.append(value.__func__.__name__)
             if value.__func__ is not getattr_static(owner, value.__func__.__name__, None):
                 return False
         elif isinstance(value, nn.Module):

@@ -45,7 +45,7 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     Raises:
         ValueError: If it gives no map with ``reduction_override='none'``.
     """
-    # What is compiled cannot put back a state.
+    # Compiled code cannot restore a state.
     spare = torch.no_grad() if is_compiling() else spare_evaluation(loss)
     beside = call.with_own_target()
     target = mapped(call.target(), torch.clone)  # as it is before the loss may change it
@@ -99,8 +99,8 @@ def map_of(loss: Any, call: Call, weights: Weights) -> Tensor:
 def check_rows(loss: Any, call: Call, weights: Weights) -> None:
     """Check that each value of the map belongs to one sample. Waits for the device.
 
-    That is not so if the rows of the map are classes, of which there may be as many as samples, or
-    if the loss counts the labels of the batch.
+    It fails if the rows of the map are classes, which may be as many as the samples, or if the loss
+    counts the labels of the batch.
 
     Raises:
         ValueError: If a value depends on other samples.

@@ -49,7 +49,7 @@ class Weights:
             raise ValueError(
                 f'InfoBatchLoss({name}) got a batch of shape {tuple(samples.shape)}, but this '
                 f'iteration trains {len(self.values)} samples: each row of the loss has to belong '
-                'to one sample of the dataset, so repeated augmentation, several crops an image '
+                'to one sample of the dataset, so repeated augmentation, several crops per image '
                 'and heads that merge images and positions cannot be weighted; leave this loss '
                 'unwrapped or remove what changes the batch. An unwrapped loss has to be named: '
                 "custom_hooks=[dict(type='InfoBatchHook', unweighted=['model. ...'])]"
@@ -58,7 +58,7 @@ class Weights:
     def times(self, values: Tensor) -> Tensor:
         """Multiply the values of the samples, [B, ...], by the weights.
 
-        At least in float32: n/k in bfloat16 would be up to 0.4 % off, the same way in a whole pass.
+        At least in float32: n/k in bfloat16 would be up to 0.4 % off, equally in a whole pass.
         """
         if self.uniform:
             return values

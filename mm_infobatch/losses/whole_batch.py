@@ -74,11 +74,13 @@ def reason_of(cls: type, reasons: Dict[str, str] = REASONS) -> Optional[Tuple[st
         reasons (dict): From names of the toolboxes' classes to reasons.
 
     Returns:
-        tuple[str, str], optional: Name and reason; None if nothing speaks against it.
+        tuple[str, str], optional: Name and reason; None if it is not refused.
     """
     names = sorted(toolbox_bases(cls) & reasons.keys())
-    own = cls.__name__ if cls.__name__ in names else None
-    return (own or names[0], reasons[own or names[0]]) if names else None
+    if not names:
+        return None
+    name = cls.__name__ if cls.__name__ in names else names[0]
+    return name, reasons[name]
 
 
 def check_whole_batch(model: nn.Module, unweighted: Sequence[str] = ()) -> None:
@@ -98,9 +100,9 @@ def check_whole_batch(model: nn.Module, unweighted: Sequence[str] = ()) -> None:
         if path == 'model' and is_text_class(type(part)):
             raise _refusal(path, type(part), type(part).__name__, TEXT)
         for held in [part, *_held_by(part)]:
-            found = reason_of(type(held))
-            if found is not None and not _is_unweighted(path, part, unweighted):
-                raise _refusal(path, type(held), *found, has=held is not part)
+            refused = reason_of(type(held))
+            if refused is not None and not _is_unweighted(path, part, unweighted):
+                raise _refusal(path, type(held), *refused, has=held is not part)
 
 
 def parts_of(module: Any, path: str = 'model') -> Iterator[Tuple[str, nn.Module]]:

@@ -54,7 +54,7 @@ class InfoBatchLoss(nn.Module):
         score (bool): Whether this loss is a part of the samples' scores. It is weighted either
             way. Defaults to True.
         per_image (bool): Whether to evaluate the loss on each image alone and train the mean, for
-            a loss that is none of the above, as a Lovasz loss over the batch. It then trains
+            a loss that is none of the above, such as a Lovasz loss over the batch. It then trains
             another loss than without InfoBatch, also where nothing is pruned. Defaults to False.
 
     Raises:
@@ -144,11 +144,11 @@ class InfoBatchLoss(nn.Module):
     def trained(self) -> Optional[Tensor]:
         """Tensor, optional: What it gave in the current batch, summed over its calls, detached;
         None where it was not called."""
-        values = [each.value for each in trained_evaluations(self._evaluations)]
+        values = [evaluation.value for evaluation in trained_evaluations(self._evaluations)]
         return sum(values[1:], values[0]) if values else None
 
     def begin_pass(self) -> None:
-        """Look up anew how to take the wrapped loss apart, as a hook may have changed it.
+        """Find out again how to take the wrapped loss apart: a hook may have changed it.
 
         Raises:
             TypeError: If it now has no values of single samples.
@@ -170,7 +170,7 @@ class InfoBatchLoss(nn.Module):
             scale (float or Tensor): The factor by which the weights of the plan were multiplied.
                 Defaults to 1.
         """
-        # Past nn.Module.__setattr__, which takes longer than the rest of this.
+        # Not through nn.Module.__setattr__, which takes longer than the rest of this method.
         self.__dict__.update(_weights=weights, _uniform=uniform, _scale=scale, _evaluations=[])
 
     def end_batch(self) -> Optional[Tensor]:
@@ -190,11 +190,11 @@ class InfoBatchLoss(nn.Module):
         return scores
 
     def check(self) -> None:
-        """Check that the value of an unknown loss was the one computed from its values of the
-        samples, in every batch since the last check. Waits for the device if there was such a loss.
+        """Check that the value of an unknown loss was equal to the one computed from its values of
+        the samples, in every batch since the last check. Waits for the device if there was one.
 
         Raises:
-            ValueError: If it was another one.
+            ValueError: If it was not.
         """
         comparison = self._comparison
         self.__dict__['_comparison'] = None
@@ -202,7 +202,7 @@ class InfoBatchLoss(nn.Module):
             raise ValueError(
                 f'InfoBatchLoss cannot wrap {type(self.loss).__name__}: its value of a batch was '
                 f'{comparison.own.item():.6g}, but its values of the samples make '
-                f'{comparison.made.item():.6g}, so it is no mean over samples, nor over the '
+                f'{comparison.made.item():.6g}, so it is neither a mean over samples nor over the '
                 'positions that are not ignored. To train the mean of its values for each image '
                 "alone, which is another loss, write dict(type='InfoBatchLoss', loss=..., "
                 'per_image=True)'
@@ -210,14 +210,14 @@ class InfoBatchLoss(nn.Module):
 
     @not_compiled
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Evaluate the wrapped loss; takes what that takes and returns what that returns.
+        """Evaluate the wrapped loss, with its arguments and its kind of result.
 
         Raises:
             ValueError: If the batch has another number of samples than the plan handed out, or the
                 loss turns out not to be a mean over samples.
         """
         call = Call(self._signature, self._names, args, kwargs, self._constants)
-        # A head that stays in evaluation mode, as a frozen one, trains what is before it.
+        # A head that stays in evaluation mode, such as a frozen one, trains the layers before it.
         trains = self.training or torch.is_grad_enabled()
         if self._weights is None or not trains or call.get('reduction_override') == 'none':
             return self.loss(*args, **kwargs)

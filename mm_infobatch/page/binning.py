@@ -41,11 +41,11 @@ def scores_by_pass(
         histogram = record.get('histogram')
         if not histogram or not sum(histogram['counts']):
             continue
-        counts, own = np.array(histogram['counts'], float), np.array(histogram['edges'], float)
+        counts, own_edges = (np.array(histogram[key], float) for key in ('counts', 'edges'))
         if edges is None:
-            edges = own
-        if len(own) != len(edges) or not np.array_equal(own, edges):
-            counts = rebin(counts, own, edges)
+            edges = own_edges
+        if len(own_edges) != len(edges) or not np.array_equal(own_edges, edges):
+            counts = rebin(counts, own_edges, edges)
         numbers.append(record['pass'])
         rows.append(counts / (sum(histogram['counts']) + histogram['unseen']))
     if edges is None:

@@ -45,10 +45,10 @@ def in_one_line(error: BaseException) -> str:
 
 def innermost(dataset: Any, index: int) -> Tuple[Any, int]:
     """The dataset inside all wrappers that has a sample, and the index of the sample in it."""
-    found = inside(dataset, index)
-    while found is not None:
-        dataset, index = found
-        found = inside(dataset, index)
+    inner = inside(dataset, index)
+    while inner is not None:
+        dataset, index = inner
+        inner = inside(dataset, index)
     return dataset, index
 
 
@@ -63,8 +63,7 @@ def info_of(dataset: Any, index: int) -> Info:
     if not hasattr(dataset, 'get_data_info'):
         raise ValueError(f'{type(dataset).__name__} has no get_data_info')
     try:
-        info = dataset.get_data_info(index)
-        return dict(info)
+        return dict(dataset.get_data_info(index))
     except Exception as error:  # whatever a user's dataset raises
         raise ValueError(in_one_line(error)) from error
 
@@ -104,7 +103,7 @@ def labels_of(info: Info) -> List[int]:
     labels = np.asarray(label).ravel()
     if labels.dtype.kind not in 'biuf' or not np.isfinite(labels).all():
         return []
-    return [int(each) for each in labels]
+    return [int(label) for label in labels]
 
 
 def class_names(dataset: Any) -> List[str]:
@@ -136,7 +135,7 @@ def ignored_label(dataset: Any, index: int) -> Optional[int]:
 def _loaders(dataset: Any) -> List[Any]:
     """The transforms that load files, of the pipeline of an innermost dataset."""
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None) or []
-    return [each for each in transforms if type(each).__name__.startswith('Load')]
+    return [step for step in transforms if type(step).__name__.startswith('Load')]
 
 
 def _apply(loaders: List[Any], info: Info) -> Info:
@@ -156,8 +155,8 @@ def read_label_map(dataset: Any, index: int) -> np.ndarray:
     """
     info = info_of(dataset, index)
     loaders = _loaders(innermost(dataset, index)[0])
-    alone = [each for each in loaders if 'Image' not in type(each).__name__]
-    for chosen in (alone, loaders):  # some need the image
+    without_image = [step for step in loaders if 'Image' not in type(step).__name__]
+    for chosen in (without_image, loaders):  # some need the image
         try:
             labels = _apply(chosen, copy.deepcopy(info)).get('gt_seg_map')
         except Exception as error:  # whatever a user's transform raises
@@ -179,7 +178,7 @@ def as_label_map(labels: np.ndarray) -> np.ndarray:
     if labels.ndim == 3 and 1 in (shape[0], shape[2]):
         labels = labels[0] if shape[0] == 1 else labels[..., 0]
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in 'biuf':
-        raise ValueError(f'an array of shape {shape} and type {labels.dtype} is no label map')
+        raise ValueError(f'an array of shape {shape} and type {labels.dtype} is not a label map')
     return labels if labels.dtype.kind in 'iu' else np.nan_to_num(labels, nan=-1).astype(np.int64)
 
 
@@ -202,7 +201,7 @@ def read_image(dataset: Any, index: int, bgr: bool) -> np.ndarray:
     try:
         image = info.get('img')
         if image is None:
-            loaders = [each for each in _loaders(leaf) if 'Annotation' not in type(each).__name__]
+            loaders = [step for step in _loaders(leaf) if 'Annotation' not in type(step).__name__]
             image, bgr = _apply(loaders, info).get('img'), True
         if image is None and path_of(info):
             data = np.frombuffer(get(info.get('img_path', info.get('filename'))), np.uint8)
@@ -240,7 +239,7 @@ def as_rgb(image: np.ndarray, bgr: bool = False) -> np.ndarray:
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or 0 in image.shape:
-        raise ValueError(f'an array of shape {image.shape} is no image')
+        raise ValueError(f'an array of shape {image.shape} is not an image')
     image = image[..., :3] if image.shape[2] >= 3 else np.repeat(image[..., :1], 3, axis=2)
     if image.dtype != np.uint8:
         values = np.nan_to_num(image.astype(np.float64))

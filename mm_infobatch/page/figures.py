@@ -119,10 +119,10 @@ def scores(run: RunFacts) -> Optional[str]:
     """The distribution of the scores in each pass, with the threshold; None without histograms."""
     import plotly.graph_objects as go
 
-    found = scores_by_pass(run.passes)
-    if found is None:
+    histograms = scores_by_pass(run.passes)
+    if histograms is None:
         return None
-    numbers, edges, shares = found
+    numbers, edges, shares = histograms
     if edges[0] <= 0:  # which a log axis cannot show
         edges = np.concatenate([[edges[1] / 10], edges[1:]])
     bins = [f'{low:.3g} to {high:.3g}' for low, high in zip(edges, edges[1:])]
@@ -138,12 +138,12 @@ def scores(run: RunFacts) -> Optional[str]:
             '<extra></extra>',
         )
     )
-    means = [(each['pass'], each['threshold']) for each in run.passes if each.get('threshold')]
-    if means:
+    thresholds = [(row['pass'], row['threshold']) for row in run.passes if row.get('threshold')]
+    if thresholds:
         figure.add_trace(
             go.Scatter(
-                x=[number for number, _ in means],
-                y=[value for _, value in means],
+                x=[number for number, _ in thresholds],
+                y=[value for _, value in thresholds],
                 mode='lines+markers',
                 line=dict(color='#D55E00', width=2),
                 name='threshold',
@@ -167,10 +167,10 @@ def hard_easy_map(mean: np.ndarray, spread: np.ndarray, trained: np.ndarray) -> 
     """Samples by mean and spread of their losses; None if none was trained twice."""
     import plotly.graph_objects as go
 
-    found = spread_map(mean, spread, trained)
-    if found is None:
+    counted = spread_map(mean, spread, trained)
+    if counted is None:
         return None
-    spreads, means, counts = found
+    spreads, means, counts = counted
     ticks = [digit * 10**power for power in range(8) for digit in (1, 3)]
     figure = go.Figure(
         go.Heatmap(

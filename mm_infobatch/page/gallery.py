@@ -106,7 +106,7 @@ class CardMaker:
             segmentation = 'seg_map_path' in info and 'gt_label' not in info
             card.path = path_of(info)
             card.classes = labels_of(info)
-            card.label = ', '.join(class_name(each, self.names) for each in card.classes)
+            card.label = ', '.join(class_name(label, self.names) for label in card.classes)
             image = read_image(self._dataset, card.index, self._bgr)
             small = shrink(image, SIZE)
             card.tiny = max(image.shape[:2]) <= SIZE // 2
@@ -124,7 +124,7 @@ class CardMaker:
         ignored = ignored_label(self._dataset, card.index)
         if ignored is not None:
             labels = np.where(labels == ignored, -1, labels.astype(np.int64))
-        card.classes = [int(each) for each in np.unique(labels) if 0 <= each < count]
+        card.classes = [int(label) for label in np.unique(labels) if 0 <= label < count]
         card.images.append(data_uri(overlay(small, labels, self._palette[:count])))
 
 

@@ -34,25 +34,25 @@ def descending(values: np.ndarray) -> np.ndarray:
 
 
 def first_of_each_class(
-    order: np.ndarray, num_samples: int, found: Optional[Occurrences], count: int
+    order: np.ndarray, num_samples: int, occurrences: Optional[Occurrences], count: int
 ) -> np.ndarray:
     """The samples that come first in an order among those of their class.
 
     Args:
         order (np.ndarray): int64 [M], indices of samples, each once.
         num_samples (int): N.
-        found (Occurrences, optional): The classes of samples.
-        count (int): How many samples a class.
+        occurrences (Occurrences, optional): The classes of samples.
+        count (int): How many samples per class.
 
     Returns:
         np.ndarray: int64 [L], ascending, each once.
     """
-    if found is None or count == 0:
+    if occurrences is None or count == 0:
         return np.zeros(0, np.int64)
     ranks = np.full(num_samples, num_samples)
     ranks[order] = np.arange(len(order))
-    listed = ranks[found.samples] < num_samples
-    samples, classes = found.samples[listed], found.classes[listed]
+    listed = ranks[occurrences.samples] < num_samples
+    samples, classes = occurrences.samples[listed], occurrences.classes[listed]
     sorting = np.lexsort((ranks[samples], classes))
     samples, classes = samples[sorting], classes[sorting]
     place = np.arange(len(classes)) - np.searchsorted(classes, classes)
@@ -60,7 +60,7 @@ def first_of_each_class(
 
 
 def choose_lists(
-    table: SampleTable, found: Optional[Occurrences], count: int, seed: int = 0
+    table: SampleTable, occurrences: Optional[Occurrences], count: int, seed: int = 0
 ) -> List[SampleList]:
     """Choose the lists of the gallery that the table allows.
 
@@ -68,7 +68,7 @@ def choose_lists(
 
     Args:
         table (SampleTable): Of N samples.
-        found (Occurrences, optional): The classes of samples.
+        occurrences (Occurrences, optional): The classes of samples.
         count (int): Length of a list.
         seed (int): For the list that is drawn at random. Defaults to 0.
     """
@@ -110,11 +110,11 @@ def choose_lists(
                 np.random.default_rng(seed).permutation(never),
             ),
         ]
-    classes = 0 if found is None else len(np.unique(found.classes))
-    each = min(6, CLASS_IMAGES // classes) if classes > 1 else 0
+    classes = 0 if occurrences is None else len(np.unique(occurrences.classes))
+    per_class = min(6, CLASS_IMAGES // classes) if classes > 1 else 0
     lists = []
     for title, about, order in orders:
         top = order[:count]
-        more = first_of_each_class(order, len(table), found, each)
-        lists.append(SampleList(title, about, top, np.setdiff1d(more, top)))
+        by_class = first_of_each_class(order, len(table), occurrences, per_class)
+        lists.append(SampleList(title, about, top, np.setdiff1d(by_class, top)))
     return lists

@@ -64,17 +64,17 @@ def flat(config: Any, prefix: str = '') -> Dict[str, str]:
         items = [(str(number), value) for number, value in enumerate(config)]
     else:
         return {prefix: repr(config)}
-    found: Dict[str, str] = {}
+    values: Dict[str, str] = {}
     for key, value in items:
-        found.update(flat(value, f'{prefix}.{key}' if prefix else key))
-    return found
+        values.update(flat(value, f'{prefix}.{key}' if prefix else key))
+    return values
 
 
 def side_by_side(columns: Sequence[Dict[str, str]]) -> List[Tuple[str, List[str], bool]]:
     """Put named texts side by side.
 
     Args:
-        columns (list[dict]): One a run.
+        columns (list[dict]): One per run.
 
     Returns:
         list[tuple[str, list[str], bool]]: The name, the text of each run ('-' where it has none),

@@ -13,7 +13,7 @@ from .scan import Annotations, class_name
 
 
 def rows_of(
-    table: SampleTable, read: Annotations, names: Sequence[str], paths: bool = True
+    table: SampleTable, annotations: Annotations, names: Sequence[str], paths: bool = True
 ) -> Dict[str, Any]:
     """The columns of the files for some samples.
 
@@ -22,18 +22,18 @@ def rows_of(
 
     Args:
         table (SampleTable): Of all samples.
-        read (Annotations): Of these samples.
+        annotations (Annotations): Of these samples.
         names (list[str]): The names of the classes.
         paths (bool): Whether the annotations could be read. Defaults to True.
     """
-    part = slice(read.begin, read.begin + len(read.paths))
+    part = slice(annotations.begin, annotations.begin + len(annotations.paths))
     columns: Dict[str, Any] = {'index': np.arange(part.start, part.stop)}
     if paths:
-        columns['filepath'] = read.paths
+        columns['filepath'] = annotations.paths
         columns['label'] = [
-            ';'.join(class_name(each, names) for each in row) for row in read.labels
+            ';'.join(class_name(label, names) for label in row) for row in annotations.labels
         ]
-        columns['mask_path'] = read.masks
+        columns['mask_path'] = annotations.masks
     for name, values in table.columns().items():
         columns[name] = values[part]
     return columns

@@ -120,33 +120,33 @@ class ClassRow:
     skipped: Optional[float]
 
 
-def class_table(table: SampleTable, found: Occurrences) -> List[ClassRow]:
+def class_table(table: SampleTable, occurrences: Occurrences) -> List[ClassRow]:
     """One row for each class that occurs, by its number.
 
     Args:
         table (SampleTable): Of N samples.
-        found (Occurrences): Which classes occur in them.
+        occurrences (Occurrences): Which classes occur in them.
     """
-    if not len(found.classes):
+    if not len(occurrences.classes):
         return []
-    length = int(found.classes.max()) + 1
-    images = np.bincount(found.classes, minlength=length)
+    length = int(occurrences.classes.max()) + 1
+    images = np.bincount(occurrences.classes, minlength=length)
 
     def means(values: Optional[np.ndarray]) -> List[Optional[float]]:
         """Mean over the samples of each class, without NaN."""
         if values is None:
             return [None] * length
-        chosen = values[found.samples].astype(np.float64)
+        chosen = values[occurrences.samples].astype(np.float64)
         finite = np.isfinite(chosen)
-        counts = np.bincount(found.classes[finite], minlength=length)
-        sums = np.bincount(found.classes[finite], chosen[finite], minlength=length)
+        counts = np.bincount(occurrences.classes[finite], minlength=length)
+        sums = np.bincount(occurrences.classes[finite], chosen[finite], minlength=length)
         return [total / count if count else None for total, count in zip(sums, counts)]
 
     mean = means(table.scores if table.mean is None else table.mean)
     spread, skipped = means(table.spread), means(table.skipped_share())
     pixels: List[Optional[float]] = [None] * length
-    if found.pixels is not None:
-        sums = np.bincount(found.classes, found.pixels, minlength=length)
+    if occurrences.pixels is not None:
+        sums = np.bincount(occurrences.classes, occurrences.pixels, minlength=length)
         pixels = list(sums / sums.sum())
     return [
         ClassRow(

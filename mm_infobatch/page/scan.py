@@ -33,17 +33,17 @@ class Annotations:
 def read_annotations(dataset: Any, num_samples: int, chunk: int = CHUNK) -> Iterator[Annotations]:
     """Read the annotations of a dataset, some at a time. Yields :class:`Annotations`."""
     for begin in range(0, num_samples, chunk):
-        read = Annotations(begin)
+        annotations = Annotations(begin)
         for index in range(begin, min(begin + chunk, num_samples)):
             try:
                 info = info_of(dataset, index)
             except ValueError:
                 info = {}
-                read.failed += 1
-            read.paths.append(path_of(info))
-            read.masks.append(as_text(info.get('seg_map_path')))
-            read.labels.append(labels_of(info))
-        yield read
+                annotations.failed += 1
+            annotations.paths.append(path_of(info))
+            annotations.masks.append(as_text(info.get('seg_map_path')))
+            annotations.labels.append(labels_of(info))
+        yield annotations
 
 
 def class_name(label: int, names: Sequence[str]) -> str:
@@ -58,8 +58,8 @@ def occurrences_of_labels(labels: Sequence[Sequence[int]], begin: int = 0) -> Oc
         labels (list[list[int]]): The labels of each sample.
         begin (int): Index of the first sample. Defaults to 0.
     """
-    counts = np.array([len(each) for each in labels], np.int64)
-    classes = np.array([label for each in labels for label in each], np.int64)
+    counts = np.array([len(row) for row in labels], np.int64)
+    classes = np.array([label for row in labels for label in row], np.int64)
     samples = np.repeat(np.arange(begin, begin + len(labels)), counts)
     valid = classes >= 0
     return Occurrences(samples[valid], classes[valid], int((counts > 0).sum()))
@@ -106,15 +106,15 @@ def occurrences_in_maps(
                 break  # none of the first ones
             continue
         looked_at += 1
-        found, counts = np.unique(labels, return_counts=True)
-        valid = (found >= 0) & (found < num_classes)
+        values, counts = np.unique(labels, return_counts=True)
+        valid = (values >= 0) & (values < num_classes)
         ignored = ignored_label(dataset, int(index))
         if ignored is not None:
-            valid &= found != ignored
+            valid &= values != ignored
         samples.append(np.full(int(valid.sum()), index, np.int64))
-        classes.append(found[valid].astype(np.int64))
+        classes.append(values[valid].astype(np.int64))
         pixels.append(counts[valid].astype(np.int64))
     if not looked_at:
         return None, reason
-    joint = [np.concatenate(each) for each in (samples, classes, pixels)]
-    return Occurrences(joint[0], joint[1], looked_at, joint[2]), reason
+    joined_samples, joined_classes, joined_pixels = map(np.concatenate, (samples, classes, pixels))
+    return Occurrences(joined_samples, joined_classes, looked_at, joined_pixels), reason

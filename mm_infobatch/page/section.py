@@ -76,16 +76,16 @@ def sample_section(
         )
     dataset = _dataset_for(table, cfg, why_no_config, section)
     section.names = [] if dataset is None else class_names(dataset)
-    found = _scan(table, dataset, section, stem)
-    if dataset is not None and found is None:
-        found = _scan_maps(table, dataset, section, limits)
-    if found is not None:
-        section.classes = class_table(table, found)
+    occurrences = _scan(table, dataset, section, stem)
+    if dataset is not None and occurrences is None:
+        occurrences = _scan_maps(table, dataset, section, limits)
+    if occurrences is not None:
+        section.classes = class_table(table, occurrences)
     preprocessor = _preprocessor(cfg)
     swaps = preprocessor.get('to_rgb', preprocessor.get('bgr_to_rgb', False))
     make = CardMaker(dataset, table, bool(swaps))
     if limits.images:
-        section.galleries = make_galleries(choose_lists(table, found, limits.images), make)
+        section.galleries = make_galleries(choose_lists(table, occurrences, limits.images), make)
     return section
 
 
@@ -139,10 +139,10 @@ def _scan(
     parts: List[Occurrences] = []
     failed = 0
     with SampleFiles(stem) as files:
-        for read in chunks:
-            files.write(rows_of(table, read, section.names, known))
-            parts.append(occurrences_of_labels(read.labels, read.begin))
-            failed += read.failed
+        for annotations in chunks:
+            files.write(rows_of(table, annotations, section.names, known))
+            parts.append(occurrences_of_labels(annotations.labels, annotations.begin))
+            failed += annotations.failed
     if failed:
         section.notes.append(f'{failed:,} samples have no annotation that can be read')
     section.files = [path.name for path in files.paths]
@@ -150,10 +150,10 @@ def _scan(
     if csv.stat().st_size <= EMBEDDED_CSV:
         text = base64.b64encode(csv.read_bytes()).decode('ascii')
         section.csv = f'data:text/csv;base64,{text}'
-    found = joined(parts)
-    if found is not None:
+    occurrences = joined(parts)
+    if occurrences is not None:
         section.classes_about = _about('by their labels', table)
-    return found
+    return occurrences
 
 
 def _no_annotations(num_samples: int) -> Sequence[Annotations]:
@@ -174,17 +174,19 @@ def _scan_maps(
     if not limits.label_maps:
         section.notes.append('The table of classes is missing: --label-maps 0 reads no label map')
         return None
-    found, reason = occurrences_in_maps(dataset, len(table), len(section.names), limits.label_maps)
-    if found is None:
+    occurrences, reason = occurrences_in_maps(
+        dataset, len(table), len(section.names), limits.label_maps
+    )
+    if occurrences is None:
         section.notes.append(f'The table of classes is missing: {reason}')
         return None
     drawn = ', drawn at random' if len(table) > limits.label_maps else ''
     section.classes_about = _about(
-        f'by the label maps of {found.looked_at:,} of {len(table):,} images{drawn}', table
+        f'by the label maps of {occurrences.looked_at:,} of {len(table):,} images{drawn}', table
     )
     if reason is not None:
         section.notes.append(f'Some label maps cannot be read: {reason}')
-    return found
+    return occurrences
 
 
 def _about(counted: str, table: SampleTable) -> str:

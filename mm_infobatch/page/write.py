@@ -59,13 +59,13 @@ def json_in_html(text: str) -> str:
 
 def gallery_classes(section: SampleSection) -> List[Tuple[int, str]]:
     """Number and name of each class that occurs in the galleries of a run."""
-    found = {
-        each
+    numbers = {
+        number
         for gallery in section.galleries
         for card in [*gallery.top, *gallery.by_class]
-        for each in card.classes
+        for number in card.classes
     }
-    return [(each, class_name(each, section.names)) for each in sorted(found)]
+    return [(number, class_name(number, section.names)) for number in sorted(numbers)]
 
 
 def render(

@@ -66,7 +66,7 @@ def _without(plan: Plan, skipped: np.ndarray, weights: np.ndarray) -> Plan:
 
     Args:
         plan (Plan): The plan, of K samples.
-        skipped (np.ndarray): Their positions in the plan, int64 [M].
+        skipped (np.ndarray): The positions of these samples in the plan, int64 [M].
         weights (np.ndarray): The new weights of all K samples, float32 [K].
     """
     weights = np.delete(weights, skipped)
@@ -139,9 +139,9 @@ def _extended(plan: Plan, shape: BatchShape, bits: np.random.BitGenerator) -> Op
     by_index = np.zeros(length, np.float32)
     by_index[plan.indices.numpy()] = weights
     skipped = np.flatnonzero(by_index == 0)
-    more = skipped[draw_distinct(len(skipped), goal - plan.kept, bits)]
+    added = skipped[draw_distinct(len(skipped), goal - plan.kept, bits)]
     num_well_learned = len(kept) + plan.pruned
-    by_index[kept] = by_index[more] = light * num_well_learned / (len(kept) + len(more))
+    by_index[kept] = by_index[added] = light * num_well_learned / (len(kept) + len(added))
     indices = np.flatnonzero(by_index)
     weights = by_index[indices]
     if light != 1:  # a mean of 1, which the weights keep
@@ -181,6 +181,6 @@ def _surplus_by_weight(
 
 
 def _total(weight: float, size: int) -> float:
-    """The sum of the weights of a group, rounded if only float32 keeps it from a whole number."""
+    """The sum of the weights of a group; a whole number if it differs from one by rounding only."""
     total = weight * size
     return round(total) if abs(total - round(total)) < 1e-6 * total else total

@@ -34,7 +34,7 @@ def batch_scores(kind: Optional[str], losses: Tensor) -> Tensor:
 
 
 def require_batch_score(value: Any, policy: Any) -> Optional[str]:
-    """Take the argument ``batch_score`` of the sampler, or what the policy needs.
+    """Check the argument ``batch_score`` of the sampler against what the policy needs.
 
     Args:
         value (str, optional): The argument.
@@ -62,7 +62,7 @@ def require_batch_score(value: Any, policy: Any) -> Optional[str]:
 
 
 def check_same_kind(saved: Optional[str], now: Optional[str]) -> None:
-    """Check that the scores of a checkpoint mean what those of this run do.
+    """Check that the scores of a checkpoint are of the same kind as those of this run.
 
     Raises:
         ValueError: If they are of another kind.

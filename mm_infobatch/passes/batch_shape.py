@@ -56,7 +56,7 @@ class BatchShape:
         return rank_samples % self.batch_size or min(rank_samples, self.batch_size)
 
     def fitting(self, kept: int, num_samples: int) -> int:
-        """The largest number of samples, at most ``kept``, of which no batch is smaller than the
+        """The largest number of samples, at most ``kept``, that makes no batch smaller than the
         smallest of a pass of ``num_samples``; 0 if there is none."""
         if self.drop_last:
             return self.samples(kept)

@@ -18,28 +18,28 @@ from .schedule import PassSchedule
 class Planner:
     """Asks the policy for the plan of a pass, and counts the samples of the passes.
 
-    A policy has ``plan(scores, generator) -> Plan``. What else it has is used:
+    A policy has ``plan(scores, generator) -> Plan``. It may also have the following:
 
-    - ``plan(..., run)``: a third parameter of that name is given a :class:`Run`, or None where the
-      length of the run is unknown.
+    - ``plan(..., run)``: a third parameter of that name gets a :class:`Run`, or None if the length
+      of the run is unknown.
     - ``begin_run(run)`` is called when training starts, and may raise a ValueError. A run that
       resumes is described as it began.
-    - ``begin_pass(plan)`` is called when a pass begins, with the plan after its fit to whole
-      batches, or None where everything is trained.
-    - ``observe(indices, losses, num_samples)`` is given all finite losses, as the ranks merge them;
-      a fourth parameter named ``scores``, what their samples had for scores until then.
+    - ``begin_pass(plan)`` is called when a pass begins, with the plan after it was fitted to whole
+      batches, or None if everything is trained.
+    - ``observe(indices, losses, num_samples)`` gets all finite losses when the ranks merge them. A
+      fourth parameter named ``scores`` gets the scores that these samples had until then.
     - ``batch_score``: an attribute that says which scores it needs, see
       :mod:`~mm_infobatch.passes.batch_scores`.
-    - ``weigh(plan) -> Plan``: weighs the samples of a plan that was fitted to whole batches, where
+    - ``weigh(plan) -> Plan``: weighs the samples of a plan that was fitted to whole batches, if
       weights depend on which samples are kept.
-    - ``static``: True if it plans for the same subset throughout, which a run must never replace by
-      all samples because it makes no whole batch.
-    - ``keeps_losses``: True if it plans by the losses that ``observe`` was given and not by scores,
-      so that ``score_smoothing`` would have no effect.
+    - ``static``: True if it keeps the same subset in every pass. A run whose subset makes no whole
+      batch is then refused, and never trains all samples instead.
+    - ``keeps_losses``: True if it plans by the losses that ``observe`` got and not by scores, so
+      that ``score_smoothing`` would have no effect.
     - ``label_probability``: True if it takes exp(-score) for the probability of the label, so that
       scores have to be the plain cross entropy of one label.
-    - ``sample_labels``: an attribute with the class of each sample that it was made for, which a
-      run compares with those of its dataset.
+    - ``sample_labels``: an attribute with the class of each sample that it was made for. A run
+      compares them with those of its dataset.
     - ``state_dict()`` and ``load_state_dict(state)``: tensors and plain numbers, which become a
       part of checkpoints.
 
@@ -83,7 +83,7 @@ class Planner:
                 f'of passes at the start that prune nothing; write {line}'
             )
         self._num_samples, self._warmup = num_samples, int(warmup_passes)
-        self._announced = -1  # the pass for which ``policy.begin_pass`` was called last
+        self._last_begun = -1  # the pass for which ``policy.begin_pass`` was called last
         self._wants_run = _takes(self.policy.plan, 'run')
         self._wants_scores = _takes(getattr(self.policy, 'observe', None), 'scores')
         self.counter = SampleCounter()
@@ -95,8 +95,8 @@ class Planner:
         return self._observe if hasattr(self.policy, 'observe') else None
 
     def _observe(self, indices: Tensor, losses: Tensor, scores: Tensor) -> None:
-        more = dict(scores=scores) if self._wants_scores else {}
-        self.policy.observe(indices, losses, self._num_samples, **more)
+        extra = dict(scores=scores) if self._wants_scores else {}
+        self.policy.observe(indices, losses, self._num_samples, **extra)
 
     def begin_run(self, schedule: PassSchedule) -> None:
         """Let the policy refuse a run, whose schedule stands at its beginning."""
@@ -107,7 +107,7 @@ class Planner:
         """Where the run stands when that pass is planned."""
         trained, skipped = self.counter.before(pass_index)
         full = self.shape.samples(self._num_samples)
-        counted = (trained + skipped) * schedule.pass_length / full  # steps, of the passes counted
+        counted = (trained + skipped) * schedule.pass_length / full  # in steps
         return Run(
             pass_index=pass_index,
             walked=schedule.walked,
@@ -148,13 +148,13 @@ class Planner:
             ValueError: If it plans for another number of samples, or a static policy keeps too few.
         """
         everything = pass_index < self._warmup or (schedule is not None and schedule.anneals)
-        plan = None if everything else self._ask(scores, schedule, pass_index, generator)
+        plan = None if everything else self._call_policy(scores, schedule, pass_index, generator)
         if plan is not None:
             plan = self._fit(plan, scores, generator)
         self._count(pass_index, self._num_samples if plan is None else plan.kept)
-        if pass_index != self._announced and hasattr(self.policy, 'begin_pass'):
+        if pass_index != self._last_begun and hasattr(self.policy, 'begin_pass'):
             self.policy.begin_pass(plan)
-        self._announced = pass_index
+        self._last_begun = pass_index
         return plan
 
     def _fit(self, plan: Plan, scores: Tensor, generator: torch.Generator) -> Optional[Plan]:
@@ -173,24 +173,24 @@ class Planner:
     def resume(self, pass_index: int, kept: int) -> None:
         """Count the samples of a checkpoint's pass, whose ``begin_pass`` was called before."""
         self._count(pass_index, kept)
-        self._announced = pass_index
+        self._last_begun = pass_index
 
     def _count(self, pass_index: int, kept: int) -> None:
         """Count the samples of a pass that keeps ``kept`` samples and is trained to its end."""
         samples = self.shape.samples
         self.counter.count(pass_index, samples(kept), samples(self._num_samples))
 
-    def _ask(
+    def _call_policy(
         self,
         scores: Tensor,
         schedule: Optional[PassSchedule],
         pass_index: int,
         generator: torch.Generator,
     ) -> Plan:
-        more: Dict[str, Any] = {}
+        extra: Dict[str, Any] = {}
         if self._wants_run:
-            more['run'] = None if schedule is None else self.run(schedule, pass_index)
-        plan = self.policy.plan(scores, generator, **more)
+            extra['run'] = None if schedule is None else self.run(schedule, pass_index)
+        plan = self.policy.plan(scores, generator, **extra)
         if not isinstance(plan, Plan):
             raise TypeError(
                 f'{self.policy!r}.plan(scores, generator) gave {plan!r}; it has to '

@@ -117,8 +117,8 @@ class RunningPass:
     def gather(self) -> None:
         """Collect the losses of all ranks since the last merge; a collective."""
         if self._gathered is None:
-            seen = gather_in_order(self._losses[self._merged_at : self.rank_trained])
-            self._gathered = torch.cat([self._earlier, seen]) if len(self._earlier) else seen
+            losses = gather_in_order(self._losses[self._merged_at : self.rank_trained])
+            self._gathered = torch.cat([self._earlier, losses]) if len(self._earlier) else losses
 
     def merge(self) -> None:
         """Write the losses of all ranks since the last merge to the score table; a collective."""
@@ -152,8 +152,8 @@ class RunningPass:
         """
         losses = self._gathered
         if losses is None:
-            mine = self._losses[self._merged_at : self.rank_trained].cpu()
-            seen = torch.full((len(mine), self._shape.world_size), float('nan'))
-            seen[:, self._rank] = mine
-            losses = torch.cat([self._earlier, seen.reshape(-1)])
+            own = self._losses[self._merged_at : self.rank_trained].cpu()
+            by_rank = torch.full((len(own), self._shape.world_size), float('nan'))
+            by_rank[:, self._rank] = own
+            losses = torch.cat([self._earlier, by_rank.reshape(-1)])
         return dict(merged=self._merged, losses=losses.clone())

@@ -6,7 +6,7 @@ from typing import Dict, Tuple
 class SampleCounter:
     """Samples trained and skipped, over all ranks, pass by pass.
 
-    The one count for policies (:class:`~mm_infobatch.policies.Run`), the report and checkpoints.
+    The only count, for policies (:class:`~mm_infobatch.policies.Run`), the report and checkpoints.
     """
 
     def __init__(self) -> None:
@@ -29,9 +29,9 @@ class SampleCounter:
 
     def before(self, pass_index: int) -> Tuple[int, int]:
         """Samples trained and skipped in the passes before ``pass_index``."""
-        earlier = [value for key, value in self._passes.items() if key < pass_index]
-        trained = sum(each[0] for each in earlier)
-        return trained, sum(each[1] for each in earlier) - trained
+        earlier = [counts for key, counts in self._passes.items() if key < pass_index]
+        total = sum(trained for trained, _ in earlier)
+        return total, sum(full for _, full in earlier) - total
 
     @property
     def trained(self) -> int:

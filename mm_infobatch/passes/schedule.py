@@ -157,10 +157,10 @@ class PassSchedule:
         if self.delta > 0 and not self.will_prune:
             return (
                 f'this run makes {self.total / self.pass_length:.3g} passes over the dataset, and '
-                'only passes after the first '
-                f'that begin before delta={self.delta:g} of it can prune, so nothing will be '
-                'skipped; train longer, or where the dataset is a RepeatDataset, whose samples '
-                'are the repetitions of an image, set train_dataloader.dataset.times=1'
+                f'only passes after the first that begin before delta={self.delta:g} of it can '
+                'prune, so nothing will be skipped; train longer, or where the dataset is a '
+                'RepeatDataset, whose samples are the repetitions of an image, set '
+                'train_dataloader.dataset.times=1'
             )
         if self.delta < 1 and not self.will_anneal:
             return (

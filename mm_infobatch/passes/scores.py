@@ -22,7 +22,7 @@ class ScoreTable:
             <https://arxiv.org/abs/2303.04947>`_.
         observer (callable, optional): Is called at each update, with the indices (int64 [M]), the
             finite losses (float32 [M]) and the scores until then (float32 [M]). Defaults to None.
-        track (bool): Whether to track what the losses of each sample were like. Defaults to False.
+        track (bool): Whether to track mean and spread of each sample's losses. Defaults to False.
 
     Attributes:
         values (Tensor): float32 [N] on the CPU, NaN where a sample is unseen.
@@ -65,8 +65,8 @@ class ScoreTable:
         A NaN or infinite loss is left out: the sample keeps the score that it had.
 
         Args:
-            indices (Tensor): int64 or int32 [M], each in [0, N). Where a sample is named more than
-                once, it is undefined which finite value it keeps, so name it once.
+            indices (Tensor): int64 or int32 [M], each in [0, N). If an index occurs more than once,
+                it is undefined which finite value the sample keeps.
             values (Tensor): float32 [M], the loss of each.
 
         Raises:
@@ -150,7 +150,7 @@ class ScoreTable:
 
 
 def check_smoothing(smoothing: float, policy: Any) -> None:
-    """Check that a policy can plan by moving averages of losses, where the scores are such.
+    """Check that a policy can plan by moving averages of losses, if the scores are smoothed.
 
     Args:
         smoothing (float): That of the score table.
@@ -163,8 +163,8 @@ def check_smoothing(smoothing: float, policy: Any) -> None:
     why = None
     if getattr(policy, 'label_probability', False):
         why = (
-            'takes the probability of the label to be exp(-score): a moving average of losses does '
-            'not tell it'
+            'takes the probability of the label to be exp(-score), and a moving average of losses '
+            'does not give it'
         )
     elif getattr(policy, 'keeps_losses', False):
         why = 'plans by the losses themselves: moving averages have no effect on what it keeps'
@@ -181,7 +181,7 @@ def all_finite(values: Tensor) -> bool:
 
 
 def gather_in_order(losses: Tensor) -> Tensor:
-    """Put together the losses that the ranks saw, in the order of the pass.
+    """Join the losses of all ranks in the order of the pass.
 
     Rank r of W trains the samples r, r + W, r + 2W, ... of the pass, so the order follows from the
     ranks alone and no index travels. A collective: every rank has to call it.

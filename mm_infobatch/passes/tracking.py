@@ -18,13 +18,13 @@ FARTHEST = 1e16
 
 
 class SampleTracker:
-    """What the losses of each sample were like over the passes, in 10 bytes a sample.
+    """Count, mean and spread of the losses of each sample, in 10 bytes per sample.
 
     Mean and spread of a sample's losses are the axes of the maps of `dataset cartography
     <https://arxiv.org/abs/2009.10795>`_, there of the probability of the label. They are updated by
     Welford's method after the ranks' losses have entered the score table, once a pass: a training
-    step does nothing for them, and every rank has the same. They are stored as float32, which after
-    300 losses has cost a few units in the sixth digit. A loss that differs from the mean of a
+    step does nothing for them, and every rank has the same. They are stored as float32, whose error
+    after 300 losses is a few units in the sixth digit. A loss that differs from the mean of a
     sample by more than 1e16 counts as one that differs by that much.
 
     :meth:`update` only stores its arguments. The arithmetic follows in a thread while the next pass
@@ -50,12 +50,12 @@ class SampleTracker:
         return len(self._trained)
 
     def update(self, indices: Tensor, losses: Tensor) -> None:
-        """Store the losses of some samples. A sample that is named more than once is counted once.
+        """Store the losses of some samples. An index that occurs more than once is counted once.
 
         Args:
             indices (Tensor): int64 [M], each in [0, N).
-            losses (Tensor): float32 [M], their losses, finite. Both are the tracker's from here on:
-                it makes no copy.
+            losses (Tensor): float32 [M], their losses, finite. The tracker keeps both tensors
+                without a copy.
         """
         self.apply_pending()
         self._pending = indices, losses
@@ -75,7 +75,7 @@ class SampleTracker:
         if self._pending is None:
             return
         (indices, losses), self._pending = self._pending, None
-        # The only random accesses, to five bytes a sample. The rest is in the order of the dataset.
+        # The only random accesses, to 5 bytes per sample. The rest is in the order of the dataset.
         taken, latest = np.zeros(len(self), np.uint8), np.empty(len(self), np.float32)
         taken[indices.numpy()], latest[indices.numpy()] = 1, losses.numpy()
         del indices, losses  # the largest part of the memory
@@ -83,11 +83,11 @@ class SampleTracker:
             self._largest += 1
         else:
             taken &= self._trained.numpy() < MOST
-        given = torch.from_numpy(taken), torch.from_numpy(latest)
-        everything = (*given, self._trained, self._mean, self._squares)
+        new_losses = torch.from_numpy(taken), torch.from_numpy(latest)
+        columns = (*new_losses, self._trained, self._mean, self._squares)
         # New memory for each block would take as long as the arithmetic.
         differences, changes = torch.empty(2, min(BLOCK, len(self)))
-        for new, loss, trained, mean, squares in zip(*(one.split(BLOCK) for one in everything)):
+        for new, loss, trained, mean, squares in zip(*(each.split(BLOCK) for each in columns)):
             difference, change = differences[: len(new)], changes[: len(new)]
             trained += new
             torch.sub(loss, mean, out=difference)

@@ -24,17 +24,17 @@ def draw_subset(marked: Tensor, count: int, generator: torch.Generator) -> Tenso
     Returns:
         Tensor: The drawn samples, bool [N]. Every subset of that size is equally likely.
     """
-    among = marked.numpy()
-    total = int(np.count_nonzero(among))
+    candidates = marked.numpy()
+    total = int(np.count_nonzero(candidates))
     bits = random_bits(generator)
     if not 0 < count < total:
         return marked.clone() if count else torch.zeros_like(marked)
-    draws = bits.random_raw(-(-len(among) // 4)).view(np.uint16)[: len(among)]
+    draws = bits.random_raw(-(-len(candidates) // 4)).view(np.uint16)[: len(candidates)]
     drawn = draws < np.uint16(min(round(count / total * 2**16), 2**16 - 1))
-    drawn &= among
+    drawn &= candidates
     surplus = int(np.count_nonzero(drawn)) - count
     if surplus:
-        pool = np.flatnonzero(drawn if surplus > 0 else among & ~drawn)
+        pool = np.flatnonzero(drawn if surplus > 0 else candidates & ~drawn)
         drawn[pool[draw_distinct(len(pool), abs(surplus), bits)]] = surplus < 0
     return torch.from_numpy(drawn)
 
@@ -58,16 +58,16 @@ def draw_distinct(length: int, count: int, bits: np.random.BitGenerator) -> np.n
     Returns:
         numpy.ndarray: int64 [count]. Every subset of that size is equally likely.
     """
-    if 2 * count > length:  # fewer draws: those that are left out
-        left = np.ones(length, bool)
-        left[draw_distinct(length, length - count, bits)] = False
-        return np.flatnonzero(left)
-    found = np.empty(0, np.int64)
-    while len(found) < count:
+    if 2 * count > length:  # drawing those that are left out takes fewer draws
+        chosen = np.ones(length, bool)
+        chosen[draw_distinct(length, length - count, bits)] = False
+        return np.flatnonzero(chosen)
+    drawn = np.empty(0, np.int64)
+    while len(drawn) < count:
         more = bits.random_raw(2 * count + 8) % np.uint64(length)
-        found = np.concatenate([found, more.astype(np.int64)])
-        found = found[np.sort(np.unique(found, return_index=True)[1])]
-    return found[:count]
+        drawn = np.concatenate([drawn, more.astype(np.int64)])
+        drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+    return drawn[:count]
 
 
 def keep_marked(marked: Tensor) -> Tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ def keep_in_groups(
 
 
 def mark_highest(scores: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Which are the ``count`` highest scores; ties are broken at random. O(N).
+    """Mark the ``count`` highest scores; ties are broken at random. O(N).
 
     Args:
         scores (Tensor): float32 [N], without NaN.

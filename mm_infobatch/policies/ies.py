@@ -23,7 +23,7 @@ class IES:
     ``threshold``. A variant of `Instance-dependent Early Stopping, 2025 <https://arxiv.org/abs/2502.07547>`_,
     which skips all of them but computes their losses in each epoch by a forward pass. Here nothing
     computes the loss of a skipped sample, so a random share of the settled ones is trained in each
-    pass and updates their losses. O(N) a pass. Its state, the last 5 losses, takes 20 bytes a
+    pass and updates their losses. O(N) per pass. Its state, the last 5 losses, takes 20 bytes per
     sample and is saved in checkpoints.
 
     Biased towards samples that have not settled, unless ``rescale=True``.
@@ -31,13 +31,13 @@ class IES:
     Differences from the publication:
 
     1. The one above: t counts the passes that trained the sample, and settled samples are trained
-       in a 1 - ``prune_ratio`` of the passes.
-    2. Losses are those of training; there, those of skipped samples are of the evaluation mode.
+       in a share of 1 - ``prune_ratio`` of the passes.
+    2. Losses are those of training; there, those of skipped samples are of evaluation mode.
     3. Three second differences suffice; the published code waits for a fourth.
 
     Args:
-        threshold (float): Above 0. Defaults to 1e-3, the publication's for CIFAR-10; it has 2e-3
-            for CIFAR-100.
+        threshold (float): Above 0. Defaults to 1e-3, the publication's value for CIFAR-10; for
+            CIFAR-100 it uses 2e-3.
         prune_ratio (float): The share of the settled samples that is skipped, in [0, 1). Defaults
             to 0.8.
         rescale (bool or str): True weights the settled samples that are kept to stand for all of
@@ -91,7 +91,7 @@ class IES:
         self._losses[indices] = torch.cat([losses[:, None], older], dim=1)
 
     def changes(self, num_samples: int) -> Tensor:
-        """The mean size of the last three second differences, float32 [N]; NaN of fewer losses."""
+        """The mean size of the last three second differences, float32 [N]; NaN below 5 losses."""
         if self._losses is None:
             return torch.full((num_samples,), math.nan)
         return self._losses.diff(n=2, dim=1).abs_().mean(1)

@@ -1,4 +1,4 @@
-"""Hides the lowest losses, as far as the model is sure of the label."""
+"""Skips the samples with the lowest losses, if the model is sure of their labels."""
 
 import math
 from typing import Optional, Sequence, Union
@@ -16,12 +16,12 @@ from .run import Run
 
 @PRUNING_POLICIES.register_module()
 class KAKURENBO:
-    """Skip the samples with the lowest losses, of which the model is sure.
+    """Skip the samples with the lowest losses, if the model is sure of their labels.
 
     Of n samples at most floor(n * F) are skipped, those with the lowest losses. Among them, a
     sample whose label has a probability below ``confidence`` is kept (the publication: is moved
     back). F is ``hidden`` at first and falls by a fifth of it at each milestone. `KAKURENBO, 2023
-    <https://arxiv.org/abs/2310.10102>`_. Biased towards high losses. O(N) a pass: a partition, no
+    <https://arxiv.org/abs/2310.10102>`_. Biased towards high losses. O(N) per pass: a partition, no
     sort. The publication has no annealing: also set ``sampler.delta=1``.
 
     It needs scores that are the plain cross entropy of one label: the label's probability is then
@@ -80,26 +80,26 @@ class KAKURENBO:
             raise TypeError(
                 f'milestones has to be a list of numbers, but is {milestones!r}; write {line})'
             )
-        self.milestones = [require_share('milestones', each, f'{line})') for each in milestones]
+        self.milestones = [require_share('milestones', share, f'{line})') for share in milestones]
         ascending = all(low < high for low, high in zip(self.milestones, self.milestones[1:]))
         if not ascending or len(self.milestones) > 4:
             raise ValueError(
                 f'milestones={list(milestones)} has to be ascending, with at most 4 shares of the '
-                f'run, because each takes a fifth of hidden away; write {line})'
+                f'run, because each lowers F by a fifth of hidden; write {line})'
             )
         self.rescale = require_rescale(rescale, f'{line}, rescale=True)')
 
     def largest_share(self, run: Optional[Run]) -> float:
-        """F, the largest share of the samples that is skipped now; at first if there is no run."""
+        """F, the largest share of the samples that is skipped now; without a run, that at first."""
         done = 0.0 if run is None else run.walked / run.total
-        return self.hidden * (1 - 0.2 * sum(done >= each for each in self.milestones))
+        return self.hidden * (1 - 0.2 * sum(done >= milestone for milestone in self.milestones))
 
     def plan(self, scores: Tensor, generator: torch.Generator, run: Optional[Run] = None) -> Plan:
         """Choose the samples of a pass, by the run too; the generator only breaks ties."""
         require_scores(scores, generator)
         marked = scores.isnan()
         seen = (~marked).nonzero().squeeze(1)
-        # Those that the model is sure of are the lowest losses too.
+        # The samples of which the model is sure are those with the lowest losses.
         sure = int((scores <= -math.log(self.confidence)).sum())
         kept = max(len(seen) - sure, count_kept(len(seen), self.largest_share(run)))
         marked[seen[mark_highest(scores[seen], kept, generator)]] = True
@@ -107,7 +107,7 @@ class KAKURENBO:
         return Plan(indices, rescaled(weights, self.rescale), len(scores))
 
     def __repr__(self) -> str:
-        milestones = ', '.join(f'{each:g}' for each in self.milestones)
+        milestones = ', '.join(f'{milestone:g}' for milestone in self.milestones)
         return (
             f'KAKURENBO(hidden={self.hidden:g}, confidence={self.confidence:g}, '
             f'milestones=[{milestones}], rescale={self.rescale!r})'

@@ -1,4 +1,4 @@
-"""Forecasts the norms of the next gradients, by how well the latest scores foretold the losses."""
+"""Forecasts the norms of the next gradients, by how well the latest scores predicted the losses."""
 
 from typing import Dict
 
@@ -11,18 +11,18 @@ from .importance import gradient_norms
 class NormForecast:
     """Forecasts the root mean square of each sample's next gradient norm from its score.
 
-    Losses are noisy, mostly where an augmentation changes much of an image, as random crops do: a
-    sample with a low score will have a higher loss on average, and one with a high score a lower
-    one (`regression toward the mean <https://en.wikipedia.org/wiki/Regression_toward_the_mean>`_).
+    Losses are noisy, mostly where an augmentation changes much of an image, such as random crops:
+    on average a low score is followed by a higher loss, and a high score by a lower loss
+    (`regression toward the mean <https://en.wikipedia.org/wiki/Regression_toward_the_mean>`_).
     Importance sampling has the least variance if probabilities are proportional to the root of the
-    expected squared norm. With the norm x that a score tells, it is taken to be
+    expected squared norm, which for a norm x estimated from a score is taken to be
 
         (1 - slope) * mean(x^2) + slope * x^2.
 
-    The slope is learned from each pass, by least squares: that of the squared norms in the pass
-    over those that the scores before it told, both divided by their means, and clamped to [0, 1].
-    A sample's score decides how likely it is trained, which does not bias a slope over scores. The
-    slope is 0 until a pass has been learned from, so that all forecasts are equal.
+    The slope is learned from each pass by least squares: a regression of the squared norms in the
+    pass on those estimated from the scores before it, both divided by their means. It is clamped to
+    [0, 1], and is 0 until the first pass has been learned from, so all forecasts are equal until
+    then. Samples are chosen by their scores, the regressor, which does not bias the slope.
     """
 
     def __init__(self) -> None:
@@ -32,25 +32,26 @@ class NormForecast:
         """Update the slope with the losses of a pass.
 
         Args:
-            scores (Tensor): What its samples had before it, float32 [M]; those that are NaN are
-                left out.
-            losses (Tensor): The losses in it, float32 [M], finite.
+            scores (Tensor): The scores of its samples before the pass, float32 [M]; samples whose
+                score is NaN are left out.
+            losses (Tensor): Their losses in the pass, float32 [M], finite.
         """
         seen = ~scores.isnan()
         if int(seen.sum()) < 2:
             return
-        told, found = (gradient_norms(each[seen]).double().square() for each in (scores, losses))
-        told, found = told / told.mean() - 1, found / found.mean() - 1
-        spread = float(told.square().mean())
+        before = gradient_norms(scores[seen]).double().square()
+        after = gradient_norms(losses[seen]).double().square()
+        before, after = before / before.mean() - 1, after / after.mean() - 1
+        variance = float(before.square().mean())
         self.slope = 0.0
-        if spread > 0:
-            self.slope = min(max(float((told * found).mean()) / spread, 0.0), 1.0)
+        if variance > 0:
+            self.slope = min(max(float((before * after).mean()) / variance, 0.0), 1.0)
 
     def norms(self, scores: Tensor) -> Tensor:
         """The forecast of each sample, float32 [N].
 
         Args:
-            scores (Tensor): float32 [N]. What is given for NaN means nothing.
+            scores (Tensor): float32 [N]; forecasts from NaN scores have no meaning.
         """
         squares = gradient_norms(scores).square()
         mean = float(squares.nanmean(dtype=torch.float64))

@@ -20,7 +20,7 @@ class OrderDP:
     Of n samples s = floor(n * ``subset``) are drawn in each pass, and the floor(s * ``top``) with
     the highest scores among them are kept. `OrderDP, 2026 <https://arxiv.org/abs/2606.08574>`_.
     Biased towards high scores: it is unbiased for a surrogate, in which the sample of rank i counts
-    as often as this rule keeps it. O(N) a pass: a partition, no sort. The publication has no
+    as often as this rule keeps it. O(N) per pass: a partition, no sort. The publication has no
     annealing: also set ``sampler.delta=1``.
 
     Differences from the publication:

@@ -23,7 +23,7 @@ class QuantilePruning:
     ceil(n * keep) are kept at the weight n/k, so each sample's expected weight is 1 and the weights
     sum to N. The later version of `InfoBatch <https://arxiv.org/abs/2303.04947>`_ uses such
     buckets. The defaults skip 0.2 * 0.75 + 0.65 * 0.5 = 47.5% of a pass, which is 40% of a long run
-    with ``delta=0.875``. O(N) a pass: a partition, no sort.
+    with ``delta=0.875``. O(N) per pass: a partition, no sort.
 
     Equal scores lie in the same bucket, so a pass prunes nothing if all scores are equal.
 

@@ -13,12 +13,12 @@ from .plan import Plan
 
 @PRUNING_POLICIES.register_module()
 class RandomPruning:
-    """Skip a random share of all samples, whatever their scores, another one in every pass.
+    """Skip a random share of all samples, whatever their scores; a new one in every pass.
 
     Random* of `InfoBatch, section 4.2 and Table 1 <https://arxiv.org/abs/2303.04947>`_, after
     `Raju et al. 2021 <https://arxiv.org/abs/2111.12621>`_. Without rescaling the expected gradient
     of a pass is that of all data times 1 - ``prune_ratio``: it has the same direction and is
-    shorter. O(N) a pass. Samples without a score are kept, so the first pass prunes nothing.
+    shorter. O(N) per pass. Samples without a score are kept, so the first pass prunes nothing.
 
     Args:
         prune_ratio (float): The share of the samples that is skipped, in [0, 1). Defaults to 0.3.

@@ -28,7 +28,7 @@ class RePB:
     weight that may exceed 1. Over the run the weights of a sample add up to about the number of
     passes. For an unbiased rule on the same scores, set ``sampler.batch_score='excess'`` with
     ``SoftPruning``. A sample that was skipped still has a score below 0, so it returns with the
-    probability 1 - r. O(N) a pass. Its state, 4 bytes a sample, is saved in checkpoints.
+    probability 1 - r. O(N) per pass. Its state, 4 bytes per sample, is saved in checkpoints.
 
     Differences from the publication:
 

@@ -87,7 +87,7 @@ class Run:
         return max(0.0, (self.total * self.delta - self.walked - unpruned) * self.samples_per_iter)
 
     def _passes_in_iterations(self, skips: float) -> float:
-        """The number of passes n of which the last begins before ``delta``: the largest n for which
+        """The number n of passes that begin before ``delta``: the largest n for which
         (n - 1) * (samples_per_pass - skips / n) is below the samples trained before ``delta``."""
         room = self._samples_before_annealing()
         if not room:
@@ -106,10 +106,10 @@ class Run:
         Returns:
             float: The share of the whole run.
         """
-        skips = (1 - least_kept) * self.samples_per_pass  # of one pass
+        per_pass = (1 - least_kept) * self.samples_per_pass  # skipped samples
         if not self.by_iterations:
-            return (self.passes_left(0.0) * skips + self.samples_skipped) / self._samples_total
+            return (self.passes_left(0.0) * per_pass + self.samples_skipped) / self._samples_total
         room = self._samples_before_annealing()
         passes = math.ceil(snap_to_whole(room / (self.samples_per_pass * least_kept)))
-        ratio = (passes * skips + self.samples_skipped) / self._samples_total
+        ratio = (passes * per_pass + self.samples_skipped) / self._samples_total
         return ratio / (1 + ratio)

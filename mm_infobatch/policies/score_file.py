@@ -35,11 +35,11 @@ class ScoreFile:
 
     def digest(self) -> str:
         """The first 8 digits of the SHA-256 of the contents."""
-        found = hashlib.sha256()
+        sha256 = hashlib.sha256()
         for name, value in vars(self).items():
             plain = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
-            found.update(name.encode() + plain)
-        return found.hexdigest()[:8]
+            sha256.update(name.encode() + plain)
+        return sha256.hexdigest()[:8]
 
 
 def write_score_file(path: Path, content: ScoreFile) -> None:
@@ -63,8 +63,8 @@ def read_score_file(path: str) -> ScoreFile:
     """Read a file of scores.
 
     Args:
-        path (str): A ``.npy`` file with one number a sample, or a ``.npz`` file with the arrays
-            that :class:`ScoreFile` names, of which only ``scores`` is needed.
+        path (str): A ``.npy`` file with one number per sample, or a ``.npz`` file with the arrays
+            that :class:`ScoreFile` names; only ``scores`` is required.
 
     Raises:
         ValueError: If the file does not exist, or does not hold a finite number for each sample.
@@ -74,43 +74,43 @@ def read_score_file(path: str) -> ScoreFile:
     try:
         with open(path, 'rb') as file:
             loaded = np.load(file, allow_pickle=False)
-            found: Dict[str, Any] = {'scores': loaded}
+            arrays: Dict[str, Any] = {'scores': loaded}
             if not isinstance(loaded, np.ndarray):
-                found = {key: loaded[key] for key in loaded.files}
+                arrays = {key: loaded[key] for key in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f'{path} is not a .npy or .npz file of numbers ({error}); {WRITE}') from (
             error
         )
     names = [field.name for field in fields(ScoreFile)]
-    unknown = sorted(set(found) - set(names))
-    if 'scores' not in found or unknown:
+    unknown = sorted(set(arrays) - set(names))
+    if 'scores' not in arrays or unknown:
         raise ValueError(
-            f'{path} contains the arrays {", ".join(found)}; it needs scores, and may have '
+            f'{path} contains the arrays {", ".join(arrays)}; it needs scores, and may have '
             f'{", ".join(names[1:])}; {WRITE}'
         )
-    scores = _numbers(path, 'scores', found['scores'], 'fiu')
-    # Of large integers and of float64 close to 1, float32 would make many equal.
+    scores = _numbers(path, 'scores', arrays['scores'], 'fiu')
+    # float32 would make many large integers, and many float64 close to 1, equal.
     scores = scores.astype(np.float64 if scores.dtype.itemsize > 4 else np.float32)
     if not np.isfinite(scores).all():
         raise ValueError(f'{path} contains a NaN or infinite score; {WRITE}')
-    labels, weights = found.get('labels'), found.get('weights')
+    labels, weights = arrays.get('labels'), arrays.get('weights')
     for name, values, kinds in (('labels', labels, 'iu'), ('weights', weights, 'fiu')):
         if values is not None and len(_numbers(path, name, values, kinds)) != len(scores):
             raise ValueError(f'{path} has {len(scores)} scores and {len(values)} {name}; {WRITE}')
     if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f'{path} contains a weight that is not a finite number from 0 on; {WRITE}')
+        raise ValueError(f'{path} contains a weight that is negative, NaN or infinite; {WRITE}')
     for name, kinds in (('per_class', 'biu'), ('count', 'iu')):
-        value = found.get(name, np.array(0))
+        value = arrays.get(name, np.array(0))
         if value.ndim or value.dtype.kind not in kinds:
             raise ValueError(f'{path} has {value.tolist()!r} as {name}; {WRITE}')
-    count = None if 'count' not in found else int(found['count'])
+    count = None if 'count' not in arrays else int(arrays['count'])
     if count is not None and not 1 <= count <= len(scores):
         raise ValueError(f'{path} is for {count} of {len(scores)} samples; {WRITE}')
     return ScoreFile(
         scores,
         None if labels is None else labels.astype(np.int64),
         None if weights is None else weights.astype(np.float32),
-        bool(found.get('per_class', False)),
+        bool(arrays.get('per_class', False)),
         count,
     )
 

@@ -61,7 +61,7 @@ class SeTa:
     again. In the last 1 - ``delta`` of the run the window is all groups. `Scale Efficient Training
     for Large Datasets, 2025 <https://arxiv.org/abs/2503.13385>`_. Biased: in each pass towards the
     scores of the window; in the whole run towards the groups in the middle. Also set
-    ``sampler.delta=1``, or annealing trains on all samples. A sort: O(N log N) a pass.
+    ``sampler.delta=1``, or annealing trains on all samples. A sort: O(N log N) per pass.
 
     Differences from the publication:
 

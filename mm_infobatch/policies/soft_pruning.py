@@ -20,7 +20,7 @@ class SoftPruning:
     Each sample whose score lies strictly below the mean of all scores is skipped with probability
     ``prune_ratio``. The kept ones among them get larger weights, so that the expected gradient is
     that of the whole dataset. `InfoBatch, section 3.3, equations 3 and 7
-    <https://arxiv.org/abs/2303.04947>`_. O(N) a pass.
+    <https://arxiv.org/abs/2303.04947>`_. O(N) per pass.
 
     Differences from the published implementation:
 

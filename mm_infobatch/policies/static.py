@@ -26,7 +26,7 @@ from .score_file import ScoreFile, read_score_file
 class _Static:
     """A policy that chooses its samples once, whatever their scores."""
 
-    static = True  # by which the planner refuses a subset that makes no batch
+    static = True  # read by the planner, which refuses a subset that makes no batch
     rescale: Union[bool, str]
     _kept: Optional[Tensor] = None
     _weights: Optional[Tensor] = None  # float32 [N], their sum over the kept samples is N
@@ -107,7 +107,7 @@ class FromFile(_Static):
     weights sum to N, and steps are N/K times longer.
 
     Args:
-        path (str): A ``.npy`` file with one number a sample, in the order of the dataset, or a
+        path (str): A ``.npy`` file with one number per sample, in the order of the dataset, or a
             ``.npz`` file, which may have classes, weights and a number of samples beside them.
         keep (float, optional): The share of the samples that is kept, in (0, 1], rounded up to a
             whole sample. Defaults to None: the number that the file was made for, or else 0.7.
@@ -123,10 +123,10 @@ class FromFile(_Static):
             Defaults to None: as the file says, which for a ``.npy`` file is False.
 
     Attributes:
-        digest (str): Of what the file contains. It is in the policy's text, by which a run that
-            resumes with another file of that name says so.
+        digest (str): The digest of the file's contents. It is a part of the policy's ``repr``, so a
+            run that resumes with another file of the same name logs the change.
         sample_labels (ndarray, optional): The class of each sample in the file, int64 [N], None
-            where it has none. A run whose dataset has other ones logs a warning.
+            where it has none. A run whose dataset has other classes logs a warning.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -178,12 +178,12 @@ class FromFile(_Static):
     def _check_choice(self, content: ScoreFile, reverse: bool, per_class: Optional[bool]) -> None:
         """Refuse another choice from a file for one number of samples: the scores of those that it
         does not keep are all 0, so some of them would be kept at random."""
-        others = dict(reverse=reverse, per_class=per_class and not content.per_class)
-        for name in [name for name, given in others.items() if given and content.count is not None]:
+        other = 'reverse' if reverse else 'per_class' if per_class and not content.per_class else ''
+        if other and content.count is not None:
             raise ValueError(
-                f'{name}=True does not fit {self.path}, which was made to keep {content.count} of '
+                f'{other}=True does not fit {self.path}, which was made to keep {content.count} of '
                 f'{len(content.scores)} samples in another way, and does not rank the others; '
-                f'leave out policy.{name}'
+                f'leave out policy.{other}'
             )
 
     def _count(self, content: ScoreFile, keep: Optional[float], count: Optional[int]) -> int:
@@ -248,10 +248,10 @@ class FromFile(_Static):
             ValueError: If a kept sample has a weight of 0.
         """
         weights = torch.from_numpy(self._file_weights)
-        without = (marked & (weights == 0)).nonzero()
-        if len(without):
+        unweighted = (marked & (weights == 0)).nonzero()
+        if len(unweighted):
             raise ValueError(
-                f'{self.path} has no weight for sample {int(without[0])}, which is among the '
+                f'{self.path} has no weight for sample {int(unweighted[0])}, which is among the '
                 f'{self.count} kept ones; write rescale=False for weights of 1'
             )
         total = float(weights[marked].sum(dtype=torch.float64))

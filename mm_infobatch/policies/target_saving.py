@@ -35,8 +35,8 @@ class TargetSaving:
 
     The whole run trains 1 - ``saving`` of the samples that the unpruned schedule would have
     trained, whatever their scores; the first pass and annealing count. Each pass that may prune
-    skips an equal part of what the run still has to skip. A run that InfoBatch is switched on in
-    later saves that share of the samples from there on, as far as ``max_weight`` lets it. Where the
+    skips an equal part of what the run still has to skip. If InfoBatch is switched on during a run,
+    the rest of the run saves that share of its samples, as far as ``max_weight`` allows. If the
     length of the run is unknown (outside a run), each pass saves that share.
 
     Within a pass the keep probability is proportional to an estimate of the gradient's norm,
@@ -45,7 +45,7 @@ class TargetSaving:
     probability form up to 32 groups. Of the n samples of a group a fixed number k is kept, at the
     weight n/k, as in `InfoBatch <https://arxiv.org/abs/2303.04947>`_. So each sample's expected
     weight is 1, the weights sum to N, and the number of kept samples is exact. Neither publication
-    has this rule. O(N) a pass: histograms, no sort.
+    has this rule. O(N) per pass: histograms, no sort.
 
     With ``quantile=q``, a pass that has to skip a share s skips it at random among the q * n
     samples with the lowest scores, and the k kept of these m weigh m/k, about q / (q - s):
@@ -53,8 +53,8 @@ class TargetSaving:
     is the same in each pass; and here, exactly q * n samples lie below the quantile, ties being
     broken at random.
 
-    With ``shrink=True`` the estimates are shrunk towards their mean, by as much as scores failed to
-    foretell the losses of the last pass (``policies/norm_forecast.py``). Where losses are noisy, as
+    With ``shrink=True`` the estimates are shrunk towards their mean, the more the worse the scores
+    predicted the losses of the last pass (``policies/norm_forecast.py``). If losses are noisy, as
     with random crops, the choice is then closer to a random one, and the weights are more alike.
     Its state, a number, is saved in checkpoints.
 
@@ -134,7 +134,7 @@ class TargetSaving:
     def observe(
         self, indices: Tensor, losses: Tensor, num_samples: int, scores: Optional[Tensor] = None
     ) -> None:
-        """Learn from a pass how well scores foretell losses.
+        """Learn from a pass how well scores predict losses.
 
         Args:
             indices (Tensor): The samples, int64 [M].
@@ -183,24 +183,24 @@ class TargetSaving:
         else:
             norms = self._forecast.norms(scores)
         levels = levels_of(norms)
-        base = int(levels.min())
-        levels -= base
+        lowest_level = int(levels.min())
+        levels -= lowest_level
         counts = torch.bincount(
             levels[~unseen] if num_unseen else levels, minlength=int(levels.max()) + 1
         )
         probabilities = keep_probabilities(
-            value_of(torch.arange(len(counts)) + base),
+            value_of(torch.arange(len(counts)) + lowest_level),
             counts.double(),
             max(kept, least * num_seen),
             least,
         )
-        group_of_level, sizes, means = group_levels(probabilities, counts, least)
+        group_of_level, sizes, expected = group_levels(probabilities, counts, least)
         groups = group_of_level[levels]
         if num_unseen:  # they join the last group, which is kept whole
             groups[unseen] = len(sizes) - 1
             sizes[-1] += num_unseen
         lowest = [count_in_share(n, least) for n in sizes[:-1]] + [sizes[-1]]
-        keep = round_to_sum(means, lowest, sizes, kept + num_unseen)
+        keep = round_to_sum(expected, lowest, sizes, kept + num_unseen)
         return keep_in_groups(groups, keep, generator)
 
     def _prune_below_quantile(

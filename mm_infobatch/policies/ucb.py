@@ -21,8 +21,8 @@ class UCB:
     mean <- mean + smoothing * d, variance <- (1 - smoothing) * (variance + smoothing * d^2).
     The samples with the highest mean + confidence * sqrt(variance) are kept. `Raju et al. 2021,
     Accelerating Deep Learning with Dynamic Data Pruning <https://arxiv.org/abs/2111.12621>`_. Only
-    ties are broken at random, so no weights could make the policy unbiased. O(N) a pass: a
-    partition, no sort. Its state, 8 bytes a sample, is saved in checkpoints.
+    ties are broken at random, so no weights could make the policy unbiased. O(N) per pass: a
+    partition, no sort. Its state, 8 bytes per sample, is saved in checkpoints.
 
     Differences from the publication:
 

@@ -1,1 +1,1 @@
-"""Scores for static pruning: what is extracted from a trained classifier, and a file a method."""
+"""Scores for static pruning: what is extracted from a trained classifier, and a file per method."""

@@ -51,7 +51,7 @@ def averaged(
 
 
 def classes(source: Source, settings: Settings) -> Optional[np.ndarray]:
-    """The labels where a method selects per class."""
+    """The labels if a method selects in each class, else None."""
     return source.labels if settings.per_class else None
 
 
@@ -86,18 +86,18 @@ def by_forgetting(sources: List[Source], settings: Settings) -> np.ndarray:
 
 
 def by_deepfool(sources: List[Source], settings: Settings) -> np.ndarray:
-    """Minus the distance to the boundary, of images or of features."""
+    """Minus the squared distance to the nearest boundary, of images or of features."""
     source, top = sources[0], settings.options['classes']
     if settings.options['proxy']:
-        found = source.extraction()
-        assert found.weight is not None  # as there are features
-        return boundary_in_features(found.logits, found.weight)
+        extraction = source.extraction()
+        assert extraction.weight is not None  # as there are features
+        return boundary_in_features(extraction.logits, extraction.weight)
     overshoot = 0.0 if settings.deepcore else 0.02
 
     def compute(model: Any, batch: Dict[str, Any]) -> Dict[str, np.ndarray]:
         images = model.data_preprocessor(batch, False)['inputs']
-        found = deepfool(lambda images: logits_of(model, images), images, top, overshoot=overshoot)
-        return {'distance': found.cpu().numpy()}
+        scores = deepfool(lambda images: logits_of(model, images), images, top, overshoot=overshoot)
+        return {'distance': scores.cpu().numpy()}
 
     return source.walk(f'deepfool-{top}-{overshoot:g}', compute)
 
@@ -105,24 +105,24 @@ def by_deepfool(sources: List[Source], settings: Settings) -> np.ndarray:
 def logits_of(model: Any, images: torch.Tensor) -> torch.Tensor:
     """The logits of a classifier, differentiable, [B, C].
 
-    A head of several outputs, as Conformer's, does not return the logits that it predicts from. For
+    A head of several outputs, such as Conformer's, does not return the logits it predicts from. For
     it, the logarithm of the probabilities is returned, which differs from them by a constant.
     """
     count = len(images)
     if count == 1:  # which mmpretrain's LeNet-5 cannot take
         images = torch.cat([images, images])
-    found = model(images)
-    if not isinstance(found, torch.Tensor):
+    logits = model(images)
+    if not isinstance(logits, torch.Tensor):
         scores = torch.stack([sample.pred_score for sample in model.predict(images)])
-        found = scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
-    return found[:count]
+        logits = scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+    return logits[:count]
 
 
 def by_influence(sources: List[Source], settings: Settings) -> np.ndarray:
     """The influence on the last layer.
 
     Raises:
-        ValueError: If it is to be validated on something, but the formula does not validate.
+        ValueError: If a validation set is asked for, but the formula does not use one.
     """
     direction, kind = None, settings.options['formula']
     if settings.options['validation_set'] and kind != 'validation':
@@ -137,10 +137,10 @@ def by_influence(sources: List[Source], settings: Settings) -> np.ndarray:
 
 
 def by_dp(sources: List[Source], settings: Settings) -> np.ndarray:
-    """1 for what Dataset Pruning keeps."""
+    """1 for the samples that Dataset Pruning keeps, 0 for the others."""
     generator = np.random.default_rng(settings.seed)
-    found = hessian.influences(*sources[0].arrays, settings.options['damping'])
-    sketches = found.sketches(DIMENSIONS, generator)
+    influences = hessian.influences(*sources[0].arrays, settings.options['damping'])
+    sketches = influences.sketches(DIMENSIONS, generator)
     swaps = settings.options['swaps']
     return dataset_pruning(sketches, settings.count or 0, swaps, settings.seed)
 

@@ -69,9 +69,9 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
 
 
 def check_classes(meta: Dict[str, Any], dataset: Any, path: Path) -> None:
-    """Check that a checkpoint was trained on the classes of a dataset, as far as both name them.
+    """Check that a checkpoint was trained on the classes of a dataset, if both name them.
 
-    Single names may differ, as those of ImageNet do between releases.
+    Single names may differ, as ImageNet's do between releases.
 
     Args:
         meta (dict): ``meta`` of the checkpoint, where MMEngine saves that of its dataset.
@@ -133,7 +133,7 @@ def digest_of(dataset: Any) -> str:
     """A digest of what a dataset lists, such as paths and labels, in its order.
 
     Args:
-        dataset (Dataset): The dataset; only one of MMEngine's kind says what it lists.
+        dataset (Dataset): The dataset; one that is not MMEngine's counts as empty.
     """
     digest = hashlib.sha256()
     if isinstance(dataset, BaseDataset):
@@ -157,10 +157,10 @@ def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
 
 
 def check_probabilities(predicted: Tensor) -> None:
-    """Check that a classifier predicts one class a sample, by a softmax.
+    """Check that a classifier predicts one class per sample, by a softmax.
 
     Args:
-        predicted (Tensor): Its scores, float [B, C]. NaN is not looked at.
+        predicted (Tensor): Its scores, float [B, C]. NaN is not checked.
 
     Raises:
         ValueError: If those of a sample are negative or do not sum to 1, or there is one class.
@@ -170,13 +170,13 @@ def check_probabilities(predicted: Tensor) -> None:
             'the classifier has one class, so all its probabilities are 1 and its samples have no '
             'scores; give one that chooses between two classes or more, with an output for each'
         )
-    off = ((predicted.sum(1) - 1).abs() > 1e-2) | (predicted < 0).any(1)
-    if bool(off.any()):
-        values = ', '.join(f'{value:.4g}' for value in predicted[off][0][:4].tolist())
+    wrong = ((predicted.sum(1) - 1).abs() > 1e-2) | (predicted < 0).any(1)
+    if bool(wrong.any()):
+        values = ', '.join(f'{value:.4g}' for value in predicted[wrong][0][:4].tolist())
         raise ValueError(
-            f'the classifier predicts {values}, ... for a sample, which are no probabilities that '
+            f'the classifier predicts {values}, ... for a sample, which are not probabilities that '
             'sum to 1, but those of a head for several labels or for numbers; these scores are '
-            'defined for one class a sample: give a classifier whose head predicts by a softmax'
+            'defined for one class per sample: give a classifier whose head predicts by a softmax'
         )
 
 
@@ -194,6 +194,6 @@ def gt_label_of(sample: Any) -> int:
         count = 0 if label is None else label.numel()
         raise ValueError(
             f'a sample of the training dataset has {count} labels: these scores are defined for '
-            'one class a sample; give the config of a dataset with single labels'
+            'one class per sample; give the config of a dataset with single labels'
         )
     return int(label)

@@ -39,13 +39,13 @@ def contextual_diversity(
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
         logs = by_rows(lambda block: log_probabilities(block).astype(np.float32), logits[rows])
         probabilities = np.exp(logs)
-        own = np.einsum('nc,nc->n', probabilities, logs)
+        minus_entropies = np.einsum('nc,nc->n', probabilities, logs)
 
         def distances_to(index: int) -> np.ndarray:
-            found = own + own[index]
-            found -= probabilities @ logs[index]
-            found -= logs @ probabilities[index]
-            return np.maximum(found, 0, out=found)  # doubled: the order is the same
+            distances = minus_entropies + minus_entropies[index]
+            distances -= probabilities @ logs[index]
+            distances -= logs @ probabilities[index]
+            return np.maximum(distances, 0, out=distances)  # doubled: the order is the same
 
         first = int(generator.integers(len(rows)))
         return farthest_first(distances_to, len(rows), number, first)

@@ -46,7 +46,7 @@ SOFTMAX = 250  # the error of one class of a sample
 PICK = 20  # one sample in a pick, in addition to the product
 PAIR = 250  # one pair: its distance, and about eight accesses to it in a lazy selection
 BLAS = 8  # multiplications that a product of two matrices does in the time of one
-INVERSE = 32.0  # bytes an entry: the matrix, its inverse, and two copies in LAPACK
+INVERSE = 32.0  # bytes per entry: the matrix, its inverse, and two copies in LAPACK
 
 
 def of_rows(size: Size) -> Cost:
@@ -55,17 +55,17 @@ def of_rows(size: Size) -> Cost:
 
 
 def of_features(size: Size) -> Cost:
-    """Products of all features with a vector, one a pick."""
+    """Products of all features with a vector, one per pick."""
     return Cost(4 * size.n * (size.d + 8), float(size.k) * size.n * (size.d + PICK))
 
 
 def of_probabilities(size: Size) -> Cost:
-    """Products of all probabilities and of their logarithms with a vector, one a pick."""
+    """Products of all probabilities and of their logarithms with a vector, one per pick."""
     return Cost(8 * size.n * (size.c + 4), float(size.k) * size.n * (2 * size.c + PICK))
 
 
 def of_gradients(size: Size) -> Cost:
-    """Products of both factors of all gradients with a vector, one a pick."""
+    """Products of both factors of all gradients with a vector, one per pick."""
     width = size.c + size.d
     return Cost(8 * size.n * (width + 4), float(size.k) * size.n * (width + PICK))
 
@@ -77,7 +77,7 @@ def of_pairs(size: Size) -> Cost:
 
 
 def of_rounds(size: Size, rounds: int, per_class: bool = False) -> Cost:
-    """Products of the gradients of training and validation data with a matrix, one a round.
+    """Products of the gradients of training and validation data with a matrix, one per round.
 
     A round chooses at least one sample, so there are at most k rounds. Per class, the features of
     a class are copied.
@@ -125,17 +125,17 @@ def free_memory(root: Path = Path('/')) -> Optional[int]:
     Returns:
         int, optional: None where the system does not say.
     """
-    info, own = root / 'proc' / 'meminfo', root / 'proc' / 'self' / 'cgroup'
-    text = info.read_text() if info.is_file() else ''
-    free = [int(each) * 1024 for each in re.findall(r'MemAvailable:\s+(\d+) kB', text)]
-    for line in own.read_text().splitlines() if own.is_file() else ():
+    meminfo, cgroup = root / 'proc' / 'meminfo', root / 'proc' / 'self' / 'cgroup'
+    text = meminfo.read_text() if meminfo.is_file() else ''
+    free = [int(kilobytes) * 1024 for kilobytes in re.findall(r'MemAvailable:\s+(\d+) kB', text)]
+    for line in cgroup.read_text().splitlines() if cgroup.is_file() else ():
         _, kinds, name = line.split(':', 2)
         top = root / 'sys' / 'fs' / 'cgroup' / kinds  # '' in version 2
         if kinds in ('', 'memory'):
             place = top / name.lstrip('/')
             # In a container its own group may be mounted as the top one.
-            groups = {top, place, *(each for each in place.parents if top in each.parents)}
-            free += [found for each in groups for found in _free_of_group(each, kinds)]
+            groups = {top, place, *(group for group in place.parents if top in group.parents)}
+            free += [left for group in groups for left in _free_of_group(group, kinds)]
     return min(free) if free else None
 
 

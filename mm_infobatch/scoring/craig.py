@@ -23,12 +23,12 @@ def craig(
     Mirzasoleiman et al. 2020, https://arxiv.org/abs/1906.01827: per class, maximize the sum over
     all samples of their similarity to the nearest chosen one, where the similarity is the largest
     distance minus the distance of the last layer's gradients. The weight of a chosen sample is the
-    number of samples that are nearest to it, itself included; all weights sum to N, but for the
-    samples of a class of which none is chosen. O(n^2) memory and, as the greedy selection is lazy,
+    number of samples that are nearest to it, itself included; all weights sum to N, without the
+    samples of classes that have no chosen one. O(n^2) memory and, as the greedy selection is lazy,
     far less than k n^2 time for k of the n samples of a class.
 
     Differences:
-    1. The original selects anew during training; this once, as DeepCore.
+    1. The original repeats the selection during training; here it is made once, as in DeepCore.
     2. DeepCore's weights are one more than the number of nearest samples (``one_more=True``).
     3. CORDS squares the distances.
 
@@ -67,15 +67,15 @@ def similarities(mistakes: np.ndarray, features: np.ndarray) -> np.ndarray:
         mistakes (np.ndarray): E, float32 [n, C].
         features (np.ndarray): H, float32 [n, D].
     """
-    found = gradients.inner_products(mistakes, features)
-    squares = found.diagonal().copy()
-    found *= -2
-    found += squares
-    found += squares[:, None]
-    np.maximum(found, 0, out=found)
-    np.sqrt(found, out=found)
-    np.fill_diagonal(found, 0)
-    return np.subtract(found.max(), found, out=found)
+    distances = gradients.inner_products(mistakes, features)  # in place from here on
+    squares = distances.diagonal().copy()
+    distances *= -2
+    distances += squares
+    distances += squares[:, None]
+    np.maximum(distances, 0, out=distances)
+    np.sqrt(distances, out=distances)
+    np.fill_diagonal(distances, 0)
+    return np.subtract(distances.max(), distances, out=distances)
 
 
 def facility_location(

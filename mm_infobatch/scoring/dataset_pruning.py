@@ -45,10 +45,10 @@ def dataset_pruning(
         best = float(total @ total)
         for _ in range(swaps):
             out, back = (generator.random(2) * (len(outside), len(inside))).astype(np.int64)
-            other = total - influences[outside[out]] + influences[inside[back]]
-            norm = float(other @ other)
+            swapped = total - influences[outside[out]] + influences[inside[back]]
+            norm = float(swapped @ swapped)
             if norm < best:
-                best, total = norm, other
+                best, total = norm, swapped
                 outside[out], inside[back] = inside[back], outside[out]
     kept = np.zeros(len(influences), np.float32)
     kept[inside] = 1

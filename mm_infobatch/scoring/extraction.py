@@ -36,7 +36,7 @@ class Extraction(NamedTuple):
         features (np.ndarray, optional): H, what the last linear layer gets, float32 [N, D]. None
             where the classifier has no such layer.
         weight (np.ndarray, optional): W, that of the last linear layer, float32 [C, D].
-        seconds (float): How long the pass took, over all calls that made a part of it.
+        seconds (float): The time that the pass took, over all calls that did a part of it.
     """
 
     logits: np.ndarray
@@ -54,14 +54,14 @@ class Extraction(NamedTuple):
 
 
 def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) -> Extraction:
-    """Extract what methods share, or read what an earlier call has extracted.
+    """Extract the arrays that methods share, or read those that an earlier call has extracted.
 
     Args:
         model (BaseModel): The classifier.
         dataset (Dataset): The training data, without augmentation.
         folder (Path): Where the arrays are kept.
         key (str): See :func:`walk`.
-        **walking: Further arguments of :func:`walk`.
+        **walking (Any): Further arguments of :func:`walk`.
 
     Raises:
         ValueError: If a sample has no label, several, or one that is not a class of the classifier,
@@ -77,8 +77,8 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
         predicted = torch.stack([sample.pred_score for sample in model.val_step(batch)])
         check_probabilities(predicted)
         logits, layer, features = watch.take(predicted)
-        found = dict(logits=logits.float().cpu().numpy(), labels=labels)
-        if not np.isfinite(found['logits']).all():
+        arrays = dict(logits=logits.float().cpu().numpy(), labels=labels)
+        if not np.isfinite(arrays['logits']).all():
             raise ValueError(
                 'the classifier predicts NaN or infinite logits, so its samples have no scores; '
                 'give a checkpoint of a training that has not diverged'
@@ -91,18 +91,18 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
                 'with'
             )
         if layer is not None:
-            found['features'] = features.float().cpu().numpy()
+            arrays['features'] = features.float().cpu().numpy()
             if not saved:
                 saved.append(layer)
                 np.save(folder / 'weight.npy', layer.weight.detach().float().cpu().numpy())
-        return found
+        return arrays
 
     try:
-        found, seconds = walk(compute, dataset, folder, key, **walking)
+        arrays, seconds = walk(compute, dataset, folder, key, **walking)
     finally:
         watch.close()
-    weight = _load(folder, 'weight') if 'features' in found else None
-    return Extraction(found['logits'], found['labels'], found.get('features'), weight, seconds)
+    weight = _load(folder, 'weight') if 'features' in arrays else None
+    return Extraction(arrays['logits'], arrays['labels'], arrays.get('features'), weight, seconds)
 
 
 class RestOf(Dataset[Any]):
@@ -177,8 +177,8 @@ def walk(
             say(f'{folder} has {done:,} of {total:,} samples')
         if done < total and draws_numbers(dataset, done):
             say(
-                'the pipeline of the validation draws random numbers: what is extracted is of one '
-                'draw for each sample, the same in every call'
+                'the pipeline of the validation draws random numbers: values are extracted from '
+                'one draw for each sample, the same in every call'
             )
         loader: Any = DataLoader(
             RestOf(dataset, done),
@@ -192,14 +192,14 @@ def walk(
             count = min(batch_size, total - done)
             samples = batch['data_samples'][:count]
             check_samples(dict(data_samples=samples), range(done, done + count), dataset)
-            found = compute(batch)
+            values = compute(batch)
             if not arrays:
-                arrays = _create(folder, found, total)
+                arrays = _create(folder, values, total)
                 size = sum(array.nbytes for array in arrays.values())
                 shapes = ', '.join(f'{name} {array.shape}' for name, array in arrays.items())
                 say(f'{total:,} samples: {shapes} take {size / 1e6:,.1f} MB in {folder}')
             for name, array in arrays.items():
-                array[done : done + count] = found[name][:count]
+                array[done : done + count] = values[name][:count]
             done += count
             now = time.monotonic()
             if now - flushed > FLUSH or done == total:
@@ -237,8 +237,8 @@ def _alone(folder: Path, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _create(folder: Path, found: Arrays, total: int) -> Dict[str, Any]:
-    sizes = [values[0].nbytes * total for values in found.values()]
+def _create(folder: Path, first_batch: Arrays, total: int) -> Dict[str, Any]:
+    sizes = [values[0].nbytes * total for values in first_batch.values()]
     free = shutil.disk_usage(folder).free
     if sum(sizes) > free:  # a mapped file that finds no room when it is written kills the process
         raise ValueError(
@@ -248,7 +248,7 @@ def _create(folder: Path, found: Arrays, total: int) -> Dict[str, Any]:
         )
     return {
         name: open_memmap(folder / f'{name}.npy', 'w+', values.dtype, (total, *values.shape[1:]))
-        for name, values in found.items()
+        for name, values in first_batch.items()
     }
 
 
@@ -257,7 +257,7 @@ def _load(folder: Path, name: str, mode: Any = None) -> Any:
         return np.load(folder / f'{name}.npy', mode, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f'{folder} is not the whole extraction that {STATE} in it tells of ({error}); remove it'
+            f'{folder} is not the whole extraction that its {STATE} describes ({error}); remove it'
         ) from error
 
 

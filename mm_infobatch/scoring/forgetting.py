@@ -7,7 +7,7 @@ import numpy as np
 
 
 def learned_by_loss(losses: np.ndarray) -> np.ndarray:
-    """Which samples were predicted correctly, as far as their losses tell, bool [T, N].
+    """Which samples were predicted correctly, judged by their losses, bool [T, N].
 
     A cross-entropy below log 2 is a label probability above 1/2, which always is a correct
     prediction; a correct one of a lower probability does not count.
@@ -24,8 +24,8 @@ def forgetting(learned: np.ndarray, never_learned: Optional[float] = None) -> np
     Toneva et al. 2019, https://arxiv.org/abs/1812.05159, over the presentations of a training.
 
     Differences from the publication:
-    1. The rows are those of checkpoints, such as one an epoch, and not of the batches in which a
-       sample was trained, so what a sample was between two of them is not seen.
+    1. The rows are those of checkpoints, such as one per epoch, and not of the batches in which a
+       sample was trained, so changes between two checkpoints are not counted.
 
     Args:
         learned (np.ndarray): Whether each sample was predicted correctly, bool [T, N], in the order

@@ -31,7 +31,7 @@ def glister(
        for a large k.
     2. DeepCore validates on the training data, and a misspelt keyword keeps the validation
        gradient as it was at first: it chooses all samples in one round (``rounds=1``).
-    3. CORDS chooses int(k / r) a round, and does not end if k < r.
+    3. CORDS chooses int(k / r) per round, and does not end if k < r.
 
     Args:
         train (tuple): Logits, float32 [N, C], features, float32 [N, D], and labels, int64 [N].
@@ -48,8 +48,8 @@ def glister(
     logits, features, labels = train
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
-        own = labels[rows[:1]] if per_class else None
-        held = _of_class(validation, own)
+        own_class = labels[rows[:1]] if per_class else None
+        held = _of_class(validation, own_class)
         all_rows = len(rows) == len(labels)
         points = features if all_rows else features[rows]
         mistakes = errors(logits if all_rows else logits[rows], labels[rows])
@@ -72,19 +72,19 @@ def glister(
     return order_scores(len(labels), labels if per_class else None, count, choose)
 
 
-def _of_class(validation: Split, own: Optional[np.ndarray]) -> Split:
+def _of_class(validation: Split, own_class: Optional[np.ndarray]) -> Split:
     """The validation samples of one class.
 
     Raises:
         ValueError: If there are none.
     """
-    if own is None:
+    if own_class is None:
         return validation
-    rows = np.flatnonzero(validation[2] == own)
+    rows = np.flatnonzero(validation[2] == own_class)
     if not len(rows):
         raise ValueError(
-            f'the validation data has no sample of class {int(own[0])}, so GLISTER cannot choose '
-            'per class; leave out --per-class, or validate on the training data'
+            f'the validation data has no sample of class {int(own_class[0])}, so GLISTER cannot '
+            'choose per class; leave out --per-class, or validate on the training data'
         )
     return validation[0][rows], validation[1][rows], validation[2][rows]
 

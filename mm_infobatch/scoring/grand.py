@@ -6,7 +6,7 @@ reproduced (Kirsch 2023, https://arxiv.org/abs/2303.14753), so give checkpoints 
 
 Differences:
 1. ``grand`` takes the gradient of the last layer, as DeepCore does; ``grand_of_model`` takes that
-   of all parameters, as the original does, with a backward pass a sample.
+   of all parameters, as the original does, with one backward pass per sample.
 2. The product EL2N * norm(x) is averaged over checkpoints, not its factors.
 """
 
@@ -49,10 +49,10 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
         np.ndarray: float32 [B].
 
     Raises:
-        ValueError: If the model has no loss, as those of mmpretrain that were distilled.
+        ValueError: If the model has no loss, such as the distilled ones of mmpretrain.
     """
-    parameters = [each for each in model.parameters() if each.requires_grad]
-    found = []
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    lengths = []
     for inputs, sample in zip(batch['inputs'], batch['data_samples']):
         # Twice the same sample, whose mean loss is its own.
         data = model.data_preprocessor(collate([dict(inputs=inputs, data_samples=sample)]), False)
@@ -65,6 +65,6 @@ def grand_of_model(model: Any, batch: Dict[str, Any]) -> np.ndarray:
             ) from error
         loss, _ = model.parse_losses(losses)
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-        squares = [each.double().square().sum() for each in gradients if each is not None]
-        found.append(float(torch.stack(squares).sum().sqrt()))
-    return np.array(found, np.float32)
+        squares = [grad.double().square().sum() for grad in gradients if grad is not None]
+        lengths.append(float(torch.stack(squares).sum().sqrt()))
+    return np.array(lengths, np.float32)

@@ -80,7 +80,7 @@ def farthest_first(
 def order_scores(
     num_samples: int, labels: Optional[np.ndarray], count: Optional[int], choose: Choose
 ) -> np.ndarray:
-    """The order in which a selection chooses its samples, as scores of which the highest are first.
+    """The order in which a selection chooses its samples, as scores: the highest for the first.
 
     Args:
         num_samples (int): N.

@@ -33,14 +33,14 @@ def influence(
         kind (str): ``'norm'``, that of S, or ``'self'``, g^T S, its effect on its own loss.
             Defaults to 'norm'.
         damping (float): lambda. Defaults to 1e-3.
-        direction (np.ndarray, optional): v, float32 [C, D + 1], for v^T S whatever ``kind``: the
-            effect on the loss of which v is the gradient, positive where the sample helps. Defaults
-            to None.
+        direction (np.ndarray, optional): v, float32 [C, D + 1], the gradient of a loss. The result
+            is then v^T S whatever ``kind``, the effect on that loss, positive where the sample
+            helps. Defaults to None.
 
     Returns:
         np.ndarray: float32 [N].
     """
-    found = influences(logits, features, labels, damping)
+    functions = influences(logits, features, labels, damping)
     if direction is not None:
-        return found.along(direction)
-    return found.norms() if kind == 'norm' else found.selves()
+        return functions.along(direction)
+    return functions.norms() if kind == 'norm' else functions.selves()

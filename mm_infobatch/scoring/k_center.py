@@ -40,10 +40,10 @@ def k_center(
         squares = np.einsum('nd,nd->n', points, points)
 
         def distances_to(index: int) -> np.ndarray:
-            found = points @ (-2 * points[index])
-            found += squares
-            found += squares[index]
-            return np.maximum(found, 0, out=found)  # squared: the order is the same
+            distances = points @ (-2 * points[index])
+            distances += squares
+            distances += squares[index]
+            return np.maximum(distances, 0, out=distances)  # squared: the order is the same
 
         first = int(generator.integers(len(rows)))
         return farthest_first(distances_to, len(rows), number, first)

@@ -64,7 +64,7 @@ class LastLayer:
 
 def _is_linear(module: nn.Linear, inputs: Tensor, output: Tensor) -> bool:
     """Whether a layer computed its outputs as ``nn.Linear`` does: a subclass may normalize features
-    or weights, as that of ArcFace."""
+    or weights, as ArcFace's does."""
     expected = functional.linear(inputs, module.weight, module.bias)
     return expected.shape == output.shape and torch.allclose(
         expected, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())

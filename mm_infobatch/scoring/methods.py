@@ -78,7 +78,7 @@ VALIDATION = Option(
 ANY = (1, 10**9)
 METHODS: Dict[str, Method] = {
     'least_confidence': Method(
-        'the smallest largest probability',
+        'samples whose largest probability is the smallest',
         averaged(lambda source, settings: least_confidence(source.logits, settings.deepcore)),
         checkpoints=ANY,
         features=False,
@@ -145,7 +145,7 @@ METHODS: Dict[str, Method] = {
         selects=True,
     ),
     'contextual_diversity': Method(
-        'the same by the divergence of probabilities',
+        'the sample farthest from those chosen, again and again, by divergence of probabilities',
         lambda sources, settings: contextual_diversity(
             sources[0].logits, classes(sources[0], settings), settings.count, settings.seed
         ),

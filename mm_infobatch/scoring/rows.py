@@ -1,4 +1,4 @@
-"""Arrays with a row a sample, worked on in blocks of rows: probabilities, errors, groups."""
+"""Arrays with one row per sample, worked on in blocks of rows: probabilities, errors, groups."""
 
 from typing import Callable, Iterator, List, Optional
 
@@ -15,14 +15,14 @@ def by_rows(function: Callable[..., np.ndarray], *arrays: np.ndarray, width: int
         *arrays (np.ndarray): [N, ...]; may be memory-mapped.
         width (int): Values of a row in the arrays that the function creates. Defaults to 1.
     """
-    found: Optional[np.ndarray] = None  # filled block by block: joining them takes twice as much
+    result: Optional[np.ndarray] = None  # filled block by block: joining them takes twice as much
     for rows in blocks(*arrays, width=width):
         block = function(*(array[rows] for array in arrays))
-        if found is None:
-            found = np.empty((len(arrays[0]), *block.shape[1:]), block.dtype)
-        found[rows] = block
-    assert found is not None  # as there is a sample
-    return found
+        if result is None:
+            result = np.empty((len(arrays[0]), *block.shape[1:]), block.dtype)
+        result[rows] = block
+    assert result is not None  # as there is a sample
+    return result
 
 
 def blocks(*arrays: np.ndarray, width: int = 1) -> Iterator[slice]:
@@ -53,11 +53,11 @@ def errors(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
 
     def block(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        found, rows = np.exp(log_probabilities(logits)), np.arange(len(labels))
+        values, rows = np.exp(log_probabilities(logits)), np.arange(len(labels))
         # Minus the others' sum: p - 1 loses its digits where the classifier is sure.
-        found[rows, labels] = 0
-        found[rows, labels] = -found.sum(1)
-        return found.astype(np.float32)
+        values[rows, labels] = 0
+        values[rows, labels] = -values.sum(1)
+        return values.astype(np.float32)
 
     return by_rows(block, logits, labels)
 

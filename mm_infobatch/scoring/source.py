@@ -53,13 +53,13 @@ class Source:
     Args:
         study (Study): What it shares with others.
         path (Path): The checkpoint.
-        read (callable): Reads one. It is read anew for each pass, so that the weights of several
+        read (callable): Reads a checkpoint, once for each pass, so that the weights of several
             checkpoints are never in memory at once.
         meta (dict, optional): What it says of the run. Defaults to None: nothing.
 
     Attributes:
-        seconds (float): How long the passes took that were asked for, in this call or earlier ones.
-        waited (float): How long they took in this call.
+        seconds (float): The time of the passes that were asked for, in this call or earlier ones.
+        waited (float): Their time in this call alone.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Source:
         self.digest = _digest_of_file(path)
         self.seconds = self.waited = 0.0
         self._study, self._read = study, read
-        self._found: Optional[Extraction] = None
+        self._extraction: Optional[Extraction] = None
 
     def extraction(self, features: bool = True) -> Extraction:
         """Logits, labels and features of the training data.
@@ -84,15 +84,15 @@ class Source:
         Raises:
             ValueError: If they are needed and the classifier has no linear last layer.
         """
-        if self._found is None:
-            self._found = self._extract(self._study.dataset, 'train', self._study.listed)
-        if features and self._found.features is None:
+        if self._extraction is None:
+            self._extraction = self._extract(self._study.dataset, 'train', self._study.listed)
+        if features and self._extraction.features is None:
             raise ValueError(
                 f'{type(self._study.model).__name__} has no linear layer whose outputs are its '
                 'logits, and this method needs what the last layer gets; take another method, such '
                 'as el2n, or a model with a linear head'
             )
-        return self._found
+        return self._extraction
 
     @property
     def logits(self) -> np.ndarray:
@@ -112,20 +112,20 @@ class Source:
 
     @property
     def features(self) -> np.ndarray:
-        """np.ndarray: H, of the training data, float32 [N, D]; raises likewise."""
+        """np.ndarray: H, of the training data, float32 [N, D]; raises as :attr:`arrays`."""
         return self.arrays[1]
 
     def validation(self) -> Extraction:
-        """The same of ``val_dataloader.dataset``."""
+        """Logits, labels and features of ``val_dataloader.dataset``."""
         dataset = DATASETS.build(dict(self._study.cfg.val_dataloader.dataset))
         return self._extract(dataset, 'val', digest_of(dataset))
 
     def _extract(self, dataset: Any, split: str, listed: str) -> Extraction:
         place = self._place(split, listed)
         with self._passing():
-            found = extract(self._study.model, dataset, *place, **self._study.walking)
-        self.seconds += found.seconds
-        return found
+            extraction = extract(self._study.model, dataset, *place, **self._study.walking)
+        self.seconds += extraction.seconds
+        return extraction
 
     def walk(self, name: str, compute: Callable[[Any, Dict[str, Any]], Arrays]) -> np.ndarray:
         """Compute one number of each image of the training data.
@@ -144,8 +144,8 @@ class Source:
                 lambda batch: compute(model, batch), dataset, *place, **self._study.walking
             )
         self.seconds += seconds
-        (found,) = arrays.values()
-        return np.array(found)
+        (values,) = arrays.values()
+        return np.array(values)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:

@@ -55,8 +55,8 @@ class Accumulation:
         if done % counts and self._length is not None and self._length != length:
             # The last pass is shorter than a group, and began in this one: what has been
             # accumulated was divided by the length that the group was expected to have.
-            for parameters in wrapper.optimizer.param_groups:
-                for parameter in parameters['params']:
+            for param_group in wrapper.optimizer.param_groups:
+                for parameter in param_group['params']:
                     if parameter.grad is not None:
                         parameter.grad.mul_(self._length / length)
         self._length = length
@@ -72,10 +72,10 @@ class Accumulation:
         return schedule.pass_iter, schedule.pass_iters
 
     def warning(self) -> Optional[str]:
-        """What a run that resumes has lost of the group in which its checkpoint was written.
+        """Describe the accumulated gradients that a resumed run has lost.
 
         Returns:
-            str, optional: A warning, where mmengine gives none, or one that does not hold.
+            str, optional: A warning, if mmengine gives none or a wrong one.
         """
         counts, schedule = self._counts, self._schedule
         if counts == 1 or not self._with_passes:
@@ -85,7 +85,7 @@ class Accumulation:
             return (
                 f'the checkpoint was written after {lost} of the {counts} iterations of a group '
                 'of accumulated gradients, which no checkpoint holds: the rest of the group '
-                'updates without them. A checkpoint after an epoch misses none'
+                'updates without them. A checkpoint after an epoch loses none'
             )
         if schedule.iters % counts:
             return (

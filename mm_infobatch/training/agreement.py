@@ -26,8 +26,8 @@ def check_agreement(order: PassOrder, start: int) -> None:
     checksum = 0
     for part in (order.indices, order.weights):
         checksum = zlib.crc32(part.contiguous().numpy().data, checksum)
-    mine = torch.tensor([order.num_samples, order.kept, start, checksum])
-    rows = [row.tolist() for row in all_gather(mine)]
+    own_row = torch.tensor([order.num_samples, order.kept, start, checksum])
+    rows = [row.tolist() for row in all_gather(own_row)]
     other = next((rank for rank, row in enumerate(rows) if row != rows[0]), None)
     if other is None:
         return

@@ -52,7 +52,7 @@ class _Steps:
     Attributes:
         done (int): The steps for which the hook has been called; ``runner.iter``.
         begun (bool): Whether the hook's ``before_train_iter`` was called for the next step.
-        runner (Runner): What the hook gets as its runner. It looks like that of the unpruned run:
+        runner (Runner): The runner that the hook gets. It looks like that of the unpruned run:
             ``iter`` and ``max_iters`` count steps, and the training dataloader has the length of a
             pass over all data.
     """
@@ -119,7 +119,7 @@ class StepwiseHook(Hook):
             super().before_train_iter(steps.runner, *args, **kwargs)
 
     def _walk(self, until: int, *args: Any, **kwargs: Any) -> None:
-        """Call the hook until ``until`` steps are done; takes what ``after_train_iter`` takes."""
+        """Call the hook for steps up to ``until``, with the arguments of ``after_train_iter``."""
         steps = self._infobatch_steps
         while steps.done < until:
             # before_train_iter takes the first two of them.
@@ -131,18 +131,18 @@ class StepwiseHook(Hook):
 
 def is_of_class(instance: Any, names: Iterable[str]) -> bool:
     """Whether an object is an instance of a class of one of these names, with its module or not."""
-    found = {
+    class_names = {
         name
         for cls in type(instance).__mro__
         for name in (cls.__name__, f'{cls.__module__}.{cls.__qualname__}')
     }
-    return not found.isdisjoint(names)
+    return not class_names.isdisjoint(names)
 
 
 def call_by_steps(runner: Any, schedule: PassSchedule, names: Sequence[str]) -> None:
     """Put a :class:`StepwiseHook` in the place of each hook that follows the schedule.
 
-    Where there is one already, as when a runner trains again, it stays.
+    One that is there already, because the runner trains again, stays.
 
     Args:
         runner (Runner): The runner, whose list of hooks is changed.
@@ -168,7 +168,7 @@ def resume_steps(runner: Any, done: int) -> None:
 
 
 def require_by_steps(names: Any) -> Tuple[str, ...]:
-    """Take the argument ``by_steps`` of :class:`~mm_infobatch.InfoBatchHook`.
+    """Check the argument ``by_steps`` of :class:`~mm_infobatch.InfoBatchHook`; return a tuple.
 
     Raises:
         TypeError: If it is not a list of names.
@@ -182,7 +182,7 @@ def require_by_steps(names: Any) -> Tuple[str, ...]:
 
 
 def check_by_steps(runner: Any, names: Sequence[str]) -> None:
-    """Refuse names of hooks that are not there, or that cannot be called by steps.
+    """Refuse names of hooks that the run does not have, or that cannot be called by steps.
 
     Raises:
         ValueError: If there is one.
@@ -190,9 +190,9 @@ def check_by_steps(runner: Any, names: Sequence[str]) -> None:
     for name in names:
         hooks = [hook for hook in runner.hooks if is_of_class(hook, [name])]
         if not hooks:
-            there = ', '.join(type(hook).__name__ for hook in runner.hooks)
+            present = ', '.join(type(hook).__name__ for hook in runner.hooks)
             raise ValueError(
-                f'by_steps names {name!r}, but the hooks of this run are {there}; name one of '
+                f'by_steps names {name!r}, but the hooks of this run are {present}; name one of '
                 f'them, or remove it from {BY_STEPS_LINE}'
             )
         if any(isinstance(hook, BY_ITERATIONS) for hook in hooks):

@@ -28,7 +28,7 @@ def changed_tracking(before: bool, now: bool) -> Optional[str]:
     """Describe a change of ``track``.
 
     Args:
-        before (bool): Whether the checkpoint has them.
+        before (bool): Whether the checkpoint has the tracked values.
         now (bool): Whether this run has ``track=True``.
 
     Returns:

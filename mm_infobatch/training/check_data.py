@@ -22,7 +22,7 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
         InfoBatchSampler: The dataloader's sampler.
 
     Raises:
-        ValueError: If it will not.
+        ValueError: If it may not be.
     """
     if not hasattr(dataloader, 'batch_sampler'):
         raise ValueError(
@@ -91,8 +91,8 @@ def check_dataloader(dataloader: DataLoader[Any], loop: str) -> InfoBatchSampler
 
 
 def check_not_replaced(dataloader: Any, checked: DataLoader[Any], sampler: Any) -> None:
-    """Refuse a dataloader, sampler or batch size that a hook has put in the place of the one that
-    was checked.
+    """Refuse a dataloader, sampler or batch size with which a hook has replaced the one that was
+    checked.
 
     Raises:
         ValueError: If it is another one.
@@ -122,20 +122,21 @@ def check_transforms(dataset: Any) -> None:
     Raises:
         ValueError: If it, or one inside it, has such a transform.
     """
-    for each in [dataset, *inner_datasets(dataset)]:
-        for transform in transforms_in(getattr(each, 'pipeline', None)):
-            found = reason_of(type(transform), TRANSFORM_REASONS)
-            if found is not None:
+    for part in [dataset, *inner_datasets(dataset)]:
+        for transform in transforms_in(getattr(part, 'pipeline', None)):
+            refused = reason_of(type(transform), TRANSFORM_REASONS)
+            if refused is not None:
+                name, reason = refused
                 raise ValueError(
-                    f'the pipeline of {type(each).__name__} has a {found[0]}, with which InfoBatch '
-                    f'cannot train: {found[1]}; remove it from train_dataloader.dataset, or train '
+                    f'the pipeline of {type(part).__name__} has a {name}, with which InfoBatch '
+                    f'cannot train: {reason}; remove it from train_dataloader.dataset, or train '
                     'without InfoBatch'
                 )
 
 
 def transforms_in(pipeline: Any) -> Iterator[Any]:
     """The transforms of a pipeline, and those inside one of them, at any depth."""
-    for each in pipeline if isinstance(pipeline, (list, tuple)) else [pipeline]:
-        if each is not None:
-            yield each
-            yield from transforms_in(getattr(each, 'transforms', None))
+    for transform in pipeline if isinstance(pipeline, (list, tuple)) else [pipeline]:
+        if transform is not None:
+            yield transform
+            yield from transforms_in(getattr(transform, 'transforms', None))

@@ -28,8 +28,8 @@ UNANNOUNCED = (
 
 
 def saves_after(runner: Any, by_epoch: bool) -> bool:
-    """Whether a ``CheckpointHook`` will save after this epoch, or this iteration, as each rank can
-    tell."""
+    """Whether a ``CheckpointHook`` will save after this epoch, or this iteration; the same on every
+    rank."""
     for hook in runner.hooks:
         if not isinstance(hook, CheckpointHook) or bool(hook.by_epoch) != by_epoch:
             continue
@@ -62,7 +62,7 @@ def load_state(
     collective.
 
     Returns:
-        tuple[RunningPass, int]: The pass, and the steps of the schedule that were walked at once.
+        tuple[RunningPass, int]: The pass, and the steps that loading the schedule walked.
     """
     sampler, schedule, shape = loop.sampler, loop.schedule, loop.sampler.shape
     sampler.load_state_dict(state['sampler'])

@@ -26,8 +26,8 @@ def check_losses(model: Module, unweighted: Sequence[str]) -> None:
 
     Raises:
         TypeError: If ``unweighted`` is not a list of strings.
-        ValueError: If a loss belongs to no single sample, none is wrapped, one is neither wrapped
-            nor named, or a name is that of none.
+        ValueError: If a loss has no values of single samples, no loss is wrapped, one is neither
+            wrapped nor named, or a name is not that of a loss.
     """
     check_unweighted(model, unweighted)
     check_whole_batch(model, unweighted)

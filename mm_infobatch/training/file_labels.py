@@ -38,17 +38,17 @@ def other_labels_warning(policy: Any, dataset: Any) -> Optional[str]:
     if labels is None or len(labels) != len(dataset):  # another length is refused
         return None
     compared = range(0, len(labels), -(-len(labels) // COMPARED))
-    found = {index: label_of(dataset, index) for index in compared}
-    other = [
-        index for index, label in found.items() if label is not None and label != labels[index]
+    known = {index: label_of(dataset, index) for index in compared}
+    differing = [
+        index for index, label in known.items() if label is not None and label != labels[index]
     ]
-    if not other:
+    if not differing:
         return None
-    index = other[0]
+    index = differing[0]
     return (
-        f'{len(other)} of {len(found)} samples that were compared are of another class in the '
+        f'{len(differing)} of {len(known)} samples that were compared are of another class in the '
         f'training dataset than in the file of {policy!r} (sample {index} is of class '
-        f'{found[index]}, and of {labels[index]} in the file): it was made for other classes or '
-        'another order of the samples, and its scores may name other samples. Write it for '
+        f'{known[index]}, and of {labels[index]} in the file): the file was made for other classes '
+        'or another order of the samples, so its scores may belong to other samples. Write it for '
         'this dataset with mm-infobatch scores, unless labels were changed on purpose'
     )

@@ -19,7 +19,7 @@ def wait_for_gloo() -> None:
     - PyTorch 2.1 hangs when the process group is destroyed;
     - PyTorch 2.12 aborts when the interpreter ends (pytorch/pytorch#179291).
 
-    Nothing tells when it is over, so it is given plenty of time.
+    Nothing signals the end of that moment, so the wait is generous.
     """
     if dist.is_available() and dist.is_initialized() and 'gloo' in dist.get_backend():
         time.sleep(GRACE)

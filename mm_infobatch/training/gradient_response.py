@@ -27,7 +27,7 @@ def is_proportional(optimizer: Any) -> bool:
         optimizer (Optimizer): It is not changed.
 
     Returns:
-        bool: False also where a copy cannot take steps, as one that needs a GPU.
+        bool: False also if a copy cannot take steps, because it needs a GPU for example.
     """
     try:
         once, twice = (_moved(*_copy_of(optimizer), factor) for factor in (1.0, 2.0))
@@ -40,15 +40,15 @@ def follows_rate(optimizer: Any) -> bool:
     """Whether the next step grows in proportion to the learning rate, in every parameter group.
 
     It is so for Adam, LARS, LAMB and most others. Rprop and Adafactor have step sizes of their own.
-    Momentum that has the learning rate in it, as that of LARS, adds what is left of earlier steps,
-    which is the same at every rate. Three copies take 30 steps as in :func:`is_proportional`, and
-    one more, at once, twice and three times the rate.
+    Momentum that contains the learning rate, as in LARS, adds a part of earlier steps, which is the
+    same at every rate. Three copies take 30 steps as in :func:`is_proportional`, and then one more
+    at once, twice and three times the rate.
 
     Args:
         optimizer (Optimizer): It is not changed.
 
     Returns:
-        bool: True also where a copy cannot take steps, as one that needs a GPU.
+        bool: True also if a copy cannot take steps, because it needs a GPU for example.
     """
     try:
         moved = []
@@ -60,9 +60,10 @@ def follows_rate(optimizer: Any) -> bool:
             moved.append(_moved(copy, parameters, steps=1))
     except Exception:
         return True
-    once, twice, thrice = moved
-    first, second = ([b - a for a, b in zip(once, one)] for one in (twice, thrice))
-    return _doubled(first, second)
+    at_rate, at_twice, at_thrice = moved
+    once = [two - one for one, two in zip(at_rate, at_twice)]  # what one rate more adds
+    twice = [three - one for one, three in zip(at_rate, at_thrice)]
+    return _doubled(once, twice)
 
 
 def _doubled(once: List[Tensor], twice: List[Tensor]) -> bool:
@@ -99,20 +100,20 @@ def _copy_of(optimizer: Any) -> Tuple[Any, List[Tensor]]:
         if kind in seen:
             continue
         seen.append(kind)
-        small = [torch.tensor(each, dtype=torch.float64) for each in SMALL]
+        small = [torch.tensor(values, dtype=torch.float64).requires_grad_() for values in SMALL]
         parameters += small
-        probe.param_groups.append(dict(settings, params=[each.requires_grad_() for each in small]))
+        probe.param_groups.append(dict(settings, params=small))
     return probe, parameters
 
 
 def _moved(
     optimizer: Any, parameters: List[Tensor], factor: float = 1.0, steps: int = STEPS
 ) -> List[Tensor]:
-    """How far parameters move in some steps by gradients times a factor."""
-    before = [each.detach().clone() for each in parameters]
+    """How far the parameters move in ``steps`` steps, by gradients multiplied by ``factor``."""
+    before = [parameter.detach().clone() for parameter in parameters]
     for step in range(steps):
-        for each in parameters:
-            values = torch.arange(1, each.numel() + 1).to(each).view_as(each)
-            each.grad = factor * (0.01 * values + 0.02 * step)
+        for parameter in parameters:
+            values = torch.arange(1, parameter.numel() + 1).to(parameter).view_as(parameter)
+            parameter.grad = factor * (0.01 * values + 0.02 * step)
         optimizer.step()
-    return [each.detach() - old for each, old in zip(parameters, before)]
+    return [parameter.detach() - old for parameter, old in zip(parameters, before)]

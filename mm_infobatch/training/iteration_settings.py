@@ -35,7 +35,7 @@ class IterationSettings:
 
         Returns:
             str, optional: At the first call, a warning that names the settings. When the end of
-            the run can be estimated, where they would have the share that they were written for.
+            the run can be estimated, the iterations that are the same share of it.
         """
         if not self.settings:
             return None
@@ -51,17 +51,16 @@ class IterationSettings:
         return '. '.join(sentences) or None
 
     def _names(self) -> List[str]:
-        """The settings, and how to give them their meaning back."""
+        """The settings, and how to restore their meaning."""
         sentences = [
             f'{", ".join(map(str, self.settings))}: such settings count iterations of this '
             f'run, which ends before iteration {self._schedule.total}, the end of its schedule'
         ]
-        hooks = list(dict.fromkeys(each.owner for each in self.settings if each.hook))
+        hooks = list(dict.fromkeys(setting.owner for setting in self.settings if setting.hook))
         if hooks:
             sentences += [
                 f"With custom_hooks=[dict(type='InfoBatchHook', by_steps={hooks!r})] the hook "
-                'is called once for each step of the schedule, and its settings mean what they '
-                'meant'
+                'is called once for each step of the schedule, and its settings keep their meaning'
             ]
         return [*sentences, 'Or write the same share of the iterations that the run makes']
 
@@ -69,9 +68,9 @@ class IterationSettings:
         """The expected end of the run, and the iterations that are the same share of it."""
         expected, total = self._schedule.expected_iters, self._schedule.total
         sentences = [f'The run is expected to end at iteration {expected}']
-        for each in self.settings:
-            if each.value:
-                reached = '' if each.value < expected else ', and is not reached'
-                same_share = each.value * expected // total
-                sentences += [f'{each} is the share of iteration {same_share}{reached}']
+        for setting in self.settings:
+            if setting.value:
+                reached = '' if setting.value < expected else ', and is not reached'
+                same_share = setting.value * expected // total
+                sentences += [f'{setting} is the share of iteration {same_share}{reached}']
         return sentences

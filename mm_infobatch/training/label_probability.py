@@ -18,29 +18,29 @@ def other_score_warning(model: nn.Module, policy: Any) -> Optional[str]:
 
     Returns:
         str, optional: A warning, if the policy does so and a score is not the plain cross entropy
-        of one label. There is none for a user's own loss, which may be one.
+        of one label. A user's own loss gives none: it may be the plain one.
     """
     if not getattr(policy, 'label_probability', False):
         return None
     scored: List[Any] = [loss.loss for loss in find_losses(model) if loss.score]
     preprocessor = getattr(unwrap(model), 'data_preprocessor', None)
-    kind, loss, why = kind_of(scored[0]), scored[0], ''
+    kind, loss, other = kind_of(scored[0]), scored[0], ''
     if len(scored) > 1:
-        why = f'the sum of {len(scored)} losses'
+        other = f'the sum of {len(scored)} losses'
     elif kind.toolbox == 'mmseg':
-        why = 'a mean over the pixels of an image'
+        other = 'a mean over the pixels of an image'
     elif kind.name not in ('', 'CrossEntropyLoss'):
-        why = f'the {kind.name}'
+        other = f'the {kind.name}'
     elif kind.name and (loss.use_sigmoid or loss.use_soft or loss.class_weight):
-        why = 'a cross entropy with use_sigmoid, use_soft or class_weight'
+        other = 'a cross entropy with use_sigmoid, use_soft or class_weight'
     elif kind.name and loss.loss_weight != 1:
-        why = f'{loss.loss_weight:g} times the cross entropy'
+        other = f'{loss.loss_weight:g} times the cross entropy'
     elif getattr(preprocessor, 'batch_augments', None) is not None:
-        why = 'the loss of mixed labels (batch_augments)'
-    if not why:
+        other = 'the loss of mixed labels (batch_augments)'
+    if not other:
         return None
     return (
         f'{type(policy).__name__} takes the probability of the label to be exp(-score), but a '
-        f'score is {why} here: it takes samples for sure that are not, or the reverse; use another '
-        'policy, such as SoftPruning, or the plain cross entropy of one label'
+        f'score is {other} here, so it would take uncertain samples for sure ones, or the reverse; '
+        'use another policy, such as SoftPruning, or the plain cross entropy of one label'
     )

@@ -12,6 +12,6 @@ def wrappers_of(runner: Any) -> Dict[str, Any]:
 
 
 def schedulers_of(runner: Any) -> Dict[str, List[Any]]:
-    """The schedulers of each optimizer wrapper, of which it may have none."""
+    """The schedulers of each optimizer wrapper; one without schedulers may be missing."""
     schedulers = runner.param_schedulers or []
     return schedulers if isinstance(schedulers, dict) else {'': schedulers}

@@ -26,7 +26,7 @@ def effective_rate(group: Dict[str, Any]) -> float:
 def keep_first_rates(groups: Sequence[Dict[str, Any]]) -> None:
     """Keep the rates of the first step in the groups, for :func:`peak_rates` after a resume.
 
-    They cannot be told later where a metric or a hook sets the rate, or where ``OneCycleLR`` begins
+    They cannot be computed later if a metric or a hook sets the rate, or if ``OneCycleLR`` begins
     after the first step. As numbers in the groups they are saved with the optimizer.
 
     Args:
@@ -47,9 +47,9 @@ def peak_rates(
     """The highest :func:`effective_rate` of each group over a schedule, from its first step on.
 
     Copies of the schedulers walk the whole schedule, with an optimizer that has groups and no
-    parameters. Groups in the same state share a copy. What a scheduler does when
-    a metric stands still (``ReduceOnPlateauLR``) cannot be foreseen; it only lowers the rate, so
-    it is left out. Hooks that set a learning rate themselves are not seen.
+    parameters. Groups in the same state share a copy. A scheduler that follows a metric
+    (``ReduceOnPlateauLR``) is left out: its steps are not known in advance, and only lower the
+    rate. Learning rates that hooks set are not known here.
 
     Args:
         groups (list[dict]): The parameter groups of an optimizer. They are not changed.
@@ -61,27 +61,27 @@ def peak_rates(
     Returns:
         list[float]: One for each group.
     """
-    foreseen = [one for one in schedulers if not getattr(one, 'need_val_args', False)]
-    kinds = [_kind(group, index, foreseen) for index, group in enumerate(groups)]
+    predictable = [one for one in schedulers if not getattr(one, 'need_val_args', False)]
+    kinds = [_kind(group, index, predictable) for index, group in enumerate(groups)]
     first_of: Dict[str, int] = {}  # where the first group of a kind is, in the order of the groups
     for index, kind in enumerate(kinds):
         first_of.setdefault(kind, index)
     firsts = list(first_of.values())
     reduced = [copy.deepcopy(_without_lists(groups[index])) for index in firsts]
     for group in reduced:
-        _set_rates(group, 'initial')  # what none of the foreseen ones sets
-    walking = _copies(foreseen, reduced, firsts)
+        _set_rates(group, 'initial')  # for rates that none of these schedulers sets
+    walking = _copies(predictable, reduced, firsts)
     for group in reduced:
         _set_rates(group, 'first')
-    by_iter = [one for one in walking if not one.by_epoch]
-    by_epoch = [one for one in walking if one.by_epoch]
+    by_iter = [scheduler for scheduler in walking if not scheduler.by_epoch]
+    by_epoch = [scheduler for scheduler in walking if scheduler.by_epoch]
     peaks = [effective_rate(group) for group in reduced]
     for step in range(1, steps):
-        for one in by_iter:
-            one.step()
+        for scheduler in by_iter:
+            scheduler.step()
         if epoch_length and step % epoch_length == 0:
-            for one in by_epoch:
-                one.step()
+            for scheduler in by_epoch:
+                scheduler.step()
         elif not by_iter:
             continue
         peaks = [max(peak, effective_rate(group)) for peak, group in zip(peaks, reduced)]
@@ -94,21 +94,21 @@ def _without_lists(group: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _set_rates(group: Dict[str, Any], prefix: str) -> None:
-    """Set the rates of a group to those that it has under names with a prefix."""
+    """Set the rates of a group to those stored as ``{prefix}_lr`` and ``{prefix}_momentum``."""
     group.update(
         {name: group.get(f'{prefix}_{name}', group[name]) for name in RATES if name in group}
     )
 
 
 def _kind(group: Dict[str, Any], index: int, schedulers: Sequence[Any]) -> str:
-    """A key of what schedulers read of a group: groups with the same key get the same rates.
+    """A key of the values that schedulers read: groups with the same key get the same rates.
 
-    Each group has a key of its own if a scheduler is a user's, as that may keep more for a group.
+    Each group has a key of its own if a scheduler is a user's, which may keep more for a group.
     """
-    if not all(is_known(type(one)) for one in schedulers):
+    if not all(is_known(type(scheduler)) for scheduler in schedulers):
         return str(index)
     values = sorted((key, repr(value)) for key, value in _without_lists(group).items())
-    return repr((values, [one.base_values[index] for one in schedulers]))
+    return repr((values, [scheduler.base_values[index] for scheduler in schedulers]))
 
 
 def _copies(
@@ -120,22 +120,22 @@ def _copies(
     """
 
     def step() -> None:
-        """Stands for ``optimizer.step``, of which a scheduler asks whether it was called."""
+        """Replaces ``optimizer.step``; a scheduler checks whether that was called."""
 
     step._with_counter = True  # type: ignore[attr-defined]
     optimizer = types.SimpleNamespace(param_groups=groups, step=step, _global_step=0)
     started: Dict[Tuple[int, str], float] = {}
     copies = []
-    for one in schedulers:
-        made = object.__new__(type(one))
-        memo = {id(one.optimizer): optimizer}
-        made.__dict__.update(copy.deepcopy(one.__dict__, memo))
-        made.base_values = [made.base_values[index] for index in indices]
-        made.last_step, made._global_step = -1, -1
-        made.verbose = False  # else it would log each step of the schedule
-        for place, (group, value) in enumerate(zip(groups, made.base_values)):
-            group[one.param_name] = started.setdefault((place, one.param_name), value)
-        copies.append(made)
-    for made in copies:
-        made.step()
+    for scheduler in schedulers:
+        twin = object.__new__(type(scheduler))
+        memo = {id(scheduler.optimizer): optimizer}
+        twin.__dict__.update(copy.deepcopy(scheduler.__dict__, memo))
+        twin.base_values = [twin.base_values[index] for index in indices]
+        twin.last_step, twin._global_step = -1, -1
+        twin.verbose = False  # else it would log each step of the schedule
+        for place, (group, value) in enumerate(zip(groups, twin.base_values)):
+            group[twin.param_name] = started.setdefault((place, twin.param_name), value)
+        copies.append(twin)
+    for twin in copies:
+        twin.step()
     return copies

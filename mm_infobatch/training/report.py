@@ -47,7 +47,7 @@ def log_loss_of_all_data(message_hub: MessageHub, mean_weight: float) -> None:
 def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> List[float]:
     """Take the logged values of the loss over all data out of mmengine's part of a checkpoint.
 
-    A run that goes on without InfoBatch would log the last one for ever.
+    A run that continues without InfoBatch would log the last one in every line.
     """
     log = checkpoint.get('message_hub') or {}
     history = log.get('log_scalars', {}).pop(LOSS_OF_ALL_DATA, None)
@@ -55,8 +55,8 @@ def take_loss_of_all_data(checkpoint: Dict[str, Any]) -> List[float]:
 
 
 def put_back_loss_of_all_data(message_hub: MessageHub, values: Optional[List[float]]) -> None:
-    """Put back what :func:`take_loss_of_all_data` took; None of an earlier checkpoint, which has
-    it in mmengine's part."""
+    """Put back what :func:`take_loss_of_all_data` took. ``values`` is None for an older checkpoint,
+    which keeps them in mmengine's part."""
     if values is not None:
         history = HistoryBuffer(values, [1] * len(values), max_length=HISTORY)
         message_hub.log_scalars[LOSS_OF_ALL_DATA] = history
@@ -67,10 +67,10 @@ class RunReport:
 
     Attributes:
         settings (dict): Plain values that say how samples are chosen.
-        passes (list[dict]): A record a pass: ``pass``, ``begin_iter``, ``iterations``, ``kept``,
-            ``pruned``, ``pruned_share``, ``annealing``, ``threshold``, ``mean_score``, ``seconds``
-            (spent choosing), ``trained`` and ``full`` (samples that the pass has trained so far,
-            over all ranks, and that it would have on all data), ``saving`` (of the run so far),
+        passes (list[dict]): A record of each pass: ``pass``, ``begin_iter``, ``iterations``,
+            ``kept``, ``pruned``, ``pruned_share``, ``annealing``, ``threshold``, ``mean_score``,
+            ``seconds`` (spent choosing), ``trained`` and ``full`` (samples that it has trained so
+            far, over all ranks, and that it would have on all data), ``saving`` (of the run),
             ``mean_weight`` (by the policy), ``step_length`` (where it begins, in unpruned steps),
             ``histogram`` (of the scores that it was planned from, see :func:`histogram`).
         finished (bool): Whether the schedule has been walked to its end.
@@ -214,8 +214,8 @@ class RunReport:
         )
 
     def write(self, path: str) -> None:
-        """Write the report as JSON, a line a pass, so that a reader sees the old or the new one,
-        never a part."""
+        """Write the report as JSON, with one line per pass. Whatever interrupts it, a reader sees
+        the old file or the new one."""
         self._lines += map(json.dumps, self.passes[len(self._lines) : -1])
         lines = [*self._lines, *map(json.dumps, self.passes[-1:])]
         parts = dict(

@@ -49,7 +49,7 @@ def capture() -> Tensor:
 
 
 def restore(state: Tensor) -> None:
-    """Restore what :func:`capture` returned; nothing where it was captured with other devices."""
+    """Restore what :func:`capture` returned, unless it was captured with other devices."""
     if len(state) != len(capture()):
         return
     state = state.cpu()
@@ -74,7 +74,7 @@ def all_states() -> Tensor:
 
 @contextlib.contextmanager
 def unaffected() -> Iterator[None]:
-    """Restore the generators at the end."""
+    """Restore the generators when the block ends."""
     state = capture()
     yield
     restore(state)
@@ -221,11 +221,11 @@ class RunRandomness:
         dataloaders 'train' and 'val' whether they have ``persistent`` workers and were
         ``opened``.
 
-        A single process takes them as they are now, as another hook may have drawn numbers since
-        they were gathered; but within a validation as they were before it.
+        A single process saves the current states, as another hook may have drawn numbers since they
+        were gathered; but within a validation those from before it.
         """
-        now = get_world_size() == 1 and not self._validating
-        states = self._gathered if self._gathered_at == iters and not now else None
+        current = get_world_size() == 1 and not self._validating
+        states = self._gathered if self._gathered_at == iters and not current else None
         return dict(
             states=capture().unsqueeze(0) if states is None else states.clone(),
             persistent=dict(self._persistent),

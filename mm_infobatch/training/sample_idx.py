@@ -54,10 +54,10 @@ def annotation_of(dataset: Any, index: int) -> Dict[str, Any]:
         dict: Empty if there is none, or it cannot be read.
     """
     while not hasattr(dataset, 'get_data_info'):
-        found = inside(dataset, index)
-        if found is None:
+        inner = inside(dataset, index)
+        if inner is None:
             return {}
-        dataset, index = found
+        dataset, index = inner
     try:
         with seeded(0, 0, index):
             return dict(dataset.get_data_info(index))
@@ -87,10 +87,10 @@ def plain_place(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
         in any order.
     """
     while not sample_idx_is_index(dataset):
-        found = inside(dataset, index) if is_known(type(dataset)) else None
-        if found is None:
+        inner = inside(dataset, index) if is_known(type(dataset)) else None
+        if inner is None:
             return None
-        dataset, index = found
+        dataset, index = inner
     return unwrap_seeded(dataset), index
 
 
@@ -126,10 +126,10 @@ def check_samples(data_batch: Any, due: Sequence[int], dataset: Any) -> None:
     ):
         return
     where = '' if plain else f' (indices into what is inside {type(dataset).__name__})'
-    raise _other_samples(got, expected, where)
+    raise _mismatch(got, expected, where)
 
 
-def _other_samples(got: Any, expected: Any, where: str = '') -> ValueError:
+def _mismatch(got: Any, expected: Any, where: str = '') -> ValueError:
     return ValueError(
         f'the batch holds the samples {got}, but {expected} are due here{where}: weights or scores '
         'would go to other samples. Something regroups or replaces samples between the sampler and '
@@ -141,7 +141,7 @@ def _other_samples(got: Any, expected: Any, where: str = '') -> ValueError:
 
 class PathCheck:
     """Compares the samples of batches with those that are due, by ``img_path``: for data samples
-    without ``sample_idx``, as mmseg's are by default.
+    without ``sample_idx``, such as mmseg's by default.
 
     A pipeline may set another ``img_path``. So a batch is refused only if the path is that of
     another sample of the dataset.
@@ -151,7 +151,7 @@ class PathCheck:
         self._listed: Dict[int, Set[Any]] = {}  # the paths in a dataset, once they are needed
 
     def check(self, data_batch: Any, due: Sequence[int], dataset: Any) -> None:
-        """Compare a batch; takes what :func:`check_samples` takes.
+        """Compare a batch, with the arguments of :func:`check_samples`.
 
         Raises:
             ValueError: If it holds other samples.
@@ -168,15 +168,15 @@ class PathCheck:
                 continue
             expected = place[0].get_data_info(place[1]).get('img_path')
             if got != expected and got in self._paths(dataset):
-                raise _other_samples(repr(got), repr(expected))
+                raise _mismatch(repr(got), repr(expected))
 
     def _paths(self, dataset: Any) -> Set[Any]:
         """The paths in a dataset and in all datasets inside it."""
         if id(dataset) not in self._listed:
             self._listed[id(dataset)] = {
-                str(each.get_data_info(index).get('img_path'))
-                for each in (dataset, *inner_datasets(dataset))
-                if isinstance(each, BaseDataset)
-                for index in range(len(each))
+                str(part.get_data_info(index).get('img_path'))
+                for part in (dataset, *inner_datasets(dataset))
+                if isinstance(part, BaseDataset)
+                for index in range(len(part))
             }
         return self._listed[id(dataset)]

@@ -12,7 +12,7 @@ from .sample_idx import annotation_of
 
 COMPARED = 64  # samples, evenly spaced
 REASON = (
-    'scores are kept by index, and would be those of other samples. Give '
+    'scores are kept by index, so they would belong to other samples. Give '
     'train_dataloader.dataset a fixed order, such as that of sorted file names'
 )
 
@@ -51,16 +51,16 @@ def check_names_in_checkpoint(saved: Any, names: List[str]) -> None:
         names (list[str]): Those of the dataset.
 
     Raises:
-        ValueError: If a sample has another name. Where either is unknown, it cannot be told.
+        ValueError: If a sample has another name. Unknown names are not compared.
     """
     if not isinstance(saved, list):
         return
-    other = [pair for pair in zip(saved, names) if all(pair) and pair[0] != pair[1]]
-    if other:
+    differing = [pair for pair in zip(saved, names) if all(pair) and pair[0] != pair[1]]
+    if differing:
         raise ValueError(
-            f'training cannot resume: {len(other)} of {len(names)} samples that were compared are '
-            f'others than in the training dataset of the checkpoint ({other[0][0]!r} there, '
-            f'{other[0][1]!r} here): {REASON}, or start a new run from the weights with '
+            f'training cannot resume: {len(differing)} of {len(names)} samples that were compared '
+            f'differ from the training dataset of the checkpoint ({differing[0][0]!r} there, '
+            f'{differing[0][1]!r} here): {REASON}, or start a new run from the weights with '
             'load_from=CHECKPOINT and resume=False'
         )
 
@@ -96,16 +96,16 @@ def check_same_on_all_ranks(names: List[str]) -> None:
         names (list[str]): What :func:`names_of` gave on this rank.
 
     Raises:
-        ValueError: If a rank has others than rank 0.
+        ValueError: If the names on a rank differ from those on rank 0.
     """
     if get_world_size() == 1:
         return
-    mine = torch.tensor([zlib.crc32(name.encode()) for name in names])
-    rows = [row.tolist() for row in all_gather(mine)]
+    own_row = torch.tensor([zlib.crc32(name.encode()) for name in names])
+    rows = [row.tolist() for row in all_gather(own_row)]
     for rank, row in enumerate(rows):
-        other = [name for name, one, two in zip(names, rows[0], row) if one != two]
-        if other:
+        differing = [name for name, one, two in zip(names, rows[0], row) if one != two]
+        if differing:
             raise ValueError(
-                f'{len(other)} of {len(names)} samples that were compared are others on rank '
-                f'{rank} than on rank 0 ({other[0]!r} on rank {get_rank()}): {REASON}'
+                f'{len(differing)} of {len(names)} samples that were compared differ between rank '
+                f'{rank} and rank 0 ({differing[0]!r} on rank {get_rank()}): {REASON}'
             )

@@ -21,7 +21,7 @@ from .user_code import functions_of, own_classes
 # the run, or something else.
 MOMENT = re.compile('begin|start|warm|ramp|burn|milestone|switch|fr[eo]+z|delay|until|stop|anneal')
 COUNT = re.compile('iter|step')
-HOW_OFTEN = re.compile('interval|every|freq|period')
+INTERVAL = re.compile('interval|every|freq|period')
 RUN_LENGTH = re.compile('^_?(max|total)_(train_)?(iter|step)')
 OTHER = re.compile('epoch|seed|priority|size|worker|class')
 # Attributes from which the code of a hook reads the length of the run, or what is trained.
@@ -51,9 +51,9 @@ class Setting:
 
 def settings_of(runner: Any, schedule: PassSchedule) -> List[Setting]:
     """The settings of a run that count its iterations, without those in the first pass."""
-    found = [*_hook_settings(runner, schedule), *_scheduler_settings(runner, schedule)]
-    found += [*_model_settings(runner.model, schedule), *_optimizer_settings(runner, schedule)]
-    return list(dict.fromkeys(found))
+    settings = [*_hook_settings(runner, schedule), *_scheduler_settings(runner, schedule)]
+    settings += [*_model_settings(runner.model, schedule), *_optimizer_settings(runner, schedule)]
+    return list(dict.fromkeys(settings))
 
 
 # ------------------------------------------------------------------- hooks and schedulers
@@ -109,7 +109,7 @@ def _custom_hook_settings(
         bare = argument.strip('_').lower()
         if getattr(hook, 'by_epoch', False) and 'iter' not in bare:
             continue
-        if argument in read_beside or any(kind.search(bare) for kind in (MOMENT, COUNT, HOW_OFTEN)):
+        if argument in read_beside or any(kind.search(bare) for kind in (MOMENT, COUNT, INTERVAL)):
             yield from _if_after_first_pass(name, argument.strip('_'), value, schedule, by_steps)
 
 
@@ -123,7 +123,7 @@ def _if_after_first_pass(
     """
     whole = schedule.pass_index > 0 or schedule.pass_iters == schedule.pass_length
     least: float = schedule.pass_length if whole else 1  # a static policy prunes the first pass
-    if HOW_OFTEN.search(name.lower()):
+    if INTERVAL.search(name.lower()):
         least = max(least, schedule.total / 2)
     if not OTHER.search(name.lower()) and any(number > least for number in _whole_numbers(value)):
         number = int(value) if whole_number(value) else None
@@ -135,8 +135,8 @@ def _whole_numbers(value: Any) -> Iterator[float]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _whole_numbers(each)
+        for item in value:
+            yield from _whole_numbers(item)
     elif whole_number(value):
         yield value
 
@@ -149,9 +149,9 @@ def _model_settings(model: Any, schedule: PassSchedule) -> Iterator[Setting]:
     for path, module in unwrap(model).named_modules(prefix='model'):
         cls = type(module)
         if cls not in reads_iteration:
-            classes = own_classes(module, ('mmengine', 'mmcv', 'torch'))
+            bases = own_classes(module, ('mmengine', 'mmcv', 'torch'))
             reads_iteration[cls] = any(
-                reads.hub for each in classes for _, reads in functions_of(each)
+                reads.hub for base in bases for _, reads in functions_of(base)
             )
         owner = f'{path} ({cls.__name__})'
         if reads_iteration[cls]:

@@ -75,7 +75,7 @@ def _require_number(name: str, value: Any) -> None:
 
 
 def _require_tensor(name: str, value: Any, dtype: torch.dtype, length: Optional[int]) -> None:
-    found = (
+    actual = (
         f'{value.dtype} of shape {list(value.shape)}'
         if torch.is_tensor(value)
         else f'a {type(value).__name__}'
@@ -85,7 +85,7 @@ def _require_tensor(name: str, value: Any, dtype: torch.dtype, length: Optional[
         and value.dtype == dtype
         and value.ndim == 1
         and length in (None, len(value)),
-        f'{name} has to be {dtype} of shape [{"N" if length is None else length}], but is {found}',
+        f'{name} has to be {dtype} of shape [{"N" if length is None else length}], but is {actual}',
     )
 
 
@@ -112,7 +112,7 @@ def upgraded(state: Any) -> Any:
 def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = None) -> None:
     """Check the state of a checkpoint, which :class:`~mm_infobatch.InfoBatchHook` wrote.
 
-    Whether it belongs to a dataset of this length is for the score table to say.
+    The score table checks later whether it belongs to a dataset of this length.
 
     Args:
         state (dict): What the checkpoint holds under the key ``infobatch``.
@@ -140,7 +140,7 @@ def check_state(state: Any, iters: Optional[int] = None, epoch: Optional[int] = 
         _check_randomness(state['randomness'])
     if 'loss_all_data' in state:  # not in an earlier mm_infobatch, nor where DeepSpeed saves
         logged = state['loss_all_data']
-        floats = isinstance(logged, list) and all(isinstance(each, float) for each in logged)
+        floats = isinstance(logged, list) and all(isinstance(value, float) for value in logged)
         _require(floats, 'loss_all_data is not a list of numbers')
     _check_records(state['records'], state['schedule']['pass_index'])
     schedule = state['schedule']
@@ -190,8 +190,8 @@ def _check_sampler(sampler: Any) -> None:
     scores, order, weights = sampler['scores'], sampler['order'], sampler['weights']
     _require_tensor('sampler.scores', scores, torch.float32, None)
     _require(not bool(scores.isinf().any()), 'sampler.scores holds an infinite score')
-    small = torch.is_tensor(order) and order.dtype == torch.int32
-    _require_tensor('sampler.order', order, torch.int32 if small else torch.int64, None)
+    is_int32 = torch.is_tensor(order) and order.dtype == torch.int32
+    _require_tensor('sampler.order', order, torch.int32 if is_int32 else torch.int64, None)
     _check_order(order, len(scores))
     _require_tensor('sampler.weights', weights, torch.float32, len(order))
     _require(
@@ -237,7 +237,7 @@ def _check_order(order: Tensor, num_samples: int) -> None:
 
 
 def _check_position(state: Dict[str, Any]) -> None:
-    """How far the pass is, as schedule, sampler and losses say."""
+    """Check that schedule, sampler and losses say the same of the position in the pass."""
     schedule, sampler, merged = state['schedule'], state['sampler'], state['merged']
     _require_int('merged', merged)
     consumed, kept = sampler['consumed'], len(sampler['order'])

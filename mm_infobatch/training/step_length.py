@@ -21,7 +21,7 @@ PAPER = (
 
 
 def require_step_length(value: Any) -> Setting:
-    """Take the argument ``step_length`` of :class:`~mm_infobatch.InfoBatchHook`.
+    """Check the argument ``step_length`` of :class:`~mm_infobatch.InfoBatchHook`.
 
     Returns:
         str or float: One of ``SETTINGS``, or a number of at least 1.
@@ -145,28 +145,28 @@ class StepLength:
                 a learning rate that can be changed for a step, or a scheduler fails in a copy.
         """
         wrappers = wrappers_of(runner)
-        optimizers = [getattr(each, 'optimizer', None) for each in wrappers.values()]
+        optimizers = [getattr(wrapper, 'optimizer', None) for wrapper in wrappers.values()]
         if self._schedule is schedule and self._optimizers == optimizers:
             return None  # else a hook has replaced an optimizer, as to train further parameters
         self.release()
-        self._by_weights = all(is_proportional(each) for each in optimizers)
+        self._by_weights = all(is_proportional(optimizer) for optimizer in optimizers)
         if not self._by_weights and self.setting != 'paper':
-            for each in optimizers:
-                if not isinstance(each, Optimizer) or not follows_rate(each):
+            for optimizer in optimizers:
+                if not isinstance(optimizer, Optimizer) or not follows_rate(optimizer):
                     raise ValueError(
-                        f'step_length={self.setting!r} cannot be set for {type(each).__name__}: '
-                        'its steps are proportional neither to the gradient nor to a learning '
-                        f'rate that can be changed for a step; {PAPER}'
+                        f'step_length={self.setting!r} cannot be set for '
+                        f'{type(optimizer).__name__}: its steps are proportional neither to the '
+                        f'gradient nor to a learning rate that can be changed for a step; {PAPER}'
                     )
-                self._factors.append(LearningRateFactor(each))
+                self._factors.append(LearningRateFactor(optimizer))
         self._schedule, self._optimizers = schedule, optimizers
         if self.setting == 'capped':
             self._peaks = [
-                _peaks_of(each, schedulers_of(runner).get(name, ()), schedule)
-                for name, each in wrappers.items()
+                _peaks_of(wrapper, schedulers_of(runner).get(name, ()), schedule)
+                for name, wrapper in wrappers.items()
             ]
-        clips = any(getattr(each, 'clip_grad_kwargs', None) for each in wrappers.values())
-        return self._line(sorted({type(each).__name__ for each in optimizers}), clips)
+        clips = any(getattr(wrapper, 'clip_grad_kwargs', None) for wrapper in wrappers.values())
+        return self._line(sorted({type(optimizer).__name__ for optimizer in optimizers}), clips)
 
     def _line(self, names: Sequence[str], clips: bool) -> str:
         means = {
@@ -191,7 +191,7 @@ class StepLength:
         the smallest of all parameter groups; infinity where no peak is known."""
         room = math.inf
         for optimizer, peaks in zip(self._optimizers, self._peaks):
-            # Not those of its wrapper, where one that is trained nowhere comes last.
+            # The wrapper's param_groups may end with one more, mmengine's base_param_settings.
             for group, peak in zip(optimizer.param_groups, peaks):
                 now = effective_rate(group)
                 if peak > 0 and now > 0:
@@ -217,14 +217,14 @@ class StepLength:
             self.scale = length / mean_weight
         else:
             self.scale = 1.0 / mean_weight
-            for each in self._factors:
-                each.factor = length
+            for rate_factor in self._factors:
+                rate_factor.factor = length
         return self.scale
 
     def release(self) -> None:
         """Leave the optimizers as they were."""
-        for each in self._factors:
-            each.remove()
+        for rate_factor in self._factors:
+            rate_factor.remove()
         self._factors, self._schedule = [], None
 
 
@@ -234,7 +234,7 @@ def _peaks_of(wrapper: Any, schedulers: Sequence[Any], schedule: PassSchedule) -
         keep_first_rates(wrapper.param_groups)
     try:
         return peak_rates(wrapper.param_groups, schedulers, schedule.total, epoch)
-    except Exception as error:  # whatever a scheduler raises that is no toolbox's
+    except Exception as error:  # whatever a user's scheduler raises
         raise ValueError(
             "step_length='capped' cannot be set: it needs the highest learning rate of the "
             'schedule, but a copy of the param_scheduler on an optimizer without parameters '

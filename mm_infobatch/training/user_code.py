@@ -52,7 +52,7 @@ def functions_of(cls: type) -> Iterator[Tuple[str, Reads]]:
             yield name, _read(code)
 
 
-@functools.lru_cache(maxsize=None)  # asked for in each pass
+@functools.lru_cache(maxsize=None)  # called again in each pass
 def _read(code: CodeType) -> Reads:
     names: Set[str] = set()
     strings: Set[str] = set()
@@ -60,8 +60,8 @@ def _read(code: CodeType) -> Reads:
     codes = [code]
     while codes:
         code = codes.pop()
-        codes += [each for each in code.co_consts if isinstance(each, CodeType)]
-        strings |= {each for each in code.co_consts if isinstance(each, str)}
+        codes += [const for const in code.co_consts if isinstance(const, CodeType)]
+        strings |= {const for const in code.co_consts if isinstance(const, str)}
         for instruction in dis.get_instructions(code):
             if instruction.opname in ('LOAD_ATTR', 'LOAD_METHOD'):
                 names.add(instruction.argval)

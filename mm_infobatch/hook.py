@@ -12,6 +12,7 @@ from mmengine.hooks.hook import DATA_BATCH
 from mmengine.registry import HOOKS
 
 from .losses.model_losses import ModelLosses
+from .losses.search import require_unweighted
 from .passes.running_pass import RunningPass
 from .training import checkpointing, checks
 from .training.accumulation import Accumulation
@@ -40,9 +41,8 @@ class InfoBatchHook(Hook):
 
     At the beginning of a pass the hook asks the sampler for a plan, logs it, and moves the weights
     of this rank to the device. In each iteration it gives the weights of the batch to every
-    :class:`~mm_infobatch.InfoBatchLoss` and stores the scores on the device, without waiting for
-    it. At the end of the pass it merges the scores of all ranks into the score table, in one
-    collective.
+    :class:`~mm_infobatch.InfoBatchLoss` and stores the scores on the device, without a wait for it.
+    At the end of the pass it merges the scores of all ranks into the table, in one collective.
 
     The hook also
 
@@ -73,7 +73,7 @@ class InfoBatchHook(Hook):
             :mod:`~mm_infobatch.training.step_length`. Defaults to ``'paper'``.
 
     Raises:
-        TypeError: If ``by_steps`` is not a list of names, or ``step_length`` has the wrong type.
+        TypeError: If an argument has the wrong type.
         ValueError: If ``step_length`` is out of range; when training starts, if it cannot work.
     """
 
@@ -87,7 +87,7 @@ class InfoBatchHook(Hook):
         step_length: Union[str, float] = 'paper',
     ) -> None:
         self.by_steps = require_by_steps(by_steps)
-        self.unweighted = unweighted
+        self.unweighted = require_unweighted(unweighted)
         self._step_length = StepLength(require_step_length(step_length))
         self._pass: Optional[RunningPass] = None
         self._loaded = checkpointing.LoadedState()

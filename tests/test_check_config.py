@@ -79,6 +79,7 @@ SETTINGS = [
     (f'{SAMPLER}.policy.type', 'TargetSaving', 'does not take prune_ratio.*_delete_=True'),
     (f'{SAMPLER}.policy.prune_ratio', 2, 'prune_ratio=2'),
     ('custom_hooks.0.interval', 3, "InfoBatchHook does not take 'interval'; it takes by"),
+    ('custom_hooks.0.unweighted', 'model.head', "unweighted='model.head' has to be a list"),
     (f'{LOSS}.use_sigmoid', False, f"{LOSS}: .*'use_sigmoid'; .*_delete_=True, type='InfoBatchL"),
     (f'{LOSS}.per_image', 1, f'{LOSS}: .*per_image has to be True or False, but is 1'),
     (f'{LOSS}.loss.loss_weigth', 1, f"{LOSS}: .*'loss_weigth'"),

@@ -111,6 +111,14 @@ BAD = [
     (['train', 'ok.py', '--resume', 'killed'], "checkpoint 'killed' is a directory: give the path"),
     (['train', 'ok.py', '--launcher', 'slurm'], 'does not have SLURM_PROCID, SLURM_NTASKS, SLURM'),
     (['train', 'ok.py', '--launcher', 'mpi'], 'does not have OMPI_COMM_WORLD_RANK, OMPI_COMM_WORL'),
+    (
+        ['train', 'without_optim_wrapper.py', '--amp'],
+        'config: it has no optim_wrapper, but train_dataloader',
+    ),
+    (
+        ['test', 'without_test_evaluator.py', 'list.pth', '--gpus', '2'],
+        'config: it has no test_evaluator, but',
+    ),
     (['train', 'ok.py', '--epochs', '3'], 'unrecognized arguments: --epochs 3'),
     (['train', 'ok.py', '--infobatch-options', 'delta=1'], 'has no effect without --infobatch'),
     (['train', 'ok.py', '--gpus', '0'], '--gpus 0: has to be 1 or more'),
@@ -153,6 +161,7 @@ BAD = [
     (['scores', 'forgetting', 'list.pth', 'list.pth', '--out', 'x.npy'], 'contains a list, where'),
     (['scores', 'forgetting', 'code.pth', 'code.pth', '--out', 'x.npy'], 'checkpoint code.pth '),
     (['scores', 'forgetting', 'old.pth', 'old.pth', '--out', 'x.npy'], 'old.pth is damaged, or'),
+    (['scores', 'forgetting', 'cut.pth', 'cut.pth', '--out', 'x.npy'], 'cut.pth is damaged, or'),
     (['scores', 'el2n', 'ok.py', 'old.pth', '--out', 'directory.npy'], 'directory.npy is a direct'),
     (['scores', 'el2n', 'no.py', 'old.pth', '--out', 'x.npy'], "config 'no.py' does not exist"),
     (['scores', 'el2n', 'ok.py', 'old.pth', '--out', 'file/x.npy'], '--out'),
@@ -166,6 +175,8 @@ def folder(tmp_path_factory):
     cfg = runs.classification_config('data', str(folder / 'run'))
     cfg.update(test_dataloader={}, test_cfg={}, test_evaluator={})
     cfg.dump(folder / 'ok.py')
+    for part in ('optim_wrapper', 'test_evaluator'):
+        Config({**cfg.to_dict(), part: None}).dump(folder / f'without_{part}.py')
     (folder / 'broken.py').write_text('model = dict(')
     (folder / 'name.py').write_text('a = nothing\n')
     (folder / 'base.py').write_text("_base_ = './no_such_base.py'\n")
@@ -177,6 +188,8 @@ def folder(tmp_path_factory):
     (folder / 'half.pth').write_bytes(b'PK\x03\x04')
     (folder / 'old.pth').write_bytes(b'\x80')
     torch.save([1], folder / 'list.pth')
+    torch.save({'a': torch.ones(99)}, folder / 'cut.pth', _use_new_zipfile_serialization=False)
+    (folder / 'cut.pth').write_bytes((folder / 'cut.pth').read_bytes()[:-100])
     torch.save({'a': Path('a')}, folder / 'code.pth')
     (folder / 'directory.npy').mkdir()
     (folder / 'file').write_text('')

@@ -55,7 +55,7 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
     try:
         with allowed:
             checkpoint = torch.load(str(path), map_location='cpu', weights_only=safe, mmap=mmap)
-    except (UnpicklingError, EOFError, IndexError) as error:
+    except (UnpicklingError, EOFError, IndexError, RuntimeError) as error:
         raise ValueError(
             f'checkpoint {path} is damaged, or contains objects that cannot be read without '
             f'running code of theirs; {INSTEAD}'

@@ -51,8 +51,9 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Write the arguments into the config, in place.
 
     Raises:
-        UsageError: If an argument cannot work with this config.
+        UsageError: If a part of the config is missing, or an argument cannot work with it.
     """
+    check_parts(cfg, 'test')
     cfg.load_from = check_checkpoint(args.checkpoint)
     cfg.resume = False  # the config of a run that was resumed says True
     if args.tta:
@@ -106,9 +107,7 @@ def _use_tta(cfg: Config) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Build the runner and test."""
-    cfg = load_config(args)
-    check_parts(cfg, 'test')
-    cfg = apply_args(cfg, args)
+    cfg = apply_args(load_config(args), args)
     check_complete(cfg.load_from)
     prepare_launch(cfg, training=False)
     runner = build_runner(cfg)

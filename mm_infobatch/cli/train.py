@@ -60,10 +60,12 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
     """Write the arguments into the config.
 
     Raises:
-        UsageError: If an argument cannot work with this config or on this machine.
+        UsageError: If a part of the config is missing, or an argument cannot work with it or on
+            this machine.
     """
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    check_parts(cfg, 'train')
     if args.amp:
         _use_amp(cfg)
     if args.auto_scale_lr:
@@ -91,7 +93,7 @@ def apply_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 
 def _use_amp(cfg: Config) -> None:
-    kind = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     cls = resolve(kind, cfg.get('default_scope'), OPTIM_WRAPPERS)
     if cls not in (OptimWrapper, AmpOptimWrapper):
         raise UsageError(
@@ -107,7 +109,6 @@ def _use_amp(cfg: Config) -> None:
 def main(args: argparse.Namespace) -> None:
     """Build the runner and train."""
     cfg = apply_args(load_config(args), args)
-    check_parts(cfg, 'train')
     prepare_launch(cfg, training=True)
     notes = [choose_checkpoint(cfg) if cfg.get('resume') else None, keeps_only_one(cfg)]
     if cfg.get('resume'):

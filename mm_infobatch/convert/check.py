@@ -11,6 +11,7 @@ from mmengine.registry import DATA_SAMPLERS, HOOKS, LOOPS, MODELS
 
 from ..arguments import require_count, require_known, require_validation
 from ..loops import InfoBatchEpochLoop, InfoBatchIterLoop
+from ..losses.search import require_unweighted
 from ..sampler import InfoBatchSampler
 from ..training.checks import HOOK_LINE, SAMPLER_LINE
 from ..training.step_length import require_step_length
@@ -59,6 +60,7 @@ def check_config(cfg: Config) -> None:
             if isinstance(hook, dict):
                 check_arguments('custom_hooks', hook, class_of(hook, scope, HOOKS))
                 require_step_length(hook.get('step_length', 'paper'))
+                require_unweighted(hook.get('unweighted', ()))
     if has_sampler:
         check_sampler_settings(sampler, sampler_cls)
     for path, node, inner in nodes(cfg.get('model'), scope, ('model',)):

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from ..losses.search import is_named
+from ..losses.search import is_named, require_unweighted
 from .check import describe
 from .config_losses import LossPlace, rename_keys, replace_losses
 from .config_tree import ConfigPath, at, dotted, nodes
@@ -69,8 +69,9 @@ def _unweighted(cfg: Config) -> List[str]:
     """The losses that the hook of a config leaves without weights, by their paths."""
     names: List[str] = []
     for hook in hooks_of(cfg):
-        names += hook.get('unweighted', ()) if isinstance(hook, dict) else hook.unweighted
-    return [name.replace('.loss_module', '.loss') for name in names if isinstance(name, str)]
+        given = hook.get('unweighted', ()) if isinstance(hook, dict) else hook.unweighted
+        names += require_unweighted(given)
+    return [name.replace('.loss_module', '.loss') for name in names]
 
 
 def _set_score(

@@ -202,7 +202,21 @@ def line_of(path: str, name: str) -> str:
     return f'{".".join(parts)}={loss}{place}'
 
 
-def check_unweighted(model: nn.Module, unweighted: Any) -> None:
+def require_unweighted(paths: Any) -> Sequence[str]:
+    """Check the argument ``unweighted`` of :class:`~mm_infobatch.InfoBatchHook`.
+
+    Raises:
+        TypeError: If it is not a list of strings.
+    """
+    if not isinstance(paths, (list, tuple)) or not all(isinstance(path, str) for path in paths):
+        raise TypeError(
+            f'unweighted={paths!r} has to be a list of paths; write '
+            + UNWEIGHTED_LINE.format("'model.teacher.head.loss'")
+        )
+    return paths
+
+
+def check_unweighted(model: nn.Module, unweighted: Sequence[str]) -> None:
     """Refuse names of losses that a model does not have.
 
     Args:
@@ -210,16 +224,8 @@ def check_unweighted(model: nn.Module, unweighted: Any) -> None:
         unweighted (Sequence[str]): The names.
 
     Raises:
-        TypeError: If they are not a list of strings.
         ValueError: If one names no loss that carries no weights.
     """
-    if not isinstance(unweighted, (list, tuple)) or not all(
-        isinstance(name, str) for name in unweighted
-    ):
-        raise TypeError(
-            f'unweighted={unweighted!r} has to be a list of paths; write '
-            + UNWEIGHTED_LINE.format("'model.teacher.head.loss'")
-        )
     plain = plain_losses(model)
     for name in unweighted:
         if not any(is_named(path, [name]) for path in plain):

@@ -539,9 +539,10 @@ model = dict(type='M', backbone=dict(norm_cfg=dict(type='SyncBN')), heads=[
     dict(norm_cfg=dict(type='BN')), dict(norm_cfg=dict(type='mmseg.SyncBN'))])
 train_dataloader = dict(batch_size=2, num_workers=2)
 test_dataloader = dict(num_workers=0, persistent_workers=True, dataset=dict(pipeline=[1, 2]))
-val_cfg, val_dataloader, val_evaluator = dict(), dict(batch_size=1), dict(type='E')
-test_evaluator = dict(type='E')
+val_dataloader = dict(batch_size=1)
+val_evaluator = test_evaluator = dict(type='E')
 optim_wrapper = dict(type='OptimWrapper')
+train_cfg = val_cfg = test_cfg = dict()
 """)
     return str(path)
 
@@ -589,7 +590,7 @@ def test_amp_needs_an_accelerator_and_the_plain_optimizer_wrapper(config, monkey
     new_style = Path(config).with_name('new_style.py')  # its types are classes
     new_style.write_text(
         'from mmengine.optim import OptimWrapper\noptim_wrapper = dict(type=OptimWrapper)\n'
-        'model, train_dataloader = dict(), dict()'
+        'model, train_dataloader, train_cfg = dict(), dict(), dict()'
     )
     assert train_config(str(new_style), '--amp').optim_wrapper.type == 'AmpOptimWrapper'
     with pytest.raises(common.UsageError, match="but the config has 'Other'"):

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Dict, List
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -44,13 +45,14 @@ def read_checkpoint(path: Path, mmap: bool = False) -> Dict[str, Any]:
 
     Args:
         path (Path): The file.
-        mmap (bool): Whether tensors stay in the file until they are used, which saves memory. Not
-            for the format before torch 1.6. Defaults to False.
+        mmap (bool): Whether tensors stay in the file until they are used, which saves memory. It
+            has no effect on the format before torch 1.6. Defaults to False.
 
     Raises:
         ValueError: If it cannot be read, or does not contain a dict.
     """
     safe = hasattr(torch.serialization, 'safe_globals')
+    mmap = mmap and is_zipfile(path)
     allowed = torch.serialization.safe_globals(classes_of_mmengine()) if safe else nullcontext()
     try:
         with allowed:

@@ -165,7 +165,7 @@ def check_stays_on(cfg: Config) -> None:
         return
     try:
         state = read_checkpoint(Path(path), mmap=True).get('infobatch')
-    except Exception:  # of a user's own class, or an old format: MMEngine may read it
+    except Exception:  # of a user's own class: MMEngine may read it
         return
     if state is not None and state['schedule']['iters'] < state['schedule']['walked']:
         raise UsageError(

@@ -74,10 +74,7 @@ def read_table(path: Path) -> Tuple[Optional[SampleTable], int]:
         UsageError: If it is not a checkpoint.
     """
     try:
-        try:
-            content = read_checkpoint(path, mmap=True)
-        except RuntimeError:  # of the format before torch 1.6
-            content = read_checkpoint(path)
+        content = read_checkpoint(path, mmap=True)
         state, meta = content.get('infobatch'), content.get('meta') or {}
         table = None if state is None else read_samples(state['sampler'])
         return table, int(meta.get('iter', 0))

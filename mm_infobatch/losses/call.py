@@ -122,8 +122,8 @@ def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def of_batch(value: Any, size: int, function: Callable[[Tensor], Tensor]) -> Any:
-    """A value with a function applied to its tensors of ``size`` rows, also those in a list. One of
-    ``size`` items stays, as it may have one a sample."""
+    """A value with a function applied to its tensors of ``size`` rows, also those in a list. A list
+    of ``size`` items is returned as it is, as each item may belong to a sample."""
     if isinstance(value, (list, tuple)) and len(value) == size:
         return value
     return mapped(value, lambda one: function(one) if one.shape[:1] == (size,) else one)

@@ -171,7 +171,7 @@ def by_image(kind: Kind, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     bound = call.bound()
     batch_size = len(next(iter(bound.arguments.values())))
     values: List[Tensor] = []
-    valid = unknown.not_ignored(loss, call, call.target(), call.target())  # before it may change
+    valid = unknown.not_ignored(loss, call)  # before the loss may change its target
     for index in range(batch_size):
         args = [part_of_sample(arg, index, batch_size) for arg in bound.args]
         kwargs = {

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from .batch_loss import BatchLoss, Comparison
-from .call import Call, mapped, of_batch
+from .call import Call, of_batch
 from .compiling import is_compiling
 from .reductions import count_factor_of, no_score_without, per_sample
 from .weights import Factor, Weights
@@ -47,8 +47,8 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
     """
     # Compiled code cannot restore a state.
     spare = torch.no_grad() if is_compiling() else spare_evaluation(loss)
+    seen = not_ignored(loss, call)  # before the loss may change its target
     beside = call.with_own_target()
-    target = mapped(call.target(), torch.clone)  # as it is before the loss may change it
     if weights.uniform:
         with spare:
             values = map_of(loss, beside, weights)
@@ -61,13 +61,13 @@ def take_apart(_: None, loss: Any, call: Call, weights: Weights) -> BatchLoss:
         raise ValueError(
             f'{type(loss).__name__} returned a {type(own).__name__}; InfoBatchLoss needs a tensor'
         )
-    valid = not_ignored(loss, call, target, values)
+    shapes = values.shape, values.shape[:1] + values.shape[2:]
+    valid = seen if seen is not None and seen.shape in shapes else None
     divide_by, factor, comparison = compare(loss, call, values, valid, own, weights)
     pred = call.pred() if isinstance(call.pred(), Tensor) else values
     scores = per_sample(values, pred, valid, divide_by)
-    seen = not_ignored(loss, call, target, target) if valid is None else None
-    if seen is not None and seen.shape[:1] == scores.shape:  # a map of images, and labels of pixels
-        scores = no_score_without(seen, scores)
+    if valid is None and seen is not None and seen.shape[:1] == scores.shape:
+        scores = no_score_without(seen, scores)  # a map of images, and labels of pixels
     if weights.uniform:
         return BatchLoss(own, scores, comparison)
     value, reduction = weights.times(values), reduction_of(loss, call)
@@ -188,22 +188,18 @@ def total_of(values: Tensor) -> Tensor:
     return values.sum(dtype=torch.float64 if values.dtype == torch.float64 else torch.float32)
 
 
-def not_ignored(loss: Any, call: Call, target: Any, values: Any) -> Optional[Tensor]:
+def not_ignored(loss: Any, call: Call) -> Optional[Tensor]:
     """Which positions of the target are not ignored.
 
     Args:
         loss (nn.Module): The loss.
         call (Call): What it is called with.
-        target (Tensor): Its target, before it was evaluated.
-        values (Tensor): The map.
 
     Returns:
-        Tensor, optional: bool, of the target's shape; None if the target has no class indices for
-        the positions of the map.
+        Tensor, optional: bool, of the target's shape; None if the target has no class indices.
     """
+    target = call.target()
     if not isinstance(target, Tensor) or target.is_floating_point():
-        return None
-    if target.shape != values.shape and target.shape != values.shape[:1] + values.shape[2:]:
         return None
     for ignore_index in (
         call.get('ignore_index'),
@@ -214,7 +210,7 @@ def not_ignored(loss: Any, call: Call, target: Any, values: Any) -> Optional[Ten
         if isinstance(ignore_index, int):
             return target != ignore_index
     # what the toolboxes ignore; among single labels 255 may be a class
-    return (target >= 0) & (target != 255) if values.ndim > 2 else target >= 0
+    return (target >= 0) & (target != 255) if target.ndim > 2 else target >= 0
 
 
 def compare(
@@ -226,7 +222,7 @@ def compare(
         loss (nn.Module): The loss.
         call (Call): What it is called with.
         values (Tensor): The map.
-        valid (Tensor, optional): What :func:`not_ignored` returned.
+        valid (Tensor, optional): Which positions of the map are not ignored, if it is known.
         own (Tensor): The loss's own value of the batch.
         weights (Weights): The weights of the batch.
 

@@ -240,18 +240,30 @@ def of_several(own):
     return OfSeveral()
 
 
-@pytest.mark.parametrize('several', [False, True])
+def target_first(own):
+    """A loss that takes its target before its prediction."""
+
+    class TargetFirst(own):
+        def forward(self, target, pred, reduction_override=None):
+            return super().forward(pred, target, reduction_override=reduction_override)
+
+    return TargetFirst()
+
+
+@pytest.mark.parametrize('form', ['plain', 'several', 'target first'])
 @pytest.mark.parametrize('uniform', [True, False])
 @pytest.mark.parametrize('own', [OfClasses, ByContrast, ByContrastWithoutGradient, ByFrequency])
 def test_a_map_whose_rows_belong_to_no_single_sample_is_refused_at_any_batch_size(
-    own, uniform, several
+    own, uniform, form
 ):
-    loss, target = InfoBatchLoss(of_several(own) if several else own()), labels()[:C]
+    make = {'plain': lambda own: own(), 'several': of_several, 'target first': target_first}
+    loss, target = InfoBatchLoss(make[form](own)), labels()[:C]
     target[1] = 0  # else all images have each class as often
     loss.begin_batch(torch.ones(C), uniform)
-    pred = randn(C, C, H, W)
+    pred = randn(C, C, H, W).requires_grad_()
+    args = {'several': ([pred, 2 * pred], target), 'target first': (target, pred)}
     with pytest.raises(ValueError, match='depends on the other samples of the batch: with'):
-        loss([pred, 2 * pred] if several else pred, target)
+        loss(*args.get(form, (pred, target)))
     trained(InfoBatchLoss(ValidMean()), torch.ones(B), labels(), uniform)
 
 
@@ -316,6 +328,11 @@ def test_an_image_without_a_valid_pixel_has_no_score_whatever_the_map(own, unifo
         assert torch.allclose(value, alone.mean() if per_image else together)
         scores = loss.end_batch()
         assert torch.allclose(scores[:3], alone[:3]) and scores[3].isnan()
+        if own is MeanOfImages:
+            first = InfoBatchLoss(target_first(own), per_image=per_image)
+            first.begin_batch(torch.ones(B), uniform)
+            assert torch.equal(first(target, pred.clone().requires_grad_()), value)
+            assert torch.equal(first.end_batch().nan_to_num(-1), scores.nan_to_num(-1))
 
 
 class NeedsTwoClasses(ValidMean):

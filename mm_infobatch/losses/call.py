@@ -49,13 +49,18 @@ class Call:
             return self._args[position]
         return self._kwargs.get(self._names[position]) if position < len(self._names) else None
 
+    def _places(self) -> Tuple[int, int]:
+        """The positions of prediction and target: 0 and 1, or 1 and 0 where only the second one of
+        both is trained."""
+        return (1, 0) if is_trained(self._at(1)) and not is_trained(self._at(0)) else (0, 1)
+
     def pred(self) -> Any:
-        """The first argument, the prediction."""
-        return self._at(0)
+        """The prediction."""
+        return self._at(self._places()[0])
 
     def target(self) -> Any:
-        """The second argument, the target; None if there is none."""
-        return self._at(1)
+        """The target; None if there is none."""
+        return self._at(self._places()[1])
 
     def default(self, name: str) -> Any:
         """The default of a parameter; None if it has none, or there is no such parameter."""
@@ -79,7 +84,7 @@ class Call:
     def replaced(self, pred: Any, target: Any) -> 'Call':
         """The same call with another prediction and another target, if it has one."""
         args, kwargs = list(self._args), dict(self._kwargs)
-        for place, value in enumerate((pred, target)):
+        for place, value in zip(self._places(), (pred, target)):
             if place < len(args):
                 args[place] = value
             elif value is not None:
@@ -112,6 +117,13 @@ class Call:
         if kept is None or kept[0] != list(numbers):
             kept = self._constants[key] = list(numbers), like.new_tensor(numbers)
         return kept[1]
+
+
+def is_trained(value: Any) -> bool:
+    """Whether a tensor, or one in a list or tuple, requires a gradient."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_trained, value))
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

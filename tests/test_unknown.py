@@ -295,6 +295,46 @@ def test_a_map_of_another_gradient_than_the_loss_is_refused(own, uniform):
         several([randn(B, C, H, W)] * 2, labels(True))
 
 
+class Squares(nn.Module):
+    """The mean squared difference to one-hot labels, in the precision of the prediction."""
+
+    detach = False
+
+    def forward(self, pred, target, reduction_override=None):
+        values = (pred - F.one_hot(target, pred.shape[1]).movedim(-1, 1).to(pred)) ** 2
+        if reduction_override == 'none':
+            return values.detach() if self.detach else values
+        return values.mean()
+
+
+class DetachedSquares(Squares):
+    detach = True
+
+
+@pytest.mark.parametrize('classes', [3, 150])  # with 150 the value is below 0.01
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_the_gradient_is_compared_at_any_precision(dtype, classes):
+    pred = 0.01 * randn(B, classes, 32, 32).to(dtype)
+    target = torch.arange(B * 32 * 32).view(B, 32, 32) % classes
+    for own in (Squares(), DetachedSquares()):
+        loss = InfoBatchLoss(own)
+        loss.begin_batch(torch.ones(B))
+        if own.detach:
+            with pytest.raises(ValueError, match='map that DetachedSquares .* another gradient'):
+                loss(pred, target)
+        else:
+            loss(pred, target)
+
+
+def test_a_value_that_overflows_is_no_reason_to_refuse_a_loss():
+    class Overflows(ValidMean):
+        def forward(self, pred, target, reduction_override=None):
+            values = own_map(pred, target)
+            return values if reduction_override == 'none' else values.mean() * float('inf')
+
+    trained(InfoBatchLoss(Overflows()), torch.ones(B), labels())
+
+
 class MeanOfImages(ValidMean):
     """A value for each image, 0 for one without a valid pixel."""
 

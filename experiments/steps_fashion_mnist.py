@@ -72,6 +72,13 @@ arms = [
         infobatch=_NOTHING,
         control_of='importance_smooth_25',
     ),
+    # The same saving, with scores as far as they predict losses.
+    dict(
+        name='importance_shrink_25',
+        label='TargetSaving, 25 %, capped, shrink',
+        infobatch=dict(_IMPORTANCE, policy=dict(type='TargetSaving', saving=0.25, shrink=True)),
+        expected_saving=0.25,
+    ),
     # At the cost of all data: more epochs.
     *(
         dict(

@@ -141,7 +141,7 @@ def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
         if value.grad_fn:
             grads = torch.autograd.grad(value, leaves, scale, allow_unused=True)
         pairs = zip(grads, map(torch.zeros_like, leaves))
-        return torch.cat([(zeros if one is None else one).flatten().float() for one, zeros in pairs])
+        return torch.cat([(zero if one is None else one).flatten().float() for one, zero in pairs])
 
     with spare_evaluation(loss), torch.enable_grad():
         values = map_of(loss, replaced.with_own_target(), weights)

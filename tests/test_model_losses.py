@@ -295,6 +295,24 @@ def test_a_wrapped_loss_that_is_kept_in_a_list_is_weighted_and_scored(tmp_path):
     assert torch.equal(*[model.head.weight for model in models])
 
 
+class OwnTasks(Classifier):
+    """Has ``task_heads`` as mmpretrain's ``MultiTaskHead``, each of which gets all samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.task_heads = nn.ModuleDict({'color': nn.Linear(4, 3)})
+        self.task_heads['color'].loss = self.loss
+
+    def forward(self, inputs, labels, index, mode):
+        return dict(loss=self.loss(self.task_heads['color'](inputs), labels))
+
+
+def test_tasks_of_a_users_own_head_get_all_samples(tmp_path):
+    runner = small_runner(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=3), model=OwnTasks())
+    runner.train()
+    assert runner.train_loop.sampler.counter.saving > 0
+
+
 def test_a_part_whose_factor_grows_from_zero_is_told_of_in_a_later_pass(tmp_path):
     growing = Trained(factor=lambda index: max(0.0, 0.1 * (index - 8)))
     assert len(warnings_of(tmp_path, growing)) == 1

@@ -167,7 +167,7 @@ def test_mixing_neither_waits_nor_copies():
 
 
 def test_the_rows_of_all_tasks_are_copied_at_once():
-    model = nn.Module()
+    model = MODELS.get('mmpretrain.MultiTaskHead')(task_heads={})
     model.task_heads = nn.ModuleDict(
         {task: InfoBatchLoss(dict(type='mmpretrain.CrossEntropyLoss')) for task in 'abc'}
     )

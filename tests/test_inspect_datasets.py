@@ -123,6 +123,40 @@ def test_a_dataset_with_an_attribute_that_is_no_dataset_wraps_none():
     assert inside(Named(), 0) is None
 
 
+class Longer(TorchConcatDataset):
+    """Goes on with the first dataset after the last one."""
+
+    def __len__(self):
+        return self.cumulative_sizes[-1] + 1
+
+
+class Indexed(Dataset):
+    """Means something of its own by ``indices``."""
+
+    def __init__(self, dataset, indices):
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self):
+        return len(self.dataset)
+
+
+@pytest.mark.parametrize(
+    ('wrap', 'place'),
+    [
+        (lambda one: Longer([one]), None),
+        (lambda one: Indexed(one, [(0, 0), (0, 1), (1, 0)]), None),  # of a video and a frame
+        (lambda one: Indexed(one, None), 2),
+        (lambda one: Indexed(one, lambda: [0]), 2),
+        (lambda one: Indexed(one, np.array([2, 0, 1])), 1),
+    ],
+)
+def test_a_wrapper_of_ones_own_may_mean_something_else_by_a_name(wrap, place):
+    inner = torch.utils.data.TensorDataset(torch.ones(3))
+    dataset = wrap(inner)
+    expected = None if place is None else (inner, place)
+    assert inside(dataset, len(dataset) - 1) == expected
+
+
 class Shuffled(Dataset):
     """A wrapper that nobody knows, and that does not tell which sample it takes."""
 

@@ -261,6 +261,25 @@ class HandsOnBySetattr(Hook):
         setattr(runner.model, 'local_iter', runner.iter)  # noqa: B010
 
 
+class StepsSchedulers(Hook):
+    """It counts by its calls, and reads no iteration."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        for scheduler in runner.param_schedulers or []:
+            scheduler.step()
+
+
+class Decays(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        for group in runner.optim_wrapper.param_groups:
+            group['lr'] *= 0.999
+
+
+class ReadsRates(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        print([group['lr'] for group in runner.optim_wrapper.param_groups])
+
+
 class Rare(Hook):
     def __init__(self, interval):
         self.interval = interval
@@ -317,6 +336,8 @@ NAMED = {
     'Hub.ramp=50': [Hub(50)],
     'HandsOn.before_train_iter': [HandsOn()],
     'HandsOnBySetattr.before_train_iter': [HandsOnBySetattr()],
+    'StepsSchedulers.after_train_iter': [StepsSchedulers()],
+    'Decays.after_train_iter': [Decays()],
     'Rare.interval=64': [Rare(64)],
     'MyCheckpointHook.switch_at=50': [MyCheckpointHook(50, by_epoch=False)],
     'MyCheckpointHook.save_begin=50': [MyCheckpointHook(3, by_epoch=False, save_begin=50)],
@@ -354,7 +375,7 @@ NOT_NAMED = {
     'of epochs': (EPOCHS, [EarlyStoppingHook('accuracy', rule='greater', patience=30)], {}),
     'by steps': (ITERS, [EMAHook(begin_iter=50), EMAHook('mmpretrain.CosineEMA')], {}),
     'named': (ITERS, [WarmUp(50)], dict(custom_hooks=[dict(OURS, by_steps=['WarmUp'])])),
-    'logs': (ITERS, [Logs()], {}),
+    'logs': (ITERS, [Logs(), ReadsRates()], {}),
     'nothing prunes': (ITERS, [WarmUp(50)], dict(delta=0.0)),
     'a scheduler of epochs': (EPOCHS, [], dict(param_scheduler=dict(PATIENT))),
 }

@@ -20,6 +20,7 @@ EPOCH = dict(type='InfoBatchEpochLoop', max_epochs=2)
     'loop',
     [
         dict(EPOCH, val_begin=True, val_interval=True),
+        dict(EPOCH, dynamic_intervals=[[1, 2]]),  # pairs as YAML and JSON have them
         dict(ITER, fast_forward_on_resume=True),
         dict(ITER, fast_forward_on_resume=False, val_begin=True),
     ],
@@ -293,3 +294,59 @@ def test_a_loop_of_ones_own_that_does_not_train_each_batch_once_is_refused(tmp_p
     with pytest.raises(ValueError, match=rf'trained a batch {times} times.*super\(\).run_iter'):
         runner.train()
     assert len(runner.model.seen) == 8  # two batches, or one twice
+
+
+@LOOPS.register_module()
+class RunsItself(InfoBatchEpochLoop):
+    """Has the ``run`` of a stock loop."""
+
+    def run(self):
+        return EpochBasedTrainLoop.run(self)
+
+
+@LOOPS.register_module()
+class BeginsNoPass(InfoBatchEpochLoop):
+    """Has the ``run_epoch`` of a stock loop."""
+
+    def run_epoch(self):
+        EpochBasedTrainLoop.run_epoch(self)
+
+
+@LOOPS.register_module()
+class LeavesEpoch(InfoBatchEpochLoop):
+    """Trains the first batches of each epoch alone, from the dataloader."""
+
+    def run_epoch(self):
+        self.runner.call_hook('before_train_epoch')
+        self.runner.call_hook('before_train_pass')
+        for idx, data_batch in zip(range(2), self.dataloader):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class LeavesPass(InfoBatchIterLoop):
+    """Trains the first batches of each pass alone."""
+
+    def run_pass(self):
+        for _, data_batch in zip(range(2), self._batches()):
+            self.run_iter(data_batch)
+
+
+@pytest.mark.parametrize(
+    ('loop', 'trained', 'reason'),
+    [
+        (dict(type='RunsItself', max_epochs=6), 0, r'RunsItself.run .*super\(\).run\(\)'),
+        (dict(type='BeginsNoPass', max_epochs=6), 0, r'no pass.*super\(\).run_epoch'),
+        (dict(type='LeavesEpoch', max_epochs=6), 8, r'after 2 of its 6 .*super\(\).run_epoch'),
+        (dict(type='LeavesPass', max_iters=36), 8, r'after 2 of its 6 .*super\(\).run_epoch'),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+)
+def test_a_loop_of_ones_own_that_trains_no_whole_pass_is_refused(tmp_path, loop, trained, reason):
+    """Scores are merged when a pass ends, so a pass that never ends would prune nothing."""
+    runner = small_runner(tmp_path, loop)
+    with pytest.raises(ValueError, match=reason):
+        runner.train()
+    assert len(runner.model.seen) == trained

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import toolbox_runs as runs
 import torch
+from mmengine.model import BaseDataPreprocessor
+from small_runner import Classifier, small_runner
 
+from mm_infobatch import InfoBatchLoss
 from mm_infobatch.losses.mixing import (
     MixingRecorder,
+    batch_augments_of,
     by_sample,
     mixed_weights,
+    put_batch_augments,
     samples_of_rows,
 )
 from mm_infobatch.policies import Plan, SoftPruning
@@ -152,6 +157,82 @@ def test_a_pass_that_prunes_nothing_has_weights_of_one():
 
 
 # ----------------------------------------------------- whose score a row gives
+
+
+class Halves(torch.nn.Module):
+    """Mixes each sample with the one before it, and has a buffer, as kornia's augmentations."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('share', torch.tensor(0.5))
+
+    def forward(self, inputs, targets):
+        return tuple(torch.lerp(each.roll(1, 0), each, self.share) for each in (inputs, targets))
+
+
+class Mixes(BaseDataPreprocessor):
+    """A data preprocessor of one's own."""
+
+    def __init__(self, batch_augments):
+        super().__init__()
+        self.batch_augments = batch_augments
+
+    def forward(self, data, training=False):
+        data = super().forward(data, training)
+        targets = torch.nn.functional.one_hot(data['labels'], 3).float()
+        inputs, labels = self.batch_augments(data['inputs'], targets)
+        return dict(data, inputs=inputs, labels=labels)
+
+
+class MixesPoints(Classifier):
+    def __init__(self, batch_augments):
+        super().__init__()
+        self.data_preprocessor = Mixes(batch_augments)
+        self.loss = InfoBatchLoss(dict(type='mmpretrain.CrossEntropyLoss', use_soft=True))
+
+
+def trained_with(batch_augments, work_dir):
+    runner = small_runner(
+        work_dir,
+        dict(type='InfoBatchEpochLoop', max_epochs=4),
+        model=MixesPoints(batch_augments),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+    )
+    runner.train()
+    assert runner.train_loop.sampler.counter.saving > 0
+    assert runner.model.data_preprocessor.batch_augments is batch_augments
+    assert 'batch_augments' not in vars(runner.model.data_preprocessor) or not isinstance(
+        batch_augments, torch.nn.Module
+    )
+    saved = torch.load(f'{work_dir}/epoch_2.pth', weights_only=False)['state_dict']
+    return saved, runner.model.state_dict()
+
+
+def test_a_module_that_mixes_is_recorded_as_a_function_is(tmp_path):
+    module = Halves()
+    _, by_function = trained_with(lambda *batch: module(*batch), tmp_path / 'function')
+    saved, by_module = trained_with(module, tmp_path / 'module')
+    name = 'data_preprocessor.batch_augments.share'
+    assert by_module.pop(name) == saved[name] == 0.5  # also in a checkpoint of the run
+    runs.assert_same_state(by_module, by_function)
+
+
+def test_a_module_may_be_removed_in_a_run():
+    preprocessor = Mixes(Halves())
+    augment = batch_augments_of(preprocessor)
+    put_batch_augments(preprocessor, MixingRecorder(augment, print))
+    assert batch_augments_of(preprocessor) is augment is not preprocessor.batch_augments
+    preprocessor.batch_augments = None  # by a hook
+    assert batch_augments_of(preprocessor) is None
+    put_batch_augments(preprocessor, None)
+    assert preprocessor.batch_augments is None
+
+
+@pytest.mark.parametrize('kind', [list, tuple, torch.nn.ModuleList])
+def test_a_list_of_augmentations_is_refused_unless_it_is_empty(kind):
+    with pytest.raises(ValueError, match=rf'of Mixes is a {kind.__name__}.* make it one callable'):
+        batch_augments_of(Mixes(kind([Halves()])))
+    assert batch_augments_of(Mixes(kind([]))) is None
 
 
 class Turns:

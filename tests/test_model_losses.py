@@ -30,6 +30,7 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore')  # what the toolboxes say when imported is not about us
     importlib.import_module('mmseg.models')
     importlib.import_module('mmpretrain.models')
+    from mmseg.models import FCNHead
     from mmseg.structures import SegDataSample
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
@@ -165,6 +166,21 @@ def test_the_model_inside_wrappers_of_distributed_runs_is_looked_at():
     assert MMDistributedDataParallel  # of which mmengine's is_model_wrapper knows
 
 
+class OwnNames(FCNHead):
+    """Its ``loss`` evaluates the losses itself."""
+
+    def loss(self, inputs, batch_data_samples, train_cfg):
+        logits, labels = self(inputs), self._stack_batch_gt(batch_data_samples)
+        return {f'loss_{i}': each(logits, labels) for i, each in enumerate(self.loss_decode)}
+
+
+class Delegates(FCNHead):
+    """Its ``loss`` adds to that of its base class."""
+
+    def loss(self, inputs, batch_data_samples, train_cfg):
+        return dict(super().loss(inputs, batch_data_samples, train_cfg), images=len(inputs))
+
+
 def seg_loss(kind, name):
     return dict(type=f'mmseg.{kind}', loss_name=name)
 
@@ -175,6 +191,8 @@ def seg_loss(kind, name):
     [
         (dict(type='FCNHead'), ['CrossEntropyLoss', 'DiceLoss'], 1),
         (dict(type='DAHead', pam_channels=2), ['CrossEntropyLoss', 'DiceLoss'], 1),
+        (dict(type=Delegates), ['CrossEntropyLoss', 'DiceLoss'], 1),
+        (dict(type=OwnNames), ['CrossEntropyLoss', 'DiceLoss'], 2),
         (dict(type='DDRHead'), ['OhemCrossEntropy', 'OhemCrossEntropy'], 2),
         (
             dict(type='PIDHead'),
@@ -182,18 +200,18 @@ def seg_loss(kind, name):
             4,
         ),
     ],
-    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+    ids=lambda value: str(value['type']) if isinstance(value, dict) else None,
 )
 def test_a_loss_is_only_logged_where_its_head_logs_it_by_its_name(wrap, head, losses, trained):
     """PIDNet's and DDRNet's heads log each loss by a name of their own."""
     configs = [seg_loss(kind, f'part_{i}' if i else 'loss_0') for i, kind in enumerate(losses)]
     if wrap:
         configs = [dict(type='InfoBatchLoss', loss=config) for config in configs]
-    model = nn.Module()
+    model, kind = nn.Module(), head['type']
     model.decode_head = MODELS.build(
         dict(
             head,
-            type=f'mmseg.{head["type"]}',
+            type=kind if isinstance(kind, type) else f'mmseg.{kind}',
             in_channels=4,
             channels=2,
             num_classes=3,
@@ -293,6 +311,24 @@ def test_a_wrapped_loss_that_is_kept_in_a_list_is_weighted_and_scored(tmp_path):
     assert runners[0].train_loop.schedule.iters < 3 * 6  # it prunes
     assert torch.equal(*[runner.train_loop.sampler.scores.values for runner in runners])
     assert torch.equal(*[model.head.weight for model in models])
+
+
+class OwnTasks(Classifier):
+    """Has ``task_heads`` as mmpretrain's ``MultiTaskHead``, each of which gets all samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.task_heads = nn.ModuleDict({'color': nn.Linear(4, 3)})
+        self.task_heads['color'].loss = self.loss
+
+    def forward(self, inputs, labels, index, mode):
+        return dict(loss=self.loss(self.task_heads['color'](inputs), labels))
+
+
+def test_tasks_of_a_users_own_head_get_all_samples(tmp_path):
+    runner = small_runner(tmp_path, dict(type='InfoBatchEpochLoop', max_epochs=3), model=OwnTasks())
+    runner.train()
+    assert runner.train_loop.sampler.counter.saving > 0
 
 
 def test_a_part_whose_factor_grows_from_zero_is_told_of_in_a_later_pass(tmp_path):

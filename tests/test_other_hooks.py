@@ -155,8 +155,8 @@ class Replaces(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter != 9:
             return
-        assert not runner.train_loop._hook._pass.uniform and runner.train_loop.schedule.pass_iter
-        due = runner.train_loop._hook._pass.weights(2).tolist()
+        assert not runner.train_loop.hook._pass.uniform and runner.train_loop.schedule.pass_iter
+        due = runner.train_loop.hook._pass.weights(2).tolist()
         runner.model = self.replace(runner.model) or runner.model
         for module in runner.model.modules():
             if isinstance(module, InfoBatchLoss):

@@ -16,7 +16,9 @@ mixed beside the targets comes back as the mixing matrix.
 from typing import Any, Callable, Optional, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+NAME = 'batch_augments'
 
 
 def mixed_weights(weights: Tensor, matrix: Tensor, mean_weight: float) -> Tensor:
@@ -62,6 +64,53 @@ def by_sample(scores: Tensor, samples: Tensor) -> Tensor:
     sums, counts = torch.zeros_like(scores), torch.zeros_like(scores)
     ones = torch.ones_like(scores)
     return sums.index_add_(0, samples, scores) / counts.index_add_(0, samples, ones)
+
+
+def batch_augments_of(preprocessor: Any) -> Any:
+    """The ``batch_augments`` of a data preprocessor, None where there are none; not a recorder.
+
+    Args:
+        preprocessor (nn.Module, optional): The data preprocessor.
+
+    Raises:
+        ValueError: If they are not one callable.
+    """
+    modules = getattr(preprocessor, '_modules', {})
+    augment = modules.get(NAME, getattr(preprocessor, NAME, None))
+    if isinstance(augment, MixingRecorder):  # of the pass before
+        augment = augment.augment
+    if isinstance(augment, (list, tuple, nn.ModuleList)) and not len(augment):
+        return None
+    if augment is not None and (not callable(augment) or isinstance(augment, nn.ModuleList)):
+        raise ValueError(
+            f'batch_augments of {type(preprocessor).__name__} is a {type(augment).__name__}, so '
+            'InfoBatch cannot know which samples it mixes; make it one callable from images and '
+            'targets [B, C] to mixed ones, or if it mixes no samples, give the attribute another '
+            'name'
+        )
+    return augment
+
+
+def put_batch_augments(preprocessor: Any, recorder: Optional['MixingRecorder']) -> None:
+    """Have a recorder replace the ``batch_augments`` of a data preprocessor, or, where it is None,
+    give back what one has replaced.
+
+    A module stays where it is, so that a checkpoint holds its parameters under their own names; the
+    attribute of the instance is found before it.
+    """
+    is_module = NAME in getattr(preprocessor, '_modules', {})
+    if recorder is None:
+        recorder = getattr(preprocessor, NAME, None)
+        if not isinstance(recorder, MixingRecorder):
+            return
+        if is_module:
+            del vars(preprocessor)[NAME]
+        else:
+            setattr(preprocessor, NAME, recorder.augment)
+    elif is_module:
+        vars(preprocessor)[NAME] = recorder
+    else:
+        setattr(preprocessor, NAME, recorder)
 
 
 class MixingRecorder:

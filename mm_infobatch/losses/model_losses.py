@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from .evaluations import sum_of_scores
-from .mixing import MixingRecorder, by_sample, mixed_weights, samples_of_rows
+from .mixing import (
+    MixingRecorder,
+    batch_augments_of,
+    by_sample,
+    mixed_weights,
+    put_batch_augments,
+    samples_of_rows,
+)
 from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap, wrapped_losses
 from .tasks import TaskRows
@@ -41,13 +48,9 @@ class ModelLosses:
         self._names = wrapped_losses(self._model)
         self._tasks = TaskRows(model)
         self._preprocessor: Any = getattr(self._model, 'data_preprocessor', None)
-        augment = getattr(self._preprocessor, 'batch_augments', None)
-        if isinstance(augment, MixingRecorder):  # of the pass before
-            augment = augment.augment
+        augment = batch_augments_of(self._preprocessor)
         self._mixing = None if augment is None else MixingRecorder(augment, self._mix)
-        if self._mixing is not None:
-            assert self._preprocessor is not None
-            self._preprocessor.batch_augments = self._mixing
+        put_batch_augments(self._preprocessor, self._mixing)
         self._places = Places(self._model)
         self._unweighted = unweighted
         self._in_step = False  # a hook may evaluate the model before and after a step
@@ -76,8 +79,7 @@ class ModelLosses:
     def release(self) -> None:
         """Give the data preprocessor its own ``batch_augments`` back."""
         self._trained_loss.stop()
-        if self._mixing is not None:
-            self._preprocessor.batch_augments = self._mixing.augment
+        put_batch_augments(self._preprocessor, None)
 
     def begin_batch(
         self,

@@ -48,12 +48,20 @@ def _head_at(model: nn.Module, path: Sequence[str]) -> nn.Module:
 
 def _logs_by_name(head: nn.Module) -> bool:
     """Whether a head names its losses by their ``loss_name``. PIDNet's and DDRNet's give them names
-    of their own."""
-    for cls in type(head).__mro__:
-        code = getattr(vars(cls).get('loss_by_feat'), '__code__', None)
+    of their own, and so may a user's whose ``loss`` calls no ``loss_by_feat``."""
+    called = _names_in(type(head), 'loss')
+    own = bool(called) and not {'loss', 'loss_by_feat', 'loss_name'} & set(called)
+    return not own and 'loss_name' in _names_in(type(head), 'loss_by_feat')
+
+
+def _names_in(cls: type, method: str) -> Sequence[str]:
+    """The names in the code of a method, of the base class where it calls that by ``super()``."""
+    for base in cls.__mro__:
+        code = getattr(vars(base).get(method), '__code__', None)
         if code is not None and 'super' not in code.co_names:
-            return 'loss_name' in code.co_names
-    return False
+            names: Sequence[str] = code.co_names
+            return names
+    return ()
 
 
 def in_containers(module: nn.Module) -> Iterator[Tuple[str, nn.Module]]:

@@ -1,23 +1,25 @@
-"""Weights and scores for heads that give each task only the samples that have it."""
+"""Weights and scores for mmpretrain's head that gives each task only the samples that have it."""
 
 from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
+from .is_loss import toolbox_bases
 from .search import wrapped_losses
 from .weights import Factor
 from .wrapper import InfoBatchLoss
 
 
 def tasks_of(model: nn.Module) -> Dict[InfoBatchLoss, Tuple[str, ...]]:
-    """The tasks whose samples a loss gets, outermost first, for the losses below a head like
-    mmpretrain's ``MultiTaskHead``, which gives each task only the samples that have it."""
+    """The tasks whose samples a loss gets, outermost first, for the losses below mmpretrain's
+    ``MultiTaskHead``, which gives each task only the samples that have it. Another class with
+    ``task_heads`` may give each of them all samples."""
     tasks: Dict[InfoBatchLoss, Tuple[str, ...]] = {}
+    head: Any
     for head in model.modules():
-        task_heads = getattr(head, 'task_heads', None)
-        if isinstance(task_heads, nn.ModuleDict):
-            for task, sub_head in task_heads.items():
+        if 'MultiTaskHead' in toolbox_bases(type(head)):
+            for task, sub_head in head.task_heads.items():
                 for loss in wrapped_losses(sub_head):
                     tasks[loss] = (*tasks.get(loss, ()), task)
     return tasks

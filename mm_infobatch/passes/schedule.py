@@ -4,6 +4,10 @@ import math
 from typing import Any, Dict, Optional
 
 BUDGETS = ('passes', 'iterations')
+SUPER = (
+    'have run_epoch (or run_pass) of the loop call super().run_epoch(), which trains a whole pass; '
+    'for shorter passes set train_dataloader.dataset.indices'
+)
 
 
 class PassSchedule:
@@ -171,10 +175,24 @@ class PassSchedule:
 
     def begin_pass(self, pass_iters: int) -> None:
         """Begin the next pass, of ``pass_iters`` iterations (at least 1)."""
+        self.check_ended()
         self.pass_index += 1
         self._continue_pass(
             pass_iters, pass_iters if self.budget == 'iterations' else self.pass_length
         )
+
+    def check_ended(self) -> None:
+        """Refuse to leave the current pass before its end.
+
+        Raises:
+            ValueError: If iterations of it are left.
+        """
+        if not self.pass_ended:
+            raise ValueError(
+                f'the training loop left pass {self.pass_index} after {self.pass_iter} of its '
+                f'{self.pass_iters} batches, so the samples of the others would be skipped and all '
+                f'its scores lost; {SUPER}'
+            )
 
     def _continue_pass(self, pass_iters: int, length: int) -> None:
         """Have ``pass_iters`` iterations walk ``length`` steps from here on."""

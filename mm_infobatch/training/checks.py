@@ -10,6 +10,7 @@ from torch.nn import Module
 from ..losses.search import check_plain_losses, check_unweighted, find_losses, is_named
 from ..losses.whole_batch import check_whole_batch
 from ..losses.wrapper import InfoBatchLoss
+from ..passes.schedule import SUPER
 from .by_steps import is_of_class
 from .report import warn
 
@@ -71,6 +72,19 @@ def check_scores_taken(scores: Optional[Tensor], loop: Any) -> Tensor:
     return scores
 
 
+def check_in_pass(loop: Any) -> None:
+    """Refuse a batch that belongs to no pass.
+
+    Raises:
+        ValueError: If no pass has begun, or all its batches are trained.
+    """
+    if not loop.schedule.iters_left:
+        raise ValueError(
+            f'{type(loop).__name__} trains a batch that belongs to no pass, so it has no weights; '
+            f'{SUPER}'
+        )
+
+
 def check_recipes(runner: Any, unweighted: Sequence[str]) -> None:
     """Refuse a loss that mmpretrain's ``SwitchRecipeHook`` puts into the model later, unwrapped.
 
@@ -96,7 +110,7 @@ def check_loop(loop: Any) -> None:
     """Refuse to train with our hook and a stock loop.
 
     Raises:
-        ValueError: If the training loop is not one of ours.
+        ValueError: If the training loop is not one of ours, or its own ``run`` leaves out ours.
     """
     if not hasattr(loop, 'schedule'):
         ours = 'InfoBatchIterLoop' if isinstance(loop, IterBasedTrainLoop) else 'InfoBatchEpochLoop'
@@ -104,6 +118,12 @@ def check_loop(loop: Any) -> None:
             f'InfoBatchHook needs a loop that knows passes, but train_cfg built '
             f'{type(loop).__name__}; write train_cfg=dict(type={ours!r}) (with by_epoch removed) '
             f'and {SAMPLER_LINE}'
+        )
+    if loop.hook is None:
+        raise ValueError(
+            f'{type(loop).__name__}.run does not call super().run(), which checks the run and has '
+            'hooks follow the schedule; have it do so, and override run_iter or write a hook for '
+            'what the loop does besides'
         )
 
 

@@ -28,6 +28,7 @@ class PassLoop(BaseLoop):
         sampler (InfoBatchSampler): The dataloader's sampler.
         schedule (PassSchedule): Where the run stands.
         resumed (bool): Whether ``runner.resume`` has set the position since training last started.
+        hook (InfoBatchHook, optional): Our hook, once training has started.
     """
 
     runner: Any
@@ -47,12 +48,14 @@ class PassLoop(BaseLoop):
         BaseLoop.__init__(self, runner, dataloader)
         self._epoch = self._count = 0
         self.resumed = False
+        self.hook: Any = None
         self.val_begin, self.val_interval = val_begin, val_interval
         self.stop_training = False
         if hasattr(self.dataloader.dataset, 'metainfo'):
             runner.visualizer.dataset_meta = self.dataloader.dataset.metainfo
+        pairs = None if dynamic_intervals is None else [*map(tuple, dynamic_intervals)]
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
-            self.val_interval, dynamic_intervals
+            self.val_interval, pairs
         )
 
     def _make_schedule(
@@ -109,7 +112,7 @@ class PassLoop(BaseLoop):
                 steps, the optimizer's config names parameters that the wrapped losses have renamed,
                 or the samples differ between the ranks.
         """
-        self._hook = hook = checks.check_has_hook(self.runner)
+        self.hook = hook = checks.check_has_hook(self.runner)
         check_custom_keys(self.runner.model, self.runner.cfg.get('optim_wrapper'))
         checks.check_recipes(self.runner, hook.unweighted)
         check_same_on_all_ranks(self.sample_names)
@@ -126,6 +129,8 @@ class PassLoop(BaseLoop):
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the pass, or those that are left of it after a resume."""
+        if self.schedule.pass_iter and not self.sampler.start:
+            self.schedule.check_ended()
         check_not_replaced(self.dataloader, self._checked, self.sampler)
         check_same_dataset(self.dataloader.dataset, len(self.sampler.scores), self.sample_names)
         wait_before_workers(self.dataloader)
@@ -140,10 +145,15 @@ class PassLoop(BaseLoop):
 
     def _run_iter(self, batch_idx: int, data_batch: Any) -> None:
         """Train a batch. Weights and scores are active only during ``train_step``, because other
-        hooks may evaluate the model before or after it."""
+        hooks may evaluate the model before or after it.
+
+        Raises:
+            ValueError: If the batch belongs to no pass.
+        """
+        checks.check_in_pass(self)
         runner, batch = self.runner, dict(batch_idx=batch_idx, data_batch=data_batch)
         runner.call_hook('before_train_iter', **batch)
-        outputs = self._hook.train_step(runner, data_batch)
+        outputs = self.hook.train_step(runner, data_batch)
         runner.call_hook('after_train_iter', **batch, outputs=outputs)
         self._count += 1
 

@@ -1,6 +1,7 @@
 """Finds a sample in a wrapped dataset, and checks batches by ``sample_idx`` and ``img_path``."""
 
 import bisect
+import operator
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from mmengine.dataset import BaseDataset
@@ -26,13 +27,19 @@ def inside(dataset: Any, index: int) -> Optional[Tuple[Any, int]]:
         return dataset._dataset, index  # what else it seems to have is what that one has
     if hasattr(dataset, 'datasets') and hasattr(dataset, 'cumulative_sizes'):
         which = bisect.bisect_right(dataset.cumulative_sizes, index)
+        if which == len(dataset.datasets):  # a class of one's own, longer than the datasets in it
+            return None
         before = dataset.cumulative_sizes[which - 1] if which else 0
         return dataset.datasets[which], index - before
     inner: Any = getattr(dataset, 'dataset', None)
     if isinstance(inner, str) or not (hasattr(inner, '__getitem__') and hasattr(inner, '__len__')):
         return None
-    if hasattr(dataset, 'indices') and len(dataset.indices) == len(dataset):
-        return inner, int(dataset.indices[index])
+    indices: Any = getattr(dataset, 'indices', None)
+    if hasattr(indices, '__len__') and len(indices) == len(dataset):
+        try:
+            return inner, operator.index(indices[index])
+        except (TypeError, KeyError):  # pairs of a video and a frame, for example
+            return None
     if isinstance(dataset, SeededDataset) or len(dataset) == len(inner):
         return inner, index
     if hasattr(dataset, '_get_ori_dataset_idx'):

@@ -15,7 +15,7 @@ from ..losses.search import unwrap
 from ..passes.schedule import PassSchedule
 from .by_steps import BY_ITERATIONS, StepwiseHook, is_of_class
 from .optimizers import schedulers_of, wrappers_of
-from .user_code import functions_of, own_classes
+from .user_code import Reads, functions_of, own_classes
 
 # Names of settings by their meaning: a moment, a count of iterations, an interval, the length of
 # the run, or something else.
@@ -27,6 +27,7 @@ OTHER = re.compile('epoch|seed|priority|size|worker|class')
 # Attributes from which the code of a hook reads the length of the run, or what is trained.
 LENGTH = {'max_iters', '_max_iters', 'train_dataloader', 'dataloader'}
 TRAINED = {'model', 'optim_wrapper', 'optimizer', 'param_groups'}
+ITERATION = ('before_train_iter', 'after_train_iter')
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def _custom_hook_settings(
     read_beside: Set[str] = set()  # attributes that a function reads beside the iteration
     for cls in own_classes(hook):
         for function, reads in functions_of(cls):
-            by_iteration |= function in ('before_train_iter', 'after_train_iter')
+            by_iteration |= function in ITERATION
+            if function in ITERATION and not reads.position and _steps_rates(reads):
+                yield Setting(name, f'{function} (which steps rates)', hook=by_steps)
             if not reads.position:
                 continue
             by_iteration, read_beside = True, read_beside | reads.names
@@ -111,6 +114,12 @@ def _custom_hook_settings(
             continue
         if argument in read_beside or any(kind.search(bare) for kind in (MOMENT, COUNT, INTERVAL)):
             yield from _if_after_first_pass(name, argument.strip('_'), value, schedule, by_steps)
+
+
+def _steps_rates(reads: Reads) -> bool:
+    """Whether a function steps schedulers, or changes the settings of an optimizer."""
+    schedulers = {'param_schedulers', 'step'} <= reads.names
+    return schedulers or reads.stores and 'param_groups' in reads.names
 
 
 def _if_after_first_pass(

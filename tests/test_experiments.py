@@ -714,6 +714,7 @@ def test_the_table_of_settings_has_the_arms_that_prune_and_their_bars(tiny, arms
 def test_an_arm_is_compared_with_its_own_controls(monkeypatch):
     experiment = load_experiment('steps_fashion_mnist')
     ends = {'control': [90.0], 'control_longer': [90.2], 'control_importance': [91.0]}
+    ends['control_25'] = [89.0]
     monkeypatch.setattr(settings_table, 'finals', lambda arm, records: ends.get(arm.name, []))
 
     def better(name):
@@ -722,6 +723,8 @@ def test_an_arm_is_compared_with_its_own_controls(monkeypatch):
 
     assert better('importance') == 'control_importance'
     assert better('paper') == better('capped') == 'control_longer', 'those of the first that has'
+    assert better('random') == 'control_longer', 'no saving is expected of it'
+    assert better('importance_shrink_25') == 'control_25', 'of the same expected saving'
     del ends['control_importance']
     assert better('importance') is None, 'none of its own has run'
 

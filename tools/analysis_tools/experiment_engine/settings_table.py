@@ -60,11 +60,14 @@ def pruned(experiment: Experiment) -> List[Arm]:
 def better_control(experiment: Experiment, arm: Arm, records: Path) -> Optional[Arm]:
     """Of the controls of an arm the one whose runs end highest; None where none has run.
 
-    An arm that has no control of its own is compared with those of the first arm that has.
+    An arm that has no control of its own is compared with those of the first arm that has, if there
+    is one with the same expected saving: with those of that.
     """
     controls = [each for each in experiment.arms.values() if each.control_of is not None]
     own = [each for each in controls if each.control_of is arm]
-    shared = [each for each in controls if each.control_of is controls[0].control_of]
+    sources = [each.control_of for each in controls if each.control_of is not None]
+    alike = [each for each in sources if each.expected_saving == arm.expected_saving]
+    shared = [each for each in controls if each.control_of is (alike or sources)[0]]
     run = [each for each in own or shared if finals(each, records)]
     return max(run, key=lambda each: mean(finals(each, records)), default=None)
 

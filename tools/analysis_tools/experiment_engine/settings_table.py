@@ -60,8 +60,8 @@ def pruned(experiment: Experiment) -> List[Arm]:
 def better_control(experiment: Experiment, arm: Arm, records: Path) -> Optional[Arm]:
     """Of the controls of an arm the one whose runs end highest; None where none has run.
 
-    An arm that has no control of its own is compared with those of the first arm that has, if there
-    is one with the same expected saving: with those of that.
+    An arm without a control of its own is compared with those of the first arm that has some: of
+    the arms that expect the same saving, if one of these has.
     """
     controls = [each for each in experiment.arms.values() if each.control_of is not None]
     own = [each for each in controls if each.control_of is arm]

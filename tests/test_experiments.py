@@ -465,6 +465,14 @@ def test_a_record_of_other_settings_is_not_taken_for_the_run(tmp_path):
     assert status(job, places) == 'done', 'nobody knows how it was made'
 
 
+def test_a_tuple_among_the_options_is_no_other_setting_when_it_is_read_back(tmp_path):
+    options = {'train_dataloader.dataset.part': (0, 5)}
+    arm = experiment_of(tmp_path, [dict(name='all', options=options)]).arms['all']
+    places, job = Places(tmp_path / 'work', tmp_path / 'records'), Job(arm, 0)
+    write_record(places.records, arm, 0, places.settings(job))
+    assert status(job, places) == 'done'
+
+
 def test_runs_of_which_the_ends_were_kept_are_lines_of_one_file(tmp_path):
     arm = experiment_of(tmp_path, [dict(name='all')]).arms['all']
     for seed, saving in ((0, 0.1), (1, 0.2)):

@@ -26,6 +26,7 @@ from experiment_engine import (
     figures,
     losses,
     records,
+    results,
     runner,
     settings,
     settings_table,
@@ -142,17 +143,17 @@ def test_every_record_belongs_to_an_arm_and_says_how_it_was_made():
 
 def test_welchs_interval_is_that_of_a_worked_example():
     # Variances 2.5 and 10, n = 5: s^2 = 2.5, df = 6.25 / (0.25 / 4 + 4 / 4) = 5.882.
-    found, half = tables.difference([1, 2, 3, 4, 5], [2, 4, 6, 8, 10])
+    found, half = results.difference([1, 2, 3, 4, 5], [2, 4, 6, 8, 10])
     assert found == -3 and half == pytest.approx(3.888, abs=0.002)
     # Two groups of the same two values: the standard error is 1 each, t(0.975, 2) = 4.303.
-    assert tables.interval([50.0, 52.0], [50.0, 52.0]) == '+0.00 [-6.08, +6.08]'
-    assert tables.difference([1.0], [2.0, 3.0]) == (-1.5, None)
-    assert tables.difference([2.0, 2.0], [1.0, 1.0]) == (1.0, 0.0)
+    assert results.interval([50.0, 52.0], [50.0, 52.0]) == '+0.00 [-6.08, +6.08]'
+    assert results.difference([1.0], [2.0, 3.0]) == (-1.5, None)
+    assert results.difference([2.0, 2.0], [1.0, 1.0]) == (1.0, 0.0)
 
 
 def test_welchs_interval_is_that_of_scipys_own_test():
     one, two = [89.1, 89.6, 89.4, 88.9], [90.2, 88.0, 89.9]
-    found, half = tables.difference(one, two)
+    found, half = results.difference(one, two)
     p_value = scipy.stats.ttest_ind(np.add(one, half - found), two, equal_var=False).pvalue
     assert p_value == pytest.approx(0.05)
 
@@ -165,7 +166,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_says():
     covered = normal = 0
     for _ in range(2000):
         one, two = rng.normal(1, 1, 4), rng.normal(0, 3, 3)
-        found, half = tables.difference(list(one), list(two))
+        found, half = results.difference(list(one), list(two))
         covered += abs(found - 1) <= half
         width = 1.96 * math.sqrt(one.var(ddof=1) / 4 + two.var(ddof=1) / 3)
         normal += abs(found - 1) <= width

@@ -1,16 +1,19 @@
-"""The rooms of the package: each module imports from its own room and those below, no other."""
+"""The rooms of the package: each module imports from its own room and those below, no other, and
+no modules import each other in a circle, also in the engine of the experiments."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
+import experiment_engine
 import mm_infobatch
 from experiment_engine.modules import ROOMS
 
 PACKAGE = Path(mm_infobatch.__file__).parent
 LEVELS = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob('*.py') if path != PACKAGE / '__init__.py')
+FOLDERS = sorted(path.parent for path in PACKAGE.rglob('__init__.py'))
 MAX_LINES = 300
 MAX_MODULES_AT_THE_TOP = 8
 
@@ -79,3 +82,43 @@ def test_a_module_is_short(path):
 def test_few_modules_lie_at_the_top():
     at_the_top = {path.stem for path in PACKAGE.glob('*.py')} - {'__init__', 'version'}
     assert len(at_the_top) <= MAX_MODULES_AT_THE_TOP, sorted(at_the_top)
+
+
+def siblings_that_import(folder):
+    """The modules of a folder of single modules, each with those of them that it imports."""
+    sources = {path.stem: path.read_text() for path in folder.glob('*.py')}
+    return {
+        name: {
+            imported
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.ImportFrom) and node.level == 1
+            for imported in ([node.module] if node.module else [alias.name for alias in node.names])
+            if imported in sources
+        }
+        for name, source in sources.items()
+    }
+
+
+def circle_in(imports):
+    """The modules that are in a circle of imports, or import from one."""
+    while True:
+        ends = {name for name, imported in imports.items() if not imported & imports.keys()}
+        if not ends:
+            return sorted(imports)
+        imports = {name: imported for name, imported in imports.items() if name not in ends}
+
+
+@pytest.mark.parametrize(
+    'folder',
+    [
+        Path(experiment_engine.__file__).parent,
+        *sorted(path.parent for path in PACKAGE.rglob('__init__.py')),
+    ],
+    ids=lambda folder: folder.name,
+)
+def test_no_modules_import_each_other_in_a_circle(folder):
+    assert circle_in(siblings_that_import(folder)) == []
+
+
+def test_a_circle_of_imports_is_found():
+    assert circle_in({'a': {'b'}, 'b': {'c'}, 'c': {'b'}, 'd': set()}) == ['a', 'b', 'c']

@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 from mm_infobatch.cli.plot import COLORS
 
 from .drawing import Groups, draw_line, mean_curve, named, tidy
-from .tables import finals
+from .results import finals
 
 
 def pruned(figure: Dict[str, Any], groups: Groups, records: Path) -> Figure:

@@ -8,8 +8,8 @@ from mm_infobatch.cli.summarize import markdown_table
 
 from . import ROOT
 from .records import recorded
+from .results import difference, finals, interval, saved
 from .spec import EXPERIMENTS, Arm, Experiment, load_experiment
-from .tables import difference, finals, interval, saved
 
 # A setting passes on a task if the interval of its difference to all data ends above this, where it
 # saves so much.

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..arguments import require_bool, require_known
-from . import unknown
+from . import unknown, unknown_checks
 from .batch_loss import BatchLoss, Comparison, Decomposition
 from .call import Call
 from .compiling import is_compiling, not_compiled
@@ -233,7 +233,7 @@ class InfoBatchLoss(nn.Module):
             self._keep_comparison(batch_loss.comparison)
         if self._rows_checked and not was_checked:  # the first batch of an unknown loss
             self.check()
-            unknown.check_gradient(self.loss, call, weights)
+            unknown_checks.check_gradient(self.loss, call, weights)
         return batch_loss.value
 
     def _take_apart(self, call: Call, weights: Weights) -> BatchLoss:
@@ -242,7 +242,7 @@ class InfoBatchLoss(nn.Module):
         is_unknown = self._decomposition.take_apart is unknown.take_apart
         if is_unknown and not self._rows_checked and not compiling:
             self.__dict__['_rows_checked'] = True
-            unknown.check_rows(self.loss, call, weights)
+            unknown_checks.check_rows(self.loss, call, weights)
         hooked = self.loss._forward_hooks or self.loss._forward_pre_hooks
         if is_unknown or compiling or not hooked:
             return self._decomposition.evaluate(self.loss, call, weights)

@@ -54,8 +54,8 @@ def draw(
     axes = figure.subplots(
         2 + pruned, 1, sharex=True, height_ratios=[1, 1, 0.62] if pruned else [1, 1]
     )
-    names = set()
-    for number, (run, label) in enumerate(zip(runs, labels)):
+    names, lines = set(), []
+    for number, run in enumerate(runs):
         color = COLORS[number % len(COLORS)]
 
         def position(iterations: Any, run: LoggedRun = run) -> np.ndarray:
@@ -63,7 +63,7 @@ def draw(
 
         steps, loss = run.loss(trained_loss)
         axes[0].plot(position(steps), loss, color=color, alpha=0.22, linewidth=0.8)
-        axes[0].plot(position(steps), smooth(loss), color=color, linewidth=1.6, label=label)
+        lines += axes[0].plot(position(steps), smooth(loss), color=color, linewidth=1.6)
         name, steps, values = run.metric(metric)
         if len(values):
             names.add(name)
@@ -78,7 +78,10 @@ def draw(
 
     axes[0].set_ylabel('training loss')
     axes[0].set_ylim(top=upper_limit(runs, trained_loss))
-    axes[0].legend(frameon=False, loc='upper right')
+    legend = axes[0].legend(lines, [''] * len(lines), frameon=False, loc='upper right')
+    for text, label in zip(legend.get_texts(), labels):
+        # As it is: matplotlib leaves out a label like _a, and takes $a$ for a formula.
+        text.set(text=label, parse_math=False)
     axes[1].set_ylabel(' / '.join(sorted(names)) or 'no metric logged')
     if pruned:
         axes[2].set_ylabel('pruned in pass')

@@ -514,6 +514,8 @@ def test_the_figure_shows_losses_metrics_and_pruned_shares(baseline, pruned):
     assert steps.edges.tolist() == [0, 25, 40, 65]
     assert steps.values.tolist() == pytest.approx([0, 0.4, 0])
     assert len(plot.draw(runs[:1], ['a']).axes) == 2, 'nothing was pruned: no third panel'
+    eight = plot.draw(runs[:1] * 8, list('abcdefgh')).axes[0].get_legend().get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in eight}) == 8
 
 
 def test_a_loss_that_is_not_a_number_leaves_a_gap_and_nothing_else(tmp_path):

@@ -135,6 +135,7 @@ BAD = [
     (['test', 'ok.py', 'half.pth'], 'checkpoint half.pth is incomplete: give another one'),
     (['convert', 'ok.py'], 'the following arguments are required: -o/--out'),
     (['convert', 'ok.py', '-o', 'x.txt'], 'give a name that ends with .py'),
+    (['convert', 'ok.py', '-o', './ok.py'], 'is the config itself, which would be lost'),
     (['convert', 'ok.py', '-o', 'file/x.py'], "--out 'file/x.py': cannot be written"),
     (['convert', 'broken.py', '-o', 'x.py'], "config 'broken.py' cannot be read: SyntaxError"),
     (['convert', 'name.py', '-o', 'x.py'], "NameError: name 'nothing' is not defined"),

@@ -56,6 +56,7 @@ PARTS = [
     (SAMPLER, 'InfoBatchSampler', "sampler='InfoBatchSampler'; write train_dataloader.sampler=d"),
     ('train_cfg', 'InfoBatchIterLoop', "train_cfg='InfoBatchIterLoop'; write train_cfg=dict"),
     (SAMPLER, dict(type='InfoBatchSamplr'), "sampler.type='InfoBatchSamplr'"),
+    ('custom_hooks', dict(type='InfoBatchHook'), 'custom_hooks=.*; write custom_hooks=.dict'),
     ('custom_hooks', [], 'without InfoBatchHook.*0 InfoBatchHook.*custom_hooks='),
     ('custom_hooks', [dict(type='InfobatchHook')], 'without InfoBatchHook.*0 InfoBatchHook'),
     ('custom_hooks', [dict(type='InfoBatchHook')] * 2, '2 InfoBatchHook'),

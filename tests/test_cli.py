@@ -109,6 +109,7 @@ BAD = [
     (['train', 'no.py'], "config 'no.py' does not exist"),
     (['train', 'killed'], "config 'killed' is a directory: give the path of a config file"),
     (['train', 'ok.py', '--resume', 'killed'], "checkpoint 'killed' is a directory: give the path"),
+    (['train', 'ok.py', '--resume', 'weights.pth'], 'weights.pth has no meta and no message_hub'),
     (['train', 'ok.py', '--launcher', 'slurm'], 'does not have SLURM_PROCID, SLURM_NTASKS, SLURM'),
     (['train', 'ok.py', '--launcher', 'mpi'], 'does not have OMPI_COMM_WORLD_RANK, OMPI_COMM_WORL'),
     (
@@ -134,6 +135,7 @@ BAD = [
     (['test', 'ok.py', 'half.pth'], 'checkpoint half.pth is incomplete: give another one'),
     (['convert', 'ok.py'], 'the following arguments are required: -o/--out'),
     (['convert', 'ok.py', '-o', 'x.txt'], 'give a name that ends with .py'),
+    (['convert', 'ok.py', '-o', './ok.py'], 'is the config itself, which would be lost'),
     (['convert', 'ok.py', '-o', 'file/x.py'], "--out 'file/x.py': cannot be written"),
     (['convert', 'broken.py', '-o', 'x.py'], "config 'broken.py' cannot be read: SyntaxError"),
     (['convert', 'name.py', '-o', 'x.py'], "NameError: name 'nothing' is not defined"),
@@ -188,6 +190,7 @@ def folder(tmp_path_factory):
     (folder / 'half.pth').write_bytes(b'PK\x03\x04')
     (folder / 'old.pth').write_bytes(b'\x80')
     torch.save([1], folder / 'list.pth')
+    torch.save(dict(state_dict={}), folder / 'weights.pth')
     torch.save({'a': torch.ones(99)}, folder / 'cut.pth', _use_new_zipfile_serialization=False)
     (folder / 'cut.pth').write_bytes((folder / 'cut.pth').read_bytes()[:-100])
     torch.save({'a': Path('a')}, folder / 'code.pth')

@@ -1,5 +1,6 @@
 """The tools: data maker, table, figure, arguments, launchers. No network, seeded, on the CPU."""
 
+import io
 import json
 import os
 import subprocess
@@ -454,6 +455,7 @@ def test_durations_are_written_for_people(seconds, text):
         ('labels', '--labels has 2 names for 1 work directories'),
         ('version', 'has version 2, but only version 1 can be read'),
         ('broken', 'is not what InfoBatchHook writes'),
+        ('binary', "baseline' has no training logs"),
     ],
 )
 def test_a_bad_input_is_one_clear_error(baseline, tmp_path, capsys, subcommand, case, message):
@@ -467,6 +469,9 @@ def test_a_bad_input_is_one_clear_error(baseline, tmp_path, capsys, subcommand, 
         arguments += ['--metric', 'mAP']
     elif case == 'labels':
         arguments += ['--labels', 'a', 'b']
+    elif case == 'binary':
+        for path in baseline.glob('*/vis_data/scalars.json'):
+            path.write_bytes(b'\x85\xff')
     else:
         content = '{"version": 2}' if case == 'version' else '[1, '
         (baseline / 'infobatch.json').write_text(content)
@@ -499,14 +504,18 @@ def test_the_figure_is_written_where_the_message_says(baseline, tmp_path, capsys
 
 def test_the_figure_shows_losses_metrics_and_pruned_shares(baseline, pruned):
     runs = [run_logs.read_run(path) for path in (baseline, pruned)]
-    figure = plot.draw(runs, ['a', 'b'])
+    figure = plot.draw(runs, ['_a', '$b_{$'])
     labels = [axis.get_ylabel() for axis in figure.axes]
     assert labels == ['training loss', 'mIoU', 'pruned in pass']
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ['a', 'b']
+    names = figure.axes[0].get_legend().get_texts()
+    assert [name.get_text() for name in names] == ['_a', '$b_{$']
+    figure.savefig(io.BytesIO())  # where matplotlib would read a formula
     steps = figure.axes[2].patches[0].get_data()
     assert steps.edges.tolist() == [0, 25, 40, 65]
     assert steps.values.tolist() == pytest.approx([0, 0.4, 0])
     assert len(plot.draw(runs[:1], ['a']).axes) == 2, 'nothing was pruned: no third panel'
+    eight = plot.draw(runs[:1] * 8, list('abcdefgh')).axes[0].get_legend().get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in eight}) == 8
 
 
 def test_a_loss_that_is_not_a_number_leaves_a_gap_and_nothing_else(tmp_path):

@@ -25,6 +25,10 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(
             f'--out {args.out!r}: configs are Python files; give a name that ends with .py'
         )
+    if out.exists() and out.samefile(str(cfg.filename)):
+        raise UsageError(
+            f'--out {args.out!r} is the config itself, which would be lost; give another name'
+        )
     cfg = switch_on_infobatch(cfg, args.infobatch_options)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

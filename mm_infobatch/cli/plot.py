@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colors, which color-blind readers can tell apart.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
+LINES = ('-', '--', ':')  # from the eighth run on the colors are used again
 AXES = {'iter': 'iterations', 'samples': 'samples trained on', 'time': 'training time'}
 
 
@@ -54,21 +55,22 @@ def draw(
     axes = figure.subplots(
         2 + pruned, 1, sharex=True, height_ratios=[1, 1, 0.62] if pruned else [1, 1]
     )
-    names = set()
-    for number, (run, label) in enumerate(zip(runs, labels)):
+    names, lines = set(), []
+    for number, run in enumerate(runs):
         color = COLORS[number % len(COLORS)]
+        line = LINES[number // len(COLORS) % len(LINES)]
 
         def position(iterations: Any, run: LoggedRun = run) -> np.ndarray:
             return axis_values(run, x, np.asarray(iterations)) / divisor
 
         steps, loss = run.loss(trained_loss)
         axes[0].plot(position(steps), loss, color=color, alpha=0.22, linewidth=0.8)
-        axes[0].plot(position(steps), smooth(loss), color=color, linewidth=1.6, label=label)
+        lines += axes[0].plot(position(steps), smooth(loss), line, color=color, linewidth=1.6)
         name, steps, values = run.metric(metric)
         if len(values):
             names.add(name)
             marker = 'o' if len(values) <= 40 else None
-            axes[1].plot(position(steps), values, color=color, marker=marker, markersize=3)
+            axes[1].plot(position(steps), values, line, color=color, marker=marker, markersize=3)
             axes[1].axhline(values[-1], color=color, linewidth=0.6, linestyle=':')
         if run.infobatch is not None:
             _draw_passes(axes[2], run, position, color)
@@ -78,7 +80,10 @@ def draw(
 
     axes[0].set_ylabel('training loss')
     axes[0].set_ylim(top=upper_limit(runs, trained_loss))
-    axes[0].legend(frameon=False, loc='upper right')
+    legend = axes[0].legend(lines, [''] * len(lines), frameon=False, loc='upper right')
+    for text, label in zip(legend.get_texts(), labels):
+        # As it is: matplotlib leaves out a label like _a, and takes $a$ for a formula.
+        text.set(text=label, parse_math=False)
     axes[1].set_ylabel(' / '.join(sorted(names)) or 'no metric logged')
     if pruned:
         axes[2].set_ylabel('pruned in pass')

@@ -145,8 +145,9 @@ def choose_checkpoint(cfg: Config) -> Optional[str]:
     return None
 
 
-def check_stays_on(cfg: Config) -> None:
-    """Refuse to resume a run with InfoBatch by a config without InfoBatch, if it is by iterations.
+def check_resumable(cfg: Config) -> None:
+    """Refuse to resume from weights alone, and to resume a run with InfoBatch by a config without
+    it, if it is by iterations.
 
     After pruned passes, the run has made fewer iterations than steps of the schedule. The stock
     loop would continue at the iteration, and the learning rate at the step. A run by epoch
@@ -156,18 +157,26 @@ def check_stays_on(cfg: Config) -> None:
         cfg (Config): The config, after :func:`choose_checkpoint`.
 
     Raises:
-        UsageError: If the checkpoint is of such a run.
+        UsageError: If the checkpoint is one of weights, or of such a run.
     """
-    if 'max_iters' not in (cfg.get('train_cfg') or {}) or hooks_of(cfg):
-        return
     path = cfg.get('load_from') or latest_checkpoint(cfg)
     if path is None or not Path(path).is_file():
         return
     try:
-        state = read_checkpoint(Path(path), mmap=True).get('infobatch')
+        checkpoint = read_checkpoint(Path(path), mmap=True)
     except Exception:  # of a user's own class: MMEngine may read it
         return
-    if state is not None and state['schedule']['iters'] < state['schedule']['walked']:
+    missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
+    if missing:
+        raise UsageError(
+            f'--resume: {path} has no {" and no ".join(missing)}, so it holds weights and not '
+            'where their training stood. Begin a new run with them: --cfg-options load_from=... '
+            'without --resume'
+        )
+    state = checkpoint.get('infobatch')
+    if state is None or 'max_iters' not in (cfg.get('train_cfg') or {}) or hooks_of(cfg):
+        return
+    if state['schedule']['iters'] < state['schedule']['walked']:
         raise UsageError(
             f'--resume: {path} is of a run with InfoBatch, but this one is without: its learning '
             'rate would be at the end of the schedule before the run is. Add --infobatch, or begin '

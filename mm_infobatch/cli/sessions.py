@@ -91,7 +91,7 @@ def _read_rows(scalars: Path) -> Tuple[List[Row], List[Row]]:
     before."""
     train: List[Row] = []
     metrics: List[Row] = []
-    for line in scalars.read_text().splitlines():
+    for line in scalars.read_text(errors='replace').splitlines():
         try:
             row = json.loads(line)
         except ValueError:

@@ -25,7 +25,7 @@ from .common import (
 from .infobatch_options import add_infobatch_options, check_infobatch, switch_on_infobatch
 from .last_validation import LastValidationHook
 from .launch import prepare_launch
-from .resume import check_stays_on, choose_checkpoint, keeps_only_one
+from .resume import check_resumable, choose_checkpoint, keeps_only_one
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,7 @@ def main(args: argparse.Namespace) -> None:
     prepare_launch(cfg, training=True)
     notes = [choose_checkpoint(cfg) if cfg.get('resume') else None, keeps_only_one(cfg)]
     if cfg.get('resume'):
-        check_stays_on(cfg)
+        check_resumable(cfg)
     runner = build_runner(cfg)
     for note in filter(None, notes):
         runner.logger.warning(note)

@@ -51,7 +51,8 @@ def is_text_model(kind: Any, scope: Optional[str]) -> bool:
 
 
 def check_sections(cfg: Any) -> None:
-    """Refuse a config in which a section that is read here is not a dict.
+    """Refuse a config in which a section that is read here is not a dict, or ``custom_hooks`` not a
+    list.
 
     Raises:
         CannotConvert: If one is something else.
@@ -65,6 +66,9 @@ def check_sections(cfg: Any) -> None:
     for name, value in sections.items():
         if value is not None and not isinstance(value, dict):
             raise CannotConvert(BROKEN, f'{name}={value!r}; write {name}=dict(...)')
+    hooks = cfg.get('custom_hooks')
+    if hooks is not None and not isinstance(hooks, (list, tuple)):
+        raise CannotConvert(BROKEN, f'custom_hooks={hooks!r}; write custom_hooks=[dict(...)]')
 
 
 def check_model(model: Any, scope: Optional[str]) -> None:

@@ -604,6 +604,11 @@ def test_a_name_that_has_no_room_for_the_result_is_refused(trained, tmp_path, ca
         line = refused(capsys, method, *files, *more, '--out', tmp_path / 'a.npy')
         assert 'give a name that ends in .npz' in line
     assert 'end in .npz or .npy' in refused(capsys, 'margin', *files, '--out', tmp_path / 'a.txt')
+    (tmp_path / 'a.json').write_text('{"of": "somebody"}')
+    (tmp_path / 'b.json').mkdir()
+    for name in 'ab':
+        line = refused(capsys, 'margin', *files, '--out', tmp_path / f'{name}.npz')
+        assert f'{name}.json, which is something else' in line
 
 
 def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path, capsys):

@@ -153,6 +153,15 @@ def _check_numbers(args: argparse.Namespace) -> None:
                 f'--{name.replace("_", "-")} {given} lies outside [1e-8, 1e8], in which float32 '
                 f'can compute: it is {option.help}; give a number such as {option.default:g}'
             )
+    _check_out(args)
+
+
+def _check_out(args: argparse.Namespace) -> None:
+    """Check the name of the file of scores, and of the note beside it.
+
+    Raises:
+        UsageError: If no file can have the name, or something else has that of the note.
+    """
     if args.out.suffix not in ('.npy', '.npz'):
         raise UsageError(f'--out {args.out} has to end in .npz or .npy; change its name')
     if args.out.is_dir():
@@ -163,6 +172,20 @@ def _check_numbers(args: argparse.Namespace) -> None:
             f'--out {args.out}: a .npy file has one number per sample, and no room for classes, '
             'weights and the number of samples; give a name that ends in .npz'
         )
+    note = args.out.with_suffix('.json')
+    if note.exists() and not _is_note(note):
+        raise UsageError(
+            f'--out {args.out}: how it was made would be written to {note}, which is something '
+            'else; give another name'
+        )
+
+
+def _is_note(path: Path) -> bool:
+    """Whether an earlier call wrote a file beside its scores."""
+    try:
+        return 'method' in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _take_config(args: argparse.Namespace) -> None:

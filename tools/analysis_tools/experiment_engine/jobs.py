@@ -151,7 +151,7 @@ def _differs(job: Job, places: Places, old: Optional[Dict[str, Any]], where: Pat
     """What of its settings differs from those that a run was made with, '' where nothing does."""
     if old is None or not saving_of(job.arm, job.seed, places.records)[1]:
         return ''
-    new = json.loads(json.dumps(places.settings(job)))  # a tuple, too, was written as a list
+    new = json.loads(json.dumps(places.settings(job)))  # as written: a tuple is a list there
     different = [key for key in COMPARED if old.get(key) != new.get(key)]
     if not different:
         return ''

@@ -116,6 +116,32 @@ def test_losses_of_two_runs_are_not_those_of_one(tmp_path):
         logged_losses(paths)
 
 
+def test_one_checkpoint_given_twice_says_nothing_of_what_was_forgotten(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    sampler = dict(scores=torch.ones(3), seed=0)
+    torch.save(dict(infobatch=dict(schedule=dict(iters=7), sampler=sampler)), path)
+    with pytest.raises(ValueError, match='all checkpoints are of iteration 7, .* different epochs'):
+        logged_losses([path, path])
+
+
+@pytest.mark.parametrize(
+    'state',
+    [
+        [],
+        dict(schedule=dict(iters=1)),
+        dict(schedule=dict(), sampler=dict(scores=torch.ones(3))),
+        dict(schedule=dict(iters=1), sampler=dict()),
+        dict(schedule=dict(iters=1), sampler=dict(scores=[1.0])),
+        dict(schedule=[], sampler=dict(scores=torch.ones(3))),
+    ],
+    ids=['a list', 'no sampler', 'no iterations', 'no scores', 'scores in a list', 'a schedule'],
+)
+def test_losses_of_a_damaged_state_are_refused(tmp_path, state):
+    torch.save(dict(infobatch=state), tmp_path / 'epoch_1.pth')
+    with pytest.raises(ValueError, match='epoch_1.pth has no losses: its InfoBatch state is dam'):
+        logged_losses([tmp_path / 'epoch_1.pth', tmp_path / 'epoch_1.pth'])
+
+
 def test_moving_averages_are_no_losses(tmp_path):
     runner = small_runner(
         tmp_path,

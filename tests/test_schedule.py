@@ -229,6 +229,12 @@ def test_a_run_in_which_no_pass_can_prune_is_known_beforehand(total, length, del
     assert any(not anneals for anneals in begun[1:]) is prunes
 
 
+@pytest.mark.parametrize('total, words', [(10, '1 pass'), (11, '1.1 passes'), (20, '2 passes')])
+def test_the_warning_says_how_many_passes_there_are(total, words):
+    warning = PassSchedule(total, 10, delta=0.5).warning()
+    assert warning.startswith(f'this run makes {words} over the dataset')
+
+
 def test_a_budget_of_iterations_follows_iterations():
     schedule = PassSchedule(100, 10, 'iterations', delta=0.5)
     begun = []

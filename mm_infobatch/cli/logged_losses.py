@@ -1,9 +1,10 @@
 """Reads the losses of all samples from the checkpoints of a run with InfoBatch."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, List
 
 import numpy as np
+import torch
 
 from .checkpoints import read_checkpoint
 from .same_run import SameRunCheck
@@ -13,8 +14,8 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     """The scores that InfoBatch saved in checkpoints, [P, N], in the order of training.
 
     Raises:
-        ValueError: If a checkpoint has none, or they are of datasets of different lengths or of
-            different runs.
+        ValueError: If a checkpoint has none, or they are of datasets of different lengths, of
+            different runs, or all of one iteration.
     """
     rows, same_run = [], SameRunCheck()
     for path in paths:
@@ -32,12 +33,31 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
         raise ValueError(
             'the checkpoints are of datasets of different lengths; give those of one run'
         )
+    iters = {iters for iters, _ in rows}
+    if len(iters) < 2:
+        raise ValueError(
+            f'all checkpoints are of iteration {iters.pop()}, which says nothing of what was '
+            'learned or forgotten between them; give those of different epochs'
+        )
     return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
 
 
-def _no_losses(state: Dict[str, Any]) -> str:
+def _no_losses(state: Any) -> str:
+    if not _is_whole(state):
+        return 'its InfoBatch state is damaged'
     kind = state['sampler'].get('batch_score')
     if kind:
         return f'its scores depend on the batch (batch_score={kind!r})'
     smoothing = (state.get('settings') or {}).get('score_smoothing')
     return f'its scores are moving averages (score_smoothing={smoothing:g})' if smoothing else ''
+
+
+def _is_whole(state: Any) -> bool:
+    """Whether a state has what is read here."""
+    if not isinstance(state, dict):
+        return False
+    schedule, sampler = state.get('schedule'), state.get('sampler')
+    if not isinstance(schedule, dict) or not isinstance(sampler, dict):
+        return False
+    scores = sampler.get('scores')
+    return isinstance(schedule.get('iters'), int) and torch.is_tensor(scores) and scores.ndim == 1

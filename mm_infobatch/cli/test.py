@@ -24,6 +24,7 @@ from .common import (
     load_config,
 )
 from .launch import prepare_launch
+from .loaded_weights import LoadedWeightsHook
 from .resume import check_complete
 
 
@@ -111,6 +112,7 @@ def main(args: argparse.Namespace) -> None:
     check_complete(cfg.load_from)
     prepare_launch(cfg, training=False)
     runner = build_runner(cfg)
+    runner.register_hook(LoadedWeightsHook(cfg.load_from))
     to_file = args.out is not None and cfg.get('default_scope') != 'mmseg'
     if to_file and args.out_item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

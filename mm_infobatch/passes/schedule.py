@@ -159,8 +159,10 @@ class PassSchedule:
             str, optional: A warning where no pass can prune, or none anneals.
         """
         if self.delta > 0 and not self.will_prune:
+            number = f'{self.total / self.pass_length:.3g}'
+            passes = '1 pass' if number == '1' else f'{number} passes'
             return (
-                f'this run makes {self.total / self.pass_length:.3g} passes over the dataset, and '
+                f'this run makes {passes} over the dataset, and '
                 f'only passes after the first that begin before delta={self.delta:g} of it can '
                 'prune, so nothing will be skipped; train longer, or where the dataset is a '
                 'RepeatDataset, whose samples are the repetitions of an image, set '

@@ -1,0 +1,52 @@
+"""Checks that a checkpoint that is tested has weights of the model.
+
+MMEngine only warns of weights that are missing, as those of an auxiliary head may be. Where none is
+there, the metrics would be those of random weights.
+"""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+
+from .checkpoints import INSTEAD
+from .common import UsageError
+
+
+class LoadedWeightsHook(Hook):
+    """Refuse a checkpoint that has no weight of the model.
+
+    Args:
+        path (str): The checkpoint, for the error.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Any) -> None:
+        """Check what was read, and have the model check what it takes from it.
+
+        Raises:
+            UsageError: If its weights are not in a dict.
+        """
+        weights = checkpoint
+        if isinstance(checkpoint, dict):
+            weights = checkpoint.get('state_dict', checkpoint)
+        if not isinstance(weights, dict):
+            raise UsageError(
+                f'checkpoint {self.path} contains a {type(weights).__name__}, where MMEngine saves '
+                f'a dict; {INSTEAD}'
+            )
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module  # which MMEngine loads weights into
+        model.register_load_state_dict_post_hook(self._check_loaded)
+
+    def _check_loaded(self, model: Any, keys: Any) -> None:
+        """Check what is missing, after the model has renamed what it renames."""
+        names = {name for name, _ in model.named_parameters()}
+        if names and names <= set(keys.missing_keys):
+            raise UsageError(
+                f'checkpoint {self.path} has none of the {len(names)} weights of the model, such '
+                f'as {min(names)}; give a checkpoint of the model in the config'
+            )

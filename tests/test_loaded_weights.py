@@ -1,0 +1,75 @@
+"""``mm-infobatch test`` refuses a checkpoint that has no weight of the model, through a Runner."""
+
+from uuid import uuid4
+
+import pytest
+import toolbox_runs as runs
+import torch
+
+from mm_infobatch import cli
+
+pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('trained')
+    data = runs.write_classification_data(folder / 'data')
+    cfg = runs.classification_config(data, str(folder / 'run'), max_epochs=1, val_interval=1)
+    cfg = runs.checkpoints_every(cfg, 1, by_epoch=True)
+    cfg.test_dataloader, cfg.test_cfg = cfg.val_dataloader, cfg.val_cfg
+    cfg.test_evaluator = cfg.val_evaluator
+    cfg.dump(folder / 'config.py')
+    runs.train(cfg)
+    return folder
+
+
+def evaluate(trained, tmp_path, content, *more):
+    """Test a checkpoint with this content."""
+    torch.save(content, tmp_path / 'given.pth')
+    arguments = [str(trained / 'config.py'), str(tmp_path / 'given.pth'), *more]
+    own = '--cfg-options', f'experiment_name={uuid4().hex}'
+    cli.main(['test', *arguments, '--work-dir', str(tmp_path / 'test'), *own])
+
+
+def weights_of(trained):
+    return torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)['state_dict']
+
+
+@pytest.mark.parametrize(
+    'wrapped, prefix, more',
+    [(True, '', ()), (False, 'module.', ()), (True, '', ('--tta',))],
+    ids=['as saved', 'alone, saved by DDP', 'tta'],
+)
+def test_weights_of_the_model_are_tested(trained, tmp_path, wrapped, prefix, more):
+    weights = {f'{prefix}{name}': value for name, value in weights_of(trained).items()}
+    evaluate(trained, tmp_path, dict(state_dict=weights) if wrapped else weights, *more)
+
+
+def test_a_part_of_the_weights_is_left_to_the_warning_of_mmengine(trained, tmp_path, capsys):
+    weights = weights_of(trained)
+    head = [name for name in weights if name.startswith('head.')]
+    for name in head:
+        del weights[name]
+    evaluate(trained, tmp_path, dict(state_dict=weights))
+    assert 'do not match exactly' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'content, words, more',
+    [
+        (dict(state_dict={}), 'none of the ', ()),
+        (dict(state_dict={'encoder.weight': torch.ones(2)}), 'none of the ', ('--tta',)),
+        (dict(state_dict={'model.head.fc.bias': torch.ones(2)}), 'such as backbone.', ()),
+        (dict(meta=dict(epoch=1)), 'none of the ', ()),
+        ([1], 'contains a list, where MMEngine saves a dict', ()),
+        (dict(state_dict=[1]), 'contains a list, where MMEngine saves a dict', ()),
+    ],
+    ids=['nothing', 'another model', 'another prefix', 'no weights', 'list', 'a list in it'],
+)
+def test_anything_else_is_refused(trained, tmp_path, capsys, content, words, more):
+    with pytest.raises(SystemExit, match='2'):
+        evaluate(trained, tmp_path, content, *more)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith('mm-infobatch test: error: ') and words in line
+    assert 'given.pth' in line and 'give' in line

@@ -1,4 +1,4 @@
-"""``mm-infobatch test`` refuses a checkpoint that has no weight of the model, through a Runner."""
+"""``test`` and ``train`` refuse a checkpoint that has no weight of the model, through a Runner."""
 
 from uuid import uuid4
 
@@ -73,3 +73,23 @@ def test_anything_else_is_refused(trained, tmp_path, capsys, content, words, mor
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith('mm-infobatch test: error: ') and words in line
     assert 'given.pth' in line and 'give' in line
+
+
+@pytest.mark.parametrize('suits', [True, False])
+def test_a_training_starts_from_weights_of_the_model(trained, tmp_path, capsys, suits):
+    """Those of the backbone without its prefix, as they are often saved, are none."""
+    weights = weights_of(trained)
+    backbone = {name: weights[name] for name in weights if name.startswith('backbone.')}
+    if not suits:
+        backbone = {name[len('backbone.') :]: value for name, value in backbone.items()}
+    torch.save(dict(state_dict=backbone), tmp_path / 'given.pth')
+    options = [f'experiment_name={uuid4().hex}', f'load_from={tmp_path / "given.pth"}']
+    arguments = ['train', str(trained / 'config.py'), '--work-dir', str(tmp_path / 'train')]
+    if suits:
+        cli.main([*arguments, '--cfg-options', *options])
+        assert (tmp_path / 'train' / 'epoch_1.pth').is_file()
+        return
+    with pytest.raises(SystemExit, match='2'):
+        cli.main([*arguments, '--cfg-options', *options])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith('mm-infobatch train: error: ') and 'none of the ' in line

@@ -1,7 +1,7 @@
-"""Checks that a checkpoint that is tested has weights of the model.
+"""Checks that a checkpoint to test, or to start a training from, has weights of the model.
 
-MMEngine only warns of weights that are missing, as those of an auxiliary head may be. Where none is
-there, the metrics would be those of random weights.
+MMEngine only warns of weights that are missing, as those of another head may be. Where none is
+there, random weights would be tested, or trained.
 """
 
 from typing import Any
@@ -22,6 +22,7 @@ class LoadedWeightsHook(Hook):
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._due = False  # what a model loads later is not this checkpoint
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Any) -> None:
         """Check what was read, and have the model check what it takes from it.
@@ -41,9 +42,13 @@ class LoadedWeightsHook(Hook):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module  # which MMEngine loads weights into
         model.register_load_state_dict_post_hook(self._check_loaded)
+        self._due = True
 
     def _check_loaded(self, model: Any, keys: Any) -> None:
         """Check what is missing, after the model has renamed what it renames."""
+        if not self._due:
+            return
+        self._due = False
         names = {name for name, _ in model.named_parameters()}
         if names and names <= set(keys.missing_keys):
             raise UsageError(

@@ -25,6 +25,7 @@ from .common import (
 from .infobatch_options import add_infobatch_options, check_infobatch, switch_on_infobatch
 from .last_validation import LastValidationHook
 from .launch import prepare_launch
+from .loaded_weights import LoadedWeightsHook
 from .resume import check_resumable, choose_checkpoint, keeps_only_one
 
 
@@ -116,6 +117,8 @@ def main(args: argparse.Namespace) -> None:
     runner = build_runner(cfg)
     for note in filter(None, notes):
         runner.logger.warning(note)
+    if cfg.get('load_from'):
+        runner.register_hook(LoadedWeightsHook(cfg.load_from))
     if cfg.get('resume'):
         runner.register_hook(LastValidationHook())
     runner.train()

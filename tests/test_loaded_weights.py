@@ -1,12 +1,18 @@
-"""``test`` and ``train`` refuse a checkpoint that has no weight of the model, through a Runner."""
+"""``test`` and ``train`` refuse a checkpoint that has no weight of the model, and ``test`` one with
+weights in other shapes, through a Runner."""
 
+from types import SimpleNamespace
 from uuid import uuid4
 
+import mmpretrain.models  # noqa: F401  registers them
 import pytest
 import toolbox_runs as runs
 import torch
+from mmengine.registry import MODELS
+from mmengine.runner.checkpoint import load_state_dict
 
 from mm_infobatch import cli
+from mm_infobatch.cli.loaded_weights import LoadedWeightsHook
 
 pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS]
 
@@ -75,11 +81,37 @@ def test_anything_else_is_refused(trained, tmp_path, capsys, content, words, mor
     assert 'given.pth' in line and 'give' in line
 
 
+@pytest.mark.parametrize('more', [(), ('--tta',)], ids=['', 'tta'])
+def test_a_classifier_for_other_classes_is_refused(trained, tmp_path, capsys, more):
+    weights = weights_of(trained)
+    for name in 'head.fc.weight', 'head.fc.bias':
+        weights[name] = torch.cat([weights[name], weights[name]])
+    with pytest.raises(SystemExit, match='2'):
+        evaluate(trained, tmp_path, dict(state_dict=weights), *more)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert 'given.pth has 2 weights in other shapes than the model: size mismatch for ' in line
+
+
+def test_a_weight_that_the_model_fits_to_its_shape_is_not_refused():
+    """As vision transformers interpolate the embedding of positions for images of another size."""
+    arch = dict(embed_dims=8, num_layers=1, num_heads=2, feedforward_channels=16)
+    transformer = dict(type='mmpretrain.VisionTransformer', arch=arch, patch_size=8)
+    small, large = (MODELS.build(dict(transformer, img_size=size)) for size in (16, 32))
+    hook = LoadedWeightsHook('given.pth', same_shapes=True)
+    checkpoint = dict(state_dict=small.state_dict())
+    hook.after_load_checkpoint(SimpleNamespace(model=large), checkpoint)
+    load_state_dict(large, checkpoint['state_dict'])
+    assert large.pos_embed.shape != small.pos_embed.shape
+
+
 @pytest.mark.parametrize('suits', [True, False])
 def test_a_training_starts_from_weights_of_the_model(trained, tmp_path, capsys, suits):
-    """Those of the backbone without its prefix, as they are often saved, are none."""
+    """Those of the backbone without its prefix, as they are often saved, are none; a head for other
+    classes is left to the warning of MMEngine."""
     weights = weights_of(trained)
     backbone = {name: weights[name] for name in weights if name.startswith('backbone.')}
+    if suits:
+        backbone['head.fc.bias'] = torch.ones(7)
     if not suits:
         backbone = {name[len('backbone.') :]: value for name, value in backbone.items()}
     torch.save(dict(state_dict=backbone), tmp_path / 'given.pth')

@@ -1,10 +1,12 @@
 """Checks that a checkpoint to test, or to start a training from, has weights of the model.
 
 MMEngine only warns of weights that are missing, as those of another head may be. Where none is
-there, random weights would be tested, or trained.
+there, random weights would be tested, or trained. It only warns of weights with other shapes, too,
+as those of a classifier for other classes: a training may start from the rest of the checkpoint,
+but a test of the random weights in their place says nothing.
 """
 
-from typing import Any
+from typing import Any, List
 
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -18,11 +20,15 @@ class LoadedWeightsHook(Hook):
 
     Args:
         path (str): The checkpoint, for the error.
+        same_shapes (bool): Whether to refuse one that has a weight in another shape, too. Defaults
+            to False.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, same_shapes: bool = False) -> None:
         self.path = path
+        self.same_shapes = same_shapes
         self._due = False  # what a model loads later is not this checkpoint
+        self._complaints: List[str] = []
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Any) -> None:
         """Check what was read, and have the model check what it takes from it.
@@ -41,8 +47,13 @@ class LoadedWeightsHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module  # which MMEngine loads weights into
+        model._register_load_state_dict_pre_hook(self._keep_complaints)
         model.register_load_state_dict_post_hook(self._check_loaded)
         self._due = True
+
+    def _keep_complaints(self, *args: Any) -> None:
+        """Keep the list to which each layer adds its weights of another shape."""
+        self._complaints = args[-1]
 
     def _check_loaded(self, model: Any, keys: Any) -> None:
         """Check what is missing, after the model has renamed what it renames."""
@@ -54,4 +65,11 @@ class LoadedWeightsHook(Hook):
             raise UsageError(
                 f'checkpoint {self.path} has none of the {len(names)} weights of the model, such '
                 f'as {min(names)}; give a checkpoint of the model in the config'
+            )
+        shapes = [line for line in self._complaints if line.startswith('size mismatch')]
+        if self.same_shapes and shapes:
+            raise UsageError(
+                f'checkpoint {self.path} has {len(shapes)} weights in other shapes than the model: '
+                f'{shapes[0].rstrip(".")}; give a checkpoint of the model in the config, with as '
+                'many classes'
             )

@@ -30,6 +30,7 @@ from .common import (
     check_directory,
 )
 from .computed_scores import scores_of_losses, scores_of_model
+from .missing_data import missing_data_in_one_line
 from .resume import check_complete
 
 
@@ -119,7 +120,8 @@ def main(args: argparse.Namespace) -> None:
         check_complete(check_checkpoint(str(path)))
     try:
         compute = scores_of_losses if args.config is None else scores_of_model
-        content, note = compute(args)
+        with missing_data_in_one_line():
+            content, note = compute(args)
     except ValueError as error:
         raise UsageError(str(error)) from error
     args.out.parent.mkdir(parents=True, exist_ok=True)

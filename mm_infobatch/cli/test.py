@@ -25,6 +25,7 @@ from .common import (
 )
 from .launch import prepare_launch
 from .loaded_weights import LoadedWeightsHook
+from .missing_data import missing_data_in_one_line
 from .resume import check_complete
 
 
@@ -112,10 +113,11 @@ def main(args: argparse.Namespace) -> None:
     check_complete(cfg.load_from)
     prepare_launch(cfg, training=False)
     runner = build_runner(cfg)
-    runner.register_hook(LoadedWeightsHook(cfg.load_from))
+    runner.register_hook(LoadedWeightsHook(cfg.load_from, same_shapes=True))
     to_file = args.out is not None and cfg.get('default_scope') != 'mmseg'
     if to_file and args.out_item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-    metrics = runner.test()
+    with missing_data_in_one_line():
+        metrics = runner.test()
     if to_file and args.out_item == 'metrics' and runner.rank == 0:
         dump(metrics, args.out)

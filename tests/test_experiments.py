@@ -78,6 +78,8 @@ def test_the_documents_show_each_experiment_that_has_run_and_list_the_others():
         for match in documents.PLACE.finditer(document.read_text()):
             if match.group(2) == 'experiment':
                 shown.add(match.group(3).partition(', ')[0])
+            elif match.group(2) == 'shares':
+                shown.update(match.group(3).split(', '))
             elif match.group(2) == 'experiments':
                 listed[match.group(3)] = match.group(0)
     run = {name for name in NAMES if tables.has_run(load_experiment(name), RECORDS)}

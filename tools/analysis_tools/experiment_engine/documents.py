@@ -10,6 +10,8 @@ and what stands between the two lines is written anew, by the kind of the place:
 - ``experiment: NAME``: the table of that experiment, see ``tables.text``;
 - ``settings: NAME, NAME, ...; ARM, ...``: what pruned arms of experiments lose (all of them, or
   those named after the semicolon), see ``settings_table.py``;
+- ``shares: NAME, NAME, ...``: the methods of experiments by the share that they skip, see
+  ``share_table.py``;
 - ``experiments: planned`` or ``run``: the list of experiments;
 - ``sweep: records/sweep/...``: the tables of ``sweep_configs.py``;
 - ``changed_labels: FILE``: that of ``find_changed_labels.py``;
@@ -25,7 +27,16 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import ROOT, measurements, modules, overhead_tables, settings_table, static_scores, tables
+from . import (
+    ROOT,
+    measurements,
+    modules,
+    overhead_tables,
+    settings_table,
+    share_table,
+    static_scores,
+    tables,
+)
 
 DOCUMENTS = [
     ROOT / 'README.md',
@@ -51,6 +62,7 @@ KINDS: Dict[str, Callable[[str, Path], str]] = dict(
     experiment=tables.text,
     experiments=tables.overview,
     settings=settings_table.text,
+    shares=share_table.text,
     sweep=_of_file(measurements.sweep),
     policies=_of_file(measurements.policies),
     changed_labels=_of_file(measurements.changed_labels),

@@ -106,6 +106,8 @@ def test_a_file_of_every_method_is_trained_on(trained, tmp_path, capsys, method)
     assert sorted(first) == sorted(second) and len(set(first)) == 13
     weights = torch.tensor(recorder.by_pass('weights')[0])
     assert weights.mean() == pytest.approx(1) and (weights.std() > 0) == (method == 'craig')
+    told = re.search(r'weights of the kept samples: up to (\S+) times their mean', printed)
+    assert float(told[1] if told else 1) == pytest.approx(float(weights.max()), rel=0.01)
     if found.per_class:
         assert sorted(np.bincount(found.labels[first]).tolist()) == [4, 4, 5]
     if found.count is None and not found.per_class:  # the highest of the file

@@ -127,11 +127,14 @@ def main(args: argparse.Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix('.json').write_text(json.dumps(note, indent=1) + '\n')
     write_score_file(args.out, content)  # last: a file that exists is of a complete call
-    scores = content.scores
+    scores, weights = content.scores, content.weights
     print(
         f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
         f'mean {scores.mean():.4g}'
     )
+    if weights is not None:  # by which FromFile multiplies the losses, at the same learning rate
+        kept = weights[weights > 0]
+        print(f'weights of the kept samples: up to {kept.max() / kept.mean():.3g} times their mean')
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

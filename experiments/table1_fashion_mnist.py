@@ -11,6 +11,7 @@ seeds = [0, 1, 2, 3, 4]
 schedule = 2.0
 options = {'param_scheduler.eta_max': 0.1, 'train_cfg.val_interval': 100}  # and at the end
 _EPOCHS = 20
+_SHARES = [30, 50, 70]
 _NOTHING = dict(policy=dict(type='SoftPruning', prune_ratio=0))
 
 arms = [
@@ -34,6 +35,19 @@ for _arm in _base_.arms[2:]:
         if _policy.get('type') == 'RandomPruning':
             _arm['expected_saving'] = round(_share * (_EPOCHS - 1) / _EPOCHS, 4)
     arms.append(_arm)
+# InfoBatch at an exact budget, and the rule that is new here, without longer steps.
+for _name, _label, _settings in (
+    (
+        'exact_capped',
+        'InfoBatch, exact budget, capped',
+        [dict(quantile=_quantile, max_weight=10) for _quantile in (0.8, 0.8, 0.95)],
+    ),
+    ('importance', 'TargetSaving, capped', [{}, {}, dict(max_weight=10)]),
+):
+    for _share, _more in zip(_SHARES, _settings):
+        _policy = dict(_more, type='TargetSaving', saving=_share / 100)
+        _arm = dict(name=f'{_name}_{_share}', label=f'{_label}, {_share} %')
+        arms.append(dict(_arm, infobatch=dict(policy=_policy, step_length='capped')))
 arms += [
     dict(
         name=f'control_{_share}',
@@ -41,5 +55,5 @@ arms += [
         control_of=f'random_{_share}',
         infobatch=_NOTHING,
     )
-    for _share in (30, 50, 70)
+    for _share in _SHARES
 ]

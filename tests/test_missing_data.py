@@ -2,6 +2,7 @@
 
 import copy
 import os
+from urllib.error import URLError
 from uuid import uuid4
 
 import pytest
@@ -37,7 +38,9 @@ def line_of(capsys, subcommand, cfg, tmp_path, *more):
         cli.main([*subcommand.split(), str(tmp_path / 'config.py'), *more])
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f'mm-infobatch {subcommand.split()[0]}: error: the data of a dataset ')
-    assert 'Put the data there, or change data_root, data_prefix or ann_file' in line
+    assert line.endswith(
+        ', or change data_root, data_prefix or ann_file of the dataset in the config'
+    )
     return line
 
 
@@ -50,6 +53,7 @@ def test_a_training_without_its_images(trained, tmp_path, capsys, loader, infoba
     line = line_of(capsys, 'train', cfg, tmp_path, *more)
     path = os.path.join(str(tmp_path / 'nowhere'), loader.partition('_')[0])
     assert f'CustomDataset cannot be read: No such file or directory: {path!r}. ' in line
+    assert 'Put the data there, or ' in line
 
 
 def test_a_relative_path_is_named_with_the_directory_it_is_seen_from(trained, tmp_path, capsys):
@@ -85,6 +89,20 @@ def test_scores_without_the_images(trained, tmp_path, capsys):
     cfg.train_dataloader.dataset.data_root = str(tmp_path / 'nowhere')
     more = str(trained / 'run' / 'epoch_1.pth'), '--out', str(tmp_path / 'el2n.npz')
     assert "nowhere/train'" in line_of(capsys, 'scores el2n', cfg, tmp_path, *more)
+
+
+def test_a_dataset_that_cannot_be_downloaded(trained, tmp_path, capsys, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise URLError('no network')
+
+    monkeypatch.setattr('mmpretrain.datasets.mnist.download_and_extract_archive', no_network)
+    cfg = Config.fromfile(trained / 'config.py')
+    steps = [dict(type='PackInputs')]
+    cfg.train_dataloader.dataset = dict(
+        type='FashionMNIST', data_root=str(tmp_path), split='train', pipeline=steps
+    )
+    line = line_of(capsys, 'train', cfg, tmp_path)
+    assert 'FashionMNIST cannot be read: <urlopen error no network>. Put the data in its' in line
 
 
 class RemoveAnImage(Hook):

@@ -25,14 +25,14 @@ def missing_data_in_one_line() -> Iterator[None]:
         name = _dataset_of(error)
         if name is None:
             raise
-        reason = str(error)
+        reason, place = str(error), 'in its data_root'  # which it could not be downloaded to
         if error.filename is not None:
-            reason = f'{error.strerror}: {error.filename!r}'
+            reason, place = f'{error.strerror}: {error.filename!r}', 'there'
             if not os.path.isabs(error.filename):
                 reason += f', seen from {os.getcwd()!r}'
         raise UsageError(
-            f'the data of a dataset {name} cannot be read: {reason}. Put the data there, or change '
-            'data_root, data_prefix or ann_file of the dataset in the config'
+            f'the data of a dataset {name} cannot be read: {reason}. Put the data {place}, or '
+            'change data_root, data_prefix or ann_file of the dataset in the config'
         ) from error
 
 

@@ -19,15 +19,7 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('trained')
-    data = runs.write_classification_data(folder / 'data')
-    cfg = runs.classification_config(data, str(folder / 'run'), max_epochs=1, val_interval=1)
-    cfg = runs.checkpoints_every(cfg, 1, by_epoch=True)
-    cfg.test_dataloader, cfg.test_cfg = cfg.val_dataloader, cfg.val_cfg
-    cfg.test_evaluator = cfg.val_evaluator
-    cfg.dump(folder / 'config.py')
-    runs.train(cfg)
-    return folder
+    return runs.trained_classifier(tmp_path_factory.mktemp('trained'))
 
 
 def evaluate(trained, tmp_path, content, *more):
@@ -89,7 +81,7 @@ def test_a_classifier_for_other_classes_is_refused(trained, tmp_path, capsys, mo
     with pytest.raises(SystemExit, match='2'):
         evaluate(trained, tmp_path, dict(state_dict=weights), *more)
     line = capsys.readouterr().err.splitlines()[-1]
-    assert 'given.pth has 2 weights in other shapes than the model: size mismatch for ' in line
+    assert 'given.pth has other shapes than the model in 2 weights: size mismatch for ' in line
 
 
 def test_a_weight_that_the_model_fits_to_its_shape_is_not_refused():

@@ -18,16 +18,7 @@ pytestmark = [pytest.mark.filterwarnings(line) for line in runs.TOOLBOX_WARNINGS
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A directory with images, a checkpoint and its config."""
-    folder = tmp_path_factory.mktemp('trained')
-    data = runs.write_classification_data(folder / 'data')
-    cfg = runs.classification_config(data, str(folder / 'run'), max_epochs=1, val_interval=1)
-    cfg = runs.checkpoints_every(cfg, 1, by_epoch=True)
-    cfg.test_dataloader, cfg.test_cfg = cfg.val_dataloader, cfg.val_cfg
-    cfg.test_evaluator = cfg.val_evaluator
-    cfg.dump(folder / 'config.py')
-    runs.train(cfg)
-    return folder
+    return runs.trained_classifier(tmp_path_factory.mktemp('trained'))
 
 
 def line_of(capsys, subcommand, cfg, tmp_path, *more):

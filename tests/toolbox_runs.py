@@ -524,6 +524,18 @@ def train(cfg, *hooks):
     return recorder
 
 
+def trained_classifier(folder):
+    """Fill a directory with ``data/``, ``config.py``, which can test, and ``run/epoch_1.pth``."""
+    data = write_classification_data(folder / 'data')
+    cfg = classification_config(data, str(folder / 'run'), max_epochs=1, val_interval=1)
+    cfg = checkpoints_every(cfg, 1, by_epoch=True)
+    cfg.test_dataloader, cfg.test_cfg = cfg.val_dataloader, cfg.val_cfg
+    cfg.test_evaluator = cfg.val_evaluator
+    cfg.dump(folder / 'config.py')
+    train(cfg)
+    return folder
+
+
 def resumed(cfg, checkpoint, work_dir=None):
     """The config that goes on from a checkpoint, and saves none itself."""
     cfg = checkpoints_every(copy_of(cfg), -1)

@@ -9,6 +9,7 @@ from ..version import __version__
 from . import configs, convert, inspect, plot, scores, summarize, test, train
 from .common import UsageError
 from .launch import leave_process_group, start_processes, starts_processes
+from .missing_data import missing_data_in_one_line
 
 # Each module has ``add_arguments(parser)`` and ``main(args)``; its docstring is the help.
 SUBCOMMANDS = {
@@ -73,7 +74,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         if starts_processes(args):
             start_processes(args, argv)
         else:
-            args.main(args)
+            with missing_data_in_one_line():
+                args.main(args)
     except UsageError as error:
         print(f'mm-infobatch {args.subcommand}: error: {error}', file=sys.stderr)
         sys.exit(2)

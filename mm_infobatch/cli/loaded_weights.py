@@ -69,7 +69,7 @@ class LoadedWeightsHook(Hook):
         shapes = [line for line in self._complaints if line.startswith('size mismatch')]
         if self.same_shapes and shapes:
             raise UsageError(
-                f'checkpoint {self.path} has {len(shapes)} weights in other shapes than the model: '
+                f'checkpoint {self.path} has other shapes than the model in {len(shapes)} weights: '
                 f'{shapes[0].rstrip(".")}; give a checkpoint of the model in the config, with as '
                 'many classes'
             )

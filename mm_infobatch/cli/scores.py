@@ -30,7 +30,6 @@ from .common import (
     check_directory,
 )
 from .computed_scores import scores_of_losses, scores_of_model
-from .missing_data import missing_data_in_one_line
 from .resume import check_complete
 
 
@@ -120,8 +119,7 @@ def main(args: argparse.Namespace) -> None:
         check_complete(check_checkpoint(str(path)))
     try:
         compute = scores_of_losses if args.config is None else scores_of_model
-        with missing_data_in_one_line():
-            content, note = compute(args)
+        content, note = compute(args)
     except ValueError as error:
         raise UsageError(str(error)) from error
     args.out.parent.mkdir(parents=True, exist_ok=True)

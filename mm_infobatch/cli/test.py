@@ -25,7 +25,6 @@ from .common import (
 )
 from .launch import prepare_launch
 from .loaded_weights import LoadedWeightsHook
-from .missing_data import missing_data_in_one_line
 from .resume import check_complete
 
 
@@ -117,7 +116,6 @@ def main(args: argparse.Namespace) -> None:
     to_file = args.out is not None and cfg.get('default_scope') != 'mmseg'
     if to_file and args.out_item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-    with missing_data_in_one_line():
-        metrics = runner.test()
+    metrics = runner.test()
     if to_file and args.out_item == 'metrics' and runner.rank == 0:
         dump(metrics, args.out)

@@ -26,7 +26,6 @@ from .infobatch_options import add_infobatch_options, check_infobatch, switch_on
 from .last_validation import LastValidationHook
 from .launch import prepare_launch
 from .loaded_weights import LoadedWeightsHook
-from .missing_data import missing_data_in_one_line
 from .resume import check_resumable, choose_checkpoint, keeps_only_one
 
 
@@ -122,5 +121,4 @@ def main(args: argparse.Namespace) -> None:
         runner.register_hook(LoadedWeightsHook(cfg.load_from))
     if cfg.get('resume'):
         runner.register_hook(LastValidationHook())
-    with missing_data_in_one_line():
-        runner.train()
+    runner.train()

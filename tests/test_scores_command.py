@@ -704,6 +704,16 @@ def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
     assert 'NaN or infinite logits' in refused(capsys, 'el2n', *files)
 
 
+def test_features_beyond_the_range_of_float32_are_refused(trained, tmp_path, capsys):
+    """Distances between them were NaN, and a selection chose some samples twice."""
+    state = torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)['state_dict']
+    state['backbone.layer4.1.gn2.weight'][:] = 1e19  # the logits are finite
+    torch.save(dict(state_dict=state), tmp_path / 'large.pth')
+    files = trained / 'config.py', tmp_path / 'large.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, 'k_center', *files)
+    assert 'features of up to' in line and 'a training that has not diverged' in line
+
+
 def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):
     epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2)]
     other = torch.load(epochs[1], weights_only=False)

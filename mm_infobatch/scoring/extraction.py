@@ -23,6 +23,7 @@ from .last_layer import LastLayer
 FLUSH = 2.0  # seconds of work that a kill can lose
 SHOW = 10.0  # seconds between two lines on the progress
 STATE = 'extraction.json'
+LARGEST = 1e12  # of a feature: sums of products of many features stay in the range of float32
 Arrays = Dict[str, np.ndarray]
 Say = Callable[[str], None]
 
@@ -65,8 +66,8 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
 
     Raises:
         ValueError: If a sample has no label, several, or one that is not a class of the classifier,
-            the classifier does not choose one of its classes, a logit is not finite, or as
-            :func:`walk`.
+            the classifier does not choose one of its classes, a logit is not finite, a feature is
+            far too large, or as :func:`walk`.
     """
     watch = LastLayer(model)
     saved: List[nn.Module] = []
@@ -92,6 +93,13 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
             )
         if layer is not None:
             arrays['features'] = features.float().cpu().numpy()
+            largest = float(np.abs(arrays['features']).max())
+            if not largest < LARGEST:
+                raise ValueError(
+                    f'the last layer gets features of up to {largest:.3g}, of which float32 '
+                    'cannot compute distances; give a checkpoint of a training that has not '
+                    'diverged'
+                )
             if not saved:
                 saved.append(layer)
                 np.save(folder / 'weight.npy', layer.weight.detach().float().cpu().numpy())

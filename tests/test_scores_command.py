@@ -714,6 +714,16 @@ def test_features_beyond_the_range_of_float32_are_refused(trained, tmp_path, cap
     assert 'features of up to' in line and 'a training that has not diverged' in line
 
 
+def test_a_checkpoint_of_a_wrapped_model_is_read_as_runner_reads_it(trained, tmp_path):
+    state = torch.load(trained / 'run' / 'epoch_3.pth', weights_only=False)['state_dict']
+    model, _ = build(trained)
+    expected = model.head.fc.weight.clone()
+    prefixed = {f'module.{name}': 0 * value + 1 for name, value in state.items()}
+    prefixed['module.head.fc.weight'] = expected
+    classifier.load_weights(model, prefixed, tmp_path)
+    assert torch.equal(model.head.fc.weight, expected) and (model.head.fc.bias == 1).all()
+
+
 def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):
     epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2)]
     other = torch.load(epochs[1], weights_only=False)

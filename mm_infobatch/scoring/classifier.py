@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS
 from torch import Tensor
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import default_collate
 
 from ..seeding import SeededDataset
@@ -61,6 +62,7 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
             'the weights; give a checkpoint of a training, or torch.save(dict(state_dict=weights))'
         )
     try:
+        consume_prefix_in_state_dict_if_present(state, 'module.')  # as Runner.load_checkpoint
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = ' '.join(str(error).split())

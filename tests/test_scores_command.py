@@ -22,7 +22,7 @@ from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.cli.same_run import SameRunCheck
 from mm_infobatch.policies.score_file import read_score_file
 from mm_infobatch.scoring import classifier, cost
-from mm_infobatch.scoring.calls import Settings
+from mm_infobatch.scoring.calls import Settings, by_forgetting
 from mm_infobatch.scoring.el2n import el2n
 from mm_infobatch.scoring.extraction import extract, walk
 from mm_infobatch.scoring.methods import METHODS
@@ -722,6 +722,18 @@ def test_a_checkpoint_of_a_wrapped_model_is_read_as_runner_reads_it(trained, tmp
     prefixed['module.head.fc.weight'] = expected
     classifier.load_weights(model, prefixed, tmp_path)
     assert torch.equal(model.head.fc.weight, expected) and (model.head.fc.bias == 1).all()
+
+
+def test_forgetting_takes_checkpoints_without_an_iteration_in_the_order_given():
+    def source(index, learned, **meta):
+        logits = np.eye(2)[1 - np.array(learned)]
+        return SimpleNamespace(meta=meta, logits=logits, labels=np.zeros(2, int), path=index)
+
+    settings = Settings()
+    rows = [source(0, [1, 0]), source(1, [0, 1], iter=9), source(2, [1, 0], iter=3)]
+    assert by_forgetting(rows, settings).tolist() == [1, 1]
+    assert by_forgetting(rows[1:], settings).tolist() == [1, 0]
+    assert by_forgetting([rows[1], rows[0]], settings).tolist() == [0, 1]
 
 
 def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):

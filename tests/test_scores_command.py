@@ -657,6 +657,38 @@ def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):
     classifier.check_classes(dict(dataset_meta=dict(classes=names[::-1])), object(), '')
 
 
+@pytest.mark.parametrize(
+    ('names', 'others', 'first'),
+    [
+        ('abcde', 'abcde', None),
+        ('abcde', 'abcxy', None),
+        ('abcde', 'axyze', 1),
+        ('abcde', 'abced', 3),  # fewer than half
+        ('acd', 'abcd', 1),  # a folder without an image is no class
+        ('abcd', 'acd', 1),
+        ('abcab', 'abcax', None),  # two classes of one name, of which one is renamed
+        ('abcax', 'abcab', None),
+        ('', 'ab', None),
+    ],
+)
+def test_classes_that_have_changed_places_are_others(names, others, first):
+    assert classifier.other_class([*names], tuple(others)) == first
+
+
+def test_validation_data_of_other_classes_is_refused(trained, tmp_path, capsys):
+    shutil.copytree(trained / 'data', tmp_path / 'data')
+    for path in (tmp_path / 'data' / 'val' / 'class1').iterdir():
+        path.unlink()
+    (tmp_path / 'data' / 'val' / 'class1').rmdir()
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.val_dataloader.dataset.data_root = str(tmp_path / 'data')
+    cfg.dump(tmp_path / 'config.py')
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, 'glister', *files, '--count', '5', '--validation-set')
+    assert "class 1 of val_dataloader.dataset is 'class2'" in line
+    assert 'val_dataloader.dataset.metainfo.classes' in line
+
+
 @pytest.mark.parametrize('method', ['el2n', 'forgetting'])
 def test_a_checkpoint_that_is_given_twice_is_refused(trained, tmp_path, capsys, method):
     epochs = [trained / 'run' / f'epoch_{index}.pth' for index in (1, 2)]

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -73,25 +73,67 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
 def check_classes(meta: Dict[str, Any], dataset: Any, path: Path) -> None:
     """Check that a checkpoint was trained on the classes of a dataset, if both name them.
 
-    Single names may differ, as ImageNet's do between releases.
-
     Args:
         meta (dict): ``meta`` of the checkpoint, where MMEngine saves that of its dataset.
         dataset (Dataset): The training data.
         path (Path): The checkpoint, for the message.
 
     Raises:
-        ValueError: If more than half of the names differ.
+        ValueError: If they are others, see :func:`other_class`.
     """
-    pairs = [*zip((meta.get('dataset_meta') or {}).get('classes') or (), classes_of(dataset))]
-    other = [index for index, (old, now) in enumerate(pairs) if old != now]
-    if 2 * len(other) > len(pairs):
-        old, now = pairs[other[0]]
+    now = classes_of(dataset)
+    names = (meta.get('dataset_meta') or {}).get('classes') or ()
+    other = other_class(names, now)
+    if other is not None:
         raise ValueError(
-            f'checkpoint {path} is of another dataset: its class {other[0]} is {old!r}, and that '
-            f'of the training dataset is {now!r}; give the config that it was trained with, or, '
-            'if the classes are the same, their names in train_dataloader.dataset.metainfo.classes'
+            f'checkpoint {path} is of another dataset: its class {other} is {names[other]!r}, and '
+            f'that of the training dataset is {now[other]!r}; give the config that it was trained '
+            'with, or, if the classes are the same, their names in '
+            'train_dataloader.dataset.metainfo.classes'
         )
+
+
+def check_validation_classes(validation: Any, dataset: Any) -> None:
+    """Check that a label means the same class in the validation data as in the training data.
+
+    Raises:
+        ValueError: If it does not, see :func:`other_class`: a class without an image, in folders
+            of images, moves all those behind it.
+    """
+    names, now = classes_of(validation), classes_of(dataset)
+    other = other_class(names, now)
+    if other is not None:
+        raise ValueError(
+            f'class {other} of val_dataloader.dataset is {names[other]!r}, and that of the '
+            f'training dataset is {now[other]!r}; give both the same classes, in '
+            'val_dataloader.dataset.metainfo.classes'
+        )
+
+
+def other_class(names: Sequence[str], others: Sequence[str]) -> Optional[int]:
+    """The first class with another name, where the names are not of the same classes.
+
+    Single names may differ, as ImageNet's do between releases, but not have changed places.
+
+    Args:
+        names (list[str]): The names of classes, by their labels.
+        others (list[str]): Those to compare with.
+
+    Returns:
+        int, optional: None where the classes are the same, or one list has no names.
+    """
+    pairs = [*zip(names, others)]
+    different = [index for index, (old, now) in enumerate(pairs) if old != now]
+    # Where the other list has the name; two of ImageNet's classes have one name.
+    places = {name: index for index, name in enumerate(others)}
+    moved = [
+        index
+        for index in different
+        if names[index] in places and [names[index]] != [*names[places[names[index]] :][:1]]
+    ]
+    if 2 * len(different) > len(pairs):
+        return different[0]
+    return moved[0] if moved else None
 
 
 def classes_of(dataset: Any) -> Sequence[str]:

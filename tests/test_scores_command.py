@@ -887,6 +887,10 @@ def test_what_needs_more_memory_than_there_is_is_refused_with_the_number(
     line = refused(capsys, 'craig', '--keep', '0.5', '--over-all', *files)
     assert 'needs about 0.0 GB of memory for a group of 25 samples' in line
     assert '--per-class' in line
+    for method, *more in (['dp', '--keep', '0.5'], ['influence'], ['craig', '--keep', '0.5']):
+        monkeypatch.setattr(cost, 'free_memory', lambda: 100)
+        line = refused(capsys, method, *more, *files)
+        assert '--per-class' not in line and line.endswith('free; use a machine with more memory')
 
 
 def test_a_cost_is_stated_from_sizes():

@@ -1,7 +1,9 @@
 """``mm-infobatch scores`` with every method, from a real training to a training on its file."""
 
+import errno
 import gc
 import json
+import os
 import random
 import re
 import shutil
@@ -611,6 +613,20 @@ def test_a_name_that_has_no_room_for_the_result_is_refused(trained, tmp_path, ca
     for name in 'ab':
         line = refused(capsys, 'margin', *files, '--out', tmp_path / f'{name}.npz')
         assert f'{name}.json, which is something else' in line
+    line = refused(capsys, 'margin', *files, '--out', tmp_path / f'{"a" * 300}.npz')
+    assert line.endswith('cannot be written: File name too long; give another path')
+
+
+def test_a_place_without_room_is_refused_in_one_line(trained, tmp_path, capsys, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = trained / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    monkeypatch.setattr(np, 'savez', full)
+    line = refused(capsys, 'el2n', *files)
+    assert line.endswith('a.npz cannot be written: No space left on device; give another path')
+    with pytest.raises(ValueError, match='File name too long; give another dir.* with --work-dir'):
+        walk(squares, Interrupted(), tmp_path / ('a' * 300), 'key')
 
 
 def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path, capsys):

@@ -169,13 +169,19 @@ def walk(
 
     Raises:
         ValueError: If the folder has arrays of something else or of another number of samples, or
-            not all of them; there is no room for them; or the dataset returns a sample in place of
+            not all of them; it or they find no room; or the dataset returns a sample in place of
             another.
     """
     total = len(dataset)
     if not total:
         raise ValueError('the training dataset has no samples; check data_root and its filters')
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f'no files can be written to {folder}: {error.strerror}; give another directory with '
+            '--work-dir'
+        ) from error
     with _alone(folder, say):
         state = _read_state(folder, key, total)
         done, before = state['done'], state['seconds']

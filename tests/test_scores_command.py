@@ -216,6 +216,26 @@ class Drawing(Interrupted):
         return dict(sample, inputs=sample['inputs'] + draw())
 
 
+@pytest.mark.parametrize('num_workers', [0, 1])
+@pytest.mark.default_cases('0')
+def test_images_of_different_sizes_make_no_batch_but_are_taken_one_by_one(tmp_path, num_workers):
+    class Growing(Interrupted):
+        def __getitem__(self, index):
+            return dict(inputs=torch.ones(1, 4 + index // 4), data_samples=index)
+
+    with pytest.raises(ValueError, match=r'such as \(1, 4\) and \(1, 5\), .* --batch-size 1'):
+        walk(squares, Growing(), tmp_path, 'key', batch_size=5, num_workers=num_workers)
+    arrays, _ = walk(
+        lambda batch: dict(width=batch['inputs'].sum((1, 2)).numpy()),
+        Growing(),
+        tmp_path,
+        'key',
+        batch_size=1,
+        num_workers=num_workers,
+    )
+    assert arrays['width'].tolist() == [4, 4, 4, 4, 5, 5, 5, 5, 6, 6]
+
+
 def test_of_a_random_pipeline_every_call_gets_the_same_draw_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr('mm_infobatch.scoring.extraction.FLUSH', 0)
     lines, plain = [], []
@@ -625,7 +645,7 @@ def test_a_place_without_room_is_refused_in_one_line(trained, tmp_path, capsys, 
     monkeypatch.setattr(np, 'savez', full)
     line = refused(capsys, 'el2n', *files)
     assert line.endswith('a.npz cannot be written: No space left on device; give another path')
-    with pytest.raises(ValueError, match='File name too long; give another dir.* with --work-dir'):
+    with pytest.raises(ValueError, match='File name too long; give another --work-dir'):
         walk(squares, Interrupted(), tmp_path / ('a' * 300), 'key')
 
 

@@ -191,13 +191,32 @@ def digest_of(dataset: Any) -> str:
 def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
     """Put samples into a batch, their annotations in a list.
 
-    One sample becomes two of the same: mmpretrain's LeNet-5 cannot take one.
+    One sample becomes two of the same: mmpretrain's LeNet-5 cannot take one. Images of different
+    sizes stay a list, for :func:`check_sizes`.
     """
     samples = samples * 2 if len(samples) == 1 else samples
+    inputs = [sample['inputs'] for sample in samples]
+    same = len({image.shape for image in inputs}) == 1
     return dict(
-        inputs=default_collate([sample['inputs'] for sample in samples]),
+        inputs=default_collate(inputs) if same else inputs,
         data_samples=[sample['data_samples'] for sample in samples],
     )
+
+
+def check_sizes(batch: Dict[str, Any]) -> None:
+    """Check that the images of a batch have one size: padded ones would be predicted otherwise in
+    another batch.
+
+    Raises:
+        ValueError: If they have several.
+    """
+    if isinstance(batch['inputs'], list):
+        first, other, *_ = dict.fromkeys(tuple(image.shape) for image in batch['inputs'])
+        raise ValueError(
+            f'the pipeline of val_dataloader.dataset gives images of different sizes, such as '
+            f'{first} and {other}, which make no batch; give --batch-size 1, or have it resize or '
+            'crop them to one size'
+        )
 
 
 def check_probabilities(predicted: Tensor) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..seeding import seeded
 from ..training.rng import capture
 from ..training.sample_idx import check_samples
-from .classifier import check_probabilities, collate, gt_label_of
+from .classifier import check_probabilities, check_sizes, collate, gt_label_of
 from .last_layer import LastLayer
 
 FLUSH = 2.0  # seconds of work that a kill can lose
@@ -169,8 +169,8 @@ def walk(
 
     Raises:
         ValueError: If the folder has arrays of something else or of another number of samples, or
-            not all of them; it or they find no room; or the dataset returns a sample in place of
-            another.
+            not all of them; it or they find no room; images differ in size; or the dataset returns
+            a sample in place of another.
     """
     total = len(dataset)
     if not total:
@@ -178,10 +178,7 @@ def walk(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(
-            f'no files can be written to {folder}: {error.strerror}; give another directory with '
-            '--work-dir'
-        ) from error
+        raise ValueError(f'{folder}: {error.strerror}; give another --work-dir') from error
     with _alone(folder, say):
         state = _read_state(folder, key, total)
         done, before = state['done'], state['seconds']
@@ -203,6 +200,7 @@ def walk(
         began = flushed = shown = time.monotonic()
         first = done
         for batch in loader if done < total else ():
+            check_sizes(batch)
             count = min(batch_size, total - done)
             samples = batch['data_samples'][:count]
             check_samples(dict(data_samples=samples), range(done, done + count), dataset)

@@ -669,6 +669,35 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
     assert 'text.pth is a str, where MMEngine saves a dict' in line
 
 
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(train_dataloader=None), 'the config has no train_dataloader.dataset'),
+        (dict(model=None), 'the config has no model; give the config of a training'),
+        (dict(head=None), 'ImageClassifier without a head does not classify'),
+        (
+            dict(
+                type='MAE',
+                head=dict(
+                    type='MAEPretrainHead',
+                    loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+                ),
+            ),
+            'MAE does not classify, and these',
+        ),
+    ],
+    ids=['no training data', 'no model', 'no head', 'no classifier'],
+)
+@pytest.mark.default_cases('no head')
+def test_a_config_that_trains_no_classifier_is_refused(trained, tmp_path, capsys, changes, words):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    for name, value in changes.items():
+        (cfg.model if 'head' in changes else cfg)[name] = value
+    cfg.dump(tmp_path / 'config.py')
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    assert words in refused(capsys, 'el2n', *files)
+
+
 def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):
     checkpoint = torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)
     names = list(checkpoint['meta']['dataset_meta']['classes'])

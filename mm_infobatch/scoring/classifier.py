@@ -20,7 +20,7 @@ def prepare(cfg: Config) -> None:
     """Register the modules of mmpretrain.
 
     Raises:
-        ValueError: If the config is of another toolbox.
+        ValueError: If the config is of another toolbox, or has no model or no training data.
     """
     import mmpretrain.utils
 
@@ -30,15 +30,32 @@ def prepare(cfg: Config) -> None:
             f'default_scope is {cfg.get("default_scope")!r}: these scores are defined for '
             'classification; give a config of mmpretrain'
         )
+    for name, value in (
+        ('model', cfg.get('model')),
+        ('train_dataloader.dataset', (cfg.get('train_dataloader') or {}).get('dataset')),
+    ):
+        if not value:
+            raise ValueError(f'the config has no {name}; give the config of a training')
 
 
 def build_model(cfg: Config) -> Any:
     """Build the classifier of a config, as a Runner would, but without gradient checkpointing: the
     reentrant kind, which backbones use with ``with_cp=True``, cannot take ``torch.autograd.grad``.
+
+    Raises:
+        ValueError: If the model does not classify.
     """
+    from mmpretrain.models import BaseRetriever, BaseSelfSupervisor
+
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     preprocessor = dict({'type': 'ClsDataPreprocessor'}, **preprocessor)
     model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+    no_head = getattr(model, 'with_head', True) is False
+    if no_head or isinstance(model, (BaseRetriever, BaseSelfSupervisor)):
+        raise ValueError(
+            f'{type(model).__name__}{" without a head" if no_head else ""} does not classify, and '
+            'these scores are defined for classification; give the config of a classifier'
+        )
     for module in model.modules():
         if getattr(module, 'with_cp', False):
             module.with_cp = False

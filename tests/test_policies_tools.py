@@ -124,6 +124,16 @@ def test_one_checkpoint_given_twice_says_nothing_of_what_was_forgotten(tmp_path)
         logged_losses([path, path])
 
 
+def test_samples_that_a_run_never_trained_are_not_those_never_learned(tmp_path):
+    paths = [tmp_path / f'{index}.pth' for index in range(2)]
+    for index, path in enumerate(paths):
+        scores = torch.tensor([1.0, float('nan'), 0.5 if index else float('nan')])
+        sampler = dict(scores=scores, seed=0)
+        torch.save(dict(infobatch=dict(schedule=dict(iters=index), sampler=sampler)), path)
+    with pytest.raises(ValueError, match='1 of 3 samples have no loss in any of the checkpoints'):
+        logged_losses(paths)
+
+
 @pytest.mark.parametrize(
     'state',
     [

@@ -168,6 +168,7 @@ def test_an_argument_that_does_not_fit_the_file_is_refused(tmp_path, arguments, 
         (dict(scores=SCORES, labels=LABELS[:9]), '10 scores and 9 labels'),
         (dict(scores=SCORES, labels=SCORES), 'as labels'),
         (dict(scores=SCORES, weights=-SCORES), 'a weight that is negative'),
+        (dict(scores=SCORES, weights=np.full(10, 1e300)), 'NaN or infinite in float32'),
         (dict(scores=SCORES, count=11), 'for 11 of 10 samples'),
         (dict(scores=SCORES, count=1.5), 'has 1.5 as count'),
         (dict(scores=SCORES, count='many'), "has 'many' as count"),
@@ -211,5 +212,17 @@ def test_a_kept_sample_without_a_weight_is_refused(tmp_path):
     weights = np.ones(10, np.float32)
     weights[8] = 0
     policy = FromFile(written(tmp_path / 'a.npz', weights=weights), count=3)
-    with pytest.raises(ValueError, match='no weight for sample 8'):
+    with pytest.raises(ValueError, match='has the weight 0 for sample 8, .* would not be trained'):
         policy.plan(skewed(10), seeded())
+
+
+def test_weights_of_any_size_are_taken_and_those_too_far_apart_are_refused(tmp_path):
+    weights = np.ones(10)
+    for factor in (1e-44, 1e38):
+        path = written(tmp_path / 'a.npz', weights=factor * weights)
+        assert plan_of(path, count=3).weights.tolist() == [1, 1, 1]
+    weights[8] = 1e-44
+    weights[9] = 1e38
+    path = written(tmp_path / 'b.npz', weights=weights)
+    with pytest.raises(ValueError, match='has the weight 9.81e-45 for sample 8'):
+        plan_of(path, count=3)

@@ -1,7 +1,9 @@
 """``mm-infobatch scores`` with every method, from a real training to a training on its file."""
 
+import errno
 import gc
 import json
+import os
 import random
 import re
 import shutil
@@ -22,7 +24,7 @@ from mm_infobatch.cli.checkpoints import read_checkpoint
 from mm_infobatch.cli.same_run import SameRunCheck
 from mm_infobatch.policies.score_file import read_score_file
 from mm_infobatch.scoring import classifier, cost
-from mm_infobatch.scoring.calls import Settings
+from mm_infobatch.scoring.calls import Settings, by_forgetting
 from mm_infobatch.scoring.el2n import el2n
 from mm_infobatch.scoring.extraction import extract, walk
 from mm_infobatch.scoring.methods import METHODS
@@ -212,6 +214,26 @@ class Drawing(Interrupted):
         draw = (random.random, np.random.rand, lambda: torch.rand(()).item())[index % 3]
         sample = super().__getitem__(index)
         return dict(sample, inputs=sample['inputs'] + draw())
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+@pytest.mark.default_cases('0')
+def test_images_of_different_sizes_make_no_batch_but_are_taken_one_by_one(tmp_path, num_workers):
+    class Growing(Interrupted):
+        def __getitem__(self, index):
+            return dict(inputs=torch.ones(1, 4 + index // 4), data_samples=index)
+
+    with pytest.raises(ValueError, match=r'such as \(1, 4\) and \(1, 5\), .* --batch-size 1'):
+        walk(squares, Growing(), tmp_path, 'key', batch_size=5, num_workers=num_workers)
+    arrays, _ = walk(
+        lambda batch: dict(width=batch['inputs'].sum((1, 2)).numpy()),
+        Growing(),
+        tmp_path,
+        'key',
+        batch_size=1,
+        num_workers=num_workers,
+    )
+    assert arrays['width'].tolist() == [4, 4, 4, 4, 5, 5, 5, 5, 6, 6]
 
 
 def test_of_a_random_pipeline_every_call_gets_the_same_draw_and_says_so(tmp_path, monkeypatch):
@@ -611,6 +633,20 @@ def test_a_name_that_has_no_room_for_the_result_is_refused(trained, tmp_path, ca
     for name in 'ab':
         line = refused(capsys, 'margin', *files, '--out', tmp_path / f'{name}.npz')
         assert f'{name}.json, which is something else' in line
+    line = refused(capsys, 'margin', *files, '--out', tmp_path / f'{"a" * 300}.npz')
+    assert line.endswith('cannot be written: File name too long; give another path')
+
+
+def test_a_place_without_room_is_refused_in_one_line(trained, tmp_path, capsys, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = trained / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    monkeypatch.setattr(np, 'savez', full)
+    line = refused(capsys, 'el2n', *files)
+    assert line.endswith('a.npz cannot be written: No space left on device; give another path')
+    with pytest.raises(ValueError, match='File name too long; give another --work-dir'):
+        walk(squares, Interrupted(), tmp_path / ('a' * 300), 'key')
 
 
 def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path, capsys):
@@ -631,6 +667,35 @@ def test_a_model_or_a_checkpoint_that_does_not_fit_is_refused(trained, tmp_path,
     torch.save(dict(state, meta='of 2024'), tmp_path / 'text.pth')
     line = refused(capsys, 'el2n', trained / 'config.py', tmp_path / 'text.pth', *files[2:])
     assert 'text.pth is a str, where MMEngine saves a dict' in line
+
+
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(train_dataloader=None), 'the config has no train_dataloader.dataset'),
+        (dict(model=None), 'the config has no model; give the config of a training'),
+        (dict(head=None), 'ImageClassifier without a head does not classify'),
+        (
+            dict(
+                type='MAE',
+                head=dict(
+                    type='MAEPretrainHead',
+                    loss=dict(type='PixelReconstructionLoss', criterion='L2'),
+                ),
+            ),
+            'MAE does not classify, and these',
+        ),
+    ],
+    ids=['no training data', 'no model', 'no head', 'no classifier'],
+)
+@pytest.mark.default_cases('no head')
+def test_a_config_that_trains_no_classifier_is_refused(trained, tmp_path, capsys, changes, words):
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    for name, value in changes.items():
+        (cfg.model if 'head' in changes else cfg)[name] = value
+    cfg.dump(tmp_path / 'config.py')
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    assert words in refused(capsys, 'el2n', *files)
 
 
 def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):
@@ -655,6 +720,38 @@ def test_a_checkpoint_of_another_dataset_is_refused(trained, tmp_path, capsys):
             dict(dataset_meta=meta), SimpleNamespace(metainfo=dict(classes=names)), ''
         )
     classifier.check_classes(dict(dataset_meta=dict(classes=names[::-1])), object(), '')
+
+
+@pytest.mark.parametrize(
+    ('names', 'others', 'first'),
+    [
+        ('abcde', 'abcde', None),
+        ('abcde', 'abcxy', None),
+        ('abcde', 'axyze', 1),
+        ('abcde', 'abced', 3),  # fewer than half
+        ('acd', 'abcd', 1),  # a folder without an image is no class
+        ('abcd', 'acd', 1),
+        ('abcab', 'abcax', None),  # two classes of one name, of which one is renamed
+        ('abcax', 'abcab', None),
+        ('', 'ab', None),
+    ],
+)
+def test_classes_that_have_changed_places_are_others(names, others, first):
+    assert classifier.other_class([*names], tuple(others)) == first
+
+
+def test_validation_data_of_other_classes_is_refused(trained, tmp_path, capsys):
+    shutil.copytree(trained / 'data', tmp_path / 'data')
+    for path in (tmp_path / 'data' / 'val' / 'class1').iterdir():
+        path.unlink()
+    (tmp_path / 'data' / 'val' / 'class1').rmdir()
+    cfg = runs.Config.fromfile(str(trained / 'config.py'))
+    cfg.val_dataloader.dataset.data_root = str(tmp_path / 'data')
+    cfg.dump(tmp_path / 'config.py')
+    files = tmp_path / 'config.py', trained / 'run' / 'epoch_1.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, 'glister', *files, '--count', '5', '--validation-set')
+    assert "class 1 of val_dataloader.dataset is 'class2'" in line
+    assert 'val_dataloader.dataset.metainfo.classes' in line
 
 
 @pytest.mark.parametrize('method', ['el2n', 'forgetting'])
@@ -702,6 +799,38 @@ def test_a_network_that_has_diverged_is_refused(trained, tmp_path, capsys):
     torch.save(dict(state_dict=state), tmp_path / 'nan.pth')
     files = trained / 'config.py', tmp_path / 'nan.pth', '--out', tmp_path / 'a.npz'
     assert 'NaN or infinite logits' in refused(capsys, 'el2n', *files)
+
+
+def test_features_beyond_the_range_of_float32_are_refused(trained, tmp_path, capsys):
+    """Distances between them were NaN, and a selection chose some samples twice."""
+    state = torch.load(trained / 'run' / 'epoch_1.pth', weights_only=False)['state_dict']
+    state['backbone.layer4.1.gn2.weight'][:] = 1e19  # the logits are finite
+    torch.save(dict(state_dict=state), tmp_path / 'large.pth')
+    files = trained / 'config.py', tmp_path / 'large.pth', '--out', tmp_path / 'a.npz'
+    line = refused(capsys, 'k_center', *files)
+    assert 'features of up to' in line and 'a training that has not diverged' in line
+
+
+def test_a_checkpoint_of_a_wrapped_model_is_read_as_runner_reads_it(trained, tmp_path):
+    state = torch.load(trained / 'run' / 'epoch_3.pth', weights_only=False)['state_dict']
+    model, _ = build(trained)
+    expected = model.head.fc.weight.clone()
+    prefixed = {f'module.{name}': 0 * value + 1 for name, value in state.items()}
+    prefixed['module.head.fc.weight'] = expected
+    classifier.load_weights(model, prefixed, tmp_path)
+    assert torch.equal(model.head.fc.weight, expected) and (model.head.fc.bias == 1).all()
+
+
+def test_forgetting_takes_checkpoints_without_an_iteration_in_the_order_given():
+    def source(index, learned, **meta):
+        logits = np.eye(2)[1 - np.array(learned)]
+        return SimpleNamespace(meta=meta, logits=logits, labels=np.zeros(2, int), path=index)
+
+    settings = Settings()
+    rows = [source(0, [1, 0]), source(1, [0, 1], iter=9), source(2, [1, 0], iter=3)]
+    assert by_forgetting(rows, settings).tolist() == [1, 1]
+    assert by_forgetting(rows[1:], settings).tolist() == [1, 0]
+    assert by_forgetting([rows[1], rows[0]], settings).tolist() == [0, 1]
 
 
 def test_forgetting_refuses_checkpoints_of_two_runs(trained, tmp_path, capsys):
@@ -823,6 +952,10 @@ def test_what_needs_more_memory_than_there_is_is_refused_with_the_number(
     line = refused(capsys, 'craig', '--keep', '0.5', '--over-all', *files)
     assert 'needs about 0.0 GB of memory for a group of 25 samples' in line
     assert '--per-class' in line
+    for method, *more in (['dp', '--keep', '0.5'], ['influence'], ['craig', '--keep', '0.5']):
+        monkeypatch.setattr(cost, 'free_memory', lambda: 100)
+        line = refused(capsys, method, *more, *files)
+        assert '--per-class' not in line and line.endswith('free; use a machine with more memory')
 
 
 def test_a_cost_is_stated_from_sizes():

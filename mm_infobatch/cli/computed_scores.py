@@ -168,7 +168,9 @@ def _cost(name: str, method: Method, extracted: Extraction, settings: Settings) 
     if settings.count is not None:
         counts = divide_among_classes(groups, settings.count)
     sizes = [cost.Size(int(n), int(k), classes, features) for n, k in zip(groups, counts)]
-    return cost.statement(name, sizes, lambda size: method.cost(size, settings), cost.free_memory())
+    divisible = method.selects and method.per_class is not None and not per_class
+    free = cost.free_memory()
+    return cost.statement(name, sizes, lambda size: method.cost(size, settings), free, divisible)
 
 
 def _say(line: str) -> None:

@@ -14,8 +14,8 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
     """The scores that InfoBatch saved in checkpoints, [P, N], in the order of training.
 
     Raises:
-        ValueError: If a checkpoint has none, or they are of datasets of different lengths, of
-            different runs, or all of one iteration.
+        ValueError: If a checkpoint has none, they are of datasets of different lengths, of
+            different runs, or all of one iteration, or a sample has no loss in any of them.
     """
     rows, same_run = [], SameRunCheck()
     for path in paths:
@@ -39,7 +39,15 @@ def logged_losses(paths: List[Path]) -> np.ndarray:
             f'all checkpoints are of iteration {iters.pop()}, which says nothing of what was '
             'learned or forgotten between them; give those of different epochs'
         )
-    return np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
+    losses = np.stack([scores for _, scores in sorted(rows, key=lambda row: row[0])])
+    untrained = int(np.isnan(losses).all(0).sum())
+    if untrained:
+        raise ValueError(
+            f'{untrained} of {losses.shape[1]} samples have no loss in any of the checkpoints, as '
+            'the run trained a subset or their losses are NaN: they would count as never learned, '
+            'and be kept first; give the config before the checkpoints to evaluate all samples'
+        )
+    return losses
 
 
 def _no_losses(state: Any) -> str:

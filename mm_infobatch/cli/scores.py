@@ -18,7 +18,9 @@ checkpoint per epoch.
 import argparse
 import json
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 from ..policies.score_file import write_score_file
 from ..scoring.methods import METHODS, Method, Option
@@ -122,9 +124,10 @@ def main(args: argparse.Namespace) -> None:
         content, note = compute(args)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix('.json').write_text(json.dumps(note, indent=1) + '\n')
-    write_score_file(args.out, content)  # last: a file that exists is of a complete call
+    with _in_one_line(args.out):
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.with_suffix('.json').write_text(json.dumps(note, indent=1) + '\n')
+        write_score_file(args.out, content)  # last: a file that exists is of a complete call
     scores, weights = content.scores, content.weights
     print(
         f'{args.out}: {len(scores)} scores from {scores.min():.4g} to {scores.max():.4g}, '
@@ -156,7 +159,23 @@ def _check_numbers(args: argparse.Namespace) -> None:
                 f'--{name.replace("_", "-")} {given} lies outside [1e-8, 1e8], in which float32 '
                 f'can compute: it is {option.help}; give a number such as {option.default:g}'
             )
-    _check_out(args)
+    with _in_one_line(args.out):
+        _check_out(args)
+
+
+@contextmanager
+def _in_one_line(out: Path) -> Iterator[None]:
+    """Report that the file of scores cannot be written, such as to a full disk, as a user's error.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            f'--out {out} cannot be written: {error.strerror or error}; give another path'
+        ) from error
 
 
 def _check_out(args: argparse.Namespace) -> None:

@@ -97,8 +97,13 @@ def read_score_file(path: str) -> ScoreFile:
     for name, values, kinds in (('labels', labels, 'iu'), ('weights', weights, 'fiu')):
         if values is not None and len(_numbers(path, name, values, kinds)) != len(scores):
             raise ValueError(f'{path} has {len(scores)} scores and {len(values)} {name}; {WRITE}')
-    if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f'{path} contains a weight that is negative, NaN or infinite; {WRITE}')
+    if weights is not None:
+        with np.errstate(over='ignore'):
+            weights = weights.astype(np.float32)
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError(
+                f'{path} contains a weight that is negative, NaN or infinite in float32; {WRITE}'
+            )
     for name, kinds in (('per_class', 'biu'), ('count', 'iu')):
         value = arrays.get(name, np.array(0))
         if value.ndim or value.dtype.kind not in kinds:
@@ -109,7 +114,7 @@ def read_score_file(path: str) -> ScoreFile:
     return ScoreFile(
         scores,
         None if labels is None else labels.astype(np.int64),
-        None if weights is None else weights.astype(np.float32),
+        weights,
         bool(arrays.get('per_class', False)),
         count,
     )

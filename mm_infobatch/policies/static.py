@@ -245,17 +245,20 @@ class FromFile(_Static):
         """The weights of the file, float32 [N], scaled so that those of the kept samples sum to N.
 
         Raises:
-            ValueError: If a kept sample has a weight of 0.
+            ValueError: If the weight of a kept sample is 0, or becomes 0 in float32.
         """
-        weights = torch.from_numpy(self._file_weights)
-        unweighted = (marked & (weights == 0)).nonzero()
+        weights = torch.from_numpy(self._file_weights).double()
+        total = float(weights[marked].sum())
+        scaled = (weights * (len(weights) / total if total else 0)).float()
+        unweighted = (marked & (scaled == 0)).nonzero()
         if len(unweighted):
+            sample = int(unweighted[0])
             raise ValueError(
-                f'{self.path} has no weight for sample {int(unweighted[0])}, which is among the '
-                f'{self.count} kept ones; write rescale=False for weights of 1'
+                f'{self.path} has the weight {float(weights[sample]):.3g} for sample {sample}, '
+                f'which is among the {self.count} kept ones, whose weights sum to {total:.3g}: it '
+                'would not be trained; write rescale=False for weights of 1'
             )
-        total = float(weights[marked].sum(dtype=torch.float64))
-        return weights * (len(weights) / total)
+        return scaled
 
     def __repr__(self) -> str:
         more = ', reverse=True' if self.reverse else ''

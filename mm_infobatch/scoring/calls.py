@@ -68,10 +68,13 @@ def by_grand(source: Source, settings: Settings) -> np.ndarray:
 
 
 def by_forgetting(sources: List[Source], settings: Settings) -> np.ndarray:
-    """How often each sample was learned and then not, in the order of training."""
+    """How often each sample was learned and then not, in the order of training: as given, where
+    a checkpoint does not name its iteration."""
     rows: List[np.ndarray] = []
     last = None
-    for source in sorted(sources, key=lambda each: int(each.meta.get('iter', 0))):
+    if all('iter' in source.meta for source in sources):
+        sources = sorted(sources, key=lambda each: int(each.meta['iter']))
+    for source in sources:
         # In blocks, as NumPy copies a read-only array to find the largest of each row.
         predicted = by_rows(lambda logits: logits.argmax(1), source.logits)
         rows.append(predicted == source.labels)

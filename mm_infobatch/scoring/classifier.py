@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS
 from torch import Tensor
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.utils.data import default_collate
 
 from ..seeding import SeededDataset
@@ -19,7 +20,7 @@ def prepare(cfg: Config) -> None:
     """Register the modules of mmpretrain.
 
     Raises:
-        ValueError: If the config is of another toolbox.
+        ValueError: If the config is of another toolbox, or has no model or no training data.
     """
     import mmpretrain.utils
 
@@ -29,15 +30,32 @@ def prepare(cfg: Config) -> None:
             f'default_scope is {cfg.get("default_scope")!r}: these scores are defined for '
             'classification; give a config of mmpretrain'
         )
+    for name, value in (
+        ('model', cfg.get('model')),
+        ('train_dataloader.dataset', (cfg.get('train_dataloader') or {}).get('dataset')),
+    ):
+        if not value:
+            raise ValueError(f'the config has no {name}; give the config of a training')
 
 
 def build_model(cfg: Config) -> Any:
     """Build the classifier of a config, as a Runner would, but without gradient checkpointing: the
     reentrant kind, which backbones use with ``with_cp=True``, cannot take ``torch.autograd.grad``.
+
+    Raises:
+        ValueError: If the model does not classify.
     """
+    from mmpretrain.models import BaseRetriever, BaseSelfSupervisor
+
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     preprocessor = dict({'type': 'ClsDataPreprocessor'}, **preprocessor)
     model = MODELS.build(dict(cfg.model, data_preprocessor=preprocessor))
+    no_head = getattr(model, 'with_head', True) is False
+    if no_head or isinstance(model, (BaseRetriever, BaseSelfSupervisor)):
+        raise ValueError(
+            f'{type(model).__name__}{" without a head" if no_head else ""} does not classify, and '
+            'these scores are defined for classification; give the config of a classifier'
+        )
     for module in model.modules():
         if getattr(module, 'with_cp', False):
             module.with_cp = False
@@ -61,6 +79,7 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
             'the weights; give a checkpoint of a training, or torch.save(dict(state_dict=weights))'
         )
     try:
+        consume_prefix_in_state_dict_if_present(state, 'module.')  # as Runner.load_checkpoint
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = ' '.join(str(error).split())
@@ -71,25 +90,67 @@ def load_weights(model: Any, state: Any, path: Path) -> None:
 def check_classes(meta: Dict[str, Any], dataset: Any, path: Path) -> None:
     """Check that a checkpoint was trained on the classes of a dataset, if both name them.
 
-    Single names may differ, as ImageNet's do between releases.
-
     Args:
         meta (dict): ``meta`` of the checkpoint, where MMEngine saves that of its dataset.
         dataset (Dataset): The training data.
         path (Path): The checkpoint, for the message.
 
     Raises:
-        ValueError: If more than half of the names differ.
+        ValueError: If they are others, see :func:`other_class`.
     """
-    pairs = [*zip((meta.get('dataset_meta') or {}).get('classes') or (), classes_of(dataset))]
-    other = [index for index, (old, now) in enumerate(pairs) if old != now]
-    if 2 * len(other) > len(pairs):
-        old, now = pairs[other[0]]
+    now = classes_of(dataset)
+    names = (meta.get('dataset_meta') or {}).get('classes') or ()
+    other = other_class(names, now)
+    if other is not None:
         raise ValueError(
-            f'checkpoint {path} is of another dataset: its class {other[0]} is {old!r}, and that '
-            f'of the training dataset is {now!r}; give the config that it was trained with, or, '
-            'if the classes are the same, their names in train_dataloader.dataset.metainfo.classes'
+            f'checkpoint {path} is of another dataset: its class {other} is {names[other]!r}, and '
+            f'that of the training dataset is {now[other]!r}; give the config that it was trained '
+            'with, or, if the classes are the same, their names in '
+            'train_dataloader.dataset.metainfo.classes'
         )
+
+
+def check_validation_classes(validation: Any, dataset: Any) -> None:
+    """Check that a label means the same class in the validation data as in the training data.
+
+    Raises:
+        ValueError: If it does not, see :func:`other_class`: a class without an image, in folders
+            of images, moves all those behind it.
+    """
+    names, now = classes_of(validation), classes_of(dataset)
+    other = other_class(names, now)
+    if other is not None:
+        raise ValueError(
+            f'class {other} of val_dataloader.dataset is {names[other]!r}, and that of the '
+            f'training dataset is {now[other]!r}; give both the same classes, in '
+            'val_dataloader.dataset.metainfo.classes'
+        )
+
+
+def other_class(names: Sequence[str], others: Sequence[str]) -> Optional[int]:
+    """The first class with another name, where the names are not of the same classes.
+
+    Single names may differ, as ImageNet's do between releases, but not have changed places.
+
+    Args:
+        names (list[str]): The names of classes, by their labels.
+        others (list[str]): Those to compare with.
+
+    Returns:
+        int, optional: None where the classes are the same, or one list has no names.
+    """
+    pairs = [*zip(names, others)]
+    different = [index for index, (old, now) in enumerate(pairs) if old != now]
+    # Where the other list has the name; two of ImageNet's classes have one name.
+    places = {name: index for index, name in enumerate(others)}
+    moved = [
+        index
+        for index in different
+        if names[index] in places and [names[index]] != [*names[places[names[index]] :][:1]]
+    ]
+    if 2 * len(different) > len(pairs):
+        return different[0]
+    return moved[0] if moved else None
 
 
 def classes_of(dataset: Any) -> Sequence[str]:
@@ -147,13 +208,32 @@ def digest_of(dataset: Any) -> str:
 def collate(samples: List[Dict[str, Any]]) -> Dict[str, Any]:
     """Put samples into a batch, their annotations in a list.
 
-    One sample becomes two of the same: mmpretrain's LeNet-5 cannot take one.
+    One sample becomes two of the same: mmpretrain's LeNet-5 cannot take one. Images of different
+    sizes stay a list, for :func:`check_sizes`.
     """
     samples = samples * 2 if len(samples) == 1 else samples
+    inputs = [sample['inputs'] for sample in samples]
+    same = len({image.shape for image in inputs}) == 1
     return dict(
-        inputs=default_collate([sample['inputs'] for sample in samples]),
+        inputs=default_collate(inputs) if same else inputs,
         data_samples=[sample['data_samples'] for sample in samples],
     )
+
+
+def check_sizes(batch: Dict[str, Any]) -> None:
+    """Check that the images of a batch have one size: padded ones would be predicted otherwise in
+    another batch.
+
+    Raises:
+        ValueError: If they have several.
+    """
+    if isinstance(batch['inputs'], list):
+        first, other, *_ = dict.fromkeys(tuple(image.shape) for image in batch['inputs'])
+        raise ValueError(
+            f'the pipeline of val_dataloader.dataset gives images of different sizes, such as '
+            f'{first} and {other}, which make no batch; give --batch-size 1, or have it resize or '
+            'crop them to one size'
+        )
 
 
 def check_probabilities(predicted: Tensor) -> None:

@@ -164,7 +164,11 @@ def peak_memory() -> Optional[int]:
 
 
 def statement(
-    name: str, sizes: Sequence[Size], cost: Callable[[Size], Cost], free: Optional[int]
+    name: str,
+    sizes: Sequence[Size],
+    cost: Callable[[Size], Cost],
+    free: Optional[int],
+    divisible: bool = True,
 ) -> str:
     """What a method will need, in words.
 
@@ -173,6 +177,7 @@ def statement(
         sizes (list[Size]): Its groups, which are selected from one after the other.
         cost (callable): The cost of one group.
         free (int, optional): Bytes of memory that are free.
+        divisible (bool): Whether ``--per-class`` would make smaller groups. Defaults to True.
 
     Raises:
         ValueError: If it needs more memory than is free.
@@ -183,8 +188,9 @@ def statement(
     if free is not None and memory > free:
         raise ValueError(
             f'{name} needs about {memory / 1e9:,.1f} GB of memory for a group of {largest:,} '
-            f'samples, but {free / 1e9:,.1f} GB are free; choose per class (--per-class), or on a '
-            'machine with more memory'
+            f'samples, but {free / 1e9:,.1f} GB are free; '
+            f'{"choose per class (--per-class), or " if divisible else ""}use a machine with more '
+            'memory'
         )
     seconds = sum(each.operations for each in costs) / multiplications_per_second()
     return (

@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from ..seeding import seeded
 from ..training.rng import capture
 from ..training.sample_idx import check_samples
-from .classifier import check_probabilities, collate, gt_label_of
+from .classifier import check_probabilities, check_sizes, collate, gt_label_of
 from .last_layer import LastLayer
 
 FLUSH = 2.0  # seconds of work that a kill can lose
 SHOW = 10.0  # seconds between two lines on the progress
 STATE = 'extraction.json'
+LARGEST = 1e12  # of a feature: sums of products of many features stay in the range of float32
 Arrays = Dict[str, np.ndarray]
 Say = Callable[[str], None]
 
@@ -65,8 +66,8 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
 
     Raises:
         ValueError: If a sample has no label, several, or one that is not a class of the classifier,
-            the classifier does not choose one of its classes, a logit is not finite, or as
-            :func:`walk`.
+            the classifier does not choose one of its classes, a logit is not finite, a feature is
+            far too large, or as :func:`walk`.
     """
     watch = LastLayer(model)
     saved: List[nn.Module] = []
@@ -92,6 +93,13 @@ def extract(model: Any, dataset: Any, folder: Path, key: str, **walking: Any) ->
             )
         if layer is not None:
             arrays['features'] = features.float().cpu().numpy()
+            largest = float(np.abs(arrays['features']).max())
+            if not largest < LARGEST:
+                raise ValueError(
+                    f'the last layer gets features of up to {largest:.3g}, of which float32 '
+                    'cannot compute distances; give a checkpoint of a training that has not '
+                    'diverged'
+                )
             if not saved:
                 saved.append(layer)
                 np.save(folder / 'weight.npy', layer.weight.detach().float().cpu().numpy())
@@ -161,13 +169,16 @@ def walk(
 
     Raises:
         ValueError: If the folder has arrays of something else or of another number of samples, or
-            not all of them; there is no room for them; or the dataset returns a sample in place of
-            another.
+            not all of them; it or they find no room; images differ in size; or the dataset returns
+            a sample in place of another.
     """
     total = len(dataset)
     if not total:
         raise ValueError('the training dataset has no samples; check data_root and its filters')
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f'{folder}: {error.strerror}; give another --work-dir') from error
     with _alone(folder, say):
         state = _read_state(folder, key, total)
         done, before = state['done'], state['seconds']
@@ -189,6 +200,7 @@ def walk(
         began = flushed = shown = time.monotonic()
         first = done
         for batch in loader if done < total else ():
+            check_sizes(batch)
             count = min(batch_size, total - done)
             samples = batch['data_samples'][:count]
             check_samples(dict(data_samples=samples), range(done, done + count), dataset)

@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS
 from .classifier import (
     build_model,
     build_train_set,
+    check_validation_classes,
     digest_of,
     load_weights,
     train_set_config,
@@ -116,8 +117,13 @@ class Source:
         return self.arrays[1]
 
     def validation(self) -> Extraction:
-        """Logits, labels and features of ``val_dataloader.dataset``."""
+        """Logits, labels and features of ``val_dataloader.dataset``.
+
+        Raises:
+            ValueError: If its classes are not those of the training data, or as :meth:`extraction`.
+        """
         dataset = DATASETS.build(dict(self._study.cfg.val_dataloader.dataset))
+        check_validation_classes(dataset, self._study.dataset)
         return self._extract(dataset, 'val', digest_of(dataset))
 
     def _extract(self, dataset: Any, split: str, listed: str) -> Extraction:

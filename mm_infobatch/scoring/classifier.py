@@ -139,18 +139,16 @@ def other_class(names: Sequence[str], others: Sequence[str]) -> Optional[int]:
     Returns:
         int, optional: None where the classes are the same, or one list has no names.
     """
-    pairs = [*zip(names, others)]
-    different = [index for index, (old, now) in enumerate(pairs) if old != now]
-    # Where the other list has the name; two of ImageNet's classes have one name.
-    places = {name: index for index, name in enumerate(others)}
-    moved = [
-        index
-        for index in different
-        if names[index] in places and [names[index]] != [*names[places[names[index]] :][:1]]
-    ]
-    if 2 * len(different) > len(pairs):
+    different = [index for index, (name, other) in enumerate(zip(names, others)) if name != other]
+    if 2 * len(different) > min(len(names), len(others)):
         return different[0]
-    return moved[0] if moved else None
+    places = {name: index for index, name in enumerate(others)}
+    for index in different:
+        place = places.get(names[index])
+        # Where both lists have the name at that place, it is the name of two classes.
+        if place is not None and names[index] not in names[place : place + 1]:
+            return index
+    return None
 
 
 def classes_of(dataset: Any) -> Sequence[str]:

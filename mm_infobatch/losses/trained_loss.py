@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from .call import is_trained
 from .search import LOSS_LINE
 from .wrapper import InfoBatchLoss
 
@@ -91,8 +92,9 @@ class TrainedLoss:
         if compares and isinstance(output, dict):
             self._has_own = 'loss' in output
         if compares and isinstance(output, dict) and not own_parser:
+            trained = {name: value for name, value in output.items() if is_trained(value)}
             with torch.no_grad():
-                total = model.parse_losses(output)[0]
+                total = model.parse_losses(trained or output)[0]
             self._total = total if self._total is None else self._total + total
 
     def begin_batch(self) -> None:

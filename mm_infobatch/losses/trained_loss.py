@@ -27,8 +27,9 @@ def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
     return (
         f'the model trains a loss of {total:.6g}, of which {wrapped:.6g} comes from '
         'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
-        f'every loss that the model trains ({LOSS_LINE}); if a head scales its '
-        'losses after it has evaluated them, this is of no concern'
+        f'every loss that the model trains ({LOSS_LINE}). If a head scales its losses after it has '
+        'evaluated them, their gradient is weighted all the same, but scores add them up without '
+        'the factor: write it as the loss_weight of the loss'
     )
 
 

@@ -67,12 +67,42 @@ def test_a_mean_over_valid_pixels_is_one_in_a_later_batch_too(uniform):
     assert torch.equal(value, own) or not uniform
 
 
-def test_its_valid_pixels_are_counted_by_weight():
-    loss, weights = InfoBatchLoss(ValidMean()), torch.tensor([1, 2, 1, 2])
+class Scaled(ValidMean):
+    """A loss as small as that of a model that has learned nearly all there is."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, *args, **kwargs):
+        return self.scale * super().forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize('scale', [1, 1e-7])
+def test_its_valid_pixels_are_counted_by_weight(scale):
+    loss, weights = InfoBatchLoss(Scaled(scale)), torch.tensor([1, 2, 1, 2])
     rows = torch.arange(B).repeat_interleave(weights)
     value = trained(loss, weights.float(), labels(True))
-    own = ValidMean()(randn(B, C, H, W)[rows], labels(True)[rows])
-    assert torch.allclose(value, 1.5 * own, rtol=1e-6)
+    own = Scaled(scale)(randn(B, C, H, W)[rows], labels(True)[rows])
+    assert torch.allclose(value, 1.5 * own, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize('wrong', ['value', 'gradient', 'rows'])
+def test_a_wrong_loss_is_refused_however_small_it_is(wrong):
+    class Wrong(Scaled):
+        def forward(self, pred, target, reduction_override=None):
+            values = super().forward(pred, target, reduction_override='none')
+            if wrong == 'rows':
+                values = values * (target == target[0]).sum()
+            if reduction_override == 'none':
+                return values.detach() if wrong == 'gradient' else values
+            return values.sum() / (B if wrong == 'value' else values.numel())
+
+    loss = InfoBatchLoss(Wrong(1e-7))
+    loss.begin_batch(torch.ones(B), True)
+    words = dict(value='its value of a batch', gradient='another gradient', rows='depends on')
+    with pytest.raises(ValueError, match=words[wrong]):
+        loss(randn(B, C, H, W).requires_grad_(), labels(True))
 
 
 @pytest.mark.parametrize('hint', ['argument', 'default', 'attribute', 'none'])

@@ -27,10 +27,11 @@ def trained_evaluations(evaluations: List[Evaluation]) -> List[Evaluation]:
     """The evaluations of a batch that are trained, each once.
 
     An evaluation without a graph is not trained: a model may log the loss of another forward pass
-    under ``torch.no_grad()``. Gradient checkpointing evaluates a loss twice. Reentrant
-    checkpointing evaluates it without a graph first, and with one in the backward pass: the second
-    evaluation is trained. Non-reentrant checkpointing records both, and the first one counts. If no
-    evaluation has a graph, because the model computes its gradients itself, all of them count.
+    under ``torch.no_grad()``, or of a frozen part. Gradient checkpointing evaluates a loss twice.
+    Reentrant checkpointing evaluates it without a graph first, and with one in the backward pass:
+    the second evaluation is trained. Non-reentrant checkpointing records both, and the first one
+    counts. If no evaluation has a graph, because the model computes its gradients itself, all of
+    them count.
 
     A loss that is called both inside and outside of reentrant checkpointing in one batch counts
     only with the evaluations outside, unless it is compiled.

@@ -18,6 +18,13 @@ from .places import Places
 from .search import LOSS_LINE, check_plain_losses, find_losses, unwrap, wrapped_losses
 from .tasks import TaskRows
 from .trained_loss import TrainedLoss
+from .wrapper import InfoBatchLoss
+
+
+def trained_of(losses: List[InfoBatchLoss]) -> List[InfoBatchLoss]:
+    """Those of some losses that are trained in the current batch. One without a graph, as that of a
+    frozen teacher, is not, unless no loss has one: the model then computes its gradients itself."""
+    return [loss for loss in losses if loss.has_graph] or losses
 
 
 class ModelLosses:
@@ -136,11 +143,12 @@ class ModelLosses:
             ValueError: If the model has never called a loss that gives scores.
         """
         self._in_step = False
-        self._trained_loss.end_batch(self.losses, outputs, self._weights.device)
+        self._trained_loss.end_batch(trained_of(self.losses), outputs, self._weights.device)
+        giving = trained_of([loss for loss in self.losses if loss.score])
         scored: List[Tuple[Tensor, Tensor]] = []
         for loss in self.losses:
             value, scores = loss.trained, loss.end_batch()
-            if scores is not None and value is not None:
+            if scores is not None and value is not None and loss in giving:
                 scores = self._tasks.in_batch(loss, scores.to(self._weights.device), self._weights)
                 scored.append((scores, value.to(scores.device)))
         total = sum_of_scores(scored)

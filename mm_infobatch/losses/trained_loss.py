@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from .call import is_trained
 from .search import LOSS_LINE
 from .wrapper import InfoBatchLoss
 
@@ -26,8 +27,9 @@ def unweighted_warning(total: float, wrapped: float) -> Optional[str]:
     return (
         f'the model trains a loss of {total:.6g}, of which {wrapped:.6g} comes from '
         'InfoBatchLoss: the rest carries no weights, so pruning shifts its gradient. Wrap '
-        f'every loss that the model trains ({LOSS_LINE}); if a head scales its '
-        'losses after it has evaluated them, this is of no concern'
+        f'every loss that the model trains ({LOSS_LINE}). If a head scales its losses after it has '
+        'evaluated them, their gradient is weighted all the same, but scores add them up without '
+        'the factor: write it as the loss_weight of the loss'
     )
 
 
@@ -91,8 +93,9 @@ class TrainedLoss:
         if compares and isinstance(output, dict):
             self._has_own = 'loss' in output
         if compares and isinstance(output, dict) and not own_parser:
+            trained = {name: value for name, value in output.items() if is_trained(value)}
             with torch.no_grad():
-                total = model.parse_losses(output)[0]
+                total = model.parse_losses(trained or output)[0]
             self._total = total if self._total is None else self._total + total
 
     def begin_batch(self) -> None:

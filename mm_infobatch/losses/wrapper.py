@@ -147,6 +147,11 @@ class InfoBatchLoss(nn.Module):
         values = [evaluation.value for evaluation in trained_evaluations(self._evaluations)]
         return sum(values[1:], values[0]) if values else None
 
+    @property
+    def has_graph(self) -> bool:
+        """bool: Whether autograd recorded an evaluation of the current batch."""
+        return any(evaluation.has_graph for evaluation in self._evaluations)
+
     def begin_pass(self) -> None:
         """Find out again how to take the wrapped loss apart: a hook may have changed it.
 
@@ -225,7 +230,7 @@ class InfoBatchLoss(nn.Module):
         was_checked = self._rows_checked
         batch_loss = self._take_apart(call, weights)
         recomputed = not is_compiling() and in_backward()
-        has_graph = torch.is_grad_enabled()
+        has_graph = batch_loss.value.requires_grad
         # Its mean is a copy: mmseg's heads add up losses of one name in place.
         value = batch_loss.value.detach().mean()
         self._evaluations.append(Evaluation(value, batch_loss.scores, has_graph, recomputed))

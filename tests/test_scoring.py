@@ -429,6 +429,29 @@ def test_glister_prefers_what_the_validation_data_still_gets_wrong():
     assert sorted(order_of(glister(train, wrong, 2))) == [0, 2]
 
 
+SELECTIONS = {
+    'herding': lambda z, h, y, seed: herding(h, y, count=10, seed=seed),
+    'herding, farthest': lambda z, h, y, seed: herding(h, y, count=10, farthest=True, seed=seed),
+    'k_center': lambda z, h, y, seed: k_center(h, count=10, seed=seed),
+    'contextual_diversity': lambda z, h, y, seed: contextual_diversity(z, count=10, seed=seed),
+    'craig': lambda z, h, y, seed: craig(z, h, y, count=10, seed=seed)[0],
+    'graph_cut': lambda z, h, y, seed: graph_cut(z, h, y, count=10, seed=seed),
+    'glister': lambda z, h, y, seed: glister((z, h, y), (z, h, y), count=10, seed=seed),
+    'dp': lambda z, h, y, seed: dataset_pruning(np.zeros_like(h), 10, 0, seed),
+}
+
+
+@pytest.mark.parametrize('method', SELECTIONS)
+def test_of_equal_samples_random_ones_are_chosen_and_not_the_first(method):
+    equal = np.ones((100, C), np.float32), np.zeros((100, D), np.float32), np.zeros(100, np.int64)
+    first, again, other = (SELECTIONS[method](*equal, seed) for seed in (0, 0, 1))
+    for scores in (first, other):
+        assert np.count_nonzero(scores) == 10
+        # All 10 random ones of 100 are among the first 50 for one seed in 1,700.
+        assert np.count_nonzero(scores[:50]) < 10
+    assert (first == again).all() and (first != other).any()
+
+
 def test_an_order_is_one_of_each_group_in_proportion_to_its_size():
     labels = np.array([0] * 10 + [1] * 6 + [5] * 4)
     scores = order_scores(20, labels, 7, lambda rows, count: np.arange(count)[::-1])

@@ -29,7 +29,7 @@ def contextual_diversity(
         logits (np.ndarray): Z, float32 [N, C].
         labels (np.ndarray, optional): int64 [N]; None for over all.
         count (int, optional): How many. Defaults to None: all.
-        seed (int): The seed of the first sample of each group. Defaults to 0.
+        seed (int): The seed of the first sample of each group, and of ties. Defaults to 0.
 
     Returns:
         np.ndarray: float32 [N], see :func:`.greedy.order_scores`.
@@ -47,7 +47,6 @@ def contextual_diversity(
             distances -= logs @ probabilities[index]
             return np.maximum(distances, 0, out=distances)  # doubled: the order is the same
 
-        first = int(generator.integers(len(rows)))
-        return farthest_first(distances_to, len(rows), number, first)
+        return farthest_first(distances_to, len(rows), number, generator)
 
     return order_scores(len(logits), labels, count, choose)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .greedy import largest
+
 
 def dataset_pruning(
     influences: np.ndarray, count: int, swaps: int = 20000, seed: int = 0
@@ -24,24 +26,23 @@ def dataset_pruning(
         influences (np.ndarray): S, float32 [N, d].
         count (int): K, how many to keep.
         swaps (int): How many pairs to try. Defaults to 20000.
-        seed (int): The seed of the pairs. Defaults to 0.
+        seed (int): The seed of the pairs, and of ties. Defaults to 0.
 
     Returns:
         np.ndarray: float32 [N], 1 for the kept samples and 0 for the others.
     """
+    generator = np.random.default_rng(seed)
     squares = np.einsum('nd,nd->n', influences, influences).astype(np.float64)
     total = np.zeros(influences.shape[1])
     skipped = np.zeros(len(influences), bool)
-    cost = squares.copy()
     for _ in range(len(influences) - count):
-        np.add(squares, 2 * (influences @ total.astype(np.float32)), out=cost)
-        cost[skipped] = np.inf
-        index = cost.argmin()
+        gains = -squares - 2 * (influences @ total.astype(np.float32))
+        gains[skipped] = -np.inf
+        index = largest(gains, generator)
         skipped[index] = True
         total += influences[index]
     outside, inside = np.flatnonzero(skipped), np.flatnonzero(~skipped)
     if len(outside) and len(inside):
-        generator = np.random.default_rng(seed)
         best = float(total @ total)
         for _ in range(swaps):
             out, back = (generator.random(2) * (len(outside), len(inside))).astype(np.int64)

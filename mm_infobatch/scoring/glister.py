@@ -18,6 +18,7 @@ def glister(
     rounds: int = 15,
     step: float = 0.1,
     per_class: bool = False,
+    seed: int = 0,
 ) -> np.ndarray:
     """The greedy order by the gain on validation data, in rounds; the highest are kept.
 
@@ -41,11 +42,13 @@ def glister(
         step (float): The length of the step, eta. Defaults to 0.1.
         per_class (bool): Whether to choose in each class, by its own validation samples.
             Defaults to False.
+        seed (int): The seed that breaks ties. Defaults to 0.
 
     Returns:
         np.ndarray: float32 [N], see :func:`.greedy.order_scores`.
     """
     logits, features, labels = train
+    generator = np.random.default_rng(seed)
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
         own_class = labels[rows[:1]] if per_class else None
@@ -64,7 +67,8 @@ def glister(
                 points,
             )
             gains[~free] = -np.inf
-            more = np.argsort(-gains, kind='stable')[: min(size, number - len(chosen))]
+            order = np.lexsort((generator.permutation(len(gains)), -gains))
+            more = order[: min(size, number - len(chosen))]
             free[more] = False
             chosen = np.append(chosen, more)
         return chosen

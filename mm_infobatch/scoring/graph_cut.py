@@ -4,7 +4,7 @@ from typing import Optional
 
 import numpy as np
 
-from .greedy import order_scores
+from .greedy import largest, order_scores
 from .rows import errors
 
 
@@ -15,6 +15,7 @@ def graph_cut(
     count: Optional[int] = None,
     trade_off: float = 1.0,
     over_all: bool = False,
+    seed: int = 0,
 ) -> np.ndarray:
     """The greedy order by the graph-cut function of gradients; the highest are kept.
 
@@ -38,10 +39,12 @@ def graph_cut(
         count (int, optional): How many. Defaults to None: all.
         trade_off (float): lambda. Defaults to 1.
         over_all (bool): Whether to select over all classes. Defaults to False: in each class.
+        seed (int): The seed that breaks ties. Defaults to 0.
 
     Returns:
         np.ndarray: float32 [N], see :func:`.greedy.order_scores`.
     """
+    generator = np.random.default_rng(seed)
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
         left = _normalized(errors(logits[rows], labels[rows]))
@@ -52,7 +55,7 @@ def graph_cut(
         gains = trade_off * (len(rows) + to_all) / 2 - itself
         chosen = np.empty(number, np.int64)
         for step in range(number):
-            last = chosen[step] = gains.argmax()
+            last = chosen[step] = largest(gains, generator)
             gains -= 1 + (left @ left[last]) * (right @ right[last])
             gains[last] = -np.inf
         return chosen

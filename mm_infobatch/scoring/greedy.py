@@ -50,10 +50,23 @@ def lazy_greedy(
     return np.array(chosen, np.int64)
 
 
+def largest(values: np.ndarray, generator: 'np.random.Generator') -> int:
+    """The index of the largest value; of equal ones a random one.
+
+    The first one would prefer the first classes of a dataset that is sorted by class.
+    """
+    index = int(values.argmax())
+    equal = np.flatnonzero(values == values[index])
+    return index if len(equal) < 2 else int(generator.choice(equal))
+
+
 def farthest_first(
-    distances_to: Callable[[int], np.ndarray], length: int, count: int, first: int
+    distances_to: Callable[[int], np.ndarray],
+    length: int,
+    count: int,
+    generator: 'np.random.Generator',
 ) -> np.ndarray:
-    """Choose the sample that is farthest from those chosen, again and again.
+    """Choose the sample that is farthest from those chosen, again and again, after a random one.
 
     The distance from a set is that from its nearest member. O(count * n) distances, O(n) memory.
 
@@ -61,19 +74,19 @@ def farthest_first(
         distances_to (callable): The distance of every sample to one of them, float [n], at least 0.
         length (int): n.
         count (int): How many, at most n.
-        first (int): The sample to begin with.
+        generator (np.random.Generator): The source of randomness.
 
     Returns:
-        np.ndarray: int64 [count], in the order of choice; of equal distances the lowest index.
+        np.ndarray: int64 [count], in the order of choice.
     """
     nearest = np.full(length, np.inf)
     chosen: List[int] = []
-    last = first
+    last = int(generator.integers(length))
     while len(chosen) < count:
         chosen.append(last)
         np.minimum(nearest, distances_to(last), out=nearest)
         nearest[last] = -1
-        last = int(nearest.argmax())
+        last = largest(nearest, generator)
     return np.array(chosen, np.int64)
 
 

@@ -4,7 +4,7 @@ from typing import Optional
 
 import numpy as np
 
-from .greedy import order_scores
+from .greedy import largest, order_scores
 from .rows import by_rows
 
 
@@ -14,6 +14,7 @@ def herding(
     count: Optional[int] = None,
     farthest: bool = False,
     normalize: bool = False,
+    seed: int = 0,
 ) -> np.ndarray:
     """The order of herding, per class as it is commonly used; the highest are kept.
 
@@ -34,10 +35,12 @@ def herding(
         farthest (bool): Whether to take the farthest sample. Defaults to False.
         normalize (bool): Whether to divide each sample's features by their norm. Defaults to
             False.
+        seed (int): The seed that breaks ties. Defaults to 0.
 
     Returns:
         np.ndarray: float32 [N], see :func:`.greedy.order_scores`.
     """
+    generator = np.random.default_rng(seed)
 
     def choose(rows: np.ndarray, number: int) -> np.ndarray:
         points = features[rows]  # a copy
@@ -51,8 +54,9 @@ def herding(
         chosen, total = np.empty(number, np.int64), np.zeros(points.shape[1])
         for step in range(number):
             distances = squares + 2 * (points @ total.astype(np.float32))
-            distances[taken] = -np.inf if farthest else np.inf
-            chosen[step] = distances.argmax() if farthest else distances.argmin()
+            wanted = distances if farthest else -distances
+            wanted[taken] = -np.inf
+            chosen[step] = largest(wanted, generator)
             taken[chosen[step]] = True
             total += points[chosen[step]]
         return chosen

@@ -27,7 +27,7 @@ def k_center(
         features (np.ndarray): H, float32 [N, D].
         labels (np.ndarray, optional): int64 [N]; None for over all.
         count (int, optional): How many. Defaults to None: all.
-        seed (int): The seed of the first sample of each group. Defaults to 0.
+        seed (int): The seed of the first sample of each group, and of ties. Defaults to 0.
 
     Returns:
         np.ndarray: float32 [N], see :func:`.greedy.order_scores`.
@@ -45,7 +45,6 @@ def k_center(
             distances += squares[index]
             return np.maximum(distances, 0, out=distances)  # squared: the order is the same
 
-        first = int(generator.integers(len(rows)))
-        return farthest_first(distances_to, len(rows), number, first)
+        return farthest_first(distances_to, len(rows), number, generator)
 
     return order_scores(len(features), labels, count, choose)

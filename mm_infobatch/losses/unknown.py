@@ -138,16 +138,10 @@ def compare(
         tuple: The divisor, its count factor (see :meth:`Weights.count_factor`), and the comparison.
     """
     total, mean = total_of(values.detach()).float(), own.detach().float().mean()
-    infos = torch.finfo(own.dtype), torch.finfo(values.dtype)
-    precision, smallest = (max(each) for each in zip(*((i.eps, i.tiny * i.eps) for i in infos)))
-    size = total_of(values.detach().abs()).float()  # a loss may be as small as it likes
+    rtol = max(1e-3, 4 * torch.finfo(own.dtype).eps, 4 * torch.finfo(values.dtype).eps)
 
-    def agrees(divide_by: Union[int, float, Tensor]) -> Tensor:
-        made = total / divide_by
-        tolerance = max(1e-3, 4 * precision) * mean.abs() + smallest
-        tolerance = tolerance + max(1e-5, precision) * size / divide_by
-        same = (made == mean) | (made.isnan() & mean.isnan())
-        return same | tolerance.isfinite() & ((made - mean).abs() <= tolerance)
+    def agrees(made: Tensor, atol: float = 1e-5) -> Tensor:
+        return torch.isclose(made, mean, rtol=rtol, atol=atol, equal_nan=True)
 
     reduction, avg_factor = reduction_of(loss, call), call.get('avg_factor')
     divide_by: Union[int, float, Tensor] = values.numel()
@@ -155,15 +149,18 @@ def compare(
     if reduction == 'mean' and avg_factor is not None:
         divide_by, factor = avg_factor, count_factor_of(avg_factor, call, valid, values, weights)
     made = total if reduction == 'sum' else total / divide_by
-    fits = agrees(1 if reduction == 'sum' else divide_by)
+    fits = agrees(made)
     if reduction != 'mean':
         divide_by = len(values)  # the scale of the scores
     elif avg_factor is None and valid is not None:
         count = valid.sum() * (values.numel() // valid.numel())
-        divide_by = count.float().masked_fill(fits, values.numel())
+        # The nearer of the two: for a small loss, both agree to 1e-5.
+        nearer = ((made - mean).abs() <= (total / count - mean).abs()) & mean.isfinite()
+        by_all = agrees(made, 0) | nearer
+        divide_by = count.float().masked_fill(by_all, values.numel())
         factor = weights.count_factor(valid)
         if isinstance(factor, Tensor):
-            factor = factor.masked_fill(fits, 1.0)
-        fits = fits | agrees(count)
+            factor = factor.masked_fill(by_all, 1.0)
+        fits = fits | agrees(total / count)
     wrong = ~fits & mean.isfinite()  # float16 may overflow in its own sum
     return divide_by, factor, Comparison(wrong, mean, made)

@@ -72,7 +72,7 @@ def check_gradient(loss: Any, call: Call, weights: Weights) -> None:
     # Scaled before they are differentiated: the gradient of a mean may be too small for float16.
     scale = (coarsest.max / 4 / factor.abs()).clamp(max=1)
     grad, own_grad = gradient(made, scale), gradient(own, scale * factor)
-    near_zero = made.abs() <= 1e-3 * size or own.abs() <= 1e3 * coarsest.tiny * coarsest.eps
+    near_zero = made.abs() <= 1e-3 * size or own.abs() < 2e-3  # values agree to 1e-5 only
     largest = torch.maximum(own_grad.abs(), grad.abs()).max()
     if near_zero or not (own * largest).isfinite() or largest < coarsest.tiny:
         return  # there is no factor to compare by, or no gradient

@@ -169,8 +169,8 @@ def walk(
 
     Raises:
         ValueError: If the folder has arrays of something else or of another number of samples, or
-            not all of them; it or they find no room; images differ in size; or the dataset returns
-            a sample in place of another.
+            not all of them, or cannot be created; there is no room for them; images differ in size;
+            or the dataset returns a sample in place of another.
     """
     total = len(dataset)
     if not total:

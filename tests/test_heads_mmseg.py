@@ -264,6 +264,22 @@ def test_datasets_one_after_the_other(data, tmp_path):
     assert len(pruned.scores.values) == 9
 
 
+@pytest.mark.runs
+def test_a_mosaic_of_each_image_and_three_others(data, tmp_path):
+    """The others are drawn from all images, skipped ones too, so the sample is the first image."""
+
+    def mosaic(inner):
+        *loading, packing = inner['pipeline']
+        return dict(
+            type='MultiImageMixDataset',
+            dataset=dict(inner, pipeline=loading),
+            pipeline=[dict(type='RandomMosaic', prob=1.0, img_scale=(16, 16)), packing],
+        )
+
+    _, _, pruned = shrink.check(slim_run(data, tmp_path, dataset=mosaic))
+    assert not pruned.scores.values.isnan().any()
+
+
 @DATASETS.register_module()
 class WithCategories(BaseSegDataset):
     """A data set that says which class an image is of; mmseg's do not, which balancing needs."""

@@ -21,6 +21,8 @@ arms = [
     dict(name='default', label='InfoBatch, default', infobatch={}),
     dict(name='control_30', label='fewer iterations, 30 %', control_of='random_30'),
     dict(name='later', label='Later, 30 %', infobatch=_RANDOM),
+    dict(name='settled', label='IES', infobatch=dict(policy=dict(type='IES'))),
+    dict(name='selection', label='a run to select by', infobatch={}, keep_checkpoints=True),
 ]
 """
 
@@ -64,6 +66,8 @@ def test_a_method_is_a_row_with_a_column_for_each_share(root):
         write_record(root, 'ucb_30', seed, 91 + shift, saving=0.299)
         write_record(root, 'default', seed, 89 + shift, saving=0.33)
         write_record(root, 'control_30', seed, 90 + shift, samples=70)
+        write_record(root, 'settled', seed, 90 + shift, saving=0.0)
+        write_record(root, 'selection', seed, 80 + shift, saving=0.0)
     write_record(root, 'ucb_50', 0, 85.0, saving=0.5)
     head, columns, rows = rows_of(root)
     assert head == 'Differences to all data, which ends at 90.00 ± 0.10 (n=3) in 2 min 00 s:'
@@ -79,7 +83,8 @@ def test_a_method_is_a_row_with_a_column_for_each_share(root):
     assert rows['UCB'][:3] == ['3, 1', '+1.00 [+0.77, +1.23] ↑', '-5.00 (too few runs)']
     assert rows['InfoBatch, default'][1:4] == ['-', '-', '-1.00 [-1.23, -0.77] at 33.0 %']
     assert rows['fewer iterations'][1] == '+0.00 [-0.23, +0.23]'
-    assert 'Later' not in rows and 'all data' not in rows
+    assert rows['IES'][3] == '+0.00 [-0.23, +0.23] at 0.0 %'
+    assert not rows.keys() & {'Later', 'all data', 'a run to select by'}
 
 
 def test_one_run_of_the_control_tells_nothing_of_significance(root):
@@ -91,5 +96,5 @@ def test_one_run_of_the_control_tells_nothing_of_significance(root):
 
 
 def test_an_experiment_without_a_record_is_refused(root):
-    with pytest.raises(ValueError, match='shares: demo: there is no record of an arm that saves'):
+    with pytest.raises(ValueError, match='shares: demo: there is no record of a method'):
         share_table.text('demo', root, root)

@@ -29,11 +29,11 @@ def text(names: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
         experiments (Path): Where the experiment files are. Defaults to the repository's.
 
     Raises:
-        ValueError: If there is no such experiment, or none of its arms that save has a record.
+        ValueError: If there is no such experiment, or none of its methods has a record.
     """
     records, arms = root / 'records', _arms(names, root / 'records', experiments)
     if not arms:
-        raise ValueError(f'shares: {names}: there is no record of an arm that saves')
+        raise ValueError(f'shares: {names}: there is no record of a method')
     methods: Dict[str, Dict[str, Arm]] = {}
     controls: Dict[str, Arm] = {}
     for arm in arms:
@@ -58,11 +58,13 @@ def text(names: str, root: Path = ROOT, experiments: Path = EXPERIMENTS) -> str:
 
 
 def _arms(names: str, records: Path, experiments: Path) -> List[Arm]:
-    """The arms that save and have a record, each once."""
+    """The arms that have a record, each once, without the baseline and arms to take scores from."""
     found: Dict[Tuple[str, str], Arm] = {}
     for name in names.split(', '):
         for arm in load_experiment(name, experiments).arms.values():
-            if arm.against is not None and finals(arm, records) and (saved(arm, records) or 0) > 0:
+            if arm.against is None or arm.keep_checkpoints or not finals(arm, records):
+                continue
+            if saved(arm, records) is not None:
                 found.setdefault((arm.owner, arm.name), arm)
     return [*found.values()]
 
